@@ -1,0 +1,4 @@
+# Lists the recipes
+[private]
+default:
+    @just --list --unsorted

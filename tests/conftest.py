@@ -1,0 +1,70 @@
+"""What every test may ask for: a real TimescaleDB and a real Redis of its own."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tracker import migrations
+from tracker.embedded.servers import started
+from tracker.settings import Settings
+
+
+def make_settings(home: Path, **changes: object) -> Settings:
+    """Settings of the embedded servers in *home*, whatever the environment or `.env` says."""
+    fixed: dict[str, object] = {
+        "postgres_host": "",
+        "postgres_db": "tracker",
+        "postgres_user": "postgres",
+        "redis_host": "",
+        "tracker_home": home,
+        "tracker_cache": Settings.load().cache,
+    }
+    return Settings.model_validate(fixed | changes)
+
+
+@pytest.fixture(scope="session")
+def open_tmp() -> Iterator[Path]:
+    """A temporary folder that other users may enter: as root the servers run as one of them."""
+    folder = Path(tempfile.mkdtemp(prefix="tracker-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def settings(open_tmp: Path) -> Settings:
+    """The settings of this session's private servers."""
+    return make_settings(open_tmp / "home")
+
+
+@pytest.fixture(scope="session")
+def servers(settings: Settings) -> Iterator[Settings]:
+    """PostgreSQL and Redis, running; yields the settings that lead to them."""
+    with started(settings, durable=False):
+        yield settings
+
+
+@pytest.fixture(scope="session")
+def migrated(servers: Settings) -> Settings:
+    """The same servers, with the schema in place."""
+    migrations.apply(servers.database_dsn)
+    return servers
+
+
+@pytest.fixture
+def database(migrated: Settings) -> Settings:
+    """A migrated database without a row; yields the settings that lead to it."""
+    with psycopg.connect(migrated.database_dsn, autocommit=True) as conn:
+        conn.execute("TRUNCATE prices, tickers, misses, candles_1h RESTART IDENTITY")
+    return migrated
+
+
+@pytest.fixture
+def conn(database: Settings) -> Iterator[psycopg.Connection]:
+    """A connection to that empty database, each statement committed."""
+    with psycopg.connect(database.database_dsn, autocommit=True) as conn:
+        yield conn

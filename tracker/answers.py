@@ -1,0 +1,150 @@
+"""Reading Deribit's answers: bytes in, a value or one typed error out; nothing is asked here.
+
+Sources: https://docs.deribit.com/ (JSON-RPC overview, errors); RFC 9110, 10.2.3 (Retry-After).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
+from typing import Any, NoReturn
+
+from tracker.errors import BadAnswer, ExchangeError, RateLimited, Refused, Unavailable
+from tracker.models import Quote, exact_price
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_OK = 200
+_LONGEST_SHOWN = 80
+_TOO_MANY = {429, 10028}
+_SERVER_ERROR = 500
+# Codes of errors that pass by themselves; those of other errors mean the question is wrong.
+_PASSING = {10001, 10040, 10041, 10047, 10048, 10066, 11051, 11056, 11094, 13025, 13028, 13503}
+_LASTING = {-32700, -32600, -32601, -32602, -32000, 10030} | {
+    *(11029, 11043, 11049, 11050, 12005, 13018, 13020),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer; the names in *headers* are in lower case."""
+
+    content: bytes
+    status: int = _OK
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_quote(answer: Answer, ticker: str, *, testnet: bool) -> Quote:
+    """The price of *ticker* in an answer of public/get_index_price. Raises ExchangeError.
+
+    The method's result has no time of its own, so that of the answer is taken: usOut,
+    microseconds since 1970 UTC. Source: https://docs.deribit.com/#public-get_index_price
+    """
+    document = _document(answer)
+    result = _result(document, answer)
+    if document.get("testnet", testnet) is not testnet:
+        raise BadAnswer(f"testnet: expected {testnet}, got {_shown(document['testnet'])}")
+    if not isinstance(result, dict):
+        raise BadAnswer(f"result: not an object: {_shown(result)}")
+    if result.get("index_name", ticker) != ticker:
+        raise BadAnswer(f"index_name: asked for {ticker}, got {_shown(result['index_name'])}")
+    return Quote(ticker=ticker, price=_price(result), observed_at=_moment(document))
+
+
+def read_names(answer: Answer) -> set[str]:
+    """Every name in an answer of public/get_index_price_names. Raises ExchangeError."""
+    result = _result(_document(answer), answer)
+    if not isinstance(result, list) or not all(isinstance(name, str) for name in result):
+        raise BadAnswer(f"result: not a list of index names: {_shown(result)}")
+    return set(result)
+
+
+def _document(answer: Answer) -> dict[str, Any]:
+    """The JSON object of the answer; where there is none, the status says what went wrong."""
+    try:
+        document = json.loads(
+            answer.content, parse_float=Decimal, parse_int=Decimal, parse_constant=_no_number
+        )
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        _refuse_status(answer)
+        raise BadAnswer(f"not JSON ({error}): {_shown(answer.content)}") from None
+    if not isinstance(document, dict):
+        _refuse_status(answer)
+        raise BadAnswer(f"not a JSON object: {_shown(document)}")
+    return document
+
+
+def _no_number(token: str) -> NoReturn:
+    raise ValueError(f"{token} is not JSON")
+
+
+def _result(document: dict[str, Any], answer: Answer) -> object:
+    """The body is read before the status is judged: errors come with HTTP 200 too."""
+    if (error := document.get("error")) is not None:
+        raise _rpc_error(error, answer)
+    _refuse_status(answer)
+    if "result" not in document:
+        raise BadAnswer(f"result: missing in {_shown(answer.content)}")
+    return document["result"]
+
+
+def _rpc_error(error: object, answer: Answer) -> ExchangeError:
+    code = error.get("code") if isinstance(error, dict) else None
+    message = f"the exchange says {_shown(error)}"
+    if not isinstance(code, Decimal) or code not in _TOO_MANY | _PASSING | _LASTING:
+        code = Decimal(answer.status) if answer.status != _OK else Decimal(-32000)
+    return _error_of(int(code), message, answer)
+
+
+def _refuse_status(answer: Answer) -> None:
+    """Raises for a status other than 200, when the body has not told more."""
+    if answer.status != _OK:
+        message = f"HTTP {answer.status}: {_shown(answer.content)}"
+        raise _error_of(answer.status, message, answer)
+
+
+def _error_of(code: int, message: str, answer: Answer) -> ExchangeError:
+    retry_after = _retry_after(answer.headers)
+    if code in _TOO_MANY:
+        return RateLimited(message, code=code, retry_after=retry_after)
+    if code in _PASSING or (code >= _SERVER_ERROR and code not in _LASTING):
+        return Unavailable(message, code=code, retry_after=retry_after)
+    return Refused(message, code=code)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds until the exchange wants to be asked again; a date is understood too."""
+    value = headers.get("retry-after", "")
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _price(result: dict[str, Any]) -> Decimal:
+    price = result.get("index_price")
+    if not isinstance(price, Decimal):
+        raise BadAnswer(f"index_price: not a number: {_shown(price)}")
+    try:
+        return exact_price(price)
+    except ValueError as error:
+        raise BadAnswer(f"index_price: {error}") from None
+
+
+def _moment(document: dict[str, Any]) -> datetime:
+    microseconds = document.get("usOut")
+    if not isinstance(microseconds, Decimal) or microseconds != microseconds.to_integral_value():
+        raise BadAnswer(f"usOut: not microseconds: {_shown(microseconds)}")
+    try:
+        return _EPOCH + timedelta(microseconds=int(microseconds))
+    except OverflowError:
+        raise BadAnswer(f"usOut: not a time: {_shown(microseconds)}") from None
+
+
+def _shown(value: object) -> str:
+    """*value* short enough for a log line."""
+    text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    return repr(text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…")

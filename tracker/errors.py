@@ -1,0 +1,106 @@
+"""The error tree, by who can act on it."""
+
+
+class TrackerError(Exception):
+    """Base of every deliberate error; never raised itself."""
+
+
+class SettingsError(TrackerError):
+    """The environment holds a value the tracker cannot run with."""
+
+
+class EmbeddedError(TrackerError):
+    """The embedded TimescaleDB or Redis cannot be fetched or started."""
+
+
+class ExchangeError(TrackerError):
+    """The exchange gave no usable price.
+
+    reason: the word stored in `misses`.
+    passing: whether it may pass by itself, so that asking again makes sense.
+    code: the HTTP status or JSON-RPC error code, where there is one.
+    retry_after: seconds the exchange wants to be left alone, if it said.
+    attempts: how often it was asked.
+    """
+
+    reason = "exchange_unavailable"
+    passing = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: int | None = None,
+        retry_after: float | None = None,
+        attempts: int = 1,
+    ) -> None:
+        """An error whose *message* names the culprit."""
+        super().__init__(message)
+        self.code = code
+        self.retry_after = retry_after
+        self.attempts = attempts
+
+
+class Unreachable(ExchangeError):
+    """No answer came: name lookup, connection, time-out, dropped."""
+
+    passing = True
+
+
+class Unavailable(ExchangeError):
+    """The exchange answered that it cannot serve now."""
+
+    passing = True
+
+
+class RateLimited(ExchangeError):
+    """The exchange asks for fewer calls."""
+
+    reason = "rate_limited"
+    passing = True
+
+
+class Refused(ExchangeError):
+    """The exchange refused the question itself, an unknown index say."""
+
+    reason = "refused"
+
+
+class BadAnswer(ExchangeError):
+    """The exchange answered, but not with a price of this index."""
+
+    reason = "bad_answer"
+
+
+class WrongMinute(ExchangeError):
+    """The price was observed outside the minute it was asked for."""
+
+    reason = "too_late"
+
+
+class RequestError(TrackerError):
+    """A request that cannot be served as it stands.
+
+    errors: the name of each culprit, and what is wrong with it.
+    """
+
+    def __init__(self, errors: dict[str, str]) -> None:
+        """An error whose message is one line for all *errors*."""
+        super().__init__("; ".join(f"{name}: {why}" for name, why in errors.items()))
+        self.errors = errors
+
+
+class BadRequest(RequestError):
+    """It cannot be understood."""
+
+
+class NotFound(RequestError):
+    """What it asks for is not stored."""
+
+
+class DatabaseDown(TrackerError):
+    """The database does not answer, or not in time."""
+
+
+class MigrationsPending(TrackerError):
+    """The database lacks tables or columns that this version reads."""

@@ -1,0 +1,70 @@
+"""Frozen values that cannot be built wrong; units stand here, once."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+MINUTE = timedelta(minutes=1)
+
+# Every index of Deribit lies well inside these; a number outside is a fault, not a price.
+_LARGEST_EXPONENT = 18
+_MOST_DECIMALS = 30
+_FEWEST_DECIMALS = 2
+_CENT = Decimal("0.01")
+
+
+def minute_of(moment: datetime) -> datetime:
+    """The UTC minute that contains *moment*. Raises ValueError for a naive time."""
+    if moment.utcoffset() is None:
+        raise ValueError(f"naive time: {moment}")
+    return moment.astimezone(UTC).replace(second=0, microsecond=0)
+
+
+def exact_price(number: Decimal) -> Decimal:
+    """*number* with two decimals at least and no digit lost: 68241.5 -> 68241.50.
+
+    Raises ValueError if it is not a positive number of a credible size.
+    """
+    if not (number.is_finite() and number > 0):
+        raise ValueError(f"not a positive number: {number}")
+    exponent = int(number.as_tuple().exponent)
+    if abs(number.adjusted()) > _LARGEST_EXPONENT or exponent < -_MOST_DECIMALS:
+        raise ValueError(f"not a credible price: {number}")
+    return number.quantize(_CENT) if exponent > -_FEWEST_DECIMALS else number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quote:
+    """What the exchange said of one index.
+
+    ticker: the index.
+    price: in the index's quote currency, exact, two decimals at least.
+    observed_at: the exchange's clock when it answered; UTC.
+
+    Raises ValueError for a naive time or a *price* that is not a positive number.
+    """
+
+    ticker: str
+    price: Decimal
+    observed_at: datetime
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be stored."""
+        minute_of(self.observed_at)
+        if str(exact_price(self.price)) != str(self.price):
+            raise ValueError(f"fewer than two decimals: {self.price}")
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """One stored row: the price of an index for one minute.
+
+    id: grows with insertion, not with time.
+    price: exact, two decimals at least.
+    created_at: the UTC minute the price belongs to.
+    """
+
+    id: int
+    ticker: str
+    price: Decimal
+    created_at: datetime

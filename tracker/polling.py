@@ -1,0 +1,119 @@
+"""One poll: ask the exchange within a minute, and store the price under that minute or say why not.
+
+Nothing here knows of queues.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+from loguru import logger
+from psycopg_pool import ConnectionPool
+
+from tracker import deribit, queries
+from tracker.errors import DatabaseDown, ExchangeError, WrongMinute
+from tracker.models import MINUTE, Quote
+from tracker.settings import Settings
+
+_LONGEST_RETRYING = 40.0  # seconds; leaves room for the last try inside the minute
+_LAST_TRY = 8.0  # seconds before the minute's end after which no new try begins
+_EARLIEST = timedelta(seconds=30)  # how far the exchange's clock may be behind the tick's
+_SKEW_WORTH_A_WARNING = timedelta(seconds=2)
+
+
+class Poller:
+    """What a poll needs: the exchange's client and the database."""
+
+    def __init__(self, settings: Settings) -> None:
+        """A poller for *settings*; nothing is opened before `opened`."""
+        self._settings = settings
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Open the client and the pool; the database may be away, now and later."""
+        pool = ConnectionPool(
+            self._settings.database_dsn,
+            min_size=1,
+            max_size=deribit.AT_ONCE,
+            timeout=5,
+            reconnect_timeout=5,
+            check=ConnectionPool.check_connection,
+            kwargs={"autocommit": True, "application_name": "tracker-worker"},
+            open=False,
+        )
+        with deribit.open_client(self._settings.client_base_url) as self._http, pool as self._pool:
+            yield
+
+    def ask(self, ticker: str, minute: datetime) -> Quote:
+        """The price of *ticker*, observed in *minute*. Raises ExchangeError."""
+        started = _wait_for(minute)
+        left = (minute + MINUTE - started).total_seconds()
+        if left <= 0:
+            raise WrongMinute(f"asked for {-left:.0f} s after its minute", attempts=0)
+        budget = min(_LONGEST_RETRYING, max(0.0, left - _LAST_TRY))
+        testnet = self._settings.testnet
+        quote = deribit.fetch_quote(self._http, ticker, testnet=testnet, budget=budget)
+        _warn_of_skew(quote, started)
+        return in_minute(quote, minute)
+
+    def store(self, quote: Quote, minute: datetime) -> bool:
+        """Store *quote* under *minute*; False if it has a price already. Raises DatabaseDown."""
+        with self._database() as conn:
+            return queries.insert_price(conn, quote, minute)
+
+    def miss(
+        self, ticker: str, minute: datetime, reason: str, *, code: int | None, attempts: int
+    ) -> bool:
+        """Record why *minute* has no price; False if it has one. Raises DatabaseDown."""
+        with self._database() as conn:
+            return queries.insert_miss(conn, ticker, minute, reason, code=code, attempts=attempts)
+
+    def check_tickers(self) -> None:
+        """Warn of configured names that the exchange does not have."""
+        try:
+            unknown = set(self._settings.tickers) - deribit.fetch_names(self._http)
+        except ExchangeError as error:
+            logger.warning("the names in TICKERS could not be checked: {}", error)
+            return
+        for name in sorted(unknown):
+            logger.warning(
+                "TICKERS: the exchange does not list {}; it is polled all the same", name
+            )
+
+    @contextmanager
+    def _database(self) -> Iterator[psycopg.Connection]:
+        """A connection; what a later try may mend is raised as DatabaseDown."""
+        try:
+            with self._pool.connection() as conn:
+                yield conn
+        except (psycopg.OperationalError, psycopg.ProgrammingError, psycopg.InternalError) as error:
+            raise DatabaseDown(str(error).strip()) from error
+
+
+def in_minute(quote: Quote, minute: datetime) -> Quote:
+    """*quote* itself, if it may stand under *minute*. Raises WrongMinute.
+
+    The tick decides the minute: the exchange's clock may be some seconds behind it, but a
+    price of the next minute is never stored under this one.
+    """
+    if minute - _EARLIEST <= quote.observed_at < minute + MINUTE:
+        return quote
+    raise WrongMinute(f"observed at {quote.observed_at:%H:%M:%S}, not in {minute:%H:%M}")
+
+
+def _wait_for(minute: datetime) -> datetime:
+    """Now; a tick that came a moment early waits for its minute to begin."""
+    early = (minute - datetime.now(UTC)).total_seconds()
+    if 0 < early < 1:
+        time.sleep(early)
+    return datetime.now(UTC)
+
+
+def _warn_of_skew(quote: Quote, started: datetime) -> None:
+    ahead = quote.observed_at - datetime.now(UTC)
+    behind = started - quote.observed_at
+    if max(ahead, behind) > _SKEW_WORTH_A_WARNING:
+        side, skew = ("ahead of", ahead) if ahead > behind else ("behind", behind)
+        logger.warning("the exchange's clock is {:.1f} s {} ours", skew.total_seconds(), side)

@@ -1,0 +1,180 @@
+"""Every variable, read once: from the environment, then from `.env` in the checkout."""
+
+import os
+import re
+import tempfile
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import quote, urlsplit
+
+from psycopg.conninfo import make_conninfo
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from tracker.errors import SettingsError
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+_INDEX_NAME = re.compile(r"[a-z0-9-]+_[a-z0-9]+")
+_LONGEST_SOCKET_FOLDER = 85  # sun_path holds 107 bytes, "/.s.PGSQL.5432.lock" takes 19
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def _tickers(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    names = value.split(",") if isinstance(value, str) else value
+    tickers = tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
+    if not tickers:
+        raise ValueError("names no index")
+    for name in tickers:
+        if not _INDEX_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not an index name such as btc_usd")
+    return tickers
+
+
+def _base_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("is not an http or https URL")
+    return value.rstrip("/")
+
+
+class Settings(BaseSettings):
+    """What can be configured; a variable has its field's name in capitals."""
+
+    model_config = SettingsConfigDict(
+        env_file=CHECKOUT / ".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+    )
+
+    api_version: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "v1"
+    debug: bool = False
+    log_level: Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    log_format: Literal["auto", "text", "plain", "json"] = "auto"
+
+    redis_host: str = ""
+    redis_port: Port = 6379
+    redis_db: Annotated[int, Field(ge=0, le=15)] = 0
+    redis_celery_broker_db: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=15,
+            validation_alias=AliasChoices("redis_celery_broker_db", "redis_broker_db"),
+        ),
+    ] = 1
+
+    postgres_host: str = ""
+    postgres_port: Port = 5432
+    postgres_db: str = "tracker"
+    postgres_user: str = "postgres"
+    postgres_password: SecretStr = SecretStr("")
+
+    client_base_url: Annotated[str, AfterValidator(_base_url)] = "https://www.deribit.com/api/v2"
+    tickers: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_tickers)] = (
+        "btc_usd",
+        "eth_usd",
+    )
+
+    tracker_home: Path | None = None
+    tracker_cache: Path | None = None
+    web_host: str = "127.0.0.1"
+    web_port: Port = 8000
+    simulator_port: Port = 8090
+    debian_mirror: Annotated[str, AfterValidator(_base_url)] | None = None
+
+    @classmethod
+    def load(cls) -> Self:
+        """The settings of this process. Raises SettingsError, a line for each bad variable."""
+        try:
+            return cls()
+        except ValidationError as error:
+            raise SettingsError("\n".join(_complaints(error))) from None
+
+    @cached_property
+    def home(self) -> Path:
+        """Where the embedded servers keep their state."""
+        return (self.tracker_home or _default_home()).expanduser().resolve()
+
+    @cached_property
+    def cache(self) -> Path:
+        """Where the embedded servers' programs are kept; many homes share it."""
+        return (self.tracker_cache or _default_cache(self.home)).expanduser().resolve()
+
+    @cached_property
+    def sockets(self) -> Path:
+        """The embedded servers' sockets; a short path, as the system asks for."""
+        inside = self.home / "run"
+        if len(os.fsencode(inside)) <= _LONGEST_SOCKET_FOLDER:
+            return inside
+        return Path(tempfile.gettempdir(), f"tracker-{_short_hash(self.home)}")
+
+    @property
+    def database_dsn(self) -> str:
+        """The connection string of PostgreSQL, password included: never log it."""
+        return make_conninfo(
+            host=self.postgres_host or str(self.sockets),
+            port=self.postgres_port if self.postgres_host else 5432,
+            dbname=self.postgres_db,
+            user=self.postgres_user,
+            password=self.postgres_password.get_secret_value() or None,
+        )
+
+    @property
+    def broker_url(self) -> str:
+        """The URL of the Redis database that holds the queue."""
+        return self._redis_url(self.redis_celery_broker_db)
+
+    @property
+    def testnet(self) -> bool:
+        """Whether the configured exchange is Deribit's testnet, with prices of its own."""
+        return (urlsplit(self.client_base_url).hostname or "").startswith("test.")
+
+    def _redis_url(self, database: int) -> str:
+        host = self.redis_host or str(self.sockets / "redis.sock")
+        if host.startswith("/"):
+            return f"unix://{quote(host)}?db={database}"
+        return f"redis://{host}:{self.redis_port}/{database}"
+
+
+def _complaints(error: ValidationError) -> list[str]:
+    return [
+        f"{str(fault['loc'][0]).upper()}: {fault['msg'].removeprefix('Value error, ')}"
+        f" (got {fault['input']!r})"
+        for fault in error.errors(include_url=False, include_context=False)
+    ]
+
+
+def _default_home() -> Path:
+    local = CHECKOUT / ".local"
+    if os.getuid() != 0 or _reachable(CHECKOUT):
+        return local
+    return Path("/var/lib/deribit-price-tracker", _short_hash(CHECKOUT))
+
+
+def _reachable(folder: Path) -> bool:
+    """Whether an unprivileged uid may enter *folder*: PostgreSQL refuses to run as root."""
+    return all(step.stat().st_mode & 0o001 for step in (folder, *folder.parents))
+
+
+def _default_cache(home: Path) -> Path:
+    if os.getuid() == 0:
+        return Path("/var/cache/deribit-price-tracker")
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    writable = next(step for step in (caches, *caches.parents) if step.exists())
+    return caches / "deribit-price-tracker" if os.access(writable, os.W_OK) else home / "cache"
+
+
+def _short_hash(path: Path) -> str:
+    return sha256(os.fsencode(path)).hexdigest()[:12]
