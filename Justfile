@@ -1,4 +1,119 @@
+set positional-arguments := true
+
+export PATH := justfile_directory() / ".venv/bin:" + env("PATH")
+
 # Lists the recipes
 [private]
 default:
-    @just --list --unsorted
+    @just --justfile "{{ justfile() }}" --list --unsorted
+
+# The programs that the other recipes run
+_venv:
+    @ops/venv
+
+# Those of the checks too
+_dev:
+    @ops/venv dev
+
+# Record Deribit's prices and serve them, in this terminal, until Ctrl-C
+[group('run')]
+up: _venv
+    @exec tracker up
+
+# The same against the bundled simulator, in a database of its own; needs no internet
+[group('run')]
+demo: _venv
+    @exec tracker demo
+
+# Stop what `up`, `demo` or Docker Compose run here
+[group('run')]
+down: _venv
+    @if ops/docker-here; then docker compose stop web worker scheduler; else tracker down; fi
+
+# psql on the database; its options pass through
+[group('database')]
+[no-cd]
+psql *args: _venv
+    @exec tracker psql "$@"
+
+# The database's connection string
+[group('database')]
+dsn: _venv
+    @tracker dsn
+
+# Apply the migrations
+[group('database')]
+upgrade: _venv
+    @if ops/docker-here; then docker compose run --rm --build migrate; else tracker migrate; fi
+
+# Make an empty migration and its rollback: just migrate msg="add a column"
+[group('database')]
+migrate msg: _venv
+    @tracker new-migration "${1#msg=}"
+
+# Undo the migrations after a revision: just downgrade rev=2
+[group('database')]
+downgrade rev: _venv
+    @tracker rollback "${1#rev=}"
+
+# Start TimescaleDB and Redis in the background
+[group('develop')]
+infra: _venv
+    @if ops/docker-here; then docker compose up --detach --wait db redis; else tracker infra; fi
+
+# Stop them
+[group('develop')]
+down-infra: _venv
+    @if ops/docker-here; then docker compose stop db redis; else tracker down-infra; fi
+
+# Serve the API
+[group('develop')]
+dev-web: _venv
+    @if ops/docker-here; then docker compose up --build web; else tracker web; fi
+
+# Poll each minute: the worker and its scheduler
+[group('develop')]
+dev-worker: _venv
+    @if ops/docker-here; then docker compose up --build worker scheduler; else tracker dev-worker; fi
+
+# Serve the API under debugpy, which listens on port 5678
+[group('develop')]
+debug-web: _dev
+    python -X frozen_modules=off -m debugpy --listen 127.0.0.1:5678 -m tracker web
+
+# A stand-in for the exchange; options: just simulate --help
+[group('develop')]
+simulate *args: _venv
+    @exec tracker simulate "$@"
+
+# Every test; arguments go to pytest: just test -k params
+[group('check')]
+test *args: _dev
+    pytest "$@"
+
+# Style, and imports that go down only
+[group('check')]
+lint: _dev
+    ruff check
+    ruff format --check
+    lint-imports
+
+# Types, strictly
+[group('check')]
+type-check: _dev
+    mypy
+
+# Put the code into form
+[group('check')]
+format: _dev
+    ruff format
+    ruff check --fix-only
+
+# All of it, cheapest first
+[group('check')]
+check: lint type-check test
+
+# Resolve the dependencies anew and lock them, without any index address
+[group('check')]
+lock: _venv
+    ops/lock/resolve

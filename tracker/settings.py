@@ -102,6 +102,17 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise SettingsError("\n".join(_complaints(error))) from None
 
+    def changed(self, **changes: object) -> Self:
+        """These settings with *changes*, whatever the environment says."""
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        return type(self)(**{**fields, **changes})
+
+    def environment(self) -> dict[str, str]:
+        """The environment of a child that shall load these settings, whatever `.env` says."""
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        stated = {name.upper(): _stated(value) for name, value in fields.items()}
+        return {**os.environ, **{name: value for name, value in stated.items() if value}}
+
     @cached_property
     def home(self) -> Path:
         """Where the embedded servers keep their state."""
@@ -146,6 +157,18 @@ class Settings(BaseSettings):
         if host.startswith("/"):
             return f"unix://{quote(host)}?db={database}"
         return f"redis://{host}:{self.redis_port}/{database}"
+
+
+def _stated(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case tuple():
+            return ",".join(value)
+        case SecretStr():
+            return value.get_secret_value()
+        case _:
+            return str(value)
 
 
 def _complaints(error: ValidationError) -> list[str]:

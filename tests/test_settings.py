@@ -1,0 +1,167 @@
+"""Settings: what a variable may be, and that every place that lists them agrees."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tracker.errors import SettingsError
+from tracker.settings import CHECKOUT, Settings
+
+VARIABLES = {name.upper() for name in Settings.model_fields}
+ALIASES = {"REDIS_BROKER_DB"}
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of ours is set, and no `.env` is read."""
+    for name in VARIABLES | ALIASES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setitem(Settings.model_config, "env_file", None)
+
+
+def example() -> dict[str, str]:
+    lines = (CHECKOUT / ".env.example").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def test_example_lists_every_variable() -> None:
+    """Neither a variable without a line, nor a line without a variable."""
+    assert set(example()) == VARIABLES
+
+
+def test_example_shows_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copied as it is, .env.example changes nothing."""
+    untouched = Settings.load()
+    for name, value in example().items():
+        monkeypatch.setenv(name, value)
+    assert Settings.load() == untouched
+
+
+def test_compose_sets_known_variables_only() -> None:
+    """Each variable of the image in compose.yaml is one of ours; nothing else is left to it."""
+    compose = yaml.safe_load((CHECKOUT / "compose.yaml").read_text())
+    not_in_a_container = {
+        *("TRACKER_HOME", "TRACKER_CACHE", "DEBIAN_MIRROR", "SIMULATOR_PORT"),
+    }
+    assert set(compose["services"]["web"]["environment"]) == VARIABLES - not_in_a_container
+
+
+def test_compose_defaults_are_ours() -> None:
+    """What compose.yaml falls back to is the default here, where it has to be the same."""
+    compose = (CHECKOUT / "compose.yaml").read_text()
+    fallbacks = dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", compose))
+    own = {"POSTGRES_PASSWORD", "LOG_FORMAT"}  # the network is closed; a container has no terminal
+    assert {k: v for k, v in fallbacks.items() if k not in own}.items() <= example().items()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WEB_PORT", "0"),
+        ("WEB_PORT", "http"),
+        ("SIMULATOR_PORT", "65536"),
+        ("REDIS_DB", "16"),
+        ("REDIS_CELERY_BROKER_DB", "-1"),
+        ("POSTGRES_PORT", "5432.5"),
+        ("API_VERSION", "v1/x"),
+        ("LOG_LEVEL", "LOUD"),
+        ("LOG_FORMAT", "xml"),
+        ("DEBUG", "perhaps"),
+        ("TICKERS", "btc_usd,BTC"),
+        ("TICKERS", " , "),
+        ("CLIENT_BASE_URL", "deribit.com"),
+        ("CLIENT_BASE_URL", "ftp://www.deribit.com"),
+        ("DEBIAN_MIRROR", "nowhere"),
+    ],
+)
+def test_bad_value_is_one_line(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """The message names the variable and shows the value."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        Settings.load()
+    line = str(caught.value)
+    assert line.startswith(f"{name}: ")
+    assert repr(value) in line
+    assert "\n" not in line
+
+
+def test_bad_value_stops_the_start() -> None:
+    """As a user sees it: one line, no traceback, exit status 1."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tracker", "web"],
+        env={**os.environ, "WEB_PORT": "eighty"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert re.fullmatch(r"tracker: WEB_PORT: .*\(got 'eighty'\)\n", done.stderr)
+
+
+def test_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the settings' repr nor a complaint about them gives the password away."""
+    monkeypatch.setenv("POSTGRES_PASSWORD", "hunter2")
+    assert "hunter2" not in repr(Settings.load())
+    assert "hunter2" in Settings.load().database_dsn
+
+
+def test_both_names_of_the_queue_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The brief's name wins over the newer one."""
+    monkeypatch.setenv("REDIS_BROKER_DB", "7")
+    assert Settings.load().redis_celery_broker_db == 7
+    monkeypatch.setenv("REDIS_CELERY_BROKER_DB", "3")
+    assert Settings.load().redis_celery_broker_db == 3
+
+
+def test_tickers_are_split_and_unique(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Order is kept; blanks and repetitions are not."""
+    monkeypatch.setenv("TICKERS", "eth_usd, btc_usd,eth_usd,,drbfix-btc_usdc")
+    assert Settings.load().tickers == ("eth_usd", "btc_usd", "drbfix-btc_usdc")
+
+
+@pytest.mark.parametrize(
+    ("url", "testnet"),
+    [("https://www.deribit.com/api/v2", False), ("https://test.deribit.com/api/v2/", True)],
+)
+def test_the_url_tells_the_net(monkeypatch: pytest.MonkeyPatch, url: str, *, testnet: bool) -> None:
+    """Answers of the other net are refused, so the settings must know which one is meant."""
+    monkeypatch.setenv("CLIENT_BASE_URL", url)
+    settings = Settings.load()
+    assert settings.testnet is testnet
+    assert not settings.client_base_url.endswith("/")
+
+
+def test_hosts_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A named server is used as it is named."""
+    monkeypatch.setenv("POSTGRES_HOST", "db.example.org")
+    monkeypatch.setenv("POSTGRES_PASSWORD", "p w'")
+    monkeypatch.setenv("REDIS_HOST", "queue.example.org")
+    settings = Settings.load()
+    expected = r"host=db.example.org port=5432 dbname=tracker user=postgres password='p w\''"
+    assert settings.database_dsn == expected
+    assert settings.broker_url == "redis://queue.example.org:6379/1"
+
+
+def test_long_home_gets_short_sockets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A socket's path must fit into 107 bytes, however deep the home is."""
+    monkeypatch.setenv("TRACKER_HOME", str(tmp_path / ("deep/" * 30)))
+    socket = Settings.load().sockets / ".s.PGSQL.5432.lock"
+    assert len(str(socket)) < 107
+
+
+def test_a_child_loads_the_same_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What `environment` states wins over a `.env` that says otherwise."""
+    settings = Settings.load().changed(tickers=("sol_usdc",), web_port=8123, tracker_home=tmp_path)
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    env_file = tmp_path / ".env"
+    env_file.write_text("WEB_PORT=9999\nTICKERS=btc_usd\n")
+    monkeypatch.setitem(Settings.model_config, "env_file", env_file)
+    assert Settings.load() == settings
