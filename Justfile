@@ -69,12 +69,12 @@ down-infra: _venv
 # Serve the API
 [group('develop')]
 dev-web: _venv
-    @if ops/docker-here; then docker compose up --build web; else tracker web; fi
+    @if ops/docker-here; then docker compose up --build web; else exec tracker web; fi
 
 # Poll each minute: the worker and its scheduler
 [group('develop')]
 dev-worker: _venv
-    @if ops/docker-here; then docker compose up --build worker scheduler; else tracker dev-worker; fi
+    @if ops/docker-here; then docker compose up --build worker scheduler; else exec tracker dev-worker; fi
 
 # Serve the API under debugpy, which listens on port 5678
 [group('develop')]

@@ -41,9 +41,11 @@ def _parser(*, simulate: bool) -> argparse.ArgumentParser:
 
     add("up", _up, "run everything in this terminal, until Ctrl-C")
     add("demo", _demo, "the same against the simulator, in a database of its own")
+    add("down", _down, "stop what up and demo run")
     add("web", _web, "serve the API")
     add("worker", _worker, "poll the exchange when ticks come")
     add("scheduler", _scheduler, "send a tick each minute")
+    add("dev-worker", _dev_worker, "both of them, in this terminal")
     add("migrate", _migrate, "bring the database up to date")
     rollback = add("rollback", _rollback, "undo the migrations after a revision")
     rollback.add_argument("revision", help="the number or name to go back to; 0: undo all")
@@ -132,14 +134,30 @@ def _down_infra(settings: Settings, _: argparse.Namespace) -> None:
 
 
 def _psql(settings: Settings, arguments: argparse.Namespace) -> None:
-    from tracker.embedded.psql import command
+    from tracker.embedded import instances, psql
 
-    words = command(settings, arguments.arguments)
-    os.execvp(words[0], words)  # noqa: S606 -- psql takes our place in the terminal
+    chosen = instances.in_use(settings)
+    words = psql.command(chosen, arguments.arguments)
+    os.execvpe(words[0], words, psql.environment(chosen))  # noqa: S606 -- it takes our place
 
 
 def _dsn(settings: Settings, _: argparse.Namespace) -> None:
-    print(settings.database_dsn)
+    from tracker.embedded import instances
+
+    print(instances.in_use(settings).database_dsn)
+
+
+def _down(settings: Settings, _: argparse.Namespace) -> None:
+    from tracker.embedded import instances, lock
+
+    stopped = [lock.stop_holder(each) for each in (settings, instances.demo_of(settings))]
+    print("stopped" if any(stopped) else f"nothing runs in {settings.home}")
+
+
+def _dev_worker(settings: Settings, _: argparse.Namespace) -> int:
+    from tracker.embedded.up import dev_worker
+
+    return dev_worker(settings)
 
 
 def _simulate(settings: Settings, arguments: argparse.Namespace) -> None:

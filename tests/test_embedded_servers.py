@@ -1,0 +1,276 @@
+"""The embedded servers: started, stopped, killed, side by side. All of them are real."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+
+from tracker.embedded import psql
+from tracker.embedded.account import Account
+from tracker.embedded.lock import only_one
+from tracker.embedded.servers import (
+    running,
+    start_background,
+    started,
+    stop_background,
+)
+from tracker.embedded.servers import (
+    servers as of_home,
+)
+from tracker.errors import EmbeddedError
+from tracker.settings import CHECKOUT, Settings
+
+NOBODY = 65534
+
+
+def answer(settings: Settings, query: str = "SELECT 42") -> object:
+    with psycopg.connect(settings.database_dsn, autocommit=True) as connection:
+        row = connection.execute(query).fetchone()
+    return row and row[0]
+
+
+def pids(settings: Settings) -> list[int]:
+    return [pid for server in of_home(settings) if (pid := server.pid())]
+
+
+def wait_gone(numbers: list[int], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while alive := [pid for pid in numbers if is_alive(pid)]:
+        assert time.monotonic() < deadline, alive
+        time.sleep(0.02)
+
+
+def is_alive(pid: int) -> bool:
+    """Not so for one that is dead and only waits for its parent."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def other(settings: Settings, request: pytest.FixtureRequest) -> Iterator[Settings]:
+    """A home of the test's own; its servers are gone at the end."""
+    name = request.node.name.replace("[", "-").replace("]", "")
+    own = settings.changed(tracker_home=settings.home.parent / name[:60])
+    yield own
+    stop_background(own)
+
+
+def test_timescaledb_and_redis_answer(servers: Settings) -> None:
+    """The session's servers make hypertables and keep keys."""
+    with psycopg.connect(servers.database_dsn) as connection:
+        connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+        connection.execute("CREATE TABLE t (at timestamptz PRIMARY KEY)")
+        connection.execute("SELECT create_hypertable('t', by_range('at'))")
+        connection.rollback()
+
+    with redis.from_url(servers.broker_url) as client:
+        assert client.ping()
+
+
+def test_only_their_sockets_lead_to_them(servers: Settings) -> None:
+    """No port, and a folder for their account alone."""
+    assert answer(servers, "SHOW listen_addresses") == ""
+    with redis.from_url(servers.broker_url) as client:
+        assert client.config_get("port") == {"port": "0"}
+    assert servers.sockets.stat().st_mode & 0o777 == 0o700
+
+
+def test_two_homes_side_by_side(servers: Settings, other: Settings) -> None:
+    """Each has its own data."""
+    with started(other, durable=False):
+        with redis.from_url(other.broker_url) as client:
+            client.set("mine", "1")
+        with redis.from_url(servers.broker_url) as client:
+            assert client.get("mine") is None
+        assert not set(pids(other)) & set(pids(servers))
+
+    assert not running(other)
+    assert running(servers)
+
+
+def test_what_was_stored_survives_kill_9(other: Settings) -> None:
+    """Stale pid files, and numbers that are another's by now, are no obstacle."""
+    with started(other):
+        with psycopg.connect(other.database_dsn) as connection:
+            connection.execute("CREATE TABLE kept AS SELECT 7 AS x")
+        with redis.from_url(other.broker_url) as client:
+            client.set("kept", "7")
+        killed = pids(other)
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        wait_gone(killed)
+    data = next(other.home.glob("postgres-*"))
+    for stale in (data / "postmaster.pid", other.sockets / ".s.PGSQL.5432.lock"):
+        _, rest = stale.read_text().split("\n", 1)
+        stale.write_text(f"{os.getpid()}\n{rest}")
+
+    with started(other):
+        assert answer(other, "SELECT x FROM kept") == 7
+        with redis.from_url(other.broker_url) as client:
+            assert client.get("kept") == b"7"
+
+
+def test_a_half_made_cluster_is_made_anew(other: Settings) -> None:
+    """initdb was killed: what it left is not taken for a cluster."""
+    with started(other, durable=False):
+        pass
+    data = next(other.home.glob("postgres-*"))
+    draft = data.rename(data.with_name(f"{data.name}.new"))
+    (draft / "PG_VERSION").unlink()
+
+    with started(other, durable=False):
+        assert answer(other) == 42
+
+
+def test_another_major_version_is_refused(other: Settings) -> None:
+    """PostgreSQL would say so too, but not what to do."""
+    with started(other, durable=False):
+        pass
+    data = next(other.home.glob("postgres-*"))
+    (data / "PG_VERSION").write_text("9\n")
+
+    with pytest.raises(EmbeddedError, match=r"holds PostgreSQL 9.*TRACKER_HOME"), started(other):
+        pass
+
+
+def test_a_server_that_cannot_start_shows_its_last_words(other: Settings) -> None:
+    """And what did start is stopped again."""
+    with started(other, durable=False):
+        pass
+    data = next(other.home.glob("postgres-*"))
+    with (data / "postgresql.conf").open("a") as stream:
+        stream.write("no_such_setting = 1\n")
+
+    with pytest.raises(EmbeddedError, match=r"(?s)postgres.*no_such_setting"), started(other):
+        pass
+
+    assert not pids(other)
+
+
+def test_in_the_background(other: Settings) -> None:
+    """Starting and stopping twice is no harm, and they are gone when stop returns."""
+    start_background(other)
+    first = pids(other)
+    start_background(other)
+
+    assert running(other)
+    assert pids(other) == first
+    assert answer(other) == 42
+
+    stop_background(other)
+    stop_background(other)
+    assert not running(other)
+    assert not [pid for pid in first if is_alive(pid)]
+
+
+def test_a_tracker_keeps_its_servers(other: Settings) -> None:
+    """Its home cannot be stopped under it; the message names the process."""
+    with only_one(other), pytest.raises(EmbeddedError, match=f"pid {os.getpid()}"):
+        stop_background(other)
+
+
+def test_a_role_and_a_database_of_another_name(servers: Settings) -> None:
+    """POSTGRES_USER and POSTGRES_DB may change at any time."""
+    changed = servers.changed(postgres_user="o'neil", postgres_db='odd "name"')
+
+    assert all(server.ready() for server in of_home(changed))
+    assert answer(changed, "SELECT current_user || ', ' || current_database()") == (
+        'o\'neil, odd "name"'
+    )
+
+
+def test_a_home_with_a_long_path(settings: Settings) -> None:
+    """A socket's path may hold a hundred bytes: then it lies elsewhere."""
+    deep = settings.home.parent / ("long, 'odd' \"path\"" + "x" * 100) / ("y" * 100)
+    own = settings.changed(tracker_home=deep)
+    assert not own.sockets.is_relative_to(deep)
+
+    try:
+        with started(own, durable=False):
+            assert answer(own) == 42
+    finally:
+        own.sockets.rmdir()
+
+
+def test_a_folder_of_somebody_else_is_refused(settings: Settings, tmp_path: Path) -> None:
+    """In /tmp anybody may have made it before us."""
+    own = settings.changed(tracker_home=settings.home.parent / ("z" * 120))
+    own.sockets.symlink_to(tmp_path)
+
+    try:
+        with pytest.raises(EmbeddedError, match="belongs to"), started(own):
+            pass
+    finally:
+        own.sockets.unlink()
+
+
+def test_kill_9_of_their_parent_ends_them(other: Settings) -> None:
+    """Nothing is left behind, whatever happens to us."""
+    script = (
+        "import sys, time; from tests.conftest import make_settings; from pathlib import Path\n"
+        "from tracker.embedded.servers import started\n"
+        "with started(make_settings(Path(sys.argv[1])), durable=False):\n"
+        "    print('up', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(other.home)], cwd=CHECKOUT, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout
+        assert parent.stdout.readline() == b"up\n"
+        numbers = pids(other)
+        parent.kill()
+
+    assert len(numbers) == 2
+    wait_gone(numbers)
+
+
+def test_as_an_ordinary_user(settings: Settings, open_tmp: Path) -> None:
+    """No root is needed; as root this runs as `nobody`."""
+    own = settings.changed(tracker_home=open_tmp / "user/home")
+    own.home.parent.mkdir()
+    script = (
+        "import os, sys; from tests.conftest import make_settings; from pathlib import Path\n"
+        "from tracker.embedded.servers import started, servers\n"
+        "own = make_settings(Path(sys.argv[1]), tracker_cache=Path(sys.argv[2]))\n"
+        "with started(own, durable=False):\n"
+        "    print(os.getuid(), all(s.ready() for s in servers(own)))"
+    )
+    command = [sys.executable, "-c", script, str(own.home), str(own.cache)]
+    if os.getuid() == 0:
+        os.chown(own.home.parent, NOBODY, NOBODY)
+        command = [*as_nobody(), *command]
+
+    done = subprocess.run(command, cwd=CHECKOUT, check=False, capture_output=True, text=True)
+
+    uid = NOBODY if os.getuid() == 0 else os.getuid()
+    assert done.stdout == f"{uid} True\n", done.stderr
+
+
+def as_nobody() -> list[str]:
+    """Runs a command as `nobody`; allowed to read, where this Python lies in root's own home."""
+    words = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    if Account(NOBODY, NOBODY).run([sys.executable, "-c", ""]).returncode:
+        words += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    return [*words, "--"]
+
+
+def test_psql_runs_and_shows_no_password(servers: Settings) -> None:
+    """The embedded psql, with its own libraries and no pager in the way."""
+    secret = servers.changed(postgres_password="hunter2")
+    words = psql.command(secret, ["-Atc", "SELECT 6 * 7"])
+
+    done = subprocess.run(
+        words, check=True, capture_output=True, text=True, env=psql.environment(secret)
+    )
+
+    assert done.stdout == "42\n"
+    assert "hunter2" not in " ".join(words)

@@ -1,0 +1,152 @@
+"""`up`: what it says, what it refuses, what its processes are told."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from queue import Queue
+from typing import IO
+
+import pytest
+
+from tracker.embedded.apps import apps
+from tracker.embedded.exchange import check_exchange
+from tracker.embedded.lock import only_one
+from tracker.embedded.servers import running, start_background, stop_background
+from tracker.embedded.up import demo, up
+from tracker.settings import CHECKOUT, Settings
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port of this machine that is in use."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port that nobody uses."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        number: int = listener.getsockname()[1]
+        return number
+
+
+@pytest.fixture
+def own(settings: Settings, free_port: int) -> Iterator[Settings]:
+    """A home for `up`, with an exchange that nobody answers for."""
+    own = settings.changed(
+        tracker_home=settings.home.parent / "up",
+        web_port=free_port,
+        client_base_url="http://127.0.0.1:9/api/v2",
+    )
+    yield own
+    stop_background(own)
+
+
+def test_a_second_one_says_who_runs(own: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line, exit code 1, nothing started."""
+    with only_one(own):
+        assert up(own) == 1
+
+    shown = capsys.readouterr()
+    assert shown.err == f"tracker: a tracker runs in {own.home} already (pid {os.getpid()})\n"
+    assert shown.out == ""
+
+
+def test_a_taken_port_is_named_by_its_variable(
+    own: Settings, port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is started."""
+    assert up(own.changed(web_port=port)) == 1
+    assert demo(own.changed(simulator_port=port)) == 1
+
+    shown = capsys.readouterr()
+    assert re.findall(r"^tracker: (\w+): port (\d+) .* in use", shown.err, re.MULTILINE) == [
+        ("WEB_PORT", str(port)),
+        ("SIMULATOR_PORT", str(port)),
+    ]
+    assert shown.out == ""
+
+
+def test_an_exchange_out_of_reach_is_said() -> None:
+    """In one line that names it and the way out."""
+    said: Queue[str] = Queue()
+
+    check_exchange("http://127.0.0.1:9/api/v2", said.put)
+
+    text = said.get(timeout=10)
+    assert re.search(r"http://127\.0\.0\.1:9/api/v2 .*refused.*ops/just demo", text)
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize("simulated", [False, True])
+def test_its_processes_load_the_same_settings(own: Settings, *, simulated: bool) -> None:
+    """Whatever the environment or `.env` says; the servers are named outright."""
+    odd = own.changed(tickers=("btc_usd", "sol_usdc"), debug=True, postgres_db="other")
+    process = apps(odd, [], simulated=simulated)[-1]
+    script = (
+        "from tracker.settings import Settings; s = Settings.load();"
+        "print(s.database_dsn, s.broker_url, s.home, s.cache, s.tickers, s.debug, s.web_port)"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**process.env},
+        cwd=process.cwd,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.stdout.strip() == " ".join(
+        map(str, (odd.database_dsn, odd.broker_url, odd.home, odd.cache, odd.tickers, True,
+                  odd.web_port))
+    )  # fmt: skip
+
+
+def test_it_uses_the_servers_that_run_and_leaves_them(own: Settings) -> None:
+    """`just infra`, then `just up`: a dead worker comes back, a stop ends only what `up` began."""
+    start_background(own)
+    with subprocess.Popen(
+        [sys.executable, "-m", "tracker", "up"],
+        env=own.environment(),
+        cwd=CHECKOUT,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        read_until(process.stdout, "cannot reach", "using what runs in", "worker .* polling")
+        kill_worker(process.pid)
+        read_until(process.stdout, "worker was killed by SIGKILL", "worker .* polling")
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        process.stdout.read()
+
+        assert process.wait(20) == 0
+        assert time.monotonic() - began < 15
+    assert running(own)
+
+
+def read_until(stream: IO[str], *patterns: str) -> None:
+    """Read on until each pattern has been seen."""
+    missing = set(patterns)
+    seen = []
+    while missing:
+        seen.append(stream.readline())
+        assert seen[-1], "".join(seen)
+        missing = {pattern for pattern in missing if not re.search(pattern, seen[-1])}
+
+
+def kill_worker(supervisor: int) -> None:
+    shown = subprocess.run(
+        ["ps", "-o", "pid=,args=", "--ppid", str(supervisor)],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    workers = [line.split()[0] for line in shown.stdout.splitlines() if line.endswith(" worker")]
+    assert len(workers) == 1
+    os.kill(int(workers[0]), signal.SIGKILL)

@@ -1,0 +1,89 @@
+"""The README is true: its commands exist and run, and its requests are answered as it says."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import httpx
+import psycopg
+import pytest
+from running import just
+from serving import served
+
+from tracker.settings import CHECKOUT, Settings
+
+README = (CHECKOUT / "README.md").read_text()
+COMMANDS = [
+    line
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for line in block.split("\n")
+]
+REQUESTS = [shlex.split(line) for line in COMMANDS if line.startswith("curl ")]
+RECIPES = {words.split()[0] for words in re.findall(r"ops/just ([a-z][^`\n]*)", README)}
+
+# Each recipe, and the file that runs it.
+RUN_BY = {
+    "up": "test_demo.py",
+    "demo": "test_demo.py",
+    "psql": "test_demo.py",
+    "dsn": "test_demo.py",
+    "infra": "test_recipes.py",
+    "upgrade": "test_recipes.py",
+    "dev-web": "test_recipes.py",
+    "dev-worker": "test_recipes.py",
+    "down-infra": "test_recipes.py",
+    "simulate": "test_recipes.py",
+    "test": "../.ci/run",
+    "check": "../.ci/run",
+}
+
+
+@pytest.fixture
+def api(database: Settings, conn: psycopg.Connection) -> Iterator[httpx.Client]:
+    """An API with the minutes that the README asks for, and some before now."""
+    start = datetime(2026, 11, 20, 9, 28, tzinfo=UTC)
+    rows = [("btc_usd", Decimal("103201.56"), start + n * timedelta(minutes=1)) for n in range(5)]
+    insert = "INSERT INTO prices (ticker, price, created_at) VALUES (%s, %s, %s)"
+    conn.cursor().executemany(insert, rows)
+    with served(database) as client:
+        yield client
+
+
+def test_requests_are_answered(api: httpx.Client) -> None:
+    """Each curl of the README gets 200, but for the one that shows an error."""
+    assert len(REQUESTS) == 4
+    for words in REQUESTS:
+        path = words[-1].removeprefix("http://127.0.0.1:8000")
+        assert api.get(path).status_code == (422 if "limit=0" in path else 200), path
+
+
+def test_answers_are_as_shown(api: httpx.Client) -> None:
+    """The shapes in the README are those of the API."""
+    price = api.get("/v1/prices/filtered?ticker=btc_usd&date=2026-11-20T09:30:41Z")
+    shown = '{"id":1,"ticker":"btc_usd","price":"103201.56","created_at":"2026-11-20T09:30:00Z"}'
+    assert shown in README
+    assert price.text == shown.replace('"id":1', '"id":3')
+    problem = api.get("/v1/prices?ticker=btc_usd&limit=0&page=2").json()
+    for error in problem["errors"]:
+        assert f'"name":"{error["name"]}","reason":"{error["reason"]}"' in README
+    link = api.get("/v1/prices?ticker=btc_usd&start_date=2026-11-20T09:32:00Z&limit=2").links[
+        "next"
+    ]
+    assert link["url"].split("/v1/")[1] in README
+
+
+def test_recipes_exist_and_are_run() -> None:
+    """Every recipe it names is one of the Justfile's, and some test or CI runs it."""
+    env = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}
+    assert set(just("--summary", env=env).stdout.split()) >= RECIPES
+    assert RUN_BY.keys() >= RECIPES
+    for recipe, file in RUN_BY.items():
+        assert recipe in (CHECKOUT / "tests" / file).read_text(), f"{file} does not run {recipe}"
+
+
+def test_places_exist() -> None:
+    """The table of places names nothing that is gone."""
+    for place in re.findall(r"`((?:tracker|sql|ops)[a-z/]*(?:\.py)?)`", README):
+        assert (CHECKOUT / place).exists(), place

@@ -1,0 +1,1 @@
+"""TimescaleDB and Redis without Docker, and the whole tracker in one terminal."""

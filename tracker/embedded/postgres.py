@@ -1,0 +1,151 @@
+"""PostgreSQL with TimescaleDB on a private socket."""
+
+import shutil
+import signal
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from tracker.embedded.programs import Programs
+from tracker.embedded.server import Server, owner_of
+from tracker.errors import EmbeddedError
+
+_BUILTIN_LOCALE = 17  # the first major version that needs no locale of the machine
+_INCLUDE = "include 'tracker.conf'\n"
+_ZONES = Path("/usr/share/zoneinfo/UTC")
+
+_SETTINGS = """\
+# Written at each start by `tracker`; your own settings go into postgresql.conf.
+listen_addresses = ''
+port = 5432
+max_connections = 100
+shared_preload_libraries = 'timescaledb'
+timescaledb.telemetry_level = off
+jit = off
+random_page_cost = 1.1
+max_locks_per_transaction = 128
+log_destination = 'stderr'
+logging_collector = off
+log_line_prefix = '%m [%p] '
+log_error_verbosity = terse
+log_min_error_statement = panic
+log_min_messages = log
+log_checkpoints = off
+"""
+_FLEETING = """\
+fsync = off
+synchronous_commit = off
+full_page_writes = off
+"""
+
+
+class Postgres(Server):
+    """The database server; its superuser needs no password, its socket is closed to others."""
+
+    name = "postgres"
+    sign = signal.SIGINT
+
+    @property
+    def pidfile(self) -> Path:
+        """PostgreSQL's own, which it writes for each socket."""
+        return self.settings.sockets / ".s.PGSQL.5432.lock"
+
+    def ready(self) -> bool:
+        """Whether it answers; the role and the database are made if they are missing."""
+        if not self._says_ready():  # asking before that would fill its log
+            return False
+        try:
+            with self._connect("postgres") as connection:
+                self._make_role(connection)
+                self._make_database(connection)
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def prepare(self, programs: Programs, *, durable: bool = True) -> list[str]:
+        """Make the cluster if there is none, and its settings: the command."""
+        data = self.settings.home / programs.folder
+        if not data.exists():
+            self._initdb(data, programs)
+        _check_version(data, programs)
+        self._forget(data)
+        self._configure(data, programs, durable=durable)
+        return [str(programs.postgres / "postgres"), "-D", str(data)]
+
+    def _says_ready(self) -> bool:
+        try:
+            data = self.pidfile.read_text().splitlines()[1]
+            return Path(data, "postmaster.pid").read_text().split()[-1] == "ready"
+        except (OSError, IndexError):
+            return False
+
+    def _connect(self, database: str) -> psycopg.Connection:
+        return psycopg.connect(
+            host=str(self.settings.sockets),
+            port=5432,
+            user="postgres",
+            dbname=database,
+            connect_timeout=5,
+            autocommit=True,
+        )
+
+    def _make_role(self, connection: psycopg.Connection) -> None:
+        role = self.settings.postgres_user
+        if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [role]).rowcount == 0:
+            create = sql.SQL("CREATE ROLE {} LOGIN SUPERUSER")
+            connection.execute(create.format(sql.Identifier(role)))
+
+    def _make_database(self, connection: psycopg.Connection) -> None:
+        name = self.settings.postgres_db
+        if connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).rowcount == 0:
+            create = sql.SQL("CREATE DATABASE {} OWNER {}")
+            owner = sql.Identifier(self.settings.postgres_user)
+            connection.execute(create.format(sql.Identifier(name), owner))
+
+    def _initdb(self, data: Path, programs: Programs) -> None:
+        """Make the cluster beside its place, so that one cut short is never taken for whole."""
+        draft = data.with_name(f"{data.name}.new")
+        shutil.rmtree(draft, ignore_errors=True)
+        self.account.own(draft)
+        locale = ["--locale=C.UTF-8"]
+        if programs.major >= _BUILTIN_LOCALE:
+            locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+        options = [*locale, "-E", "UTF8", "-U", "postgres", "-A", "trust", "--no-instructions"]
+        done = self.account.run([str(programs.postgres / "initdb"), *options, "-D", str(draft)])
+        if done.returncode:
+            raise EmbeddedError(f"initdb failed: {' '.join(done.stderr.split())}")
+        with (draft / "postgresql.conf").open("a") as stream:
+            stream.write(_INCLUDE)
+        draft.rename(data)
+
+    def _forget(self, data: Path) -> None:
+        """Remove the pid files of a server that was killed: their number may be another's now."""
+        for pidfile in (data / "postmaster.pid", self.pidfile):
+            if owner_of(pidfile, self.settings.home) is None:
+                pidfile.unlink(missing_ok=True)
+
+    def _configure(self, data: Path, programs: Programs, *, durable: bool) -> None:
+        folder = str(self.settings.sockets).replace('"', '""').replace("'", "''")
+        zone = "UTC" if _ZONES.exists() else "GMT"  # GMT needs no files
+        lines = [
+            _SETTINGS,
+            f"unix_socket_directories = '\"{folder}\"'\n",
+            f"timezone = '{zone}'\nlog_timezone = '{zone}'\n",
+            # The jobs of the other edition would fail for ever here, timescaledb #10191.
+            "" if programs.community else "timescaledb.max_background_workers = 0\n",
+            "" if durable else _FLEETING,
+        ]
+        (data / "tracker.conf").write_text("".join(lines))
+
+
+def _check_version(data: Path, programs: Programs) -> None:
+    try:
+        found = (data / "PG_VERSION").read_text().strip()
+    except OSError:
+        found = "nothing"
+    if found != str(programs.major):
+        raise EmbeddedError(
+            f"{data} holds {found if found == 'nothing' else f'PostgreSQL {found}'},"
+            f" not PostgreSQL {programs.major}: move it away, or set TRACKER_HOME"
+        )
