@@ -89,7 +89,12 @@ simulate *args: _venv
 # Every test; arguments go to pytest: just test -k params
 [group('check')]
 test *args: _dev
-    pytest "$@"
+    pytest --numprocesses 2 --dist loadfile "$@"
+
+# The quick tests on every other Python of this machine
+[group('check')]
+test-pythons: _dev
+    ops/test-pythons
 
 # Style, and imports that go down only
 [group('check')]

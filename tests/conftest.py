@@ -3,7 +3,9 @@
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -24,6 +26,18 @@ def make_settings(home: Path, **changes: object) -> Settings:
         "tracker_cache": Settings.load().cache,
     }
     return Settings.model_validate(fixed | changes)
+
+
+@contextmanager
+def fresh_database(servers: Settings) -> Iterator[Settings]:
+    """A database of its own on these *servers*, without the schema; dropped afterwards."""
+    settings = servers.changed(postgres_db=f"fresh_{uuid4().hex}")
+    with psycopg.connect(servers.database_dsn, autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {settings.postgres_db}")
+        try:
+            yield settings
+        finally:
+            conn.execute(f"DROP DATABASE {settings.postgres_db} WITH (FORCE)")
 
 
 @pytest.fixture(scope="session")

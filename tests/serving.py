@@ -5,12 +5,28 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 
 import httpx
 import uvicorn
 
 from tracker.settings import Settings
 from tracker.web.server import configure
+
+
+def problem(answer: httpx.Response, status: int) -> dict[str, str]:
+    """The reason for each culprit in *answer*, which is an error as RFC 9457 wants it."""
+    body = answer.json()
+    assert answer.status_code == body["status"] == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-request-id"] == body["request_id"]
+    assert list(body) == ["type", "title", "status", "detail", "errors", "request_id"]
+    assert (body["type"], body["title"]) == ("about:blank", HTTPStatus(status).phrase)
+    reasons = {error["name"]: error["reason"] for error in body["errors"]}
+    assert len(reasons) == len(body["errors"]) > 0
+    assert all(f"{name}: {why}" in body["detail"] for name, why in reasons.items())
+    return reasons
 
 
 @contextmanager

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from running import Running, just, running
+
+from tests.running import Running, just, running
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,8 @@ from tracker.embedded.bundle import Machine, bundle, is_whole, write_manifest
 from tracker.errors import EmbeddedError
 from tracker.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 NOWHERE = "http://127.0.0.1:9/debian"
 
 

@@ -27,6 +27,8 @@ from tracker.embedded.servers import (
 from tracker.errors import EmbeddedError
 from tracker.settings import CHECKOUT, Settings
 
+pytestmark = pytest.mark.slow
+
 NOBODY = 65534
 
 

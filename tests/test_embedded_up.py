@@ -20,6 +20,8 @@ from tracker.embedded.servers import running, start_background, stop_background
 from tracker.embedded.up import demo, up
 from tracker.settings import CHECKOUT, Settings
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def port() -> Iterator[int]:

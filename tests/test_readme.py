@@ -9,10 +9,12 @@ from decimal import Decimal
 import httpx
 import psycopg
 import pytest
-from running import just
-from serving import served
 
+from tests.running import just
+from tests.serving import served
 from tracker.settings import CHECKOUT, Settings
+
+pytestmark = pytest.mark.slow
 
 README = (CHECKOUT / "README.md").read_text()
 COMMANDS = [

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from running import environment, just, running
 
+from tests.running import environment, just, running
 from tracker.simulator import serve
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

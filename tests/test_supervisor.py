@@ -18,6 +18,8 @@ from tracker.embedded.process import Process
 from tracker.embedded.supervisor import US, Pace, Supervisor
 from tracker.settings import CHECKOUT
 
+pytestmark = pytest.mark.slow
+
 QUICK = Pace(first=0.05, longest=0.2, steady=60, patience=5)
 
 

@@ -3,59 +3,101 @@
 A message may come twice, late or out of order: the minute it carries decides what it may do.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import dramatiq
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.errors import Retry
-from dramatiq.middleware import CurrentMessage, Retries, TimeLimit
+from dramatiq.middleware import CurrentMessage, Retries
 from loguru import logger
 from periodiq import PeriodiqMiddleware, cron
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry as RedisRetry
 
 from tracker.errors import DatabaseDown, ExchangeError
 from tracker.models import Quote, minute_of
-from tracker.polling import Poller
 from tracker.settings import Settings
+
+if TYPE_CHECKING:
+    from tracker.polling import Poller  # the scheduler needs none of it
 
 P = ParamSpec("P")
 
-_A_WEEK = 7 * 24 * 3600
+_A_WEEK = 7 * 24 * 3600  # seconds
+_REDIS = {"socket_timeout": 3, "socket_connect_timeout": 3}  # seconds
+
+
+def _passes(_: int, error: BaseException) -> bool:
+    return isinstance(error, Retry)
+
+
+# A queue of its own, as while the database is away these must not keep polls waiting.
 _LATER: dict[str, Any] = {
-    "max_retries": None,
-    "min_backoff": 1_000,
+    "queue_name": "later",
+    "priority": 1,
+    "retry_when": _passes,
+    "min_backoff": 1_000,  # milliseconds
     "max_backoff": 60_000,
-}  # milliseconds
+}
 
 
-def create_broker(settings: Settings) -> RedisBroker:
+def create_broker(settings: Settings, kind: type[RedisBroker] = RedisBroker) -> RedisBroker:
     """The queue on Redis, with no more middleware than the actors use.
 
     A late tick is not dropped: its polls find their minute gone, and record that.
+    What a killed worker was at is given to the next one within its minute.
     """
-    return RedisBroker(  # type: ignore[no-untyped-call] # dramatiq's brokers have no types
-        url=settings.broker_url,
-        middleware=[
-            TimeLimit(),
-            Retries(),
-            CurrentMessage(),
-            PeriodiqMiddleware(skip_delay=_A_WEEK),
-        ],
+    client = Redis.from_url(settings.broker_url, retry=RedisRetry(NoBackoff(), 0), **_REDIS)
+    middleware = [Retries(), CurrentMessage(), PeriodiqMiddleware(skip_delay=_A_WEEK)]
+    return kind(
+        client=client,
+        middleware=middleware,
+        heartbeat_timeout=10_000,  # milliseconds
+        maintenance_chance=1_000_000,  # of a million: each command looks for killed workers
     )
 
 
-def declare(broker: RedisBroker, settings: Settings, poller: Poller) -> dramatiq.Actor[[], None]:
-    """Declare all actors on *broker*; the tick is given back for the scheduler."""
+def declare_tick(broker: RedisBroker, tickers: Iterable[str]) -> dramatiq.Actor[[], None]:
+    """Declare the actor that the scheduler sends and the worker runs."""
+
+    @dramatiq.actor(broker=broker, max_retries=0, periodic=cron("* * * * *"))
+    def tick() -> None:
+        """Every minute, a poll of each index; the minute is the tick's, whatever the clock says."""
+        minute = _minute_of_tick().isoformat()
+        for ticker in tickers:
+            broker.enqueue(_message("poll", ticker, minute))
+
+    return tick
+
+
+def declare(broker: RedisBroker, poller: "Poller") -> None:
+    """Declare the worker's own actors."""
+
+    @dramatiq.actor(broker=broker, max_retries=0)
+    def poll(ticker: str, minute: str) -> None:
+        """Ask for one index: one's failure hides no other."""
+        with logger.contextualize(ticker=ticker, minute=minute):
+            try:
+                quote = poller.ask(ticker, _time(minute))
+            except ExchangeError as error:
+                logger.warning("no price: {}", error)
+                _now_or_later(miss, ticker, minute, error.reason, error.code, error.attempts)
+            else:
+                observed_at = quote.observed_at.isoformat()
+                _now_or_later(store, ticker, minute, f"{quote.price:f}", observed_at)
 
     @dramatiq.actor(broker=broker, **_LATER)
     def store(ticker: str, minute: str, price: str, observed_at: str) -> None:
         """Store a price that was observed in its minute, however late the database is."""
         quote = Quote(ticker=ticker, price=Decimal(price), observed_at=_time(observed_at))
-        with _retried():
-            _report(quote, minute, new=poller.store(quote, _time(minute)))
+        with _retried(), logger.contextualize(ticker=ticker, minute=minute, price=price):
+            new = poller.store(quote, _time(minute))
+            logger.info("stored" if new else "the minute has a price already")
 
     @dramatiq.actor(broker=broker, **_LATER)
     def miss(ticker: str, minute: str, reason: str, code: int | None, attempts: int) -> None:
@@ -63,25 +105,11 @@ def declare(broker: RedisBroker, settings: Settings, poller: Poller) -> dramatiq
         with _retried():
             poller.miss(ticker, _time(minute), reason, code=code, attempts=attempts)
 
-    @dramatiq.actor(broker=broker, max_retries=0, time_limit=58_000)
-    def poll(ticker: str, minute: str) -> None:
-        """Ask for one index: one's failure hides no other."""
-        try:
-            quote = poller.ask(ticker, _time(minute))
-        except ExchangeError as error:
-            logger.bind(ticker=ticker, minute=minute).warning("no price: {}", error)
-            _now_or_later(miss, ticker, minute, error.reason, error.code, error.attempts)
-        else:
-            _now_or_later(store, ticker, minute, f"{quote.price:f}", quote.observed_at.isoformat())
 
-    @dramatiq.actor(broker=broker, max_retries=0, periodic=cron("* * * * *"))
-    def tick() -> None:
-        """Every minute, a poll of each index; the minute is the tick's, whatever the clock says."""
-        minute = _minute_of_tick().isoformat()
-        for ticker in settings.tickers:
-            poll.send(ticker, minute)
-
-    return tick
+def _message(actor: str, *args: str) -> dramatiq.Message[None]:
+    return dramatiq.Message(
+        queue_name="default", actor_name=actor, args=args, kwargs={}, options={}
+    )
 
 
 def _time(text: str) -> datetime:
@@ -113,11 +141,3 @@ def _retried() -> Iterator[None]:
         yield
     except DatabaseDown as error:
         raise Retry(str(error)) from error
-
-
-def _report(quote: Quote, minute: str, *, new: bool) -> None:
-    line = logger.bind(ticker=quote.ticker, minute=minute, price=f"{quote.price:f}")
-    if new:
-        line.info("stored")
-    else:
-        line.info("the minute has a price already")

@@ -15,10 +15,12 @@ from tracker.errors import BadAnswer, ExchangeError, RateLimited, Refused, Unava
 from tracker.models import Quote, exact_price
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LARGEST_CODE = 2**31  # misses.code is an integer
+_LATEST = 10**17  # microseconds since 1970: the year 5138
 _OK = 200
 _LONGEST_SHOWN = 80
 _TOO_MANY = {429, 10028}
-_SERVER_ERROR = 500
+_SERVER_ERROR = 500  # and above: proxies on the way have codes of their own, 520 say
 # Codes of errors that pass by themselves; those of other errors mean the question is wrong.
 _PASSING = {10001, 10040, 10041, 10047, 10048, 10066, 11051, 11056, 11094, 13025, 13028, 13503}
 _LASTING = {-32700, -32600, -32601, -32602, -32000, 10030} | {
@@ -46,7 +48,7 @@ def read_quote(answer: Answer, ticker: str, *, testnet: bool) -> Quote:
     if document.get("testnet", testnet) is not testnet:
         raise BadAnswer(f"testnet: expected {testnet}, got {_shown(document['testnet'])}")
     if not isinstance(result, dict):
-        raise BadAnswer(f"result: not an object: {_shown(result)}")
+        raise BadAnswer(f"result: not an object: {_shown(answer.content)}")
     if result.get("index_name", ticker) != ticker:
         raise BadAnswer(f"index_name: asked for {ticker}, got {_shown(result['index_name'])}")
     return Quote(ticker=ticker, price=_price(result), observed_at=_moment(document))
@@ -56,7 +58,7 @@ def read_names(answer: Answer) -> set[str]:
     """Every name in an answer of public/get_index_price_names. Raises ExchangeError."""
     result = _result(_document(answer), answer)
     if not isinstance(result, list) or not all(isinstance(name, str) for name in result):
-        raise BadAnswer(f"result: not a list of index names: {_shown(result)}")
+        raise BadAnswer(f"result: not a list of index names: {_shown(answer.content)}")
     return set(result)
 
 
@@ -71,7 +73,7 @@ def _document(answer: Answer) -> dict[str, Any]:
         raise BadAnswer(f"not JSON ({error}): {_shown(answer.content)}") from None
     if not isinstance(document, dict):
         _refuse_status(answer)
-        raise BadAnswer(f"not a JSON object: {_shown(document)}")
+        raise BadAnswer(f"not a JSON object: {_shown(answer.content)}")
     return document
 
 
@@ -90,11 +92,29 @@ def _result(document: dict[str, Any], answer: Answer) -> object:
 
 
 def _rpc_error(error: object, answer: Answer) -> ExchangeError:
-    code = error.get("code") if isinstance(error, dict) else None
-    message = f"the exchange says {_shown(error)}"
-    if not isinstance(code, Decimal) or code not in _TOO_MANY | _PASSING | _LASTING:
-        code = Decimal(answer.status) if answer.status != _OK else Decimal(-32000)
-    return _error_of(int(code), message, answer)
+    """A known code says more than the status; without one the status does."""
+    code = _code(error)
+    if answer.status == _OK or code in _TOO_MANY | _PASSING | _LASTING:
+        return _error_of(code, f"the exchange says {_words(error)}, code {code}", answer)
+    message = f"the exchange says {_words(error)}, HTTP {answer.status}"
+    return _error_of(answer.status, message, answer)
+
+
+def _code(error: object) -> int | None:
+    """The JSON-RPC error code, if there is one that can be stored."""
+    value = error.get("code") if isinstance(error, dict) else None
+    if not isinstance(value, Decimal) or not -_LARGEST_CODE < value < _LARGEST_CODE:
+        return None
+    return int(value) if value == int(value) else None
+
+
+def _words(error: object) -> str:
+    """What an error says of itself: 'Invalid params' ('invalid index')."""
+    if not isinstance(error, dict):
+        return _shown(error)
+    facts, words = error.get("data"), _shown(error.get("message"))
+    reason = facts.get("reason") if isinstance(facts, dict) else None
+    return words if reason is None else f"{words} ({_shown(reason)})"
 
 
 def _refuse_status(answer: Answer) -> None:
@@ -104,18 +124,18 @@ def _refuse_status(answer: Answer) -> None:
         raise _error_of(answer.status, message, answer)
 
 
-def _error_of(code: int, message: str, answer: Answer) -> ExchangeError:
+def _error_of(code: int | None, message: str, answer: Answer) -> ExchangeError:
     retry_after = _retry_after(answer.headers)
     if code in _TOO_MANY:
         return RateLimited(message, code=code, retry_after=retry_after)
-    if code in _PASSING or (code >= _SERVER_ERROR and code not in _LASTING):
+    if code in _PASSING or (answer.status >= _SERVER_ERROR and code not in _LASTING):
         return Unavailable(message, code=code, retry_after=retry_after)
     return Refused(message, code=code)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds until the exchange wants to be asked again; a date is understood too."""
-    value = headers.get("retry-after", "")
+    """Seconds until the exchange wants to be asked again, 0 or more; a date is understood too."""
+    value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
         return float(value[:9])
     try:
@@ -126,25 +146,24 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 def _price(result: dict[str, Any]) -> Decimal:
     price = result.get("index_price")
-    if not isinstance(price, Decimal):
-        raise BadAnswer(f"index_price: not a number: {_shown(price)}")
     try:
-        return exact_price(price)
-    except ValueError as error:
-        raise BadAnswer(f"index_price: {error}") from None
+        if isinstance(price, Decimal):
+            return exact_price(price)
+    except ValueError:
+        raise BadAnswer(f"index_price: not a credible price: {_shown(price)}") from None
+    raise BadAnswer(f"index_price: not a number: {_shown(price)}")
 
 
 def _moment(document: dict[str, Any]) -> datetime:
-    microseconds = document.get("usOut")
-    if not isinstance(microseconds, Decimal) or microseconds != microseconds.to_integral_value():
-        raise BadAnswer(f"usOut: not microseconds: {_shown(microseconds)}")
-    try:
-        return _EPOCH + timedelta(microseconds=int(microseconds))
-    except OverflowError:
-        raise BadAnswer(f"usOut: not a time: {_shown(microseconds)}") from None
+    number = document.get("usOut")
+    if not (isinstance(number, Decimal) and 0 < number < _LATEST and number == int(number)):
+        raise BadAnswer(f"usOut: not microseconds since 1970: {_shown(number)}")
+    return _EPOCH + timedelta(microseconds=int(number))
 
 
 def _shown(value: object) -> str:
-    """*value* short enough for a log line."""
+    """*value* short enough for a log line; of what is nested, only the kind."""
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
     text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
     return repr(text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…")

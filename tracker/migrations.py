@@ -12,7 +12,7 @@ from yoyo import get_backend, read_migrations
 from yoyo.backends import DatabaseBackend
 from yoyo.migrations import MigrationList
 
-from tracker.errors import BadRequest, NotFound
+from tracker.errors import BadRequest, DatabaseDown, NotFound
 
 FOLDER = Path(__file__).resolve().parent.parent / "sql" / "migrations"
 
@@ -21,13 +21,14 @@ _LOCK = 0x7472616B  # any number, but the same for all who migrate
 
 def names() -> list[str]:
     """Every migration of this version, oldest first."""
-    return sorted(path.stem for path in FOLDER.glob("*.sql") if ".rollback" not in path.name)
+    return sorted(path.stem for path in FOLDER.glob("*.sql") if not path.stem.endswith(".rollback"))
 
 
 def apply(dsn: str) -> list[str]:
     """Bring the database at *dsn* up to date; the names of what was applied.
 
     Several may call this at once: one works, the others wait and find nothing to do.
+    Raises DatabaseDown.
     """
     with _only_one(dsn), _backend(dsn) as backend:
         pending = backend.to_apply(_all())
@@ -38,9 +39,9 @@ def apply(dsn: str) -> list[str]:
 def rollback(dsn: str, revision: str) -> list[str]:
     """Undo every migration after *revision* (its number or name; 0: all), newest first.
 
-    Raises NotFound if there is no such migration.
+    Raises NotFound if there is no such migration, DatabaseDown.
     """
-    kept = _find(revision) if revision.strip("0") else ""
+    kept = "" if re.fullmatch("0+", revision) else _find(revision)
     with _only_one(dsn), _backend(dsn) as backend:
         undone = backend.to_rollback(_all()).filter(lambda migration: migration.id > kept)
         backend.rollback_migrations(undone)
@@ -55,7 +56,7 @@ def create(message: str) -> list[Path]:
     newest = names()[-1]
     name = f"{int(newest.partition('.')[0]) + 1:04}.{slug}"
     step, back = FOLDER / f"{name}.sql", FOLDER / f"{name}.rollback.sql"
-    step.write_text(f"-- Why: {message}\n-- depends: {newest}\n")
+    step.write_text(f"-- Why: {' '.join(message.split())}\n-- depends: {newest}\n")
     back.write_text("")
     return [step, back]
 
@@ -74,7 +75,11 @@ def _all() -> MigrationList:
 @contextmanager
 def _only_one(dsn: str) -> Iterator[None]:
     """Hold the lock that one migrating process at a time may have; it ends with its connection."""
-    with psycopg.connect(dsn, autocommit=True) as connection:
+    try:
+        connection = psycopg.connect(dsn, autocommit=True)
+    except psycopg.OperationalError as error:
+        raise DatabaseDown(" ".join(str(error).split())) from error
+    with connection:
         connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
         yield
 

@@ -3,48 +3,36 @@
 Nothing here knows of queues.
 """
 
+import os
+import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from threading import Timer
 
 import psycopg
 from loguru import logger
-from psycopg_pool import ConnectionPool
 
 from tracker import deribit, queries
 from tracker.errors import DatabaseDown, ExchangeError, WrongMinute
 from tracker.models import MINUTE, Quote
 from tracker.settings import Settings
 
-_LONGEST_RETRYING = 40.0  # seconds; leaves room for the last try inside the minute
-_LAST_TRY = 8.0  # seconds before the minute's end after which no new try begins
 _EARLIEST = timedelta(seconds=30)  # how far the exchange's clock may be behind the tick's
 _SKEW_WORTH_A_WARNING = timedelta(seconds=2)
+_CONNECTING = 5  # seconds
+_LONGEST_WORK = 8.0  # seconds on a connection; a statement ends earlier if the server runs at all
+_OPTIONS = "-c statement_timeout=5000 -c timezone=UTC"
 
 
 class Poller:
     """What a poll needs: the exchange's client and the database."""
 
-    def __init__(self, settings: Settings) -> None:
-        """A poller for *settings*; nothing is opened before `opened`."""
+    def __init__(self, settings: Settings, client: deribit.Client) -> None:
+        """A poller for *settings* that asks *client*."""
         self._settings = settings
-
-    @contextmanager
-    def opened(self) -> Iterator[None]:
-        """Open the client and the pool; the database may be away, now and later."""
-        pool = ConnectionPool(
-            self._settings.database_dsn,
-            min_size=1,
-            max_size=deribit.AT_ONCE,
-            timeout=5,
-            reconnect_timeout=5,
-            check=ConnectionPool.check_connection,
-            kwargs={"autocommit": True, "application_name": "tracker-worker"},
-            open=False,
-        )
-        with deribit.open_client(self._settings.client_base_url) as self._http, pool as self._pool:
-            yield
+        self._client = client
 
     def ask(self, ticker: str, minute: datetime) -> Quote:
         """The price of *ticker*, observed in *minute*. Raises ExchangeError."""
@@ -52,28 +40,30 @@ class Poller:
         left = (minute + MINUTE - started).total_seconds()
         if left <= 0:
             raise WrongMinute(f"asked for {-left:.0f} s after its minute", attempts=0)
-        budget = min(_LONGEST_RETRYING, max(0.0, left - _LAST_TRY))
         testnet = self._settings.testnet
-        quote = deribit.fetch_quote(self._http, ticker, testnet=testnet, budget=budget)
+        quote = deribit.fetch_quote(self._client, ticker, testnet=testnet, within=left)
         _warn_of_skew(quote, started)
         return in_minute(quote, minute)
 
     def store(self, quote: Quote, minute: datetime) -> bool:
-        """Store *quote* under *minute*; False if it has a price already. Raises DatabaseDown."""
-        with self._database() as conn:
-            return queries.insert_price(conn, quote, minute)
+        """Store *quote* under *minute*; False if it has a price already.
+
+        Raises DatabaseDown, and WrongMinute for a quote of another minute.
+        """
+        with _database(self._settings.database_dsn) as conn:
+            return queries.insert_price(conn, in_minute(quote, minute), minute)
 
     def miss(
         self, ticker: str, minute: datetime, reason: str, *, code: int | None, attempts: int
     ) -> bool:
         """Record why *minute* has no price; False if it has one. Raises DatabaseDown."""
-        with self._database() as conn:
+        with _database(self._settings.database_dsn) as conn:
             return queries.insert_miss(conn, ticker, minute, reason, code=code, attempts=attempts)
 
     def check_tickers(self) -> None:
         """Warn of configured names that the exchange does not have."""
         try:
-            unknown = set(self._settings.tickers) - deribit.fetch_names(self._http)
+            unknown = set(self._settings.tickers) - deribit.fetch_names(self._client)
         except ExchangeError as error:
             logger.warning("the names in TICKERS could not be checked: {}", error)
             return
@@ -81,15 +71,6 @@ class Poller:
             logger.warning(
                 "TICKERS: the exchange does not list {}; it is polled all the same", name
             )
-
-    @contextmanager
-    def _database(self) -> Iterator[psycopg.Connection]:
-        """A connection; what a later try may mend is raised as DatabaseDown."""
-        try:
-            with self._pool.connection() as conn:
-                yield conn
-        except (psycopg.OperationalError, psycopg.ProgrammingError, psycopg.InternalError) as error:
-            raise DatabaseDown(str(error).strip()) from error
 
 
 def in_minute(quote: Quote, minute: datetime) -> Quote:
@@ -117,3 +98,43 @@ def _warn_of_skew(quote: Quote, started: datetime) -> None:
     if max(ahead, behind) > _SKEW_WORTH_A_WARNING:
         side, skew = ("ahead of", ahead) if ahead > behind else ("behind", behind)
         logger.warning("the exchange's clock is {:.1f} s {} ours", skew.total_seconds(), side)
+
+
+@contextmanager
+def _database(dsn: str) -> Iterator[psycopg.Connection]:
+    """A connection for one statement; what a later try may mend is raised as DatabaseDown.
+
+    No pool: for a few rows a minute a fresh connection costs nothing, and is never a dead one.
+    """
+    try:
+        with (
+            psycopg.connect(
+                dsn,
+                autocommit=True,
+                connect_timeout=_CONNECTING,
+                application_name="tracker-worker",
+                options=_OPTIONS,
+            ) as conn,
+            _cut_off(conn),
+        ):
+            yield conn
+    except (psycopg.OperationalError, psycopg.ProgrammingError, psycopg.InternalError) as error:
+        raise DatabaseDown(" ".join(str(error).split())) from error
+
+
+@contextmanager
+def _cut_off(conn: psycopg.Connection) -> Iterator[None]:
+    """Bound the work on *conn*: a server that is stopped or unplugged would never answer."""
+
+    def cut() -> None:
+        with suppress(OSError):
+            line.shutdown(socket.SHUT_RDWR)
+
+    with socket.socket(fileno=os.dup(conn.fileno())) as line:
+        timer = Timer(_LONGEST_WORK, cut)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()

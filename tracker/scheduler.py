@@ -6,13 +6,11 @@ Run one; a second one only sends each tick twice, which changes nothing.
 import signal
 import sys
 
-from dramatiq.errors import BrokerError
 from loguru import logger
 from periodiq import Scheduler
 from redis.exceptions import RedisError
 
 from tracker import actors
-from tracker.polling import Poller
 from tracker.settings import Settings
 
 
@@ -23,10 +21,10 @@ def run(settings: Settings) -> None:
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     broker = actors.create_broker(settings)
-    scheduler = Scheduler([actors.declare(broker, settings, Poller(settings))])
+    scheduler = Scheduler([actors.declare_tick(broker, settings.tickers)])
     try:
         scheduler.schedule()
         scheduler.loop()
-    except (BrokerError, RedisError) as error:
+    except RedisError as error:
         logger.error("the tick could not be sent: {}", error)
         sys.exit(1)

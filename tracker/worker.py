@@ -4,32 +4,44 @@ Not dramatiq's own command: that forks, and can hang when it is signalled twice.
 """
 
 import signal
-from threading import Event
+from threading import Thread
 
 import dramatiq
+import stamina
 from loguru import logger
 
 from tracker import actors, deribit
+from tracker.broker import Broker
 from tracker.polling import Poller
 from tracker.settings import Settings
 
-_THREADS = deribit.AT_ONCE + 1  # one more, so that a slow exchange does not keep ticks waiting
-_GRACE = 5_000  # milliseconds for running polls to end, and again for the consumers
+_STOPPING = {signal.SIGTERM, signal.SIGINT}
+_GRACE = 4_000  # milliseconds for running polls to end, and again for the consumers
 
 
 def run(settings: Settings) -> None:
-    """Work until SIGTERM or Ctrl-C, then finish what is running and return."""
-    stop = Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    broker, poller = actors.create_broker(settings), Poller(settings)
-    actors.declare(broker, settings, poller)
-    with poller.opened():
-        worker = dramatiq.Worker(broker, worker_threads=_THREADS, worker_timeout=250)
-        worker.start()
-        logger.info("polling {} from {}", ", ".join(settings.tickers), settings.client_base_url)
-        poller.check_tickers()
-        stop.wait()
-        logger.info("stopping")
-        worker.stop(timeout=_GRACE)
-    broker.close()
+    """Work until SIGTERM or Ctrl-C, then finish what is running and return.
+
+    The signals are blocked and waited for: a second one cannot disturb the stop.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+    stamina.instrumentation.set_on_retry_hooks([])
+    # Never closed: a poll that outlasts the grace must not record that as the exchange's fault.
+    poller = Poller(settings, deribit.Client(settings.client_base_url))
+    worker = start(settings, poller)
+    logger.info("polling {} from {}", ", ".join(settings.tickers), settings.client_base_url)
+    Thread(target=poller.check_tickers, daemon=True).start()
+    signal.sigwait(_STOPPING)
+    logger.info("stopping")
+    worker.stop(timeout=_GRACE)
+
+
+def start(settings: Settings, poller: Poller) -> dramatiq.Worker:
+    """A running worker, with a thread for each index and some for what is stored later."""
+    broker = actors.create_broker(settings, Broker)
+    actors.declare_tick(broker, settings.tickers)
+    actors.declare(broker, poller)
+    threads = len(settings.tickers) + deribit.AT_ONCE
+    worker = dramatiq.Worker(broker, worker_threads=threads, worker_timeout=250)
+    worker.start()
+    return worker

@@ -6,7 +6,10 @@ CREATE TABLE prices (
     id          bigint      GENERATED ALWAYS AS IDENTITY,
     ticker      text        NOT NULL CHECK (ticker ~ '^[a-z0-9-]+_[a-z0-9]+$'),
     price       numeric     NOT NULL CHECK (price > 0 AND price < 'Infinity' AND scale(price) >= 2),
-    created_at  timestamptz NOT NULL CHECK (created_at = date_trunc('minute', created_at, 'UTC')),
+    created_at  timestamptz NOT NULL CHECK (
+        created_at = date_trunc('minute', created_at, 'UTC')
+        AND created_at BETWEEN '0001-01-01 00:00Z' AND '9999-12-31 23:59Z'
+    ),
     observed_at timestamptz,
     source      text        NOT NULL DEFAULT 'poll' CHECK (source IN ('poll', 'chart')),
     PRIMARY KEY (ticker, created_at) INCLUDE (price, id)

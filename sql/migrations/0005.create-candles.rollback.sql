@@ -1,3 +1,5 @@
+DROP TRIGGER tickers_announced ON tickers;
+DROP FUNCTION revision_changed();
 DROP TRIGGER prices_updated_to ON prices;
 DROP TRIGGER prices_updated_from ON prices;
 DROP TRIGGER prices_deleted ON prices;

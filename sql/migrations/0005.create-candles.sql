@@ -1,6 +1,7 @@
 -- Hourly candles, kept exact by the transaction that changes the prices below them: every hour
 -- that a statement touches is read again. The lock on the ticker's row puts writers of one index
--- in a line, so that each reads what the one before it committed.
+-- in a line, so that each reads what the one before it committed. The new revision is announced
+-- at commit, once for each index, however many statements changed it.
 -- depends: 0004.create-misses
 CREATE TABLE candles_1h (
     ticker  text        NOT NULL,
@@ -50,28 +51,21 @@ BEGIN
            AND prices.created_at < touched.bucket + INTERVAL '1 hour'
      ) AS hour
      WHERE hour.samples > 0;
-
-    PERFORM pg_notify('prices', json_build_object('ticker', ticker, 'revision', revision)::text)
-       FROM tickers
-      WHERE ticker IN (SELECT ticker FROM changed);
     RETURN NULL;
 END
 $$;
 
-COMMENT ON FUNCTION prices_changed() IS
-    'Brings revision and candles up to date with changed prices, and announces them';
+COMMENT ON FUNCTION prices_changed() IS 'Brings revision and candles up to date with changed prices';
 
 CREATE FUNCTION prices_emptied() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     DELETE FROM candles_1h;
     UPDATE tickers SET revision = revision + 1;
-    PERFORM pg_notify('prices', json_build_object('ticker', ticker, 'revision', revision)::text)
-       FROM tickers;
     RETURN NULL;
 END
 $$;
 
-COMMENT ON FUNCTION prices_emptied() IS 'Empties the candles with the prices, and announces it';
+COMMENT ON FUNCTION prices_emptied() IS 'Empties the candles with the prices';
 
 CREATE TRIGGER prices_truncated AFTER TRUNCATE ON prices
     FOR EACH STATEMENT EXECUTE FUNCTION prices_emptied();
@@ -87,3 +81,19 @@ CREATE TRIGGER prices_updated_from AFTER UPDATE ON prices
 CREATE TRIGGER prices_updated_to AFTER UPDATE ON prices
     REFERENCING NEW TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION prices_changed();
+
+CREATE FUNCTION revision_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('prices', json_build_object('ticker', ticker, 'revision', revision)::text)
+       FROM tickers
+      WHERE ticker = NEW.ticker;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION revision_changed() IS
+    'Announces the revision at commit: equal notifications of one transaction are sent once';
+
+CREATE CONSTRAINT TRIGGER tickers_announced AFTER INSERT OR UPDATE OF revision ON tickers
+    DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (NEW.revision > 0) EXECUTE FUNCTION revision_changed();

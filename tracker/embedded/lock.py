@@ -12,7 +12,6 @@ from tracker.embedded.account import Account
 from tracker.errors import EmbeddedError
 from tracker.settings import Settings
 
-
 _LONGEST_STOP = 20.0  # seconds; the supervisor itself kills what takes longer than 15
 
 

@@ -51,6 +51,7 @@ def create_app(settings: Settings) -> Observed:
         ],
         lifespan=lifespan,
         exception_handlers={
+            Exception: problems.fail,
             HTTPException: problems.refuse_route,
             **dict.fromkeys(problems.STATUS, problems.refuse),
         },

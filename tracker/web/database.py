@@ -5,9 +5,9 @@ import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from psycopg import AsyncConnection, Error, OperationalError
+from psycopg import AsyncConnection, OperationalError
 from psycopg.errors import UndefinedColumn, UndefinedTable
 from psycopg_pool import AsyncConnectionPool
 
@@ -16,15 +16,34 @@ from tracker.errors import DatabaseDown, MigrationsPending
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
 
-_CONNECTIONS = 10
-_DEADLINE = 1.7  # seconds; a client is told within two that the database is down
-_OPTIONS = "-c statement_timeout=1600 -c timezone=UTC"
+_DEADLINE = 1.5  # seconds; a client is told within two that the database is down
+_OPTIONS = "-c statement_timeout=1400 -c timezone=GMT"  # UTC by a name that needs no zone files
+
+
+class _Connection(AsyncConnection):
+    """A connection whose socket is closed when connecting takes too long.
+
+    psycopg 3.3 leaves that to the garbage collector: a server that stood still would go on with
+    connections that nobody has.
+    """
+
+    @classmethod
+    async def connect(cls, *args: Any, **changes: Any) -> Self:
+        """Raises OperationalError without its past: the frames in there hold the socket."""
+        try:
+            return await super().connect(*args, **changes)
+        except OperationalError as error:
+            error.__context__ = None
+            raise error.with_traceback(None) from None
+
+
+Pool = AsyncConnectionPool[_Connection]
 
 
 class Database:
     """A pool whose work cannot outlast the deadline, whatever state the server is in."""
 
-    def __init__(self, pool: AsyncConnectionPool) -> None:
+    def __init__(self, pool: Pool) -> None:
         """Use `opened`."""
         self._pool = pool
 
@@ -32,13 +51,13 @@ class Database:
     @asynccontextmanager
     async def opened(cls, dsn: str) -> AsyncIterator[Self]:
         """Open a pool; the server may be away, now and later."""
-        pool = AsyncConnectionPool(
+        pool = Pool(
             dsn,
+            connection_class=_Connection,
             min_size=2,
-            max_size=_CONNECTIONS,
-            timeout=1.5,
-            reconnect_timeout=2,
+            max_size=10,
             max_waiting=500,
+            reconnect_timeout=2,
             kwargs={
                 "autocommit": True,
                 "application_name": "tracker-web",
@@ -51,48 +70,36 @@ class Database:
             yield cls(pool)
 
     async def run(self, work: Work[T]) -> T:
-        """The result of *work* on a connection. Raises DatabaseDown, MigrationsPending."""
-        held: list[AsyncConnection] = []
-        task = asyncio.ensure_future(self._work(work, held))
-        done, _ = await asyncio.wait({task}, timeout=_DEADLINE)
-        if not done:
-            _abandon(task, held)
-            raise DatabaseDown(f"no answer in {_DEADLINE} s")
+        """The result of *work*, which only reads. Raises DatabaseDown, MigrationsPending."""
+        until = asyncio.get_running_loop().time() + _DEADLINE
         try:
-            return task.result()
+            return await self._run(work, until)
         except (UndefinedTable, UndefinedColumn) as error:
             raise MigrationsPending(str(error)) from error
         except OperationalError as error:
             raise DatabaseDown(str(error).strip()) from error
 
-    async def _work(self, work: Work[T], held: list[AsyncConnection]) -> T:
+    async def _run(self, work: Work[T], until: float) -> T:
         """After a restart of the server each pooled connection fails once: try the next."""
-        for _ in range(_CONNECTIONS):
-            try:
-                return await self._once(work, held)
-            except OperationalError:
-                if not (held and held.pop().closed):
-                    raise
-        return await self._once(work, held)
+        loop = asyncio.get_running_loop()
+        while True:
+            async with self._pool.connection(timeout=until - loop.time()) as conn:
+                deadline = loop.call_at(until, _cut, conn)
+                try:
+                    return await work(conn)
+                except OperationalError:
+                    if not conn.closed:
+                        raise
+                finally:
+                    deadline.cancel()
 
-    async def _once(self, work: Work[T], held: list[AsyncConnection]) -> T:
-        async with self._pool.connection() as conn:
-            held.append(conn)
-            return await work(conn)
 
+def _cut(conn: AsyncConnection) -> None:
+    """End *conn* at once, and with it whatever waits for an answer on it.
 
-def _abandon(task: asyncio.Future[T], held: list[AsyncConnection]) -> None:
-    """Let *task* fail by itself: its connection is cut, so that nothing waits for the server.
-
-    Cancelling would wait: psycopg asks the server to cancel, and a stopped server says nothing.
+    Cancelling the waiting task would take longer: psycopg then asks the server to cancel, and a
+    stopped server says nothing.
     """
-    task.add_done_callback(_forget)
-    for conn in held:
-        if not conn.closed:
-            with socket.socket(fileno=os.dup(conn.fileno())) as line:
-                line.shutdown(socket.SHUT_RDWR)
-
-
-def _forget(task: asyncio.Future[T]) -> None:
-    if not task.cancelled() and not isinstance(task.exception(), Error | None):
-        task.result()
+    if not conn.closed:
+        with socket.socket(fileno=os.dup(conn.fileno())) as line:
+            line.shutdown(socket.SHUT_RDWR)

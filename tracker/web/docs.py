@@ -1,11 +1,13 @@
 """The API's description, and Swagger UI from this machine: nothing is fetched from elsewhere."""
 
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 from starlette.exceptions import HTTPException
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import HTMLResponse, Response
 
+from tracker.errors import DatabaseDown, MigrationsPending
 from tracker.web import params
 from tracker.web.openapi import document
 from tracker.web.state import AppRequest
@@ -44,7 +46,12 @@ _PAGE = """<!DOCTYPE html>
 async def openapi(request: AppRequest) -> Response:
     """GET /openapi.json: OpenAPI 3.1."""
     params.read(request.query_params, {})
-    return as_json(document(request.state["settings"]))
+    settings = request.state["settings"]
+    try:
+        tickers = await request.state["tracked"].names(request.state["database"])
+    except (DatabaseDown, MigrationsPending):
+        tickers = list(settings.tickers)
+    return as_json(document(settings.api_version, tickers))
 
 
 async def page(request: AppRequest) -> Response:
@@ -59,6 +66,9 @@ async def asset(request: AppRequest) -> Response:
     name = request.path_params["name"]
     if name not in _ASSETS:
         raise HTTPException(404)
-    return FileResponse(
-        _FOLDER / name, media_type=_ASSETS[name], headers={"Cache-Control": "max-age=86400"}
-    )
+    return Response(_read(name), 200, {"Cache-Control": "max-age=86400"}, _ASSETS[name])
+
+
+@cache
+def _read(name: str) -> bytes:
+    return (_FOLDER / name).read_bytes()

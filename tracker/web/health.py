@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
 from psycopg import AsyncConnection
 from starlette.responses import Response
 
@@ -14,6 +15,10 @@ from tracker.web.database import Work
 from tracker.web.problems import reasons, unready
 from tracker.web.state import AppRequest
 from tracker.web.wire import as_json, rfc3339
+
+# Not prometheus_client's choose_encoder: it fails on a version that is no number.
+_OPENMETRICS = (openmetrics.generate_latest, openmetrics.CONTENT_TYPE_LATEST)
+_PLAIN = (generate_latest, CONTENT_TYPE_PLAIN_0_0_4)
 
 STALE_AFTER = 180.0  # seconds; two polls missed, and the third is due
 
@@ -44,7 +49,8 @@ async def metrics(request: AppRequest) -> Response:
     params.read(request.query_params, {})
     now = datetime.now(UTC)
     request.state["metrics"].show_ages(await _newest_or_none(request, now), now)
-    encode, media_type = choose_encoder(request.headers.get("accept", ""))
+    known = "application/openmetrics-text" in request.headers.get("accept", "")
+    encode, media_type = _OPENMETRICS if known else _PLAIN
     return Response(encode(request.state["metrics"].registry), media_type=media_type)
 
 

@@ -1,17 +1,13 @@
-"""Around every request: its id, its measurements, and the answer when our own code fails."""
+"""Around every request: its id, its measurements, and the log when our own code fails."""
 
 import re
 import time
 import uuid
-from collections.abc import MutableMapping
-from http import HTTPStatus
-from typing import Any
 
 from loguru import logger
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tracker.web.metrics import Metrics
-from tracker.web.problems import problem
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
@@ -26,49 +22,38 @@ class Observed:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the lifespan."""
-        if scope["type"] != "http":
+        if scope["type"] == "http":
+            await self._observe(scope, receive, send)
+        else:
             await self._app(scope, receive, send)
-            return
-        watch = _Watch(scope, send)
-        try:
-            await self._app(scope, receive, watch.send)
-        except Exception:  # noqa: BLE001 -- the last stop: the client gets a 500, the log the rest
-            logger.bind(request_id=scope["request_id"]).exception("a request failed")
-            if watch.status is None:
-                status = HTTPStatus.INTERNAL_SERVER_ERROR
-                answer = problem(status, {"server": "an error of ours"}, scope["request_id"])
-                await answer(scope, receive, watch.send)
-        finally:
-            watch.count(self._metrics)
 
-
-class _Watch:
-    """What is learnt of one request while its answer is sent."""
-
-    def __init__(self, scope: Scope, send: Send) -> None:
+    async def _observe(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["request_id"] = _request_id(scope)
-        self._scope = scope
-        self._send = send
-        self._started = time.perf_counter()
-        self.status: int | None = None
+        started = time.perf_counter()
+        status = 0  # none was sent: the client went away
 
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            request_id = self._scope["request_id"].encode()
-            message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
-        await self._send(message)
+        async def send_marked(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                mark = (b"x-request-id", scope["request_id"].encode())
+                message["headers"] = [*message["headers"], mark]
+            await send(message)
 
-    def count(self, metrics: Metrics) -> None:
-        metrics.count(
-            endpoint=_endpoint(self._scope),
-            method=self._scope["method"],
-            status=self.status or 0,
-            seconds=time.perf_counter() - self._started,
-        )
+        try:
+            await self._app(scope, receive, send_marked)
+        except Exception:  # noqa: BLE001 -- the last stop: the client has its 500, the log the rest
+            logger.bind(request_id=scope["request_id"]).exception("a request failed")
+        finally:
+            self._metrics.count(
+                endpoint=_endpoint(scope),
+                method=scope["method"],
+                status=status,
+                seconds=time.perf_counter() - started,
+            )
 
 
-def _request_id(scope: MutableMapping[str, Any]) -> str:
+def _request_id(scope: Scope) -> str:
     """The client's own id, if it is short and plain; a new one otherwise."""
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
@@ -76,6 +61,6 @@ def _request_id(scope: MutableMapping[str, Any]) -> str:
     return uuid.uuid4().hex
 
 
-def _endpoint(scope: MutableMapping[str, Any]) -> str:
-    endpoint = scope.get("endpoint")
-    return getattr(endpoint, "__name__", "none") if endpoint else "none"
+def _endpoint(scope: Scope) -> str:
+    """The name of the function that served it; a path would be a label for each visitor's typo."""
+    return getattr(scope.get("endpoint"), "__name__", "none")

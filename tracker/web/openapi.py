@@ -3,35 +3,39 @@
 Source: https://spec.openapis.org/oas/v3.1.0. A test holds it against the routes.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from tracker import __version__
-from tracker.settings import Settings
 from tracker.web import params
 
 Schema = dict[str, Any]
 
+_ABOUT = (
+    "Index prices of Deribit, one for each index and UTC minute. Every path takes HEAD too; any"
+    " other method is a 405 and any other path a 404, with the body of the errors below."
+)
 _PRICE = {"$ref": "#/components/schemas/Price"}
 _EXAMPLE = {"id": 1, "ticker": "btc_usd", "price": "68241.50", "created_at": "2024-01-15T12:00:00Z"}
 
 
-def document(settings: Settings) -> Schema:
-    """The document for an application of these *settings*."""
+def document(api_version: str, tickers: Sequence[str]) -> Schema:
+    """The document of the API under */api_version*, which serves *tickers*."""
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Deribit price tracker",
             "version": __version__,
-            "description": "Index prices of Deribit, one for each index and UTC minute.",
+            "description": _ABOUT,
         },
-        "servers": [{"url": f"/{settings.api_version}"}, {"url": "/"}],
+        "servers": [{"url": f"/{api_version}"}, {"url": "/"}],
         "tags": [
             {"name": "prices", "description": "Stored prices; times are UTC, prices are exact."},
             {"name": "service", "description": "Health, metrics and this document."},
         ],
         "paths": _paths(),
         "components": {
-            "parameters": _parameters(settings.tickers),
+            "parameters": _parameters(tickers),
             "schemas": _SCHEMAS,
             "responses": _RESPONSES,
             "headers": _HEADERS,
@@ -120,11 +124,11 @@ def _found(content: Schema, headers: tuple[str, ...]) -> Schema:
     return {"description": "Found", "headers": named, "content": content}
 
 
-def _parameters(tickers: tuple[str, ...]) -> Schema:
+def _parameters(tickers: Sequence[str]) -> Schema:
     return {
         "ticker": _query(
             "ticker",
-            "The index; those that were tracked earlier are served too.",
+            "The index: one that is tracked, or that was and is stored.",
             {"type": "string", "enum": list(tickers)},
         ),
         "start_date": _query(
@@ -153,7 +157,8 @@ def _query(name: str, description: str, schema: Schema, *, required: bool = True
 
 _TIMES = (
     "RFC 3339 or ISO 8601 with any offset (none means UTC; a bare date is its midnight), or a Unix"
-    " time in seconds (below 1e11), milliseconds (below 1e14) or microseconds, with decimals."
+    f" time: seconds (below {params.SECONDS_BELOW:.0e}), milliseconds (below"
+    f" {params.MILLISECONDS_BELOW:.0e}) or microseconds, with decimals."
 )
 
 _MOMENT: Schema = {
@@ -181,7 +186,7 @@ _LIVE: Schema = {
 
 _METRIC_TYPES = ("text/plain", "application/openmetrics-text")
 
-_TICKER: Schema = {"type": "string", "pattern": "^[a-z0-9-]+_[a-z0-9]+$"}
+_TICKER: Schema = {"type": "string", "pattern": f"^{params.INDEX_NAME}$"}
 _MINUTE: Schema = {"type": "string", "format": "date-time", "pattern": "^.{16}:00Z$"}
 
 _SCHEMAS: Schema = {

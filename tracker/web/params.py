@@ -6,7 +6,8 @@ Sources: RFC 3339 and ISO 8601 (times).
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from fractions import Fraction
+from math import floor
 from typing import Any
 
 from starlette.datastructures import QueryParams
@@ -17,18 +18,22 @@ DEFAULT_LIMIT = 50
 LARGEST_LIMIT = 1000
 
 # Unix times are told apart by magnitude: seconds below 1e11 (the year 5138), milliseconds below
-# 1e14, microseconds from there.
-_SECONDS_BELOW = Decimal("1e11")
-_MILLISECONDS_BELOW = Decimal("1e14")
+# 1e14, microseconds from there. A time before 1970 is in seconds.
+SECONDS_BELOW = 10**11
+MILLISECONDS_BELOW = 10**14
+INDEX_NAME = "[a-z0-9-]+_[a-z0-9]+"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_SHOWN = 60
-_TICKER = re.compile(r"[a-z0-9-]{1,40}_[a-z0-9]{1,40}")
+_TICKER = re.compile(INDEX_NAME)
 _LIMIT = re.compile(r"[0-9]{1,9}")
-_NUMBER = re.compile(r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?")
-_ISO = re.compile(r"[0-9]{4}-?(?:[0-9]{2}-?[0-9]{2}|W[0-9]{2}(?:-?[1-7])?)(?:[T ][0-9].*)?")
-_LOST_PLUS = re.compile(r"([^T ]+[T ][^ ]+) ([0-9]{2}(?::?[0-9]{2})?)")
-_LEAP_SECOND = re.compile(r"(:[0-9]{2}):60")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,18}(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,3})?")
+_ISO = re.compile(
+    r"([0-9]{4}-?(?:[0-9]{2}-?[0-9]{2}|W[0-9]{2}(?:-?[1-7])?))"  # date
+    r"(?:[T ]([0-9]{2}(?::?[0-9]{2}(?::?[0-9]{2}(?:[.,][0-9]+)?)?)?)"  # time
+    r"( ?(?:Z|[+ -][0-9]{2}(?::?[0-9]{2})?))?)?"  # offset
+)
+_LEAP_SECOND = re.compile(r"^([0-9]{2}:?[0-9]{2}:?)60")
 
 Reader = Callable[[str], Any]
 
@@ -53,7 +58,7 @@ def read(query: QueryParams, readers: Mapping[str, Reader], *required: str) -> d
 
 def _value(query: QueryParams, name: str, readers: Mapping[str, Reader]) -> object:
     if name not in readers:
-        raise ValueError(f"is not a parameter here; there are {', '.join(readers)}")
+        raise ValueError(f"is not a parameter here; there are {', '.join(readers) or 'none'}")
     texts = query.getlist(name)
     if len(texts) > 1:
         raise ValueError("is given more than once")
@@ -75,11 +80,14 @@ def limit(text: str) -> int:
 
 
 def moment(text: str) -> datetime:
-    """A moment, in UTC: RFC 3339, ISO 8601 (naive means UTC), or Unix time. Raises ValueError."""
+    """A moment, in UTC: RFC 3339, ISO 8601 (naive means UTC), or Unix time. Raises ValueError.
+
+    Digits alone are always a Unix time, 20240115 too.
+    """
     stripped = text.strip()
     try:
         if _NUMBER.fullmatch(stripped):
-            return _unix_time(Decimal(stripped))
+            return _unix_time(Fraction(stripped))
         return _iso_time(stripped.upper())
     except OverflowError:
         raise ValueError(f"is outside the years 1 to 9999: {shorten(text)!r}") from None
@@ -96,20 +104,20 @@ def shorten(text: str) -> str:
     return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}…"
 
 
-def _unix_time(number: Decimal) -> datetime:
+def _unix_time(number: Fraction) -> datetime:
     """Seconds, milliseconds or microseconds since 1970; what is finer is cut off."""
-    size = abs(number)
-    scale = 1_000_000 if size < _SECONDS_BELOW else 1_000 if size < _MILLISECONDS_BELOW else 1
-    return _EPOCH + timedelta(microseconds=int((number * scale).to_integral_value("ROUND_FLOOR")))
+    scale = 1_000_000 if number < SECONDS_BELOW else 1_000 if number < MILLISECONDS_BELOW else 1
+    return _EPOCH + timedelta(microseconds=floor(number * scale))
 
 
 def _iso_time(text: str) -> datetime:
     """A `+` that came as a space is put back; a leap second counts to the minute it ends."""
-    if not _ISO.fullmatch(text):
+    parts = _ISO.fullmatch(text)
+    if parts is None:
         raise ValueError(text)
-    if lost := _LOST_PLUS.fullmatch(text):
-        text = f"{lost[1]}+{lost[2]}"
-    read_time = datetime.fromisoformat(_LEAP_SECOND.sub(r"\1:59", text))
-    if read_time.utcoffset() is None:
-        return read_time.replace(tzinfo=UTC)
-    return read_time.astimezone(UTC)
+    date, time, offset = parts.groups(default="")
+    time = _LEAP_SECOND.sub(r"\g<1>59", time) or "00"
+    offset = offset.strip() or "Z"
+    if offset[0].isdigit():
+        offset = f"+{offset}"
+    return datetime.fromisoformat(f"{date}T{time}{offset}").astimezone(UTC)

@@ -54,7 +54,7 @@ def problem(
     )
 
 
-def refuse(request: Request[Any], error: Exception) -> Response:
+async def refuse(request: Request[Any], error: Exception) -> Response:
     """The answer to a deliberate error of STATUS."""
     if isinstance(error, DatabaseDown | MigrationsPending):
         return unready(request, reasons(error))
@@ -62,12 +62,18 @@ def refuse(request: Request[Any], error: Exception) -> Response:
     return problem(STATUS[type(error)], error.errors, request.scope["request_id"])
 
 
-def refuse_route(request: Request[Any], error: Exception) -> Response:
+async def refuse_route(request: Request[Any], error: Exception) -> Response:
     """The answer to a path or method that is not served: 404 or 405."""
     assert isinstance(error, HTTPException)  # it is registered for nothing else
     status = HTTPStatus(error.status_code)
     errors = _ROUTE.get(status, {"request": status.phrase})
     return problem(status, errors, request.scope["request_id"], error.headers)
+
+
+async def fail(request: Request[Any], _: Exception) -> Response:
+    """The answer when our own code fails; the log has the reason, under the request's id."""
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    return problem(status, {"server": "an error of ours"}, request.scope["request_id"])
 
 
 def unready(request: Request[Any], why: Mapping[str, str]) -> Response:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from tracker import queries
 from tracker.errors import BadRequest
 from tracker.web.database import Database
+from tracker.web.params import shorten
 
 
 class Tracked:
@@ -15,11 +16,13 @@ class Tracked:
         self._known = list(configured)
 
     async def require(self, ticker: str, database: Database) -> None:
-        """Raises BadRequest unless *ticker* is configured or stored."""
-        if ticker in self._known:
-            return
+        """Raises BadRequest unless *ticker* is configured or stored; DatabaseDown."""
+        if ticker not in self._known and ticker not in await self.names(database):
+            names = ", ".join(self._known)
+            raise BadRequest({"ticker": f"{shorten(ticker)!r} is not tracked; there are {names}"})
+
+    async def names(self, database: Database) -> list[str]:
+        """All of them, as the database has them now. Raises DatabaseDown."""
         stored = await database.run(queries.stored_tickers)
         self._known = list(dict.fromkeys([*self._known, *stored]))
-        if ticker not in self._known:
-            names = ", ".join(self._known)
-            raise BadRequest({"ticker": f"{ticker!r} is not tracked; there are {names}"})
+        return self._known

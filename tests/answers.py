@@ -1,0 +1,21 @@
+"""The exchange's answers as they were recorded, and how tests read them."""
+
+from tracker.answers import Answer, read_quote
+from tracker.models import Quote
+
+PRODUCTION = (
+    b'{"jsonrpc":"2.0","result":{"estimated_delivery_price":83065.3,"index_price":83065.3},'
+    b'"usIn":1790660367085468,"usOut":1790660367085908,"usDiff":440,"testnet":false}'
+)
+TESTNET = PRODUCTION.replace(b'"testnet":false', b'"testnet":true')
+UNKNOWN_INDEX = (
+    b'{"usOut":1703446335056501,"usIn":1703446335056492,"usDiff":9,"testnet":false,'
+    b'"jsonrpc":"2.0","error":{"message":"Invalid params",'
+    b'"data":{"reason":"invalid index","param":"index_name"},"code":-32602}}'
+)
+MAINTENANCE = b'{"jsonrpc":"2.0","error":{"message":"system_maintenance","code":11051}}'
+
+
+def read(content: bytes, status: int = 200, **headers: str) -> Quote:
+    """The quote of btc_usd in production."""
+    return read_quote(Answer(content, status, headers), "btc_usd", testnet=False)

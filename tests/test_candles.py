@@ -1,0 +1,133 @@
+"""Candles and revisions follow the prices exactly, whatever is done to them and by how many."""
+
+import random
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import groupby
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from psycopg.errors import UniqueViolation
+
+from tests.conftest import fresh_database
+from tracker import migrations
+from tracker.settings import Settings
+
+NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
+TICKERS = ("btc_usd", "eth_usd", "sol_usdc")
+
+INSERT = "INSERT INTO prices (ticker, created_at, price)"
+VALUES = (
+    "SELECT %(ticker)s, %(since)s + n * %(step)s, %(price)s + n FROM generate_series(0, 4) AS n"
+)
+OF_EACH = "SELECT each, %(since)s, %(price)s FROM unnest(%(tickers)s::text[]) AS each"
+BETWEEN = "WHERE ticker = %(ticker)s AND created_at BETWEEN %(since)s AND %(since)s + 4 * %(step)s"
+STATEMENTS = (
+    f"{INSERT} {VALUES} ON CONFLICT DO NOTHING",
+    f"{INSERT} {VALUES} ON CONFLICT (ticker, created_at) DO UPDATE SET price = excluded.price",
+    f"{INSERT} {OF_EACH} ON CONFLICT DO NOTHING",
+    f"UPDATE prices SET price = %(price)s {BETWEEN}",
+    f"UPDATE prices SET ticker = 'sol_usdc' {BETWEEN}",
+    f"DELETE FROM prices {BETWEEN}",
+    "DELETE FROM prices WHERE price > %(price)s",
+    "UPDATE prices SET created_at = created_at + INTERVAL '7 hours'",
+    "TRUNCATE prices",
+)
+
+steps = st.sampled_from([timedelta(minutes=1), timedelta(minutes=25), timedelta(hours=1)])
+values = st.fixed_dictionaries(
+    {
+        "ticker": st.sampled_from(TICKERS),
+        "tickers": st.just(list(TICKERS)),
+        "since": st.integers(-70, 70).map(lambda minutes: NOON + timedelta(minutes=minutes)),
+        "step": steps,
+        "price": st.integers(1, 10**9).map(lambda number: Decimal(number).scaleb(-2)),
+    }
+)
+changes = st.lists(st.tuples(st.sampled_from(STATEMENTS), values), max_size=8)
+
+
+@pytest.fixture(scope="module")
+def base(servers: Settings) -> Iterator[Settings]:
+    """A migrated database of this file's own."""
+    with fresh_database(servers) as settings:
+        migrations.apply(settings.database_dsn)
+        yield settings
+
+
+@pytest.fixture(scope="module")
+def writer(base: Settings) -> Iterator[psycopg.Connection]:
+    """A connection to it."""
+    with psycopg.connect(base.database_dsn, autocommit=True) as conn:
+        yield conn
+
+
+def kept(conn: psycopg.Connection) -> list[tuple[Any, ...]]:
+    """The candles as they stand."""
+    return conn.execute("TABLE candles_1h ORDER BY ticker, bucket").fetchall()
+
+
+def rows(conn: psycopg.Connection) -> list[tuple[Any, ...]]:
+    """The prices below them."""
+    asked = "SELECT ticker, created_at, price, id FROM prices ORDER BY ticker, created_at"
+    return conn.execute(asked).fetchall()
+
+
+def candles(stored: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """What the candles must be: first, highest, lowest, last and number of each hour's prices."""
+    hours = groupby(stored, lambda row: (row[0], row[1].replace(minute=0)))
+    made = [(hour, [row[2] for row in group]) for hour, group in hours]
+    return [(*hour, p[0], max(p), min(p), p[-1], len(p)) for hour, p in made]
+
+
+def revisions(conn: psycopg.Connection) -> dict[str, int]:
+    """How often each index has changed."""
+    return dict(conn.execute("SELECT ticker, revision FROM tickers").fetchall())
+
+
+@settings(deadline=None)
+@given(changes=changes)
+def test_candles_and_revisions_follow_every_statement(
+    writer: psycopg.Connection, changes: list[tuple[str, dict[str, Any]]]
+) -> None:
+    """Whatever one statement does to any rows, it leaves the candles exact and the change told."""
+    with writer.transaction(force_rollback=True):
+        for statement, parameters in changes:
+            before, told = rows(writer), revisions(writer)
+            with suppress(UniqueViolation), writer.transaction():
+                writer.execute(statement, parameters)
+            after = rows(writer)
+            assert kept(writer) == candles(after)
+            touched = {row[0] for row in set(before) ^ set(after)}
+            grown = {name for name, count in revisions(writer).items() if count > told.get(name, 0)}
+            assert touched <= grown
+
+
+def test_candles_stay_exact_under_concurrent_writers(
+    base: Settings, writer: psycopg.Connection
+) -> None:
+    """Each reads what the one before it committed; nobody waits for ever, and nobody fails."""
+    writer.execute("TRUNCATE prices, tickers, candles_1h")
+
+    def write(seed: int) -> None:
+        chance = random.Random(seed)
+        with psycopg.connect(base.database_dsn, autocommit=True) as conn:
+            for _ in range(40):
+                since = NOON + timedelta(minutes=chance.randrange(120))
+                price = Decimal(chance.randrange(1, 10**6)).scaleb(-2)
+                ticker, step = chance.choice(TICKERS[:2]), timedelta(minutes=1)
+                parameters = {"ticker": ticker, "since": since, "step": step, "price": price}
+                statement = chance.choice([STATEMENTS[0], STATEMENTS[0], *STATEMENTS[3:6:2]])
+                conn.execute(statement, parameters)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(write, range(4)))
+
+    assert len(rows(writer)) > 50
+    assert kept(writer) == candles(rows(writer))

@@ -1,0 +1,96 @@
+"""Values: what they hold, and that they cannot be built wrong."""
+
+from dataclasses import FrozenInstanceError
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tracker.models import MINUTE, Quote, exact_price, minute_of
+
+NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
+
+offsets = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+moments = st.datetimes(timezones=offsets).filter(lambda moment: 1 < moment.year < 9999)
+credible = st.builds(
+    lambda digits, point: Decimal(digits).scaleb(-point),
+    st.integers(1, 10**18),
+    st.integers(0, 18),
+)
+
+
+@given(moments)
+def test_a_minute_contains_its_moment_and_starts_in_utc(moment: datetime) -> None:
+    """Whatever the offset, even one of half an hour."""
+    minute = minute_of(moment)
+
+    assert minute <= moment < minute + MINUTE
+    assert minute.tzinfo is UTC
+    assert (minute - datetime(1970, 1, 1, tzinfo=UTC)) % MINUTE == timedelta(0)
+    assert minute_of(minute) == minute
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("68241.5", "68241.50"),
+        ("68241.50", "68241.50"),
+        ("68241", "68241.00"),
+        ("40000.0", "40000.00"),
+        ("1E+5", "100000.00"),
+        ("1E+18", "1000000000000000000.00"),
+        ("2.533e-4", "0.0002533"),
+        ("0.100", "0.100"),
+        ("1E-18", "0.000000000000000001"),
+        ("999999999999999999.999999999999999999", "999999999999999999.999999999999999999"),
+        ("0.123456789012345678901234567890", "0.123456789012345678901234567890"),
+    ],
+)
+def test_a_price_has_two_decimals_at_least_and_every_digit(text: str, shown: str) -> None:
+    """Zeros are added, none is taken away, and nothing is rounded."""
+    assert f"{exact_price(Decimal(text)):f}" == shown
+
+
+@given(credible)
+def test_an_exact_price_is_the_same_number_and_stays_it(number: Decimal) -> None:
+    """Equal to what came, with two decimals at least; done twice it changes nothing."""
+    price = exact_price(number)
+
+    assert price == number
+    assert int(price.as_tuple().exponent) <= -2
+    assert str(exact_price(price)) == str(price)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0", "-0.00", "-1", "NaN", "sNaN", "Infinity", "1E+19", "1E-19", "1E+999999", f"0.{1:031}"],
+)
+def test_what_is_not_a_credible_price_is_refused(text: str) -> None:
+    """Zero, negative, not a number, too large, too small, too long."""
+    with pytest.raises(ValueError, match=r"not a (positive number|credible price)"):
+        exact_price(Decimal(text))
+
+
+def test_a_naive_time_is_refused() -> None:
+    """Nobody knows which moment it is."""
+    with pytest.raises(ValueError, match="naive time"):
+        minute_of(NOON.replace(tzinfo=None))
+    with pytest.raises(ValueError, match="naive time"):
+        Quote(ticker="btc_usd", price=Decimal("1.00"), observed_at=NOON.replace(tzinfo=None))
+
+
+@pytest.mark.parametrize("text", ["1", "1.5", "0.00", "-1.00", "NaN", "1E+2"])
+def test_a_quote_holds_an_exact_price_only(text: str) -> None:
+    """A price that the table would refuse does not come that far."""
+    with pytest.raises(ValueError, match=r"positive number|two decimals"):
+        Quote(ticker="btc_usd", price=Decimal(text), observed_at=NOON)
+
+
+def test_a_quote_does_not_change() -> None:
+    """It is a value."""
+    quote = Quote(ticker="btc_usd", price=Decimal("68241.50"), observed_at=NOON)
+
+    with pytest.raises(FrozenInstanceError):
+        quote.ticker = "eth_usd"  # type: ignore[misc]  # the point of the test

@@ -1,0 +1,201 @@
+"""The query string: what is understood, what is refused, and that nothing else can happen."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from starlette.datastructures import QueryParams
+
+from tracker.errors import BadRequest
+from tracker.web import params
+
+NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
+HALF = timedelta(seconds=0.5)
+LEAP = datetime(2016, 12, 31, 23, 59, 59, tzinfo=UTC)
+LAST = datetime.max.replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2024-01-15T12:00:00Z", NOON),
+        ("2024-01-15t12:00:00z", NOON),
+        ("2024-01-15 12:00:00Z", NOON),
+        ("2024-01-15T12:00:00", NOON),
+        ("2024-01-15T12:00", NOON),
+        ("2024-01-15T12", NOON),
+        ("20240115T120000Z", NOON),
+        ("2024-W03-1T12:00Z", NOON),
+        ("  2024-01-15T12:00:00Z\n", NOON),
+        ("2024-01-15T12:00:00.5Z", NOON + HALF),
+        ("2024-01-15T12:00:00,5Z", NOON + HALF),
+        ("2024-01-15T12:00:00.5000009Z", NOON + HALF),
+        ("2024-01-15T17:30:00+05:30", NOON),
+        ("2024-01-15T17:30:00+0530", NOON),
+        ("2024-01-15T17:00:00+05", NOON),
+        ("2024-01-15T02:00:00-10:00", NOON),
+        ("2024-01-15T12:00:00-00:00", NOON),
+        ("2024-01-16T11:59+23:59", NOON),
+        ("2024-01-15", NOON.replace(hour=0)),
+        ("2024-W03-1", NOON.replace(hour=0)),
+        ("2016-12-31T23:59:60Z", LEAP),
+        ("20161231T235960Z", LEAP),
+        ("2017-01-01T00:59:60.5+01:00", LEAP + HALF),
+    ],
+)
+def test_an_iso_time_is_a_moment_in_utc(text: str, expected: datetime) -> None:
+    """Any offset, none, a bare date, lower case, white space around, a leap second."""
+    assert params.moment(text) == expected
+    assert params.moment(text).tzinfo is UTC
+
+
+@pytest.mark.parametrize("day", ["2024-01-15T", "2024-01-15 ", "20240115T"])
+@pytest.mark.parametrize("clock", ["17:30", "17:30:00", "17:30:00.000", "173000"])
+@pytest.mark.parametrize("offset", [" 05:30", " 0530", "  05:30", " +05:30"])
+def test_a_plus_may_come_as_a_space(day: str, clock: str, offset: str) -> None:
+    """`+` in a query string means a space: whoever forgets to escape it is understood."""
+    assert params.moment(day + clock + offset) == NOON
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1705320000", NOON),
+        (" 1705320000", NOON),
+        ("+1705320000", NOON),
+        ("1705320000.5", NOON + HALF),
+        ("1705320000.4999999999999999999999999", NOON + HALF - timedelta(microseconds=1)),
+        ("1.70532E+9", NOON),
+        ("1705320000000", NOON),
+        ("1705320000000500", NOON + HALF / 1000),
+        ("1705320000500000", NOON + HALF),
+        ("0", datetime(1970, 1, 1, tzinfo=UTC)),
+        ("-0.5", datetime(1970, 1, 1, tzinfo=UTC) - HALF),
+        ("20240115", datetime(1970, 8, 23, 6, 15, 15, tzinfo=UTC)),
+        ("99999999999", datetime(5138, 11, 16, 9, 46, 39, tzinfo=UTC)),
+        ("100000000000", datetime(1973, 3, 3, 9, 46, 40, tzinfo=UTC)),
+        ("99999999999999", datetime(5138, 11, 16, 9, 46, 39, 999000, tzinfo=UTC)),
+        ("100000000000000", datetime(1973, 3, 3, 9, 46, 40, tzinfo=UTC)),
+        ("253402300799999999", LAST),
+        ("-62135596800", datetime.min.replace(tzinfo=UTC)),
+    ],
+)
+def test_a_number_is_a_unix_time_of_the_unit_its_size_tells(text: str, expected: datetime) -> None:
+    """Seconds below 1e11, milliseconds below 1e14, then microseconds; decimals of each."""
+    assert params.moment(text) == expected
+
+
+REFUSED = {
+    "incomplete": ["", " ", "2024-01", "12:00", "2024-01-15T", "2024-01-15T1", "24-01-15"],
+    "not there": ["2024-02-30", "2023-02-29", "2024-13-01", "0000-01-01", "2024-01-15T25:00"],
+    "too many": ["2024-01-15T12:60", "2024-01-15T12:00:61", "2024-01-15T12:00:600", "9" * 100_000],
+    "offset": ["2024-01-15Z", "2024-01-15T12:00ZZ", "2024-01-15T12+24:00", "2024-01-15T12:00+5"],
+    "decimals": ["2024-01-15T12:30.5", "2024-01-15T12.5", "2024-01-15T12:00:00.Z", "1.", ".5"],
+    "shape": [
+        "now",
+        "2024-1-5",
+        "2024-0115",
+        "+2024-01-15",
+        "2024-01-15_12:00",
+        "--1",
+        "1_0",
+        "0x1",
+    ],
+    "letters": ["2024-01-15T12:00\x00", "\u0662\u0660\u0662\u0664-01-15", "\u0661", "T12\u221205"],
+    "outside": ["0001-01-01T00:00+01:00", "9999-12-31T23:59-01:00", "-62135596801", "1e999"],
+    "number": ["NaN", "Infinity", "-inf", "1e", "-1e999", "253402300800000000", "1e9999"],
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_anything_else_is_refused(kind: str) -> None:
+    """The reason shows what came, short and printable."""
+    for text in REFUSED[kind]:
+        with pytest.raises(ValueError, match=r"^is (neither|outside)") as caught:
+            params.moment(text)
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 250
+
+
+@given(st.text() | st.text("0123456789-+:.,TZW eE") | st.from_regex(params._ISO))
+@example("2024-01-15T12:00:00 05:30")
+def test_any_text_is_a_utc_moment_or_a_value_error(text: str) -> None:
+    """No other exception escapes, whatever arrives."""
+    try:
+        moment = params.moment(text)
+    except ValueError:
+        return
+    assert moment.tzinfo is UTC
+
+
+offsets = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+moments = st.datetimes(timezones=offsets).filter(lambda moment: 1 < moment.year < 9999)
+
+
+@given(
+    moments, st.sampled_from([str.upper, str.lower]), st.sampled_from("T "), st.sampled_from("+ ")
+)
+def test_a_moment_is_read_back_from_every_spelling(
+    moment: datetime, cased: Callable[[str], str], separator: str, plus: str
+) -> None:
+    """Offset, case, separator, a `+` lost on the way; Unix seconds with six decimals."""
+    text = cased(moment.isoformat(separator))
+    since_1970 = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    microseconds = since_1970 // timedelta(microseconds=1)
+    seconds = (
+        f"{'-' * (microseconds < 0)}{abs(microseconds) // 10**6}.{abs(microseconds) % 10**6:06}"
+    )
+
+    assert params.moment(text.replace("+", plus)) == moment
+    assert params.moment(moment.astimezone(UTC).replace(tzinfo=None).isoformat()) == moment
+    if microseconds < params.SECONDS_BELOW * 10**6:
+        assert params.moment(seconds) == moment
+    if microseconds >= params.MILLISECONDS_BELOW:
+        assert params.moment(str(microseconds)) == moment
+
+
+@given(st.integers(-5, 1005))
+def test_a_limit_is_a_whole_number_from_1_to_1000(number: int) -> None:
+    """Both ends belong to it."""
+    if 1 <= number <= 1000:
+        assert params.limit(str(number)) == number
+    else:
+        with pytest.raises(ValueError, match="whole number from 1 to 1000"):
+            params.limit(str(number))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1.5", "1e3", "+5", " 5", "five", "\u0665", "0x5", "9" * 5000]
+)
+def test_a_limit_in_other_spellings_is_refused(text: str) -> None:
+    """Digits only."""
+    with pytest.raises(ValueError, match="whole number"):
+        params.limit(text)
+
+
+@pytest.mark.parametrize("text", ["", "btc", "BTC_USD", "btc_usd ", "btc_usd\x00", "b'_c", "_usd"])
+def test_a_ticker_that_cannot_be_one_is_refused(text: str) -> None:
+    """Whether it is tracked is asked later; the shape alone is settled here."""
+    assert params.ticker("btc-dvol_usdc") == "btc-dvol_usdc"
+    with pytest.raises(ValueError, match="not an index name"):
+        params.ticker(text)
+
+
+def test_every_culprit_is_named_at_once() -> None:
+    """Missing, repeated, unknown and malformed parameters, all in one answer."""
+    query = QueryParams("limit=0&date=x&start_date=1&start_date=2&=&%00=1")
+    readers = {"ticker": params.ticker, "limit": params.limit, "start_date": params.moment}
+
+    with pytest.raises(BadRequest) as caught:
+        params.read(query, readers, "ticker")
+
+    assert {name: why.split(":")[0] for name, why in caught.value.errors.items()} == {
+        "ticker": "is required",
+        "limit": "is not a whole number from 1 to 1000",
+        "start_date": "is given more than once",
+        "date": "is not a parameter here; there are ticker, limit, start_date",
+        "": "is not a parameter here; there are ticker, limit, start_date",
+        "\N{REPLACEMENT CHARACTER}": "is not a parameter here; there are ticker, limit, start_date",
+    }

@@ -1,0 +1,176 @@
+"""What the reading queries answer, against a list comprehension over what is stored."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from psycopg import AsyncConnection
+from psycopg.errors import UndefinedTable
+
+from tests.conftest import fresh_database
+from tracker import migrations, queries
+from tracker.models import MINUTE, Price, Quote, exact_price
+from tracker.settings import Settings
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+Stored = dict[tuple[str, datetime], Decimal]
+
+EDGE = datetime(1970, 1, 1, tzinfo=UTC) + 52 * timedelta(days=365)  # between two chunks
+
+tickers = st.sampled_from(["btc_usd", "eth_usd", "sol_usdc"])
+# Around the edge minute by minute, over a month on both sides, over years with long gaps.
+minutes = (st.integers(-3, 3) | st.integers(-50_000, 50_000) | st.integers(-(10**6), 10**6)).map(
+    lambda count: EDGE + count * MINUTE
+)
+prices = st.builds(
+    lambda digits, point: exact_price(Decimal(digits).scaleb(-point)),
+    st.integers(10**12, 10**18),
+    st.integers(0, 30),
+)
+runs = st.tuples(tickers, minutes, st.integers(1, 9), prices)
+archives = st.lists(runs, max_size=6).map(
+    lambda runs: {
+        (ticker, first + n * MINUTE): price
+        for ticker, first, length, price in runs
+        for n in range(length)
+    }
+)
+moments = st.builds(
+    lambda minute, second: minute + timedelta(seconds=second),
+    minutes,
+    st.sampled_from([-0.000001, 0, 0.000001, 59]),
+)
+
+
+@pytest.fixture(scope="module")
+def base(servers: Settings) -> Iterator[Settings]:
+    """A migrated database of this file's own."""
+    with fresh_database(servers) as settings:
+        migrations.apply(settings.database_dsn)
+        yield settings
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Run]:
+    """Runs coroutines, all on one event loop."""
+    with asyncio.Runner() as runner:
+        yield runner.run
+
+
+@pytest.fixture(scope="module")
+def reader(base: Settings, run: Run) -> Iterator[AsyncConnection]:
+    """An asynchronous connection, as the API has it."""
+    conn = run(AsyncConnection.connect(base.database_dsn, autocommit=True))
+    yield conn
+    run(conn.close())
+
+
+async def keep(conn: AsyncConnection, stored: Stored) -> None:
+    """Store a whole archive in one statement."""
+    await conn.execute(
+        "INSERT INTO prices (ticker, created_at, price)"
+        " SELECT * FROM unnest(%s::text[], %s::timestamptz[], %s::numeric[])",
+        [[key[0] for key in stored], [key[1] for key in stored], list(stored.values())],
+    )
+
+
+async def walk(
+    conn: AsyncConnection, ticker: str, until: datetime, limit: int
+) -> list[list[Price]]:
+    """Every page, asked for as the API asks: a row more than it shows tells of a next page."""
+    pages = []
+    while True:
+        found = await queries.price_page(conn, ticker, until=until, count=limit + 1)
+        pages.append(found[:limit])
+        if len(found) <= limit:
+            return pages
+        until = found[limit - 1].created_at - MINUTE
+
+
+@settings(deadline=None)
+@given(stored=archives, question=st.tuples(tickers, moments, st.integers(1, 7)))
+def test_the_pages_together_are_the_range(
+    run: Run, reader: AsyncConnection, stored: Stored, question: tuple[str, datetime, int]
+) -> None:
+    """Newest first, nothing twice, nothing left out, and every page but the last is full."""
+    ticker, until, limit = question
+
+    async def asked() -> list[list[Price]]:
+        async with reader.transaction(force_rollback=True):
+            await keep(reader, stored)
+            return await walk(reader, ticker, until, limit)
+
+    pages = run(asked())
+    model = [
+        (minute, str(price))
+        for (name, minute), price in sorted(stored.items(), reverse=True)
+        if name == ticker and minute <= until
+    ]
+    assert [(row.created_at, str(row.price)) for page in pages for row in page] == model
+    assert [len(page) for page in pages[:-1]] == [limit] * (len(pages) - 1)
+    assert len({row.id for page in pages for row in page}) == len(model)
+
+
+@settings(deadline=None)
+@given(stored=archives, asked=st.lists(tickers, unique=True), until=moments)
+def test_the_newest_minute_and_the_price_at_it(
+    run: Run, reader: AsyncConnection, stored: Stored, asked: list[str], until: datetime
+) -> None:
+    """In the order asked, looking back a month; and exactly that minute has the price."""
+
+    async def found() -> tuple[dict[str, datetime | None], Stored]:
+        async with reader.transaction(force_rollback=True):
+            await keep(reader, stored)
+            newest = await queries.newest_minutes(reader, asked, until)
+            rows = [await queries.price_at(reader, *key) for key in stored]
+            assert await queries.price_at(reader, "btc_usd", EDGE + timedelta(seconds=1)) is None
+            return newest, {(row.ticker, row.created_at): row.price for row in rows if row}
+
+    newest, at = run(found())
+    month = [key for key in stored if until - timedelta(days=31) <= key[1] <= until]
+    model = {name: max((at for of, at in month if of == name), default=None) for name in asked}
+    assert list(newest.items()) == list(model.items())
+    assert at == stored
+
+
+@settings(deadline=None, max_examples=25)
+@given(numbers=st.lists(prices, min_size=1, max_size=20))
+def test_a_price_comes_back_digit_by_digit(
+    run: Run, base: Settings, reader: AsyncConnection, numbers: list[Decimal]
+) -> None:
+    """Tiny, with thirty decimals, with eighteen digits before the point; None is rounded."""
+    with psycopg.connect(base.database_dsn, autocommit=True) as conn:
+        for place, number in enumerate(numbers):
+            quote = Quote(ticker="btc_usd", price=number, observed_at=EDGE)
+            assert queries.insert_price(conn, quote, EDGE + place * MINUTE)
+        page = queries.price_page(reader, "btc_usd", until=EDGE + 99 * MINUTE, count=99)
+        found = run(page)
+        conn.execute("DELETE FROM prices")
+
+    assert [str(row.price) for row in reversed(found)] == [str(number) for number in numbers]
+
+
+def test_the_tracked_indexes_and_the_migrations_are_listed(
+    run: Run, base: Settings, reader: AsyncConnection
+) -> None:
+    """By name, each once; a database that was never migrated has no such table."""
+
+    async def found() -> list[str]:
+        async with reader.transaction(force_rollback=True):
+            await keep(reader, {(name, EDGE): Decimal("1.00") for name in ("b_usd", "a_usd")})
+            return await queries.stored_tickers(reader)
+
+    async def unmigrated() -> None:
+        async with await AsyncConnection.connect(base.database_dsn, dbname="postgres") as conn:
+            await queries.applied_migrations(conn)
+
+    assert [name for name in run(found()) if name < "btc_usd"] == ["a_usd", "b_usd"]
+    assert run(queries.applied_migrations(reader)) == migrations.names()
+    with pytest.raises(UndefinedTable):
+        run(unmigrated())

@@ -1,0 +1,111 @@
+"""What the tables refuse, and what they announce."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.errors import CheckViolation, NotNullViolation, UniqueViolation
+
+from tracker.settings import Settings
+
+NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
+INSERT = "INSERT INTO prices (ticker, price, created_at) VALUES "
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("price", "1.5"),
+        ("price", "1"),
+        ("price", "0.00"),
+        ("price", "-1.50"),
+        ("price", "NaN"),
+        ("price", "Infinity"),
+        ("created_at", "2024-01-15 12:00:01Z"),
+        ("created_at", "2024-01-15 12:00:00.000001Z"),
+        ("created_at", "infinity"),
+        ("created_at", "0001-12-31 23:59Z BC"),
+        ("created_at", "10000-01-01 00:00Z"),
+        ("ticker", ""),
+        ("ticker", "btc"),
+        ("ticker", "BTC_USD"),
+        ("ticker", "btc_usd "),
+        ("ticker", "btc_usd\n"),
+        ("source", "guess"),
+    ],
+)
+def test_a_price_that_cannot_be_one_is_refused(
+    conn: psycopg.Connection, column: str, value: str
+) -> None:
+    """Whoever writes, by whatever way: a wrong number, minute, index or source is not stored."""
+    row = {"ticker": "btc_usd", "price": "1.50", "created_at": NOON, "source": "poll"}
+    insert = (
+        "INSERT INTO prices (ticker, price, created_at, source)"
+        " VALUES (%(ticker)s, %(price)s, %(created_at)s, %(source)s)"
+    )
+
+    with pytest.raises(CheckViolation):
+        conn.execute(insert, row | {column: value})
+    conn.execute(insert, row)
+    with pytest.raises(UniqueViolation):
+        conn.execute(insert, row)
+
+
+@pytest.mark.parametrize("column", ["ticker", "price", "created_at", "source"])
+def test_a_price_is_complete(conn: psycopg.Connection, column: str) -> None:
+    """Only the exchange's clock may be unknown."""
+    conn.execute(f"{INSERT} ('btc_usd', 1.50, %s)", [NOON])
+    with pytest.raises(NotNullViolation):
+        conn.execute(f"UPDATE prices SET {column} = NULL")
+
+
+def heard(listener: psycopg.Connection) -> Iterator[tuple[str, int]]:
+    """What was announced until the empty note."""
+    for note in listener.notifies(timeout=30):
+        told: dict[str, Any] = json.loads(note.payload)
+        if not told:
+            return
+        yield told["ticker"], told["revision"]
+
+
+def test_a_commit_is_announced_once_for_each_index(
+    database: Settings, conn: psycopg.Connection
+) -> None:
+    """With its last revision, however many statements it had."""
+    with psycopg.connect(database.database_dsn, autocommit=True) as listener:
+        listener.execute("LISTEN prices")
+        with conn.transaction():
+            conn.execute(f"{INSERT} ('btc_usd', 1.00, %s), ('eth_usd', 1.00, %s)", [NOON, NOON])
+            conn.execute("UPDATE prices SET price = 2.00 WHERE ticker = 'btc_usd'")
+            conn.execute("UPDATE prices SET price = 3.00 WHERE ticker = 'btc_usd'")
+        conn.execute("DELETE FROM prices WHERE ticker = 'eth_usd'")
+        conn.execute("TRUNCATE prices")
+        conn.execute("NOTIFY prices, '{}'")
+
+        first, second, *rest = heard(listener)
+
+    stored: dict[str, int] = dict(conn.execute("SELECT ticker, revision FROM tickers").fetchall())
+    assert {first, second} == {("btc_usd", stored["btc_usd"] - 1), ("eth_usd", 1)}
+    assert sorted(rest) == [("btc_usd", stored["btc_usd"]), ("eth_usd", 2), ("eth_usd", 3)]
+
+
+def test_what_changes_no_price_is_not_announced(
+    database: Settings, conn: psycopg.Connection
+) -> None:
+    """Nor is what is rolled back, nor an index that is tracked and has no price yet."""
+    insert = f"{INSERT} ('btc_usd', 1.00, %s) ON CONFLICT DO NOTHING"
+    conn.execute(insert, [NOON])
+    with psycopg.connect(database.database_dsn, autocommit=True) as listener:
+        listener.execute("LISTEN prices")
+        conn.execute(insert, [NOON])
+        conn.execute("UPDATE prices SET price = 9.00 WHERE ticker = 'eth_usd'")
+        conn.execute("INSERT INTO tickers VALUES ('eth_usd', %s)", [NOON])
+        with conn.transaction(force_rollback=True):
+            conn.execute("DELETE FROM prices")
+        conn.execute("NOTIFY prices, '{}'")
+
+        assert list(heard(listener)) == []
+    assert conn.execute("SELECT revision FROM tickers ORDER BY 1").fetchall() == [(0,), (1,)]

@@ -1,0 +1,172 @@
+"""Alive, ready with the reasons why not, and what is measured."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import psycopg
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
+from prometheus_client.parser import text_string_to_metric_families as prometheus
+
+from tests.conftest import fresh_database
+from tests.serving import problem, served
+from tracker import migrations
+from tracker.models import minute_of
+from tracker.settings import Settings
+
+PLAIN = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+
+@pytest.fixture(scope="module")
+def base(servers: Settings) -> Iterator[Settings]:
+    """A migrated database of this file's own."""
+    with fresh_database(servers) as settings:
+        migrations.apply(settings.database_dsn)
+        yield settings
+
+
+@pytest.fixture(scope="module")
+def client(base: Settings) -> Iterator[httpx.Client]:
+    """A client of the API on that database."""
+    with served(base) as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def writer(base: Settings) -> Iterator[psycopg.Connection]:
+    """A connection to that database; it is empty at first."""
+    with psycopg.connect(base.database_dsn, autocommit=True) as conn:
+        conn.execute("TRUNCATE prices, tickers, misses, candles_1h RESTART IDENTITY")
+        yield conn
+
+
+def store(conn: psycopg.Connection, **ages: float) -> datetime:
+    """A price for each index, of the minute that began *ages* seconds ago or a little earlier."""
+    now = datetime.now(UTC)
+    for ticker, age in ages.items():
+        minute = minute_of(now - timedelta(seconds=age))
+        insert = "INSERT INTO prices (ticker, price, created_at) VALUES (%s, 1.50, %s)"
+        conn.execute(insert, [ticker, minute])
+    return now
+
+
+@pytest.mark.parametrize("prefix", ["", "/v1"])
+def test_live_is_always_true(client: httpx.Client, prefix: str) -> None:
+    """It asks nobody."""
+    answer = client.get(f"{prefix}/health/live")
+    assert (answer.status_code, answer.json()) == (200, {"status": "live"})
+
+
+def test_ready_with_a_fresh_price_of_every_index(
+    client: httpx.Client, writer: psycopg.Connection
+) -> None:
+    """It says how old they are."""
+    now = store(writer, btc_usd=0, eth_usd=60, sol_usdc=9999)
+
+    answer = client.get("/health/ready")
+
+    assert answer.status_code == 200
+    body = answer.json()
+    assert list(body) == ["status", "prices"]
+    assert body["status"] == "ready"
+    assert [price["ticker"] for price in body["prices"]] == ["btc_usd", "eth_usd"]
+    for price in body["prices"]:
+        age = (now - datetime.fromisoformat(price["created_at"])).total_seconds()
+        assert age - 0.1 <= price["age_seconds"] < age + 10
+
+
+def test_not_ready_while_a_price_is_old_or_missing(
+    client: httpx.Client, writer: psycopg.Connection
+) -> None:
+    """Each index with its own reason; 180 s are the most."""
+    store(writer, btc_usd=240)
+    reasons = problem(answer := client.get("/health/ready"), 503)
+
+    assert int(answer.headers["retry-after"]) > 0
+    assert list(reasons) == ["btc_usd", "eth_usd"]
+    assert reasons["btc_usd"].endswith(" s old, more than 180 s")
+    assert 240 <= int(reasons["btc_usd"].split()[4]) < 330
+    assert reasons["eth_usd"] == "no price in the last month"
+
+    store(writer, btc_usd=115, eth_usd=40 * 86400)  # between 115 and 175 s old
+    assert list(problem(client.get("/health/ready"), 503)) == ["eth_usd"]
+
+
+def test_a_price_from_the_future_makes_nothing_ready(
+    client: httpx.Client, writer: psycopg.Connection
+) -> None:
+    """A wrong clock hides no outage."""
+    store(writer, btc_usd=-9999, eth_usd=0)
+    assert list(problem(client.get("/health/ready"), 503)) == ["btc_usd"]
+
+
+def test_not_ready_while_migrations_are_pending(servers: Settings) -> None:
+    """Never migrated, half migrated; afterwards ready without a restart."""
+    with fresh_database(servers) as bare, served(bare) as client:
+        assert problem(client.get("/health/ready"), 503) == {"migrations": "are pending"}
+        page = client.get("/prices?ticker=btc_usd")
+        assert problem(page, 503) == {"migrations": "are pending"}
+        assert int(page.headers["retry-after"]) > 0
+        assert client.get("/metrics").status_code == client.get("/openapi.json").status_code == 200
+
+        migrations.apply(bare.database_dsn)
+        migrations.rollback(bare.database_dsn, "3")
+        pending = ", ".join(migrations.names()[3:])
+        assert problem(client.get("/health/ready"), 503) == {
+            "migrations": f"are pending: {pending}"
+        }
+
+        migrations.apply(bare.database_dsn)
+        assert list(problem(client.get("/health/ready"), 503)) == ["btc_usd", "eth_usd"]
+        assert client.get("/prices?ticker=btc_usd").json() == []
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        ("", PLAIN),
+        ("*/*", PLAIN),
+        ("text/plain;version=0.0.4", PLAIN),
+        ("application/openmetrics-text;version=1.0.0,text/plain;q=0.5", OPENMETRICS),
+        ("application/openmetrics-text; version=never", OPENMETRICS),
+        ("text/plain; version=1.0.0\u00e9; escaping=x", PLAIN),
+    ],
+)
+def test_metrics_in_the_format_that_is_accepted(
+    client: httpx.Client, writer: psycopg.Connection, accept: str, media_type: str
+) -> None:
+    """Both are well formed and have the age of each index; an odd wish breaks nothing."""
+    now = store(writer, btc_usd=600)
+    answer = client.get("/metrics", headers=[(b"Accept", accept.encode())])
+
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == media_type
+    parse = openmetrics if media_type == OPENMETRICS else prometheus
+    found = {metric.name: metric for metric in parse(answer.text)}
+    [age] = found["tracker_price_age_seconds"].samples
+    assert age.labels == {"ticker": "btc_usd"}
+    assert 600 <= age.value < 700 + (datetime.now(UTC) - now).total_seconds()
+    assert [sample.value for sample in found["tracker_database_up"].samples] == [1.0]
+    assert "process_resident_memory_bytes" in found
+
+
+def test_requests_are_counted_by_endpoint(client: httpx.Client) -> None:
+    """A label for each function, method and status, never for what a visitor made up."""
+
+    def count(**labels: str) -> float:
+        families = prometheus(client.get("/metrics").text)
+        samples = (sample for metric in families for sample in metric.samples)
+        named = (s for s in samples if s.name == "tracker_http_requests_total")
+        return sum(s.value for s in named if labels.items() <= s.labels.items())
+
+    before = count(endpoint="prices"), count(endpoint="none", status="404"), count(method="DELETE")
+    for path in ("/prices?ticker=btc_usd", "/v1/prices?ticker=eth_usd", "/prices"):
+        client.get(path)
+    client.get("/made/up")
+    client.delete("/prices/last")
+
+    after = count(endpoint="prices"), count(endpoint="none", status="404"), count(method="DELETE")
+    assert [b - a for a, b in zip(before, after, strict=True)] == [3, 1, 1]
+    assert count(endpoint="made") == 0
