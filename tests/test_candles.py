@@ -34,6 +34,7 @@ STATEMENTS = (
     f"{INSERT} {OF_EACH} ON CONFLICT DO NOTHING",
     f"UPDATE prices SET price = %(price)s {BETWEEN}",
     f"UPDATE prices SET ticker = 'sol_usdc' {BETWEEN}",
+    f"UPDATE prices SET source = 'chart' {BETWEEN}",
     f"DELETE FROM prices {BETWEEN}",
     "DELETE FROM prices WHERE price > %(price)s",
     "UPDATE prices SET created_at = created_at + INTERVAL '7 hours'",
@@ -75,15 +76,20 @@ def kept(conn: psycopg.Connection) -> list[tuple[Any, ...]]:
 
 def rows(conn: psycopg.Connection) -> list[tuple[Any, ...]]:
     """The prices below them."""
-    asked = "SELECT ticker, created_at, price, id FROM prices ORDER BY ticker, created_at"
+    asked = "SELECT ticker, created_at, price, source, id FROM prices ORDER BY ticker, created_at"
     return conn.execute(asked).fetchall()
 
 
 def candles(stored: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """What the candles must be: first, highest, lowest, last and number of each hour's prices."""
+    """What the candles must be: of each hour's prices first, highest, lowest, last, and numbers."""
     hours = groupby(stored, lambda row: (row[0], row[1].replace(minute=0)))
-    made = [(hour, [row[2] for row in group]) for hour, group in hours]
-    return [(*hour, p[0], max(p), min(p), p[-1], len(p)) for hour, p in made]
+    return [(*hour, *candle(list(group))) for hour, group in hours]
+
+
+def candle(hour: list[tuple[Any, ...]]) -> tuple[Any, ...]:
+    prices = [row[2] for row in hour]
+    charted = sum(row[3] == "chart" for row in hour)
+    return prices[0], max(prices), min(prices), prices[-1], len(prices), charted
 
 
 def revisions(conn: psycopg.Connection) -> dict[str, int]:
@@ -123,7 +129,7 @@ def test_candles_stay_exact_under_concurrent_writers(
                 price = Decimal(chance.randrange(1, 10**6)).scaleb(-2)
                 ticker, step = chance.choice(TICKERS[:2]), timedelta(minutes=1)
                 parameters = {"ticker": ticker, "since": since, "step": step, "price": price}
-                statement = chance.choice([STATEMENTS[0], STATEMENTS[0], *STATEMENTS[3:6:2]])
+                statement = chance.choice([STATEMENTS[0], STATEMENTS[0], *STATEMENTS[3:7:3]])
                 conn.execute(statement, parameters)
 
     with ThreadPoolExecutor(4) as threads:

@@ -11,6 +11,7 @@ CREATE TABLE candles_1h (
     low     numeric     NOT NULL,
     close   numeric     NOT NULL,
     samples integer     NOT NULL CHECK (samples BETWEEN 1 AND 60),
+    charted integer     NOT NULL CHECK (charted BETWEEN 0 AND samples),
     PRIMARY KEY (ticker, bucket)
 );
 
@@ -22,6 +23,7 @@ COMMENT ON COLUMN candles_1h.high IS 'The highest price of the hour';
 COMMENT ON COLUMN candles_1h.low IS 'The lowest price of the hour';
 COMMENT ON COLUMN candles_1h.close IS 'The price of the hour''s last stored minute';
 COMMENT ON COLUMN candles_1h.samples IS 'How many minutes of the hour are stored';
+COMMENT ON COLUMN candles_1h.charted IS 'How many of them come from chart data';
 
 CREATE FUNCTION prices_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -38,13 +40,15 @@ BEGIN
               FROM changed) AS touched
      WHERE candle.ticker = touched.ticker AND candle.bucket = touched.bucket;
 
-    INSERT INTO candles_1h (ticker, bucket, open, high, low, close, samples)
-    SELECT touched.ticker, touched.bucket, hour.open, hour.high, hour.low, hour.close, hour.samples
+    INSERT INTO candles_1h (ticker, bucket, open, high, low, close, samples, charted)
+    SELECT touched.ticker, touched.bucket, hour.open, hour.high, hour.low, hour.close,
+           hour.samples, hour.charted
       FROM (SELECT DISTINCT ticker, date_trunc('hour', created_at, 'UTC') AS bucket
               FROM changed) AS touched
      CROSS JOIN LATERAL (
         SELECT first(price, created_at) AS open, max(price) AS high, min(price) AS low,
-               last(price, created_at) AS close, count(*) AS samples
+               last(price, created_at) AS close, count(*) AS samples,
+               count(*) FILTER (WHERE source = 'chart') AS charted
           FROM prices
          WHERE prices.ticker = touched.ticker
            AND prices.created_at >= touched.bucket

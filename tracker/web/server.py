@@ -1,5 +1,8 @@
 """The web process: uvicorn, one event loop."""
 
+import signal
+import sys
+
 import uvicorn
 
 from tracker.settings import Settings
@@ -24,4 +27,6 @@ def configure(settings: Settings) -> uvicorn.Config:
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or Ctrl-C; requests under way get some seconds to end."""
+    # uvicorn stops cleanly, and then sends itself the signal again: that is a good end too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.Server(configure(settings)).run()
