@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from loguru import logger
 
-from tracker import polling
+from tracker import connection
 from tracker.deribit import Client
 from tracker.errors import DatabaseDown, WrongMinute
 from tracker.models import MINUTE, Quote, minute_of
@@ -209,7 +209,7 @@ def test_a_database_that_accepts_and_says_nothing_is_given_up(
     poller_of: PollerOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a stopped server does."""
-    monkeypatch.setattr(polling, "_CONNECTING", 2)
+    monkeypatch.setattr(connection, "_CONNECTING", 2)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         silent = {"postgres_host": "127.0.0.1", "postgres_port": listener.getsockname()[1]}
         before = time.monotonic()
@@ -227,7 +227,7 @@ def test_a_statement_that_hangs_is_cut_off(
 
     The server may yet do what it was told: what is done again later changes nothing.
     """
-    monkeypatch.setattr(polling, "_LONGEST_WORK", 0.5)
+    monkeypatch.setattr(connection, "_LONGEST_WORK", 0.5)
     before = time.monotonic()
     with poller_of() as (poller, _), conn.transaction():
         conn.execute("LOCK TABLE prices")

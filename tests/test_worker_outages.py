@@ -74,8 +74,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dramatiq.worker.CONSUMER_RESTART_DELAY_SECS", 0.5)
     monkeypatch.setattr("dramatiq.worker.POST_PROCESS_MESSAGE_RETRY_DELAY_SECS", 0.5)
     monkeypatch.setattr(actors, "_REDIS", {"socket_timeout": 0.5, "socket_connect_timeout": 0.5})
-    monkeypatch.setattr(polling, "_CONNECTING", 2)
-    monkeypatch.setattr(polling, "_LONGEST_WORK", 2)
+    monkeypatch.setattr(connection, "_CONNECTING", 2)
+    monkeypatch.setattr(connection, "_LONGEST_WORK", 2)
 
 
 @pytest.fixture

@@ -3,27 +3,19 @@
 Nothing here knows of queues.
 """
 
-import os
-import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from threading import Timer
 
-import psycopg
 from loguru import logger
 
 from tracker import deribit, queries
-from tracker.errors import DatabaseDown, ExchangeError, WrongMinute
+from tracker.connection import connected
+from tracker.errors import ExchangeError, WrongMinute
 from tracker.models import MINUTE, Quote
 from tracker.settings import Settings
 
 _EARLIEST = timedelta(seconds=30)  # how far the exchange's clock may be behind the tick's
 _SKEW_WORTH_A_WARNING = timedelta(seconds=2)
-_CONNECTING = 5  # seconds
-_LONGEST_WORK = 8.0  # seconds on a connection; a statement ends earlier if the server runs at all
-_OPTIONS = "-c statement_timeout=5000 -c timezone=UTC"
 
 
 class Poller:
@@ -50,14 +42,14 @@ class Poller:
 
         Raises DatabaseDown, and WrongMinute for a quote of another minute.
         """
-        with _database(self._settings.database_dsn) as conn:
+        with connected(self._settings.database_dsn) as conn:
             return queries.insert_price(conn, in_minute(quote, minute), minute)
 
     def miss(
         self, ticker: str, minute: datetime, reason: str, *, code: int | None, attempts: int
     ) -> bool:
         """Record why *minute* has no price; False if it has one. Raises DatabaseDown."""
-        with _database(self._settings.database_dsn) as conn:
+        with connected(self._settings.database_dsn) as conn:
             return queries.insert_miss(conn, ticker, minute, reason, code=code, attempts=attempts)
 
     def check_tickers(self) -> None:
@@ -98,43 +90,3 @@ def _warn_of_skew(quote: Quote, started: datetime) -> None:
     if max(ahead, behind) > _SKEW_WORTH_A_WARNING:
         side, skew = ("ahead of", ahead) if ahead > behind else ("behind", behind)
         logger.warning("the exchange's clock is {:.1f} s {} ours", skew.total_seconds(), side)
-
-
-@contextmanager
-def _database(dsn: str) -> Iterator[psycopg.Connection]:
-    """A connection for one statement; what a later try may mend is raised as DatabaseDown.
-
-    No pool: for a few rows a minute a fresh connection costs nothing, and is never a dead one.
-    """
-    try:
-        with (
-            psycopg.connect(
-                dsn,
-                autocommit=True,
-                connect_timeout=_CONNECTING,
-                application_name="tracker-worker",
-                options=_OPTIONS,
-            ) as conn,
-            _cut_off(conn),
-        ):
-            yield conn
-    except (psycopg.OperationalError, psycopg.ProgrammingError, psycopg.InternalError) as error:
-        raise DatabaseDown(" ".join(str(error).split())) from error
-
-
-@contextmanager
-def _cut_off(conn: psycopg.Connection) -> Iterator[None]:
-    """Bound the work on *conn*: a server that is stopped or unplugged would never answer."""
-
-    def cut() -> None:
-        with suppress(OSError):
-            line.shutdown(socket.SHUT_RDWR)
-
-    with socket.socket(fileno=os.dup(conn.fileno())) as line:
-        timer = Timer(_LONGEST_WORK, cut)
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-            timer.join()
