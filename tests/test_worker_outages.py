@@ -26,7 +26,7 @@ from tests.working import (
     wait_for,
     working,
 )
-from tracker import actors, migrations, polling
+from tracker import actors, connection, migrations
 from tracker.embedded.server import Server
 from tracker.embedded.servers import servers, start_background, stop_background
 from tracker.models import MINUTE
