@@ -15,6 +15,7 @@ from tracker import actors, worker
 from tracker.deribit import Client
 from tracker.models import minute_of
 from tracker.polling import Poller
+from tracker.repair import Repairer
 from tracker.settings import Settings
 from tracker.simulator import Served
 
@@ -23,7 +24,7 @@ from tracker.simulator import Served
 def working(settings: Settings) -> Iterator[dramatiq.Worker]:
     """A running worker."""
     with Client(settings.client_base_url) as client:
-        running = worker.start(settings, Poller(settings, client))
+        running = worker.start(settings, Poller(settings, client), Repairer(settings, client))
         try:
             yield running
         finally:
@@ -88,8 +89,10 @@ def truth(exchange: Served, ticker: str, at: datetime) -> str:
 
 
 def rows(conn: psycopg.Connection) -> list[tuple[str, datetime]]:
-    """What is stored under which minute."""
-    query = "SELECT ticker, created_at FROM prices ORDER BY created_at, ticker"
+    """What was polled, and stored under which minute."""
+    query = (
+        "SELECT ticker, created_at FROM prices WHERE source = 'poll' ORDER BY created_at, ticker"
+    )
     return [(ticker, minute) for ticker, minute in conn.execute(query)]
 
 
@@ -100,8 +103,8 @@ def misses(conn: psycopg.Connection) -> list[tuple[str, datetime, str]]:
 
 
 def assert_true(conn: psycopg.Connection, exchange: Served) -> None:
-    """Every stored row is what the stand-in said, of a moment in that row's minute."""
-    query = "SELECT ticker, price, created_at, observed_at FROM prices"
+    """Every polled row is what the stand-in said, of a moment in that row's minute."""
+    query = "SELECT ticker, price, created_at, observed_at FROM prices WHERE source = 'poll'"
     for ticker, price, minute, observed_at in conn.execute(query):
         assert minute_of(observed_at) == minute
         assert f"{price:f}" == truth(exchange, ticker, observed_at)

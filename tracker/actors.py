@@ -4,7 +4,7 @@ A message may come twice, late or out of order: the minute it carries decides wh
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -20,11 +20,12 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry as RedisRetry
 
 from tracker.errors import DatabaseDown, ExchangeError
-from tracker.models import Quote, minute_of
+from tracker.models import MINUTE, Quote, minute_of
 from tracker.settings import Settings
 
 if TYPE_CHECKING:
-    from tracker.polling import Poller  # the scheduler needs none of it
+    from tracker.polling import Poller  # the scheduler needs none of these
+    from tracker.repair import Repairer
 
 P = ParamSpec("P")
 
@@ -71,11 +72,12 @@ def declare_tick(broker: RedisBroker, tickers: Iterable[str]) -> dramatiq.Actor[
         minute = _minute_of_tick().isoformat()
         for ticker in tickers:
             broker.enqueue(_message("poll", ticker, minute))
+        broker.enqueue(_message("repair", minute, queue="later"))
 
     return tick
 
 
-def declare(broker: RedisBroker, poller: "Poller") -> None:
+def declare(broker: RedisBroker, poller: "Poller", repairer: "Repairer") -> None:
     """Declare the worker's own actors."""
 
     @dramatiq.actor(broker=broker, max_retries=0)
@@ -105,11 +107,17 @@ def declare(broker: RedisBroker, poller: "Poller") -> None:
         with _retried():
             poller.miss(ticker, _time(minute), reason, code=code, attempts=attempts)
 
+    @dramatiq.actor(broker=broker, queue_name="later", max_retries=0)
+    def repair(minute: str) -> None:
+        """Fill holes from charts, unless a later tick will; the next one tries again anyway."""
+        now = datetime.now(UTC)
+        if now - _time(minute) < 2 * MINUTE:
+            with suppress(DatabaseDown):
+                repairer.repair(now)
 
-def _message(actor: str, *args: str) -> dramatiq.Message[None]:
-    return dramatiq.Message(
-        queue_name="default", actor_name=actor, args=args, kwargs={}, options={}
-    )
+
+def _message(actor: str, *args: str, queue: str = "default") -> dramatiq.Message[None]:
+    return dramatiq.Message(queue_name=queue, actor_name=actor, args=args, kwargs={}, options={})
 
 
 def _time(text: str) -> datetime:

@@ -45,13 +45,13 @@ def read_quote(answer: Answer, ticker: str, *, testnet: bool) -> Quote:
     """
     document = _document(answer)
     result = _result(document, answer)
-    if document.get("testnet", testnet) is not testnet:
-        raise BadAnswer(f"testnet: expected {testnet}, got {_shown(document['testnet'])}")
+    _check_net(document, testnet=testnet)
     if not isinstance(result, dict):
         raise BadAnswer(f"result: not an object: {_shown(answer.content)}")
     if result.get("index_name", ticker) != ticker:
         raise BadAnswer(f"index_name: asked for {ticker}, got {_shown(result['index_name'])}")
-    return Quote(ticker=ticker, price=_price(result), observed_at=_moment(document))
+    price, moment = _price(result.get("index_price")), _moment(document.get("usOut"), "usOut")
+    return Quote(ticker=ticker, price=price, observed_at=moment)
 
 
 def read_names(answer: Answer) -> set[str]:
@@ -60,6 +60,34 @@ def read_names(answer: Answer) -> set[str]:
     if not isinstance(result, list) or not all(isinstance(name, str) for name in result):
         raise BadAnswer(f"result: not a list of index names: {_shown(answer.content)}")
     return set(result)
+
+
+def read_chart(answer: Answer, ticker: str, *, testnet: bool) -> list[Quote]:
+    """The points of *ticker* in an answer of public/get_index_chart_data, oldest first.
+
+    Each is an average over the step that its time stands for, not a price of that moment.
+    Raises ExchangeError. Source: https://docs.deribit.com/#public-get_index_chart_data
+    """
+    document = _document(answer)
+    result = _result(document, answer)
+    _check_net(document, testnet=testnet)
+    if not isinstance(result, list):
+        raise BadAnswer(f"result: not a list of points: {_shown(answer.content)}")
+    return [_point(point, ticker) for point in result]
+
+
+def _point(point: object, ticker: str) -> Quote:
+    match point:
+        case [Decimal() as milliseconds, Decimal() as price]:
+            moment = _moment(milliseconds * 1000, "time of a point")
+            return Quote(ticker=ticker, price=_price(price), observed_at=moment)
+    raise BadAnswer(f"result: not a point: {_shown(point)}")
+
+
+def _check_net(document: dict[str, Any], *, testnet: bool) -> None:
+    """Raises BadAnswer for an answer of the other net, whose prices are others."""
+    if document.get("testnet", testnet) is not testnet:
+        raise BadAnswer(f"testnet: expected {testnet}, got {_shown(document['testnet'])}")
 
 
 def _document(answer: Answer) -> dict[str, Any]:
@@ -144,8 +172,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def _price(result: dict[str, Any]) -> Decimal:
-    price = result.get("index_price")
+def _price(price: object) -> Decimal:
     try:
         if isinstance(price, Decimal):
             return exact_price(price)
@@ -154,10 +181,9 @@ def _price(result: dict[str, Any]) -> Decimal:
     raise BadAnswer(f"index_price: not a number: {_shown(price)}")
 
 
-def _moment(document: dict[str, Any]) -> datetime:
-    number = document.get("usOut")
+def _moment(number: object, name: str) -> datetime:
     if not (isinstance(number, Decimal) and 0 < number < _LATEST and number == int(number)):
-        raise BadAnswer(f"usOut: not microseconds since 1970: {_shown(number)}")
+        raise BadAnswer(f"{name}: not microseconds since 1970: {_shown(number)}")
     return _EPOCH + timedelta(microseconds=int(number))
 
 

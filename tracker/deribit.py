@@ -12,7 +12,7 @@ from typing import Self
 import httpx
 import stamina
 
-from tracker.answers import Answer, read_names, read_quote
+from tracker.answers import Answer, read_chart, read_names, read_quote
 from tracker.errors import BadAnswer, ExchangeError, Unreachable
 from tracker.models import Quote
 
@@ -103,6 +103,16 @@ def fetch_quote(client: Client, ticker: str, *, testnet: bool, within: float) ->
         with attempt:
             return ask(attempt.num)
     raise AssertionError("stamina returns or raises")
+
+
+def fetch_chart(client: Client, ticker: str, reach: str, *, testnet: bool) -> list[Quote]:
+    """The averages of *ticker* over *reach* (1h, 1d, 2d, 1m, 1y or all), oldest first, asked once.
+
+    Raises ExchangeError. Source: https://docs.deribit.com/#public-get_index_chart_data
+    """
+    asked = {"index_name": ticker, "range": reach}
+    answer = client.get("/public/get_index_chart_data", asked, _LONGEST_CALL)
+    return read_chart(answer, ticker, testnet=testnet)
 
 
 def fetch_names(client: Client) -> set[str]:

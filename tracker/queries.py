@@ -3,7 +3,7 @@
 The worker writes with a blocking connection, the API reads with an asynchronous one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +19,7 @@ def _read(name: str) -> bytes:
     return (_FOLDER / f"{name}.sql").read_bytes()
 
 
+_HOLES = _read("holes")
 _INSERT_PRICE = _read("insert_price")
 _INSERT_MISS = _read("insert_miss")
 _PRICE_PAGE = _read("price_page")
@@ -56,6 +57,30 @@ def insert_miss(
         "attempts": attempts,
     }
     return conn.execute(_INSERT_MISS, parameters).rowcount == 1
+
+
+def insert_points(conn: Connection, points: Iterable[Quote]) -> int:
+    """Store *points* of chart data under their own minutes; how many of them had no price yet.
+
+    Each is a statement and a commit of its own, so that no lock is held from one to the next.
+    """
+    return sum(insert_price(conn, point, point.observed_at, source="chart") for point in points)
+
+
+def holes(
+    conn: Connection,
+    tickers: Sequence[str],
+    *,
+    since: datetime,
+    recent: datetime,
+    until: datetime,
+) -> list[tuple[str, datetime]]:
+    """Index and minute of each hole: all in [recent, until], five-minute marks in [since, recent).
+
+    Those before *recent* only since an index is tracked.
+    """
+    parameters = {"tickers": list(tickers), "since": since, "recent": recent, "until": until}
+    return conn.execute(_HOLES, parameters).fetchall()
 
 
 async def price_page(

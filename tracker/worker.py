@@ -13,6 +13,7 @@ from loguru import logger
 from tracker import actors, deribit
 from tracker.broker import Broker
 from tracker.polling import Poller
+from tracker.repair import Repairer
 from tracker.settings import Settings
 
 _STOPPING = {signal.SIGTERM, signal.SIGINT}
@@ -27,8 +28,9 @@ def run(settings: Settings) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
     stamina.instrumentation.set_on_retry_hooks([])
     # Never closed: a poll that outlasts the grace must not record that as the exchange's fault.
-    poller = Poller(settings, deribit.Client(settings.client_base_url))
-    worker = start(settings, poller)
+    client = deribit.Client(settings.client_base_url)
+    poller = Poller(settings, client)
+    worker = start(settings, poller, Repairer(settings, client))
     logger.info("polling {} from {}", ", ".join(settings.tickers), settings.client_base_url)
     Thread(target=poller.check_tickers, daemon=True).start()
     signal.sigwait(_STOPPING)
@@ -36,11 +38,11 @@ def run(settings: Settings) -> None:
     worker.stop(timeout=_GRACE)
 
 
-def start(settings: Settings, poller: Poller) -> dramatiq.Worker:
+def start(settings: Settings, poller: Poller, repairer: Repairer) -> dramatiq.Worker:
     """A running worker, with a thread for each index and some for what is stored later."""
     broker = actors.create_broker(settings, Broker)
     actors.declare_tick(broker, settings.tickers)
-    actors.declare(broker, poller)
+    actors.declare(broker, poller, repairer)
     threads = len(settings.tickers) + deribit.AT_ONCE
     worker = dramatiq.Worker(broker, worker_threads=threads, worker_timeout=250)
     worker.start()
