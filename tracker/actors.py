@@ -19,6 +19,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry as RedisRetry
 
+from tracker import metrics
 from tracker.errors import DatabaseDown, ExchangeError
 from tracker.models import MINUTE, Quote, minute_of
 from tracker.settings import Settings
@@ -69,6 +70,7 @@ def declare_tick(broker: RedisBroker, tickers: Iterable[str]) -> dramatiq.Actor[
     @dramatiq.actor(broker=broker, max_retries=0, periodic=cron("* * * * *"))
     def tick() -> None:
         """Every minute, a poll of each index; the minute is the tick's, whatever the clock says."""
+        metrics.LAST_TICK.set_to_current_time()
         minute = _minute_of_tick().isoformat()
         for ticker in tickers:
             broker.enqueue(_message("poll", ticker, minute))

@@ -12,6 +12,7 @@ from typing import Self
 import httpx
 import stamina
 
+from tracker import metrics
 from tracker.answers import Answer, read_chart, read_names, read_quote
 from tracker.errors import BadAnswer, ExchangeError, Unreachable
 from tracker.models import Quote
@@ -88,6 +89,7 @@ def fetch_quote(client: Client, ticker: str, *, testnet: bool, within: float) ->
     end = time.monotonic() + within
 
     def ask(attempt: int) -> Quote:
+        metrics.RETRIES.inc(attempt > 1)
         try:
             left = end - time.monotonic()
             answer = client.get("/public/get_index_price", {"index_name": ticker}, left)

@@ -8,14 +8,14 @@ from datetime import UTC, datetime, timedelta
 
 from loguru import logger
 
-from tracker import deribit, queries
+from tracker import deribit, metrics, queries
 from tracker.connection import connected
 from tracker.errors import ExchangeError, WrongMinute
 from tracker.models import MINUTE, Quote
 from tracker.settings import Settings
 
 _EARLIEST = timedelta(seconds=30)  # how far the exchange's clock may be behind the tick's
-_SKEW_WORTH_A_WARNING = timedelta(seconds=2)
+_SKEW_WORTH_A_WARNING = 2.0  # seconds
 
 
 class Poller:
@@ -34,7 +34,7 @@ class Poller:
             raise WrongMinute(f"asked for {-left:.0f} s after its minute", attempts=0)
         testnet = self._settings.testnet
         quote = deribit.fetch_quote(self._client, ticker, testnet=testnet, within=left)
-        _warn_of_skew(quote, started)
+        _measure_skew(quote, started)
         return in_minute(quote, minute)
 
     def store(self, quote: Quote, minute: datetime) -> bool:
@@ -43,14 +43,19 @@ class Poller:
         Raises DatabaseDown, and WrongMinute for a quote of another minute.
         """
         with connected(self._settings.database_dsn) as conn:
-            return queries.insert_price(conn, in_minute(quote, minute), minute)
+            new = queries.insert_price(conn, in_minute(quote, minute), minute)
+        metrics.count_poll(quote.ticker, "stored" if new else "present")
+        metrics.observe_price(minute, quote.observed_at)
+        return new
 
     def miss(
         self, ticker: str, minute: datetime, reason: str, *, code: int | None, attempts: int
     ) -> bool:
         """Record why *minute* has no price; False if it has one. Raises DatabaseDown."""
         with connected(self._settings.database_dsn) as conn:
-            return queries.insert_miss(conn, ticker, minute, reason, code=code, attempts=attempts)
+            new = queries.insert_miss(conn, ticker, minute, reason, code=code, attempts=attempts)
+        metrics.count_poll(ticker, reason)
+        return new
 
     def check_tickers(self) -> None:
         """Warn of configured names that the exchange does not have."""
@@ -84,9 +89,12 @@ def _wait_for(minute: datetime) -> datetime:
     return datetime.now(UTC)
 
 
-def _warn_of_skew(quote: Quote, started: datetime) -> None:
-    ahead = quote.observed_at - datetime.now(UTC)
-    behind = started - quote.observed_at
-    if max(ahead, behind) > _SKEW_WORTH_A_WARNING:
-        side, skew = ("ahead of", ahead) if ahead > behind else ("behind", behind)
-        logger.warning("the exchange's clock is {:.1f} s {} ours", skew.total_seconds(), side)
+def _measure_skew(quote: Quote, started: datetime) -> None:
+    """What cannot come of the time that the call took is a difference of the clocks."""
+    ahead = (quote.observed_at - datetime.now(UTC)).total_seconds()
+    behind = (started - quote.observed_at).total_seconds()
+    skew = ahead if ahead > 0 else -behind if behind > 0 else 0.0
+    metrics.SKEW.set(skew)
+    if abs(skew) > _SKEW_WORTH_A_WARNING:
+        side = "ahead of" if skew > 0 else "behind"
+        logger.warning("the exchange's clock is {:.1f} s {} ours", abs(skew), side)

@@ -10,7 +10,7 @@ from threading import Lock
 
 from loguru import logger
 
-from tracker import deribit, queries
+from tracker import deribit, metrics, queries
 from tracker.connection import connected
 from tracker.errors import ExchangeError
 from tracker.models import MINUTE, Quote, minute_of
@@ -55,6 +55,8 @@ class Repairer:
             since = _five_minute_mark(recent - _REACH)
             tickers = self._settings.tickers
             found = queries.holes(conn, tickers, since=since, recent=recent, until=until)
+        for ticker in tickers:
+            metrics.OPEN_HOLES.labels(ticker).set(sum(hole[0] == ticker for hole in found))
         self._vain &= set(found)
         return [hole for hole in found if hole not in self._vain]
 
@@ -68,6 +70,8 @@ class Repairer:
         filled = self._store([point for point in points if point.observed_at in minutes])
         known = {point.observed_at for point in points}
         self._vain |= {(ticker, minute) for minute in minutes if minute not in known}
+        metrics.REPAIRED.labels(ticker).inc(filled)
+        metrics.OPEN_HOLES.labels(ticker).dec(filled)
         line.info("repaired {} of {} holes", filled, len(minutes))
         return filled
 

@@ -91,6 +91,7 @@ class Settings(BaseSettings):
     tracker_cache: Path | None = None
     web_host: str = "127.0.0.1"
     web_port: Port = 8000
+    worker_metrics_port: Port | None = None
     simulator_port: Port = 8090
     debian_mirror: Annotated[str, AfterValidator(_base_url)] | None = None
 

@@ -10,7 +10,7 @@ import dramatiq
 import stamina
 from loguru import logger
 
-from tracker import actors, deribit
+from tracker import actors, deribit, metrics
 from tracker.broker import Broker
 from tracker.polling import Poller
 from tracker.repair import Repairer
@@ -26,6 +26,8 @@ def run(settings: Settings) -> None:
     The signals are blocked and waited for: a second one cannot disturb the stop.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+    if settings.worker_metrics_port:
+        metrics.serve(settings.web_host, settings.worker_metrics_port)
     stamina.instrumentation.set_on_retry_hooks([])
     # Never closed: a poll that outlasts the grace must not record that as the exchange's fault.
     client = deribit.Client(settings.client_base_url)
