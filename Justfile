@@ -33,26 +33,31 @@ down: _venv
 # psql on the database; its options pass through
 [group('database')]
 [no-cd]
+[no-exit-message]
 psql *args: _venv
     @exec tracker psql "$@"
 
 # The database's connection string
 [group('database')]
+[no-exit-message]
 dsn: _venv
     @tracker dsn
 
 # Apply the migrations
 [group('database')]
+[no-exit-message]
 upgrade: _venv
     @if ops/docker-here; then docker compose run --rm --build migrate; else tracker migrate; fi
 
 # Make an empty migration and its rollback: just migrate msg="add a column"
 [group('database')]
+[no-exit-message]
 migrate msg: _venv
     @tracker new-migration "${1#msg=}"
 
 # Undo the migrations after a revision: just downgrade rev=2
 [group('database')]
+[no-exit-message]
 downgrade rev: _venv
     @tracker rollback "${1#rev=}"
 
@@ -90,6 +95,11 @@ simulate *args: _venv
 [group('check')]
 test *args: _dev
     pytest --numprocesses 2 --dist loadfile "$@"
+
+# Break whole trackers for minutes, and see that all is well afterwards
+[group('check')]
+chaos *args: _dev
+    pytest -m chaos "$@"
 
 # The quick tests on every other Python of this machine
 [group('check')]

@@ -118,6 +118,14 @@ def test_every_operation_is_complete(document: Schema) -> None:
         ("/prices/last?ticker=eth_usd", "/prices/last", 200),
         ("/prices/last", "/prices/last", 422),
         ("/prices/filtered?ticker=btc_usd&date=2020-01-01", "/prices/filtered", 404),
+        ("/prices?ticker=btc_usd&include=source,observed_at", "/prices", 200),
+        ("/prices/last?ticker=btc_usd&include=observed_at", "/prices/last", 200),
+        ("/prices/last?ticker=btc_usd&include=id", "/prices/last", 422),
+        ("/prices/gaps?ticker=old_usd&limit=1", "/prices/gaps", 200),
+        ("/prices/gaps?ticker=old_usd&end_date=never", "/prices/gaps", 422),
+        ("/prices/coverage?ticker=eth_usd&interval=1d", "/prices/coverage", 200),
+        ("/prices/coverage?ticker=eth_usd&limit=1", "/prices/coverage", 200),
+        ("/prices/coverage?ticker=eth_usd&interval=1w", "/prices/coverage", 422),
         ("/health/live", "/health/live", 200),
         ("/health/ready", "/health/ready", 200),
         ("/metrics", "/metrics", 200),
@@ -154,10 +162,11 @@ def test_the_tickers_are_those_configured_and_those_stored(document: Schema) -> 
     assert schema == {"type": "string", "enum": ["btc_usd", "eth_usd", "old_usd"]}
 
 
-def test_a_price_has_exactly_four_keys(document: Schema) -> None:
-    """All of them are always there."""
+def test_a_price_has_four_keys_and_those_included(document: Schema) -> None:
+    """The four are always there, the others only when they are asked for."""
     price = document["components"]["schemas"]["Price"]
-    assert list(price["properties"]) == price["required"] == ["id", "ticker", "price", "created_at"]
+    assert price["required"] == ["id", "ticker", "price", "created_at"]
+    assert list(price["properties"]) == [*price["required"], "source", "observed_at"]
     assert price["additionalProperties"] is False
 
 
@@ -189,7 +198,7 @@ def test_schemathesis_finds_no_failure(client: httpx.Client, tmp_path: Path) -> 
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "9 selected / 9 total" in done.stdout
+    assert "11 selected / 11 total" in done.stdout
     assert "No issues found" in done.stdout
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,12 @@ from psycopg.adapt import Transformer
 
 from tests.conftest import fresh_database
 from tracker import migrations, queries
+from tracker.gaps import HOUR
 from tracker.settings import Settings
 
 FILES = sorted(queries._FOLDER.glob("*.sql"))
 OF_PRICES = [file for file in FILES if "FROM prices" in file.read_text()]
+OF_ORIGIN = {"sourced_page", "sourced_at", "counted_minutes", "insert_price"}  # needs source
 UNTIL = datetime(2023, 6, 1, 12, tzinfo=UTC)
 VALUES: dict[str, Any] = {
     "ticker": "btc_usd",
@@ -31,6 +33,10 @@ VALUES: dict[str, Any] = {
     "reason": "bad_answer",
     "code": None,
     "attempts": 1,
+    "hours": [UNTIL, UNTIL - HOUR, UNTIL - 9 * HOUR],
+    "chart": "chart",
+    "recent": UNTIL - HOUR,
+    "replaces": "chart",
 }
 KEYWORDS = (
     "select from where and or as on order by desc limit insert into values with not exists"
@@ -63,14 +69,16 @@ def archive(servers: Settings) -> Iterator[psycopg.Connection]:
 def test_prices_are_read_from_the_index_of_one_chunk(
     archive: psycopg.Connection, file: Path, *, generic: bool
 ) -> None:
-    """No table is visited, nothing is sorted, and no chunk outside the window is opened."""
+    """Nothing is sorted, no chunk outside the window is opened, no table visited without need."""
     nodes = list(flat(plan(archive, file, VALUES, generic=generic)))
     scans = [node for node in nodes if node.get("Relation Name", "").startswith("_hyper_")]
 
     assert {scan["Relation Name"] for scan in scans} == {chunk_of(archive, UNTIL)}
-    assert {scan["Node Type"] for scan in scans} == {"Index Only Scan"}
+    kind = "Index Scan" if file.stem in OF_ORIGIN else "Index Only Scan"
+    assert {scan["Node Type"] for scan in scans} == {kind}
     assert sum(scan.get("Heap Fetches", 0) for scan in scans) == 0
-    assert not [node for node in nodes if "Sort" in node["Node Type"]]
+    if file.stem != "holes":  # what it sorts is a grid of minutes, not rows
+        assert not [node for node in nodes if "Sort" in node["Node Type"]]
     excluded = [node.get("Chunks excluded during startup", 0) for node in nodes]
     assert max(excluded) == (4 if generic else 0)  # a custom plan never had them
 
@@ -89,6 +97,26 @@ def test_a_page_without_a_lower_bound_stops_when_it_is_full(
     assert [scan["Relation Name"] for scan in opened] == [chunk_of(archive, UNTIL)]
     assert opened[0]["Node Type"] == "Index Only Scan"
     assert opened[0]["Scan Direction"] == "Backward"
+
+
+@pytest.mark.parametrize("generic", [False, True], ids=["custom", "generic"])
+def test_a_page_of_incomplete_hours_stops_when_it_is_full(
+    archive: psycopg.Connection, *, generic: bool
+) -> None:
+    """Newest first from the index: of four years in which every hour lacks a minute, a page."""
+    file = queries._FOLDER / "incomplete_hours.sql"
+    values = {**VALUES, "since": UNTIL - timedelta(days=1200)}
+    with archive.transaction(force_rollback=True):
+        archive.execute(
+            "INSERT INTO candles_1h SELECT 'btc_usd', at, 1, 1, 1, 1, 59, 0"
+            " FROM generate_series('2020-01-01Z', '2024-01-01Z', INTERVAL '1 hour') AS at"
+        )
+        archive.execute("ANALYZE candles_1h")
+        nodes = list(flat(plan(archive, file, values, generic=generic)))
+
+    scans = [node for node in nodes if node.get("Relation Name") == "candles_1h"]
+    assert {scan["Scan Direction"] for scan in scans} == {"Backward", "Forward"}
+    assert max(scan["Actual Rows"] for scan in scans) <= VALUES["count"] + 1
 
 
 def plan(

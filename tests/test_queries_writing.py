@@ -35,6 +35,20 @@ def test_a_second_price_of_a_minute_changes_nothing(conn: psycopg.Connection) ->
     ]
 
 
+def test_a_polled_price_takes_the_place_of_an_average(conn: psycopg.Connection) -> None:
+    """It may have waited for the database while its minute was repaired; never the reverse."""
+    assert queries.insert_price(conn, quote("68240.993333"), NOON, source="chart")
+    assert not queries.insert_price(conn, quote("1.00"), NOON, source="chart")
+    assert queries.insert_price(conn, quote(), NOON)
+    assert not queries.insert_price(conn, quote("68240.993333"), NOON, source="chart")
+
+    assert conn.execute("TABLE prices").fetchall() == [
+        (1, "btc_usd", Decimal("68241.50"), NOON, SEEN, "poll")
+    ]
+    candle = conn.execute("SELECT open, close, samples, charted FROM candles_1h").fetchall()
+    assert candle == [(Decimal("68241.50"), Decimal("68241.50"), 1, 0)]
+
+
 def test_of_racing_writers_exactly_one_stores(database: Settings, conn: psycopg.Connection) -> None:
     """The others find the minute taken, nobody fails, and candle and revision count one."""
 

@@ -55,7 +55,7 @@ def api(database: Settings, conn: psycopg.Connection) -> Iterator[httpx.Client]:
 
 def test_requests_are_answered(api: httpx.Client) -> None:
     """Each curl of the README gets 200, but for the one that shows an error."""
-    assert len(REQUESTS) == 4
+    assert len(REQUESTS) == 5
     for words in REQUESTS:
         path = words[-1].removeprefix("http://127.0.0.1:8000")
         assert api.get(path).status_code == (422 if "limit=0" in path else 200), path

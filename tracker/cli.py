@@ -6,8 +6,11 @@ import sys
 from collections.abc import Callable
 
 from tracker import logs
-from tracker.errors import TrackerError
+from tracker.errors import DatabaseDown, TrackerError
 from tracker.settings import Settings
+
+# From fine to coarse: the finest chart that has a minute is stored.
+_RANGES = ("1h", "1d", "2d", "1m", "1y", "all")
 
 Command = Callable[[Settings, argparse.Namespace], int | None]
 
@@ -16,6 +19,8 @@ def main() -> None:
     """Run one command; an error of ours is one line, and exit status 1."""
     try:
         sys.exit(_run(sys.argv[1:]))
+    except DatabaseDown as error:
+        sys.exit(f"tracker: {error}\n`ops/just infra` starts the embedded servers.")
     except TrackerError as error:
         sys.exit(f"tracker: {error}")
     except KeyboardInterrupt:
@@ -51,14 +56,35 @@ def _parser(*, simulate: bool) -> argparse.ArgumentParser:
     rollback.add_argument("revision", help="the number or name to go back to; 0: undo all")
     create = add("new-migration", _new_migration, "make an empty migration and its rollback")
     create.add_argument("message", help="what it does, in a few words")
+    past = add("backfill", _backfill, "import what the exchange's charts offer of the past")
+    past.add_argument("--ticker", action="append", help="one of TICKERS; default: all of them")
+    past.add_argument("--range", action="append", choices=_RANGES, help="default: all of them")
     add("infra", _infra, "start the embedded TimescaleDB and Redis in the background")
     add("down-infra", _down_infra, "stop them")
     add("psql", _psql, "open psql on the database; its options pass through")
     add("dsn", _dsn, "print the database's connection string")
+    _add_history(add)
     simulator = add("simulate", _simulate, "a stand-in for the exchange")
     if simulate:
         _add_simulator(simulator)
     return parser
+
+
+def _add_history(add: Callable[[str, Command, str], argparse.ArgumentParser]) -> None:
+    importer = add("import", _import, "add prices from a CSV file: all of its lines, or none")
+    importer.add_argument(
+        "file",
+        help="its first line names the columns: ticker, created_at, price,"
+        " and if there are any observed_at, source; -: standard input",
+    )
+    importer.add_argument("--dry-run", action="store_true", help="check it, and store nothing")
+    exporter = add("export", _export, "write prices as CSV that import reads")
+    exporter.add_argument("file", nargs="?", default="-", help="default: standard output")
+    exporter.add_argument(
+        "--ticker", action="append", default=[], help="may be repeated; default: all"
+    )
+    exporter.add_argument("--start-date", help="the first minute; default: the first stored")
+    exporter.add_argument("--end-date", help="the minute to stop before; default: never")
 
 
 def _add_simulator(parser: argparse.ArgumentParser) -> None:
@@ -120,6 +146,16 @@ def _new_migration(_: Settings, arguments: argparse.Namespace) -> None:
     print("\n".join(str(path) for path in migrations.create(arguments.message)))
 
 
+def _backfill(settings: Settings, arguments: argparse.Namespace) -> None:
+    from tracker import backfill, deribit
+
+    logs.set_up(settings, "backfill")
+    tickers, ranges = arguments.ticker or settings.tickers, arguments.range or _RANGES
+    with deribit.Client(settings.client_base_url) as client:
+        for one in backfill.backfill(settings, client, tickers, ranges):
+            print(f"{one.ticker} {one.reach}: added {one.added}, {one.present} were there already")
+
+
 def _infra(settings: Settings, _: argparse.Namespace) -> None:
     from tracker.embedded.servers import start_background
 
@@ -158,6 +194,27 @@ def _dev_worker(settings: Settings, _: argparse.Namespace) -> int:
     from tracker.embedded.up import dev_worker
 
     return dev_worker(settings)
+
+
+def _import(settings: Settings, arguments: argparse.Namespace) -> None:
+    from tracker.embedded import instances
+    from tracker.history.importing import import_file
+
+    dry_run = arguments.dry_run
+    dsn = instances.in_use(settings).database_dsn
+    for tally in import_file(dsn, arguments.file, dry_run=dry_run):
+        verb, were = ("would add", "are") if dry_run else ("added", "were")
+        print(f"{tally.ticker}: {verb} {tally.added:,}, {tally.known:,} {were} there already")
+
+
+def _export(settings: Settings, arguments: argparse.Namespace) -> None:
+    from tracker.embedded import instances
+    from tracker.history.exporting import export_file, selection
+
+    chosen = selection(arguments.ticker, arguments.start_date, arguments.end_date)
+    written = export_file(instances.in_use(settings).database_dsn, arguments.file, chosen)
+    if arguments.file != "-":
+        print(f"wrote {written:,} prices to {arguments.file}")
 
 
 def _simulate(settings: Settings, arguments: argparse.Namespace) -> None:

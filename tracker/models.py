@@ -68,3 +68,15 @@ class Price:
     ticker: str
     price: Decimal
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SourcedPrice(Price):
+    """A stored row with its origin.
+
+    source: poll, asked for in its minute; or chart, an average from chart data.
+    observed_at: the exchange's clock when it gave the value; UTC; None if it is not known.
+    """
+
+    source: str
+    observed_at: datetime | None

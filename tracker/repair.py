@@ -20,16 +20,17 @@ Hole = tuple[str, datetime]
 
 _RECENT = timedelta(minutes=59)  # the chart 1h has a point on every minute of these
 _REACH = timedelta(days=2) - timedelta(hours=1)  # the chart 2d has one every five minutes
+_VAIN = timedelta(minutes=10)  # a chart without a minute may lag, or have been cut short
 
 
 class Repairer:
-    """Fills holes; remembers those that no chart has, so as not to ask for them for ever."""
+    """Fills holes; remembers those that no chart had, so as not to ask for them each minute."""
 
     def __init__(self, settings: Settings, client: deribit.Client) -> None:
         """A repairer for *settings* that asks *client*."""
         self._settings = settings
         self._client = client
-        self._vain: set[Hole] = set()
+        self._vain: dict[Hole, datetime] = {}  # since when
         self._turn = Lock()
 
     def repair(self, now: datetime) -> int:
@@ -42,10 +43,11 @@ class Repairer:
             return 0
         try:
             recent = minute_of(now) - _RECENT
+            self._vain = {hole: at for hole, at in self._vain.items() if now - at < _VAIN}
             holes = self._holes(recent, minute_of(now) - MINUTE)
             asked = groupby(holes, lambda hole: (hole[0], "1h" if hole[1] >= recent else "2d"))
             return sum(
-                self._fill(*chart, {minute for _, minute in group}) for chart, group in asked
+                self._fill(*chart, {minute for _, minute in group}, now) for chart, group in asked
             )
         finally:
             self._turn.release()
@@ -57,10 +59,9 @@ class Repairer:
             found = queries.holes(conn, tickers, since=since, recent=recent, until=until)
         for ticker in tickers:
             metrics.OPEN_HOLES.labels(ticker).set(sum(hole[0] == ticker for hole in found))
-        self._vain &= set(found)
         return [hole for hole in found if hole not in self._vain]
 
-    def _fill(self, ticker: str, reach: str, minutes: Collection[datetime]) -> int:
+    def _fill(self, ticker: str, reach: str, minutes: Collection[datetime], now: datetime) -> int:
         line = logger.bind(ticker=ticker, chart=reach)
         try:
             points = self._points(ticker, reach)
@@ -69,7 +70,7 @@ class Repairer:
             return 0
         filled = self._store([point for point in points if point.observed_at in minutes])
         known = {point.observed_at for point in points}
-        self._vain |= {(ticker, minute) for minute in minutes if minute not in known}
+        self._vain |= {(ticker, minute): now for minute in minutes if minute not in known}
         metrics.REPAIRED.labels(ticker).inc(filled)
         metrics.OPEN_HOLES.labels(ticker).dec(filled)
         line.info("repaired {} of {} holes", filled, len(minutes))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import quote, urlsplit
 
+from dotenv.parser import parse_stream
 from psycopg.conninfo import make_conninfo
 from pydantic import (
     AfterValidator,
@@ -25,6 +26,8 @@ from tracker.errors import SettingsError
 CHECKOUT = Path(__file__).resolve().parent.parent
 _INDEX_NAME = re.compile(r"[a-z0-9-]+_[a-z0-9]+")
 _LONGEST_SOCKET_FOLDER = 85  # sun_path holds 107 bytes, "/.s.PGSQL.5432.lock" takes 19
+
+_BARE_PATHS = {"prices", "health", "metrics", "openapi.json", "docs"}
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -44,7 +47,15 @@ def _base_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("is not an http or https URL")
+    if parts.port == 0:  # asking for it raises ValueError where it is no port at all
+        raise ValueError("names no port that can be asked")
     return value.rstrip("/")
+
+
+def _prefix(value: str) -> str:
+    if value in _BARE_PATHS:
+        raise ValueError("is the name of a path that is served bare")
+    return value
 
 
 class Settings(BaseSettings):
@@ -58,7 +69,9 @@ class Settings(BaseSettings):
         populate_by_name=True,
     )
 
-    api_version: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "v1"
+    api_version: Annotated[
+        str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"), AfterValidator(_prefix)
+    ] = "v1"
     debug: bool = False
     log_level: Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     log_format: Literal["auto", "text", "plain", "json"] = "auto"
@@ -98,6 +111,7 @@ class Settings(BaseSettings):
     @classmethod
     def load(cls) -> Self:
         """The settings of this process. Raises SettingsError, a line for each bad variable."""
+        _check_file(cls.model_config.get("env_file"))
         try:
             return cls()
         except ValidationError as error:
@@ -158,6 +172,20 @@ class Settings(BaseSettings):
         if host.startswith("/"):
             return f"unix://{quote(host)}?db={database}"
         return f"redis://{host}:{self.redis_port}/{database}"
+
+
+def _check_file(path: object) -> None:
+    """Raises SettingsError for a `.env` that cannot be read; its reader would skip the line."""
+    if not isinstance(path, Path) or not path.exists():
+        return
+    try:
+        with path.open(encoding="utf-8") as stream:
+            faulty = [binding.original for binding in parse_stream(stream) if binding.error]
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: {error}") from None
+    if faulty:
+        line, text = faulty[0].line, faulty[0].string.strip().splitlines()[0]
+        raise SettingsError(f"{path}: line {line} is not NAME=value: {text}")
 
 
 def _stated(value: object) -> str:

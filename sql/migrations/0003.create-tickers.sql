@@ -3,8 +3,9 @@
 -- depends: 0002.create-prices
 CREATE TABLE tickers (
     ticker   text        PRIMARY KEY CHECK (ticker ~ '^[a-z0-9-]+_[a-z0-9]+$'),
-    since    timestamptz NOT NULL CHECK (since = date_trunc('minute', since, 'UTC')),
-    revision bigint      NOT NULL DEFAULT 0
+    since    timestamptz NOT NULL CHECK (
+        since = date_trunc('minute', since, 'UTC') AND isfinite(since)),
+    revision bigint      NOT NULL DEFAULT 0 CHECK (revision >= 0)
 );
 
 COMMENT ON TABLE tickers IS 'The indexes that have been tracked';

@@ -2,8 +2,9 @@
 -- nothing removes, repaired or not.
 -- depends: 0003.create-tickers
 CREATE TABLE misses (
-    ticker   text        NOT NULL,
-    minute   timestamptz NOT NULL CHECK (minute = date_trunc('minute', minute, 'UTC')),
+    ticker   text        NOT NULL CHECK (ticker ~ '^[a-z0-9-]+_[a-z0-9]+$'),
+    minute   timestamptz NOT NULL CHECK (
+        minute = date_trunc('minute', minute, 'UTC') AND isfinite(minute)),
     reason   text        NOT NULL CHECK (reason <> ''),
     code     integer,
     attempts integer     NOT NULL CHECK (attempts >= 0),

@@ -5,14 +5,15 @@
 -- depends: 0004.create-misses
 CREATE TABLE candles_1h (
     ticker  text        NOT NULL,
-    bucket  timestamptz NOT NULL,
+    bucket  timestamptz NOT NULL CHECK (bucket = date_trunc('hour', bucket, 'UTC')),
     open    numeric     NOT NULL,
     high    numeric     NOT NULL,
     low     numeric     NOT NULL,
     close   numeric     NOT NULL,
     samples integer     NOT NULL CHECK (samples BETWEEN 1 AND 60),
     charted integer     NOT NULL CHECK (charted BETWEEN 0 AND samples),
-    PRIMARY KEY (ticker, bucket)
+    PRIMARY KEY (ticker, bucket),
+    CHECK (low <= least(open, close) AND high >= greatest(open, close))
 );
 
 COMMENT ON TABLE candles_1h IS 'Open, high, low and close of each index and UTC hour that has prices';

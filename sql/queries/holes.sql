@@ -6,11 +6,11 @@ SELECT asked.ticker, grid.minute
     ON known.ticker = asked.ticker
  CROSS JOIN (
     SELECT generate_series(
-               %(recent)s::timestamptz, %(until)s::timestamptz, INTERVAL '1 minute')
+               %(recent)s::timestamptz, %(until)s::timestamptz, make_interval(mins => 1))
      UNION ALL
     SELECT generate_series(
-               %(since)s::timestamptz, %(recent)s::timestamptz - INTERVAL '1 minute',
-               INTERVAL '5 minutes')
+               %(since)s::timestamptz, %(recent)s::timestamptz - make_interval(mins => 1),
+               make_interval(mins => 5))
   ) AS grid (minute)
  WHERE (grid.minute >= %(recent)s::timestamptz OR grid.minute >= known.since)
    AND NOT EXISTS (

@@ -131,10 +131,10 @@ class Supervisor:
                 guard.cancel()
 
     async def _look(self, process: Process) -> None:
-        """Watch *process* until it is ready."""
+        """Watch *process* until it is ready; again, it may take as long as it needs to recover."""
         deadline = time.monotonic() + self._pace.patience
         while process.ready and not await asyncio.to_thread(process.ready):
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline and not self._ready[process.name].is_set():
                 self._fail(f"{process.name} does not answer")
                 return
             await asyncio.sleep(_LOOK)

@@ -78,6 +78,8 @@ def _check_port(variable: str, host: str, port: int) -> None:
         with socket.socket(family, kind, protocol) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
+    except socket.gaierror as error:
+        raise EmbeddedError(f"WEB_HOST: {host}: {error.strerror}") from None
     except OSError as error:
         why = "is in use already" if error.errno == errno.EADDRINUSE else f"({error.strerror})"
         raise EmbeddedError(f"{variable}: port {port} of {host} {why}: set another one") from None

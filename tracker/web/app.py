@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from tracker.settings import Settings
-from tracker.web import docs, health, prices, problems
+from tracker.web import docs, gaps, health, prices, problems
 from tracker.web.database import Database
 from tracker.web.metrics import Metrics
 from tracker.web.observe import Observed
@@ -20,6 +20,8 @@ PATHS: dict[str, Callable[..., Any]] = {
     "/prices": prices.prices,
     "/prices/last": prices.last,
     "/prices/filtered": prices.filtered,
+    "/prices/gaps": gaps.gaps,
+    "/prices/coverage": gaps.coverage,
     "/health/live": health.live,
     "/health/ready": health.ready,
     "/metrics": health.metrics,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tracker import __version__
-from tracker.web import params
+from tracker.web import params, schemas
 
 Schema = dict[str, Any]
 
@@ -50,22 +50,36 @@ def _paths() -> Schema:
             "prices",
             "A page of prices, newest first",
             _json(prices, [_EXAMPLE], "Link"),
-            [_parameter("ticker"), _parameter("start_date"), _parameter("limit")],
+            [_parameter(name) for name in ("ticker", "start_date", "limit", "include")],
             errors="422 500 503",
         ),
         "/prices/last": _operation(
             "last",
             "The newest price",
             _json(_PRICE, _EXAMPLE),
-            [_parameter("ticker")],
+            [_parameter("ticker"), _parameter("include")],
             errors="404 422 500 503",
         ),
         "/prices/filtered": _operation(
             "filtered",
             "The price of the minute that contains a date",
             _json(_PRICE, _EXAMPLE),
-            [_parameter("ticker"), _parameter("date")],
+            [_parameter("ticker"), _parameter("date"), _parameter("include")],
             errors="404 422 500 503",
+        ),
+        "/prices/gaps": _listing(
+            "gaps",
+            "Runs of missing minutes with their reasons, newest first",
+            "Gap",
+            schemas.GAP_EXAMPLE,
+            "limit",
+        ),
+        "/prices/coverage": _listing(
+            "coverage",
+            "How much of each UTC hour or day is stored, newest first",
+            "Coverage",
+            schemas.COVERAGE_EXAMPLE,
+            "interval limit",
         ),
         "/health/live": _service("live", "The process answers", _json(_LIVE), "422 500"),
         "/health/ready": _service(
@@ -102,6 +116,17 @@ def _operation(
     return {"get": operation}
 
 
+def _listing(name: str, summary: str, schema: str, example: object, asked: str) -> Schema:
+    """Of a window, which other listings do not have."""
+    items = {"$ref": f"#/components/schemas/{schema}"}
+    found = {"type": "array", "items": items, "maxItems": params.LARGEST_LIMIT}
+    names = ["ticker", "window_start", "window_end", *asked.split()]
+    parameters = [_parameter(each) for each in names]
+    return _operation(
+        name, summary, _json(found, [example], "Link"), parameters, errors="422 500 503"
+    )
+
+
 def _service(name: str, summary: str, found: Schema, errors: str) -> Schema:
     return _operation(name, summary, found, [], errors=errors, tag="service")
 
@@ -135,6 +160,31 @@ def _parameters(tickers: Sequence[str]) -> Schema:
             "start_date", f"The cursor, inclusive; default: now. {_TIMES}", _MOMENT, required=False
         ),
         "date": _query("date", f"Any moment of the minute that is asked for. {_TIMES}", _MOMENT),
+        "window_start": _query(
+            "start_date",
+            "Where the window begins, inclusive; default, and never before: since when the index"
+            f" is tracked. {_TIMES}",
+            _MOMENT,
+            required=False,
+        ),
+        "window_end": _query(
+            "end_date",
+            "Where the window ends, exclusive, and the cursor: the next page ends where this one"
+            f" begins; default, and never after: the present minute, not yet missing. {_TIMES}",
+            _MOMENT,
+            required=False,
+        ),
+        "interval": _query("interval", "A bucket's width.", schemas.INTERVAL, required=False),
+        "include": {
+            **_query(
+                "include",
+                "Keys to add to a price, with commas between them.",
+                schemas.INCLUDE,
+                required=False,
+            ),
+            "style": "form",
+            "explode": False,
+        },
         "limit": _query("limit", "The longest a page may be.", _LIMIT, required=False),
         "name": {
             "name": "name",
@@ -202,9 +252,12 @@ _SCHEMAS: Schema = {
                 "description": "An exact decimal, in the index's quote currency",
             },
             "created_at": {**_MINUTE, "description": "The UTC minute the price belongs to"},
+            **schemas.EXTRAS,
         },
         "additionalProperties": False,
     },
+    "Gap": schemas.GAP,
+    "Coverage": schemas.COVERAGE,
     "Ready": {
         "type": "object",
         "required": ["status", "prices"],

@@ -21,6 +21,8 @@ LARGEST_LIMIT = 1000
 # 1e14, microseconds from there. A time before 1970 is in seconds.
 SECONDS_BELOW = 10**11
 MILLISECONDS_BELOW = 10**14
+INTERVALS = {"1h": timedelta(hours=1), "1d": timedelta(days=1)}
+EXTRAS = ("source", "observed_at")
 INDEX_NAME = "[a-z0-9-]+_[a-z0-9]+"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -30,7 +32,7 @@ _LIMIT = re.compile(r"[0-9]{1,9}")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,18}(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,3})?")
 _ISO = re.compile(
     r"([0-9]{4}-?(?:[0-9]{2}-?[0-9]{2}|W[0-9]{2}(?:-?[1-7])?))"  # date
-    r"(?:[T ]([0-9]{2}(?::?[0-9]{2}(?::?[0-9]{2}(?:[.,][0-9]+)?)?)?)"  # time
+    r"(?:[T ]((?:[01][0-9]|2[0-3])(?::?[0-9]{2}(?::?[0-9]{2}(?:[.,][0-9]+)?)?)?)"  # time
     r"( ?(?:Z|[+ -][0-9]{2}(?::?[0-9]{2})?))?)?"  # offset
 )
 _LEAP_SECOND = re.compile(r"^([0-9]{2}:?[0-9]{2}:?)60")
@@ -77,6 +79,24 @@ def limit(text: str) -> int:
     if not _LIMIT.fullmatch(text) or not 1 <= int(text) <= LARGEST_LIMIT:
         raise ValueError(f"is not a whole number from 1 to {LARGEST_LIMIT}: {shorten(text)!r}")
     return int(text)
+
+
+def interval(text: str) -> str:
+    """A name of INTERVALS. Raises ValueError."""
+    if text not in INTERVALS:
+        raise ValueError(f"is not {' or '.join(INTERVALS)}: {shorten(text)!r}")
+    return text
+
+
+def include(text: str) -> list[str]:
+    """Names of EXTRAS, in their order, each at most once. Raises ValueError."""
+    names = text.split(",")
+    for name in names:
+        if name not in EXTRAS:
+            raise ValueError(f"has {shorten(name)!r}; there are {', '.join(EXTRAS)}")
+        if names.count(name) > 1:
+            raise ValueError(f"has {name!r} more than once")
+    return [name for name in EXTRAS if name in names]
 
 
 def moment(text: str) -> datetime:

@@ -1,0 +1,2 @@
+-- Tells the planner how many lines wait.
+ANALYZE incoming

@@ -1,0 +1,4 @@
+-- How many lines still wait for each index.
+SELECT ticker, count(*)
+  FROM incoming
+ GROUP BY ticker

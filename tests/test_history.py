@@ -1,0 +1,445 @@
+"""One's own history: what a file may hold, what is stored of it, and what comes back out."""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from threading import Thread
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg import sql
+
+from tests.conftest import fresh_database
+from tracker import migrations, queries
+from tracker.errors import BadRequest, DatabaseDown, MigrationsPending, NotFound
+from tracker.history import importing
+from tracker.history.exporting import Selection, export_file, selection
+from tracker.history.faults import BadLines, Fault
+from tracker.history.importing import Tally, import_file
+from tracker.history.lines import COLUMNS, rows
+from tracker.models import MINUTE, Quote
+from tracker.settings import Settings
+
+NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
+SEEN = NOON + timedelta(seconds=7.25)
+HEADER = "ticker,created_at,price,observed_at,source"
+STORED = "SELECT ticker, created_at, price::text, observed_at, source FROM prices ORDER BY 1, 2"
+
+Writer = Callable[..., str]
+Row = tuple[str, datetime, str, datetime | None, str]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Writer:
+    """Writes lines to a file, and says where it is."""
+
+    def write(*lines: str, end: str = "\n") -> str:
+        path = tmp_path / "history.csv"
+        path.write_bytes("".join(line + end for line in lines).encode())
+        return str(path)
+
+    return write
+
+
+def understood(line: str, header: str = HEADER) -> list[str | Fault]:
+    """What becomes of one line below a header."""
+    return list(rows([header, line]))
+
+
+def reason(line: str) -> str:
+    """What is wrong with a line, which is the second of its file."""
+    (fault,) = understood(line)
+    assert isinstance(fault, Fault)
+    assert fault.line == 2
+    return fault.reason
+
+
+def stored(conn: psycopg.Connection) -> list[Row]:
+    """Every stored price, all digits kept."""
+    return conn.execute(STORED).fetchall()
+
+
+@pytest.mark.parametrize(
+    ("price", "expected"),
+    [
+        ("68241.5", "68241.50"),
+        ("68241", "68241.00"),
+        ("68241.", "68241.00"),
+        ("68241.50", "68241.50"),
+        ("68241.5000", "68241.5000"),
+        ("0.000000012345678901234567890", "0.000000012345678901234567890"),
+        ("123456789012345678.123456789012345678", "123456789012345678.123456789012345678"),
+        (".5", "0.50"),
+        ("+1.25", "1.25"),
+        ("1e3", "1000.00"),
+        ("6.82415E4", "68241.50"),
+        ("1e-18", "0.000000000000000001"),
+        (" 7.25 ", "7.25"),
+        ("007.25", "7.25"),
+    ],
+)
+def test_a_price_keeps_its_digits(price: str, expected: str) -> None:
+    """Two decimals at least, and none is lost."""
+    (row,) = understood(f"btc_usd,2024-01-15T12:00:00Z,{price},,")
+    assert str(row).split("\t")[3] == expected
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "2024-01-15T12:00:00Z",
+        "2024-01-15 12:00",
+        "2024-01-15T17:30:00+05:30",
+        "1705320000",
+        "1705320000000",
+        "1705320000000000",
+        '"2024-01-15T12:00:00.000Z"',
+    ],
+)
+def test_a_time_has_many_forms(moment: str) -> None:
+    """The same as in the API: RFC 3339, ISO 8601, none meaning UTC, or Unix time."""
+    (row,) = understood(f"btc_usd,{moment},1.25,{moment},chart")
+    _, _, created_at, _, observed_at, _ = str(row).split("\t")
+    assert datetime.fromisoformat(created_at) == datetime.fromisoformat(observed_at) == NOON
+
+
+@pytest.mark.parametrize("year", [1, 1900, 2000, 2023, 2024])
+def test_a_day_is_one_of_the_calendar(year: int) -> None:
+    """Whether the line is passed on as it is or taken apart."""
+    days = [f"{year:04}-{month:02}-{day:02}" for month in range(14) for day in range(33)]
+    taken = [
+        day
+        for day in days
+        if isinstance(understood(f"btc_usd,{day}T23:59:00Z,1.25,{day}T23:59:59.25Z,")[0], str)
+    ]
+    first = datetime(year, 1, 1, tzinfo=UTC)
+    whole = [first + timedelta(days=number) for number in range(366)]
+    assert taken == [f"{day.date()}" for day in whole if day.year == year]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("BTC,2024-01-15T12:00:00Z,1.25,,", "ticker: is not an index name such as btc_usd: 'BTC'"),
+        (f"{'a' * 99}_usd,2024-01-15T12:00:00Z,1.25,,", "ticker: is longer than 100 letters"),
+        ("btc_usd,2024-01-15T12:00:30Z,1.25,,", "created_at: is not on the minute: '2024"),
+        ("btc_usd,2024-02-30T12:00:00Z,1.25,,", "created_at: is neither RFC 3339"),
+        ("btc_usd,,1.25,,", "created_at: is neither RFC 3339"),
+        ("btc_usd,2024-01-15T12:00:00Z,,,", "price: is not a decimal number: ''"),
+        ("btc_usd,2024-01-15T12:00:00Z,NaN,,", "price: is not a decimal number: 'NaN'"),
+        ("btc_usd,2024-01-15T12:00:00Z,1_000.00,,", "price: is not a decimal number: '1_000.00'"),
+        ("btc_usd,2024-01-15T12:00:00Z,0.00,,", "price: is not a positive number: 0.00"),
+        ("btc_usd,2024-01-15T12:00:00Z,-1.25,,", "price: is not a positive number: -1.25"),
+        ("btc_usd,2024-01-15T12:00:00Z,1e19,,", "price: is not a credible price: 1E+19"),
+        ("btc_usd,2024-01-15T12:00:00Z,1.25,today,", "observed_at: is neither RFC 3339"),
+        ("btc_usd,2024-01-15T12:00:00Z,1.25,,guess", "source: is neither poll nor chart: 'guess'"),
+        ("btc_usd,2024-01-15T12:00:00Z", "has 2 columns, not 5"),
+        ("btc_usd,2024-01-15T12:00:00Z,1,25,,", "has 6 columns, not 5"),
+        ('btc_usd,"2024-01-15T12:00:00Z,1.25,,', "is not CSV: unexpected end of data"),
+    ],
+)  # fmt: skip
+def test_a_bad_line_is_told_with_its_value(line: str, expected: str) -> None:
+    """The column, what is wrong with it, and what was found."""
+    assert reason(line).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("", "the first line must name the columns: ticker, created_at, price"),
+        ("btc_usd,2024-01-15T12:00:00Z,1.25", "the first line must name the columns"),
+        ("ticker,created_at", "column price is missing"),
+        ("ticker,created_at,price,id", "unknown column 'id'"),
+        ("ticker,created_at,price,price", "column price is repeated"),
+        ('ticker,"created_at', "is not CSV"),
+    ],
+)
+def test_a_bad_header_is_refused(header: str, expected: str) -> None:
+    """Before any line is looked at."""
+    with pytest.raises(BadRequest, match=f"header: {expected}"):
+        understood("btc_usd,2024-01-15T12:00:00Z,1.25", header)
+
+
+@given(st.text())
+def test_any_line_is_a_row_or_a_fault(line: str) -> None:
+    """Nothing else can happen, and a row has its six columns."""
+    for found in understood(line):
+        assert isinstance(found, Fault) or found.count("\t") == 5
+
+
+def test_columns_stand_in_any_order(
+    conn: psycopg.Connection, database: Settings, file: Writer
+) -> None:
+    """Quotes, CRLF, a byte order mark and blank lines are no matter; what is missing is default."""
+    name = file(
+        '\ufeff"price", created_at ,ticker',
+        '"68241.5","2024-01-15T12:00:00Z","btc_usd"',
+        "",
+        "2500,2024-01-15T12:00:00Z,eth_usd",
+        "",
+        " ",
+        end="\r\n",
+    )
+
+    assert import_file(database.database_dsn, name) == [
+        Tally("btc_usd", 1, 0),
+        Tally("eth_usd", 1, 0),
+    ]
+    assert stored(conn) == [
+        ("btc_usd", NOON, "68241.50", None, "poll"),
+        ("eth_usd", NOON, "2500.00", None, "poll"),
+    ]
+
+
+def test_a_stored_minute_is_left_alone(
+    conn: psycopg.Connection, database: Settings, file: Writer
+) -> None:
+    """It is counted, no identity value is burnt, and candle and revision follow once."""
+    quote = Quote(ticker="btc_usd", price=Decimal("1.50"), observed_at=SEEN)
+    queries.insert_price(conn, quote, NOON)
+    lines = [f"btc_usd,2024-01-15T12:{minute:02}:00Z,{minute + 7}.25" for minute in range(60)]
+    name = file("ticker,created_at,price", *lines)
+
+    assert import_file(database.database_dsn, name) == [Tally("btc_usd", 59, 1)]
+    assert import_file(database.database_dsn, name) == [Tally("btc_usd", 0, 60)]
+
+    assert conn.execute("SELECT count(*), max(id) FROM prices").fetchone() == (60, 60)
+    assert stored(conn)[0] == ("btc_usd", NOON, "1.50", SEEN, "poll")
+    candle = conn.execute("SELECT open, high, samples, charted FROM candles_1h").fetchall()
+    assert candle == [(Decimal("1.50"), Decimal("66.25"), 60, 0)]
+    assert conn.execute("SELECT revision FROM tickers").fetchone() == (2,)
+
+
+def test_a_dry_run_stores_nothing(
+    conn: psycopg.Connection, database: Settings, file: Writer
+) -> None:
+    """It says what an import would have done."""
+    name = file(HEADER, "btc_usd,2024-01-15T12:00:00Z,1.25,,")
+
+    assert import_file(database.database_dsn, name, dry_run=True) == [Tally("btc_usd", 1, 0)]
+    assert stored(conn) == []
+    assert conn.execute("TABLE tickers").fetchall() == []
+
+
+def test_nothing_is_half_loaded(conn: psycopg.Connection, database: Settings, file: Writer) -> None:
+    """Every bad line is told in order, contradictions among them, and no good one is stored."""
+    name = file(
+        "ticker,created_at,price",
+        "btc_usd,2024-01-15T12:00:00Z,1.25",
+        "btc_usd,2024-01-15T12:00:00Z,1.250",
+        "btc_usd,2024-01-15T12:00:00Z,2.25",
+        "btc_usd,2024-01-15T12:01:30Z,1.25",
+        "BTC,2024-01-15T12:02:00Z,1.25",
+    )
+
+    with pytest.raises(BadLines) as caught:
+        import_file(database.database_dsn, name)
+
+    assert str(caught.value).splitlines() == [
+        f"{name}: 3 bad lines, nothing is imported",
+        "  line 4: price: is 2.25, but line 2 gives that minute 1.25",
+        "  line 5: created_at: is not on the minute: '2024-01-15T12:01:30Z'",
+        "  line 6: ticker: is not an index name such as btc_usd: 'BTC'",
+    ]
+    assert stored(conn) == []
+
+
+def test_a_repeated_line_is_stored_once(
+    conn: psycopg.Connection, database: Settings, file: Writer
+) -> None:
+    """The first one stays; the others found that minute taken."""
+    name = file(HEADER, *["btc_usd,2024-01-15T12:00:00Z,1.25,,chart"] * 3)
+
+    assert import_file(database.database_dsn, name) == [Tally("btc_usd", 1, 2)]
+    assert stored(conn) == [("btc_usd", NOON, "1.25", None, "chart")]
+
+
+def test_of_many_bad_lines_twenty_are_shown(database: Settings, file: Writer) -> None:
+    """Those of both kinds count."""
+    good = "btc_usd,2024-01-15T12:00:00Z"
+    lines = [f"{good},1.25", *[f"{good},{number}.50" for number in range(2, 32)], *["bad"] * 30]
+    name = file("ticker,created_at,price", *lines)
+
+    with pytest.raises(BadLines) as caught:
+        import_file(database.database_dsn, name)
+
+    first, *shown, last = str(caught.value).splitlines()
+    assert "60 bad lines" in first
+    assert [line.split(":")[0] for line in shown] == [f"  line {line}" for line in range(3, 23)]
+    assert last == "  and 40 more"
+
+
+def test_a_poll_that_was_faster_keeps_its_minute(
+    conn: psycopg.Connection, database: Settings, file: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The import looks again, and stores the rest."""
+    look = importing._new
+    looked: list[dict[str, int]] = []
+
+    def slowly(importer: psycopg.Connection) -> dict[str, int]:
+        looked.append(look(importer))
+        quote = Quote(ticker="btc_usd", price=Decimal("9.50"), observed_at=SEEN)
+        queries.insert_price(conn, quote, NOON)
+        return looked[-1]
+
+    monkeypatch.setattr(importing, "_new", slowly)
+    lines = [f"btc_usd,2024-01-15T12:0{minute}:00Z,1.25,," for minute in range(3)]
+
+    assert import_file(database.database_dsn, file(HEADER, *lines)) == [Tally("btc_usd", 2, 1)]
+    assert looked == [{"btc_usd": 3}, {"btc_usd": 2}]
+    assert [price for _, _, price, _, _ in stored(conn)] == ["9.50", "1.25", "1.25"]
+    assert conn.execute("SELECT samples FROM candles_1h").fetchall() == [(3,)]
+
+
+def test_imports_side_by_side_agree(
+    conn: psycopg.Connection, database: Settings, file: Writer
+) -> None:
+    """Each line is added by exactly one of them."""
+    tickers = ("btc_usd", "eth_usd")
+    lines = [f"{ticker},{minute * 60},1.25,," for minute in range(3_000) for ticker in tickers]
+    name = file(HEADER, *lines)
+    tallies: list[Tally] = []
+    threads = [
+        Thread(target=lambda: tallies.extend(import_file(database.database_dsn, name)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert sum(tally.added for tally in tallies) == len(lines) == len(stored(conn))
+    assert {tally.added + tally.known for tally in tallies} == {3_000}
+    assert conn.execute("SELECT sum(samples) FROM candles_1h").fetchone() == (len(lines),)
+
+
+def test_a_file_that_cannot_be_read_is_named(database: Settings, tmp_path: Path) -> None:
+    """In one line, with the reason."""
+    latin = tmp_path / "latin.csv"
+    latin.write_bytes(f"{HEADER}\n\xe9".encode("latin-1"))
+    for name, why in [
+        ("/nowhere/at/all.csv", "No such file"),
+        (str(tmp_path), "Is a directory"),
+        (str(latin), "line 2: is not UTF-8"),
+    ]:
+        with pytest.raises(BadRequest, match=f"^{name}: {why}"):
+            import_file(database.database_dsn, name)
+
+
+def test_a_database_that_is_away_or_old_is_told(
+    servers: Settings, file: Writer, tmp_path: Path
+) -> None:
+    """By import and export alike; a migration is not made up for."""
+    name = file(HEADER)
+    away = servers.changed(postgres_db="nowhere").database_dsn
+    with pytest.raises(DatabaseDown, match="nowhere"):
+        import_file(away, name)
+    with fresh_database(servers) as fresh:
+        with pytest.raises(MigrationsPending, match="tracker migrate"):
+            export_file(fresh.database_dsn, str(tmp_path / "out.csv"), Selection())
+        migrations.apply(fresh.database_dsn)
+        migrations.rollback(fresh.database_dsn, "4")
+        with pytest.raises(MigrationsPending, match=r"0005\.create-candles"):
+            import_file(fresh.database_dsn, name)
+    assert list(tmp_path.iterdir()) == [Path(name)]
+
+
+prices = st.builds(
+    lambda digits, places: Decimal(digits).scaleb(-places),
+    st.integers(1, 10**27),
+    st.integers(9, 18),
+)
+minutes = st.datetimes(datetime(2000, 1, 1), datetime(2003, 1, 1)).map(  # noqa: DTZ001 -- below
+    lambda moment: moment.replace(tzinfo=UTC, second=0, microsecond=0)
+)
+seen = st.none() | st.datetimes(timezones=st.just(UTC))
+lines = st.tuples(st.sampled_from(["btc_usd", "x-y_usdc"]), minutes, prices, seen,
+                  st.sampled_from(["poll", "chart"]))  # fmt: skip
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(lines, max_size=8, unique_by=lambda line: line[:2]))
+def test_what_export_writes_import_reads(
+    migrated: Settings, tmp_path: Path, given: Sequence[tuple[object, ...]]
+) -> None:
+    """Identical rows come back, every digit and null, and a second export the same bytes."""
+    dsn, one, two = migrated.database_dsn, str(tmp_path / "one.csv"), str(tmp_path / "two.csv")
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute("TRUNCATE prices, tickers, candles_1h")
+        with conn.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO prices (ticker, created_at, price, observed_at, source) VALUES"
+                " (%s, %s, %s * 1.00, %s, %s)",
+                given,
+            )
+        before = stored_text(conn)
+        assert export_file(dsn, one, Selection()) == len(given)
+        conn.execute("TRUNCATE prices, tickers, candles_1h")
+        import_file(dsn, one)
+
+        assert stored_text(conn) == before
+        export_file(dsn, two, Selection())
+        assert Path(two).read_bytes() == Path(one).read_bytes()
+
+
+def stored_text(conn: psycopg.Connection) -> list[Row]:
+    """Every stored price, as PostgreSQL shows it."""
+    columns = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(c)) for c in COLUMNS)
+    query = sql.SQL("SELECT {} FROM prices ORDER BY ticker, prices.created_at").format(columns)
+    return conn.execute(query).fetchall()
+
+
+def test_an_export_is_what_was_asked_for(
+    conn: psycopg.Connection, database: Settings, tmp_path: Path
+) -> None:
+    """By index and oldest first, from the first minute to before the last, as RFC 3339."""
+    for ticker in ("eth_usd", "btc_usd"):
+        for minute in range(4):
+            quote = Quote(ticker=ticker, price=Decimal("1.50"), observed_at=SEEN)
+            queries.insert_price(conn, quote, NOON + minute * MINUTE)
+    chosen = selection(["btc_usd"], "2024-01-15T13:01:00+01:00", "2024-01-15T12:03")
+    name = tmp_path / "out.csv"
+
+    assert export_file(database.database_dsn, str(name), chosen) == 2
+
+    found = list(csv.reader(io.StringIO(name.read_text())))
+    assert found == [
+        list(COLUMNS),
+        ["btc_usd", "2024-01-15T12:01:00Z", "1.50", "2024-01-15T12:00:07.25Z", "poll"],
+        ["btc_usd", "2024-01-15T12:02:00Z", "1.50", "2024-01-15T12:00:07.25Z", "poll"],
+    ]
+    assert export_file(database.database_dsn, str(name), Selection()) == 8
+
+
+def test_a_wrong_question_is_refused(database: Settings, tmp_path: Path) -> None:
+    """Each culprit is named; an index never tracked is not an empty file."""
+    with pytest.raises(BadRequest) as caught:
+        selection(["BTC"], "soon", "2024-13-01")
+    assert list(caught.value.errors) == ["--ticker", "--start-date", "--end-date"]
+
+    with pytest.raises(NotFound, match="doge_usd was never tracked"):
+        export_file(database.database_dsn, str(tmp_path / "x"), Selection(tickers=["doge_usd"]))
+    with pytest.raises(BadRequest, match=r"/nowhere/x\.csv: No such file"):
+        export_file(database.database_dsn, "/nowhere/x.csv", Selection())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cut_short_export_leaves_what_was_there(
+    database: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old file stays, and no part of a new one."""
+    name = tmp_path / "out.csv"
+    name.write_text("old")
+    monkeypatch.setattr("tracker.history.exporting._EXPORT", b"COPY (SELECT 1 / 0) TO STDOUT")
+
+    with pytest.raises(psycopg.DataError):
+        export_file(database.database_dsn, str(name), Selection())
+
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]

@@ -1,0 +1,1 @@
+"""One's own history as CSV: prices in from a file, prices out to one."""
