@@ -28,6 +28,7 @@ from tracker.settings import CHECKOUT
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 
+CHARTS = "get_index_chart_data"
 SEED = 20261122
 
 # An index for each kind of fault: the kind, its fields, and the reason on record if it stays.
@@ -179,10 +180,10 @@ def test_a_chart_in_trouble(tracked: Tracked) -> None:
     with tracked.chaos(SEED):
         before = tracked.missing()
         for kind in ("truncated", "testnet", "html"):
-            tracked.trouble(kind, method="get_index_chart_data")
-            asked_before = asked(tracked.exchange)
+            tracked.trouble(kind, method=CHARTS)
+            enough = asked(tracked.exchange, CHARTS) + len(tracked.tickers)
             tracked.tick()
-            tracked.wait_for(lambda n=asked_before: asked(tracked.exchange) >= n + 24)
+            tracked.wait_for(lambda n=enough: asked(tracked.exchange, CHARTS) >= n)
             tracked.forgive()
         assert len(before) > len(tracked.missing()) > 0  # the present minute was polled
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import httpx
 import pytest
+import redis
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.running import free_ports
@@ -34,6 +35,8 @@ def measured(port: int) -> dict[tuple[str, ...], float]:
 def test_a_tick_is_told(database: Settings) -> None:
     """One index stored, one refused: polls, retries, lateness, repair and the scheduler's tick."""
     [port] = free_ports(1)
+    with redis.from_url(database.broker_url) as queue:
+        queue.flushdb()
     with serve() as exchange:
         order(exchange, "error", code=-32602, index="eth_usd", method="get_index_price")
         settings = database.changed(client_base_url=exchange.url, worker_metrics_port=port)

@@ -196,7 +196,7 @@ def test_a_worker_waits_for_servers_that_are_away(
         try:
             start_background(own.changed(postgres_host="none"))
             tick(own, datetime.now(UTC))
-            wait_for(lambda: asked(exchange) == 3)
+            wait_for(lambda: asked(exchange) == 2)
         finally:
             stop_background(own.changed(postgres_host="none"))
         process.stop()

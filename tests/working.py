@@ -77,9 +77,10 @@ def order(exchange: Served, kind: str, **fields: object) -> None:
     httpx.post(url, json={"kind": kind, **fields}).raise_for_status()
 
 
-def asked(exchange: Served) -> int:
-    """Calls so far."""
-    return int(httpx.get(f"{exchange.admin_url}/counts").json()["total"])
+def asked(exchange: Served, method: str = "get_index_price") -> int:
+    """Calls of *method* so far, for whatever index."""
+    counts = httpx.get(f"{exchange.admin_url}/counts").json()["asked"]
+    return sum(counts.get(method, {}).values())
 
 
 def truth(exchange: Served, ticker: str, at: datetime) -> str:
