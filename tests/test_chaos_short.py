@@ -14,7 +14,7 @@ import redis
 from tests.chaos import ALL, Tracked, early_minute, tracking
 from tests.working import send, truth
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 
 SEED = 20261122
 
