@@ -9,7 +9,7 @@ import httpx
 import psycopg
 import pytest
 
-from tests.working import order
+from tests.working import order, this_minute
 from tracker import queries
 from tracker.deribit import Client
 from tracker.models import MINUTE, Quote, minute_of
@@ -35,6 +35,8 @@ def repairer(database: Settings, exchange: Served) -> Iterator[Repairer]:
 
 @pytest.fixture
 def now() -> datetime:
+    """A moment with some seconds left of its minute: the charts move on with the next one."""
+    this_minute(spare=10)
     return datetime.now(UTC)
 
 
