@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -12,7 +11,7 @@ import redis
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.running import free_ports
-from tests.working import order, tick, wait_for
+from tests.working import order, this_minute, tick, wait_for
 from tracker.settings import Settings
 from tracker.simulator import serve
 
@@ -46,7 +45,7 @@ def test_a_tick_is_told(database: Settings) -> None:
         )
         try:
             wait_for(lambda: measured(port))
-            tick(settings, datetime.now(UTC))
+            tick(settings, this_minute(spare=10))
             wait_for(lambda: ("tracker_polls_total", "stored", "btc_usd") in measured(port))
             wait_for(lambda: ("tracker_polls_total", "refused", "eth_usd") in measured(port))
             wait_for(lambda: ("tracker_repaired_minutes_total", "eth_usd") in measured(port))
