@@ -38,7 +38,7 @@ BACK = 10.0  # seconds to recover; one is usual
 @pytest.fixture(scope="module")
 def own(open_tmp: Path) -> Settings:
     """A PostgreSQL of this file's own; it is stopped, and has a schema and a price."""
-    settings = make_settings(open_tmp / "outage", redis_host="127.0.0.1")
+    settings = make_settings(open_tmp / "web-outage", redis_host="127.0.0.1")
     with started(settings, durable=False):
         migrations.apply(settings.database_dsn)
         with psycopg.connect(settings.database_dsn) as conn:
