@@ -82,3 +82,11 @@ def conn(database: Settings) -> Iterator[psycopg.Connection]:
     """A connection to that empty database, each statement committed."""
     with psycopg.connect(database.database_dsn, autocommit=True) as conn:
         yield conn
+
+
+@pytest.fixture(scope="module")
+def base(servers: Settings) -> Iterator[Settings]:
+    """A migrated database for one test file alone."""
+    with fresh_database(servers) as settings:
+        migrations.apply(settings.database_dsn)
+        yield settings

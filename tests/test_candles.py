@@ -15,8 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg.errors import UniqueViolation
 
-from tests.conftest import fresh_database
-from tracker import migrations
 from tracker.settings import Settings
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
@@ -52,14 +50,6 @@ values = st.fixed_dictionaries(
     }
 )
 changes = st.lists(st.tuples(st.sampled_from(STATEMENTS), values), max_size=8)
-
-
-@pytest.fixture(scope="module")
-def base(servers: Settings) -> Iterator[Settings]:
-    """A migrated database of this file's own."""
-    with fresh_database(servers) as settings:
-        migrations.apply(settings.database_dsn)
-        yield settings
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg import AsyncConnection
 
-from tests.conftest import fresh_database
-from tracker import gaps, migrations
+from tracker import gaps
 from tracker.gaps import DAY, HOUR, NOT_POLLED, Coverage, Gap, Hours, Span
 from tracker.models import MINUTE
 from tracker.settings import Settings
@@ -49,14 +48,6 @@ archives = st.tuples(
     st.builds(without, strewn(SOURCES), st.sets(minutes, max_size=8)), strewn(REASONS)
 )
 windows = st.tuples(minutes, minutes).map(lambda ends: Span(min(ends), max(ends)))
-
-
-@pytest.fixture(scope="module")
-def base(servers: Settings) -> Iterator[Settings]:
-    """A migrated database of this file's own."""
-    with fresh_database(servers) as settings:
-        migrations.apply(settings.database_dsn)
-        yield settings
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from psycopg import AsyncConnection
 from psycopg.errors import UndefinedTable
 
-from tests.conftest import fresh_database
 from tracker import migrations, queries
 from tracker.models import MINUTE, Price, Quote, exact_price
 from tracker.settings import Settings
@@ -46,14 +45,6 @@ moments = st.builds(
     minutes,
     st.sampled_from([-0.000001, 0, 0.000001, 59]),
 )
-
-
-@pytest.fixture(scope="module")
-def base(servers: Settings) -> Iterator[Settings]:
-    """A migrated database of this file's own."""
-    with fresh_database(servers) as settings:
-        migrations.apply(settings.database_dsn)
-        yield settings
 
 
 @pytest.fixture(scope="module")

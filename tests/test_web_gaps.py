@@ -8,22 +8,12 @@ import httpx
 import psycopg
 import pytest
 
-from tests.conftest import fresh_database
 from tests.serving import problem, served
-from tracker import migrations
 from tracker.models import MINUTE, minute_of
 from tracker.settings import Settings
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 BOTH = pytest.mark.parametrize("path", ["/prices/gaps", "/prices/coverage"])
-
-
-@pytest.fixture(scope="module")
-def base(servers: Settings) -> Iterator[Settings]:
-    """A migrated database of this file's own."""
-    with fresh_database(servers) as settings:
-        migrations.apply(settings.database_dsn)
-        yield settings
 
 
 @pytest.fixture(scope="module")

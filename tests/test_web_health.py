@@ -20,14 +20,6 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
 @pytest.fixture(scope="module")
-def base(servers: Settings) -> Iterator[Settings]:
-    """A migrated database of this file's own."""
-    with fresh_database(servers) as settings:
-        migrations.apply(settings.database_dsn)
-        yield settings
-
-
-@pytest.fixture(scope="module")
 def client(base: Settings) -> Iterator[httpx.Client]:
     """A client of the API on that database."""
     with served(base) as client:
