@@ -1,0 +1,44 @@
+"""The OpenAPI 3.1 document: every path, parameter, answer and error.
+
+Source: https://spec.openapis.org/oas/v3.1.0. A test holds it against the routes.
+"""
+
+from collections.abc import Sequence
+
+from tracker import __version__
+from tracker.web.openapi import errors, missing, parameters, prices, service
+from tracker.web.openapi.parts import Schema
+
+_ABOUT = (
+    "Index prices of Deribit, one for each index and UTC minute. Every path takes HEAD too; any"
+    " other method is a 405 and any other path a 404, with the body of the errors below."
+)
+_TAGS = {
+    "prices": "Stored prices; times are UTC, prices are exact.",
+    "service": "Health, metrics and this document.",
+}
+_RESOURCES = (prices, missing, service)
+
+
+def document(api_version: str, tickers: Sequence[str]) -> Schema:
+    """The document of the API under */api_version*, which serves *tickers*."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Deribit price tracker",
+            "version": __version__,
+            "description": _ABOUT,
+        },
+        "servers": [{"url": f"/{api_version}"}, {"url": "/"}],
+        "tags": [{"name": name, "description": about} for name, about in _TAGS.items()],
+        "paths": {path: item for resource in _RESOURCES for path, item in resource.PATHS.items()},
+        "components": {
+            "parameters": {**parameters.PARAMETERS, "ticker": parameters.ticker(tickers)},
+            "schemas": errors.SCHEMAS
+            | {
+                name: schema for resource in _RESOURCES for name, schema in resource.SCHEMAS.items()
+            },
+            "responses": errors.RESPONSES,
+            "headers": errors.HEADERS,
+        },
+    }
