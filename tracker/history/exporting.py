@@ -13,11 +13,12 @@ import psycopg
 from psycopg.rows import scalar_row
 
 from tracker.errors import BadRequest, NotFound
-from tracker.history.session import read, session
+from tracker.history.session import session
+from tracker.queries.read import read
 from tracker.web import params
 
-_EXPORT = read("export")
-_UNKNOWN_TICKERS = read("unknown_tickers")
+_EXPORT = read("history/export")
+_UNKNOWN_TICKERS = read("history/unknown_tickers")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

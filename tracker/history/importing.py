@@ -21,18 +21,19 @@ from tracker.errors import BadRequest
 from tracker.history.faults import SHOWN, Fault, Faults
 from tracker.history.lines import rows
 from tracker.history.progress import Show, shown
-from tracker.history.session import read, session
+from tracker.history.session import session
+from tracker.queries.read import read
 
 _BATCH = 5_000  # lines
 
-_STAGE = read("stage")
-_FILL = read("fill")
-_GIVEN = read("given")
-_CONTRADICTIONS = read("contradictions")
-_ANALYZE = read("analyze")
-_FORGET_STORED = read("forget_stored")
-_LEFT = read("left")
-_STORE = read("store")
+_STAGE = read("history/stage")
+_FILL = read("history/fill")
+_GIVEN = read("history/given")
+_CONTRADICTIONS = read("history/contradictions")
+_ANALYZE = read("history/analyze")
+_FORGET_STORED = read("history/forget_stored")
+_LEFT = read("history/left")
+_STORE = read("history/store")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import psycopg
 from psycopg.errors import UndefinedColumn, UndefinedTable
@@ -10,8 +9,9 @@ from psycopg.rows import scalar_row
 
 from tracker import migrations
 from tracker.errors import DatabaseDown, MigrationsPending
+from tracker.queries.read import read
 
-_FOLDER = Path(__file__).resolve().parent.parent.parent / "sql" / "history"
+_PENDING_MIGRATIONS = read("history/pending_migrations")
 _CONNECTING = 5  # seconds
 # A lock is waited for as long as a worker may hold it, and well beyond. A million lines are
 # sorted and kept in memory where the server's own settings would send them to disk.
@@ -19,14 +19,6 @@ _OPTIONS = (
     "-c statement_timeout=0 -c lock_timeout=30s -c timezone=UTC -c datestyle=ISO"
     " -c work_mem=128MB -c temp_buffers=64MB"
 )
-
-
-def read(name: str) -> bytes:
-    """The statement in the file of that *name*."""
-    return (_FOLDER / f"{name}.sql").read_bytes()
-
-
-_PENDING_MIGRATIONS = read("pending_migrations")
 
 
 @contextmanager

@@ -1,0 +1,62 @@
+"""What the API shows of prices: pages, and single minutes."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from psycopg import AsyncConnection
+
+from tracker.models import Price, SourcedPrice
+from tracker.queries.read import read, rows
+
+P = TypeVar("P", bound=Price)
+
+_PRICE_PAGE = read("queries/price_page")
+_SOURCED_PAGE = read("queries/sourced_page")
+_PRICE_AT = read("queries/price_at")
+_SOURCED_AT = read("queries/sourced_at")
+
+# Looking back a month first keeps a query to one or two chunks, however long the archive.
+_NEAR = timedelta(days=31)
+_EVER = datetime.min.replace(tzinfo=UTC)
+
+
+async def price_page(
+    conn: AsyncConnection, ticker: str, *, until: datetime, count: int
+) -> list[Price]:
+    """Up to *count* prices of *ticker* at or before *until*, newest first."""
+    parameters = {"ticker": ticker, "until": until, "count": count}
+    return await _page(conn, _PRICE_PAGE, Price, parameters)
+
+
+async def sourced_page(
+    conn: AsyncConnection, ticker: str, *, until: datetime, count: int
+) -> list[SourcedPrice]:
+    """The same as `price_page`, with where each price comes from."""
+    parameters = {"ticker": ticker, "until": until, "count": count}
+    return await _page(conn, _SOURCED_PAGE, SourcedPrice, parameters)
+
+
+async def price_at(conn: AsyncConnection, ticker: str, minute: datetime) -> Price | None:
+    """The price of *ticker* for *minute*, which stands on the minute grid."""
+    found = await rows(conn, _PRICE_AT, Price, {"ticker": ticker, "minute": minute})
+    return found[0] if found else None
+
+
+async def sourced_at(conn: AsyncConnection, ticker: str, minute: datetime) -> SourcedPrice | None:
+    """The same as `price_at`, with where the price comes from."""
+    found = await rows(conn, _SOURCED_AT, SourcedPrice, {"ticker": ticker, "minute": minute})
+    return found[0] if found else None
+
+
+async def _page(
+    conn: AsyncConnection, query: bytes, row: type[P], parameters: dict[str, Any]
+) -> list[P]:
+    near = parameters | {"since": _back(parameters["until"])}
+    found = await rows(conn, query, row, near)
+    if len(found) == parameters["count"]:
+        return found
+    return await rows(conn, query, row, parameters | {"since": _EVER})
+
+
+def _back(until: datetime) -> datetime:
+    return max(until, _EVER + _NEAR) - _NEAR

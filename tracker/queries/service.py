@@ -1,0 +1,59 @@
+"""How the recorder and the database themselves are."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from psycopg import AsyncConnection
+from psycopg.rows import scalar_row
+
+from tracker.models import minute_of
+from tracker.queries.read import read
+
+_NEWEST_MINUTES = read("queries/newest_minutes")
+_RECENT_HOURS = read("queries/recent_hours")
+_STORED_TICKERS = read("queries/stored_tickers")
+_APPLIED_MIGRATIONS = read("queries/applied_migrations")
+
+_A_MONTH = timedelta(days=31)
+_AN_HOUR = timedelta(hours=1)
+
+
+async def newest_minutes(
+    conn: AsyncConnection, tickers: Sequence[str], until: datetime
+) -> list[datetime | None]:
+    """The newest minute up to *until* of each of *tickers*; None if it has none in a month."""
+    parameters = {"tickers": list(tickers), "since": until - _A_MONTH, "until": until}
+    cursor = await conn.execute(_NEWEST_MINUTES, parameters)
+    return [minute for _, minute in await cursor.fetchall()]
+
+
+async def recent_hours(
+    conn: AsyncConnection, tickers: Sequence[str], until: datetime
+) -> list[tuple[int, str | None]]:
+    """For each of *tickers* how many minutes are missing, and why its newest poll failed, if so.
+
+    The hour is the one before *until*'s minute.
+    """
+    minute = minute_of(until)
+    parameters = {
+        "tickers": list(tickers),
+        "since": minute - _AN_HOUR,
+        "until": minute,
+        "polled": "poll",
+    }
+    cursor = await conn.execute(_RECENT_HOURS, parameters)
+    return [(missing, failing) for _, missing, failing in await cursor.fetchall()]
+
+
+async def stored_tickers(conn: AsyncConnection) -> list[str]:
+    """Every index that has ever been tracked, by name."""
+    async with conn.cursor(row_factory=scalar_row) as cursor:
+        await cursor.execute(_STORED_TICKERS)
+        return await cursor.fetchall()
+
+
+async def applied_migrations(conn: AsyncConnection) -> list[str]:
+    """The migrations this database has, by name. Raises UndefinedTable if it never had any."""
+    async with conn.cursor(row_factory=scalar_row) as cursor:
+        await cursor.execute(_APPLIED_MIGRATIONS)
+        return await cursor.fetchall()
