@@ -14,17 +14,25 @@ from psycopg.adapt import Transformer
 from tests.conftest import fresh_database
 from tracker import migrations, queries
 from tracker.gaps import HOUR
+from tracker.queries import prices
+from tracker.queries.read import FOLDER
 from tracker.settings import Settings
 
-FILES = sorted(queries._FOLDER.glob("*.sql"))
+FILES = sorted((FOLDER / "queries").glob("*.sql"))
 OF_PRICES = [file for file in FILES if "FROM prices" in file.read_text()]
-OF_ORIGIN = {"sourced_page", "sourced_at", "counted_minutes", "insert_price"}  # needs source
+OF_ORIGIN = {
+    "sourced_page",
+    "sourced_at",
+    "counted_minutes",
+    "insert_price",
+    "recent_hours",
+}  # needs source
 UNTIL = datetime(2023, 6, 1, 12, tzinfo=UTC)
 VALUES: dict[str, Any] = {
     "ticker": "btc_usd",
     "tickers": ["eth_usd", "btc_usd"],
     "minute": UNTIL,
-    "since": UNTIL - queries._NEAR,
+    "since": UNTIL - prices._NEAR,
     "until": UNTIL,
     "count": 51,
     "price": "68241.50",
@@ -35,6 +43,7 @@ VALUES: dict[str, Any] = {
     "attempts": 1,
     "hours": [UNTIL, UNTIL - HOUR, UNTIL - 9 * HOUR],
     "chart": "chart",
+    "polled": "poll",
     "recent": UNTIL - HOUR,
     "replaces": "chart",
 }
@@ -88,8 +97,8 @@ def test_a_page_without_a_lower_bound_stops_when_it_is_full(
     archive: psycopg.Connection, *, generic: bool
 ) -> None:
     """Chunks are read newest first: the older ones are there, and never opened."""
-    file = queries._FOLDER / "price_page.sql"
-    nodes = flat(plan(archive, file, {**VALUES, "since": queries._EVER}, generic=generic))
+    file = FOLDER / "queries/price_page.sql"
+    nodes = flat(plan(archive, file, {**VALUES, "since": prices._EVER}, generic=generic))
     scans = [node for node in nodes if node.get("Relation Name", "").startswith("_hyper_")]
     opened = [scan for scan in scans if scan["Actual Loops"]]
 
@@ -104,7 +113,7 @@ def test_a_page_of_incomplete_hours_stops_when_it_is_full(
     archive: psycopg.Connection, *, generic: bool
 ) -> None:
     """Newest first from the index: of four years in which every hour lacks a minute, a page."""
-    file = queries._FOLDER / "incomplete_hours.sql"
+    file = FOLDER / "queries/incomplete_hours.sql"
     values = {**VALUES, "since": UNTIL - timedelta(days=1200)}
     with archive.transaction(force_rollback=True):
         archive.execute(
@@ -175,11 +184,13 @@ def chunk_of(conn: psycopg.Connection, moment: datetime) -> str:
 
 
 def test_every_file_is_read_exactly_once() -> None:
-    """No dead SQL, and one typed function for each statement."""
-    source = Path(queries.__file__).read_text()
-    assert sorted(re.findall(r'_read\("(\w+)"\)', source)) == [file.stem for file in FILES]
-    for file in FILES:
-        assert re.search(rf"^(async )?def {file.stem}\(", source, re.MULTILINE)
+    """No dead SQL, and one typed function for each statement of worker and API."""
+    package = Path(queries.__file__).parent.parent
+    source = "".join(file.read_text() for file in package.rglob("*.py"))
+    history = (FOLDER / "history").glob("*.sql")
+    kept = [f"{file.parent.name}/{file.stem}" for file in [*history, *FILES]]
+    assert sorted(re.findall(r'= read\("(\w+/\w+)"\)', source)) == sorted(kept)
+    assert {file.stem for file in FILES} < set(queries.__all__)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

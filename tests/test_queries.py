@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 from psycopg.errors import UndefinedTable
 
 from tracker import migrations, queries
-from tracker.models import MINUTE, Price, Quote, exact_price
+from tracker.models import MINUTE, Price, Quote, exact_price, minute_of
 from tracker.settings import Settings
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -109,25 +109,33 @@ def test_the_pages_together_are_the_range(
 
 
 @settings(deadline=None)
-@given(stored=archives, asked=st.lists(tickers, unique=True), until=moments)
-def test_the_newest_minute_and_the_price_at_it(
-    run: Run, reader: AsyncConnection, stored: Stored, asked: list[str], until: datetime
+@given(stored=archives, asked=st.lists(tickers, unique=True), now=moments)
+def test_the_newest_minute_the_last_hour_and_the_price_of_a_minute(
+    run: Run, reader: AsyncConnection, stored: Stored, asked: list[str], now: datetime
 ) -> None:
-    """In the order asked, looking back a month; and exactly that minute has the price."""
+    """In the order asked, looking back a month; and exactly the stored minutes have a price."""
 
-    async def found() -> tuple[dict[str, datetime | None], Stored]:
+    async def found() -> tuple[list[datetime | None], list[tuple[int, str | None]], Stored]:
         async with reader.transaction(force_rollback=True):
             await keep(reader, stored)
-            newest = await queries.newest_minutes(reader, asked, until)
+            newest = await queries.newest_minutes(reader, asked, now)
+            hours = await queries.recent_hours(reader, asked, now)
             rows = [await queries.price_at(reader, *key) for key in stored]
             assert await queries.price_at(reader, "btc_usd", EDGE + timedelta(seconds=1)) is None
-            return newest, {(row.ticker, row.created_at): row.price for row in rows if row}
+            return newest, hours, {(row.ticker, row.created_at): row.price for row in rows if row}
 
-    newest, at = run(found())
-    month = [key for key in stored if until - timedelta(days=31) <= key[1] <= until]
-    model = {name: max((at for of, at in month if of == name), default=None) for name in asked}
-    assert list(newest.items()) == list(model.items())
+    newest, hours, at = run(found())
+    month = [key for key in stored if now - timedelta(days=31) <= key[1] <= now]
+    assert newest == [max((at for of, at in month if of == name), default=None) for name in asked]
+    assert hours == [(missing(stored, name, minute_of(now)), None) for name in asked]
     assert at == stored
+
+
+def missing(stored: Stored, ticker: str, until: datetime) -> int:
+    """Minutes of the hour before *until* without a price, since the first one."""
+    minutes = [at for name, at in stored if name == ticker]
+    hour = [until - n * MINUTE for n in range(1, 61)]
+    return len([at for at in hour if at >= min(minutes, default=until) and at not in minutes])
 
 
 @settings(deadline=None, max_examples=25)

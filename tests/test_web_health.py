@@ -67,6 +67,38 @@ def test_ready_with_a_fresh_price_of_every_index(
     for price in body["prices"]:
         age = (now - datetime.fromisoformat(price["created_at"])).total_seconds()
         assert age - 0.1 <= price["age_seconds"] < age + 10
+        assert price["missing"] == 0
+
+
+def test_what_is_missing_and_why_is_told(client: httpx.Client, writer: psycopg.Connection) -> None:
+    """By readiness and metrics alike: holes of the last hour, and how the newest poll failed."""
+    store(writer, btc_usd=7200, eth_usd=1800)
+    store(writer, eth_usd=0)
+    miss = "INSERT INTO misses (ticker, minute, reason, attempts) VALUES (%s, %s, %s, 3)"
+    now = minute_of(datetime.now(UTC))
+    for ticker, ago, reason in (
+        ("btc_usd", 50, "rate_limited"),
+        ("btc_usd", 2, "exchange_unavailable"),
+        ("eth_usd", 5, "bad_answer"),
+    ):
+        writer.execute(miss, [ticker, now - timedelta(minutes=ago), reason])
+
+    reasons = problem(client.get("/health/ready"), 503)
+    assert list(reasons) == ["btc_usd"]
+    assert reasons["btc_usd"].endswith("; the newest poll failed: exchange_unavailable")
+
+    store(writer, btc_usd=0)
+    told = {p["ticker"]: p["missing"] for p in client.get("/health/ready").json()["prices"]}
+    text = client.get("/metrics").text
+    samples = (sample for metric in prometheus(text) for sample in metric.samples)
+    measured = {
+        sample.labels["ticker"]: sample.value
+        for sample in samples
+        if sample.name == "tracker_missing_minutes"
+    }
+    assert measured == told
+    assert told["btc_usd"] == 60
+    assert told["eth_usd"] in {28, 29, 30}
 
 
 def test_not_ready_while_a_price_is_old_or_missing(

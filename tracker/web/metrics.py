@@ -1,11 +1,12 @@
 """What Prometheus reads of this process."""
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+
+from tracker.web.standing import Standing
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"}
 
@@ -43,16 +44,25 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._missing = Gauge(
+            "tracker_missing_minutes",
+            "Minutes of the last hour without a price, from the database",
+            ["ticker"],
+            registry=self.registry,
+        )
+
     def count(self, *, endpoint: str, method: str, status: int, seconds: float) -> None:
         """Count one answered request."""
         known = method if method in _METHODS else "other"
         self._requests.labels(endpoint, known, status).inc()
         self._seconds.labels(endpoint, known).observe(seconds)
 
-    def show_ages(self, newest: Mapping[str, datetime | None] | None, now: datetime) -> None:
-        """Set the age of each index's newest price; None if the database did not answer."""
-        self._database_up.set(newest is not None)
+    def show_standings(self, standings: Iterable[Standing] | None) -> None:
+        """Set what is known of each index; None if the database did not answer."""
+        self._database_up.set(standings is not None)
         self._age.clear()
-        for ticker, minute in (newest or {}).items():
-            if minute is not None:
-                self._age.labels(ticker).set((now - minute).total_seconds())
+        self._missing.clear()
+        for each in standings or ():
+            self._missing.labels(each.ticker).set(each.missing)
+            if each.newest is not None:
+                self._age.labels(each.ticker).set(each.age)

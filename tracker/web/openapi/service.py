@@ -35,6 +35,12 @@ _FRESH = closed(
         "ticker": TICKER,
         "created_at": MINUTE,
         "age_seconds": {"type": "number", "minimum": 0},
+        "missing": {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": 60,
+            "description": "Minutes of the last hour without a price",
+        },
     },
 )
 
