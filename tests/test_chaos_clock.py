@@ -8,7 +8,8 @@ from decimal import Decimal
 import psycopg
 import pytest
 
-from tests.chaos import average, early_minute
+from tests.chaos import early_minute
+from tests.chaos_truth import average
 from tests.working import idle, misses, rows, tick, wait_for, working
 from tracker import polling
 from tracker.deribit import Client

@@ -1,0 +1,113 @@
+"""The processes of a running demo: ended, killed, paused, waited for."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tests.running import Running, members
+from tracker.embedded.servers import servers
+from tracker.settings import CHECKOUT, Settings
+
+OURS = ("web", "worker", "scheduler")
+ALL = (*OURS, "redis", "postgres")
+
+_PATIENCE = 150.0  # seconds; the longest pause before a restart is 30, and machines are shared
+_SHOWN = 80  # lines of the supervisor's log
+
+
+class Processes:
+    """What can be done to a demo's processes."""
+
+    def __init__(self, demo: Running, settings: Settings) -> None:
+        """Those of the tracker that *demo* runs."""
+        self.demo = demo
+        self.settings = settings
+
+    def pid(self, name: str) -> int | None:
+        """The process of that name."""
+        for server in servers(self.settings):
+            if server.name == name:
+                return server.pid()
+        with suppress(ProcessLookupError):
+            return self.demo.pid(name)
+        return None
+
+    def alive(self) -> bool:
+        """Whether every process is there, and none is stopped or dead."""
+        pids = [self.pid(name) for name in (*ALL, "simulate")]
+        return all(pid and state(pid) in {"R", "S", "D"} for pid in pids)
+
+    def end(self, name: str) -> None:
+        """Ask the process of that name to end."""
+        self.wait_for(lambda: self.pid(name))
+        os.kill(self.pid(name) or 0, signal.SIGTERM)
+
+    def kill(self, *names: str) -> None:
+        """End those as a crash would, at once; whoever is down already stays so."""
+        for pid in [self.pid(name) for name in names]:
+            if pid:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def was_killed(self, name: str) -> bool:
+        """Whether the supervisor said so."""
+        return f"{name} was killed by SIGKILL" in self.demo.output()
+
+    @contextmanager
+    def paused(self, name: str) -> Iterator[None]:
+        """Stop all processes of *name* for a while: they neither answer nor hang up."""
+        pids = members(self.pid(name) or 0)
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+    def wait_for(self, what: Callable[[], object]) -> None:
+        """Wait until *what* is true."""
+        deadline = time.monotonic() + _PATIENCE
+        while not what():
+            assert self.demo.process.poll() is None, f"it ended:\n{self.tail()}"
+            assert time.monotonic() < deadline, f"still waiting:\n{self.tail()}"
+            time.sleep(0.1)
+
+    def tail(self) -> str:
+        """The end of the supervisor's log."""
+        return "\n".join(self.demo.output().splitlines()[-_SHOWN:])
+
+
+@contextmanager
+def another(
+    settings: Settings, *words: str, log: Path = Path(os.devnull)
+) -> Iterator[subprocess.Popen[bytes]]:
+    """One more process of ours, `tracker` *words*, killed at the end; it must not end before."""
+    command = [sys.executable, "-m", "tracker", *words]
+    environment = settings.environment()
+    with (
+        log.open("wb") as stream,
+        subprocess.Popen(
+            command, cwd=CHECKOUT, env=environment, stdout=stream, stderr=stream
+        ) as process,
+    ):
+        try:
+            yield process
+            assert process.poll() in {None, -signal.SIGKILL}
+        finally:
+            process.kill()
+
+
+def state(pid: int) -> str:
+    """R, S or D for a process that lives, T if it is stopped, Z if it is dead; else nothing."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
