@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from psycopg import AsyncConnection
 
 from tracker import gaps
-from tracker.gaps import DAY, HOUR, NOT_POLLED, Coverage, Gap, Hours, Span
+from tracker.gaps import DAY, HOUR, NOT_POLLED, Coverage, Gap, Hole, Span
 from tracker.models import MINUTE
 from tracker.settings import Settings
 from tracker.web import missing
@@ -182,16 +182,6 @@ def test_coverage_sums_agree_with_counting(
     assert all((bucket.ratio == 1) == (bucket.missing == 0) for bucket in buckets)
 
 
-@given(st.integers(0, 2**60 - 1))
-def test_the_holes_of_an_hour_are_its_missing_bits(stored: int) -> None:
-    """Bit n is minute n; touching minutes are one hole."""
-    found = list(gaps.hour_holes(EDGE, stored))
-    lacking = [minute for hole in found for minute in minutes_of(hole)]
-    bits = [n for n in range(59, -1, -1) if not stored >> n & 1]
-    assert lacking == [EDGE + n * MINUTE for n in bits]
-    assert all(newer.since > older.until for newer, older in pairwise(found))
-
-
 @given(windows, st.none() | windows, st.integers(0, 5 * 60))
 def test_the_window_is_what_can_be_stored_by_now(
     asked: Span, tracked: Span | None, seconds: int
@@ -228,10 +218,10 @@ def test_a_ratio_is_rounded_down() -> None:
 
 
 def test_an_outage_of_months_is_one_row(run: Run, reader: AsyncConnection) -> None:
-    """Hours without any price are never expanded, nor are records on end."""
+    """Neither minutes without a price nor records on end are expanded."""
     late = EDGE + 90 * DAY
 
-    async def asked() -> tuple[list[Hours], list[Gap]]:
+    async def asked() -> tuple[list[Hole], list[Gap]]:
         async with reader.transaction(force_rollback=True):
             await keep(reader, ({EDGE: "poll", late: "poll"}, {}))
             await reader.execute(
@@ -240,17 +230,17 @@ def test_an_outage_of_months_is_one_row(run: Run, reader: AsyncConnection) -> No
                 " FROM generate_series(%s, %s, INTERVAL '1 min') AS at",
                 [EDGE + 40 * DAY, EDGE + 70 * DAY - MINUTE],
             )
-            whole = Span(EDGE, late + HOUR)
-            hours = await missing.queries.incomplete_hours(reader, "btc_usd", whole, 99)
             within = Span(EDGE, late + MINUTE)
-            return hours, await missing.gap_page(reader, "btc_usd", within, 99)
+            holes = await missing.queries.gap_page(reader, "btc_usd", within, 99)
+            return holes, await missing.gap_page(reader, "btc_usd", within, 99)
 
-    hours, found = run(asked())
-    assert hours == [Hours(late + HOUR, late + HOUR, 1), Hours(EDGE + HOUR, late, 1)]
+    holes, found = run(asked())
+    since, until = EDGE + 40 * DAY, EDGE + 70 * DAY
+    assert holes == [Hole(EDGE + MINUTE, late, since, until, "bad_answer")]
     assert found == [
-        Gap(EDGE + 70 * DAY, late, NOT_POLLED),
-        Gap(EDGE + 40 * DAY, EDGE + 70 * DAY, "bad_answer"),
-        Gap(EDGE + MINUTE, EDGE + 40 * DAY, NOT_POLLED),
+        Gap(until, late, NOT_POLLED),
+        Gap(since, until, "bad_answer"),
+        Gap(EDGE + MINUTE, since, NOT_POLLED),
     ]
 
 

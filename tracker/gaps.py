@@ -4,8 +4,8 @@ Pure: what the database knows comes in as values. Lists are newest first, as ans
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
@@ -45,27 +45,16 @@ class Gap(Span):
 
 
 @dataclass(frozen=True, slots=True)
-class Hours:
-    """An hour that lacks minutes, or is followed by hours that lack them all.
+class Hole(Span):
+    """Missing minutes on end, and a run of records inside them, which may be empty.
 
-    ended: the end of that hour, and the start of the hours without any minute.
-    until: the end of those; the same as *ended* if there are none.
-    samples: how many minutes of the hour itself are stored, at most 60.
+    since, until: the minutes without a price.
+    recorded_since, recorded_until, reason: those among them that have a record, and of what.
     """
 
-    ended: datetime
-    until: datetime
-    samples: int
-
-    @property
-    def partial(self) -> bool:
-        """Some of its minutes are stored, and some are not."""
-        return self.samples < HOUR // MINUTE
-
-    @property
-    def since(self) -> datetime:
-        """Where looking further back goes on."""
-        return self.ended - HOUR if self.partial else self.ended
+    recorded_since: datetime
+    recorded_until: datetime
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,53 +98,15 @@ def floor(moment: datetime, width: timedelta) -> datetime:
     return moment - (moment - _EPOCH) % width
 
 
-def rounded(span: Span, width: timedelta) -> Span:
-    """The smallest span of whole buckets that contains *span*."""
-    return Span(floor(span.since, width), _ceiling(span.until, width))
-
-
-def hour_holes(hour: datetime, stored: int) -> Iterator[Span]:
-    """The missing stretches of the hour from *hour* on; bit n of *stored* is minute n."""
-    missing = [n for n in range(HOUR // MINUTE - 1, -1, -1) if not stored >> n & 1]
-    for _, run in groupby(enumerate(missing), lambda placed: placed[0] + placed[1]):
-        minutes = [n for _, n in run]
-        yield Span(hour + minutes[-1] * MINUTE, hour + (minutes[0] + 1) * MINUTE)
-
-
-def holes(hours: Iterable[Hours], stored: dict[datetime, int], within: Span) -> list[Span]:
-    """Every missing stretch of *hours*, cut to *within*; *stored* has the bits of partial hours."""
-    found: list[Span] = []
-    for each in hours:
-        found.append(Span(each.ended, each.until))
-        if each.partial:
-            found += hour_holes(each.since, stored[each.since])
-    cut = (_cut(hole, within) for hole in found)
-    return [hole for hole in cut if hole.minutes]
-
-
-def explained(missing: Iterable[Span], records: Sequence[Gap]) -> Iterator[Gap]:
-    """*missing* with reasons: those of *records*, which lie inside, else that nobody asked."""
-    left = list(reversed(records))
-    for hole in missing:
-        until = hole.until
-        while left and left[-1].since >= hole.since:
-            record = left.pop()
-            yield Gap(record.until, until, NOT_POLLED)
-            yield record
-            until = record.since
-        yield Gap(hole.since, until, NOT_POLLED)
-
-
-def merged(gaps: Iterable[Gap]) -> list[Gap]:
-    """*gaps* as runs: those that touch and have one reason are one; empty ones are left out."""
-    runs: list[Gap] = []
-    for gap in gaps:
-        if not gap.minutes:
-            continue
-        if runs and (runs[-1].since, runs[-1].reason) == (gap.until, gap.reason):
-            gap = replace(runs.pop(), since=gap.since)  # noqa: PLW2901 -- the run goes on
-        runs.append(gap)
-    return runs
+def explained(holes: Iterable[Hole]) -> Iterator[Gap]:
+    """The gaps of *holes*, newest first; one with several runs of records comes once for each."""
+    for (since, until), runs in groupby(holes, lambda hole: (hole.since, hole.until)):
+        end = until
+        for run in runs:
+            yield from _some(run.recorded_until, end, NOT_POLLED)
+            yield from _some(run.recorded_since, run.recorded_until, run.reason)
+            end = run.recorded_since
+        yield from _some(since, end, NOT_POLLED)
 
 
 def buckets(within: Span, width: timedelta, count: int) -> list[Span]:
@@ -191,9 +142,8 @@ def split(span: Span) -> tuple[Span, list[Span]]:
     return Span(first, last), [edge for edge in edges if edge.minutes]
 
 
-def _cut(span: Span, within: Span) -> Span:
-    since = min(max(span.since, within.since), within.until)
-    return Span(since, max(min(span.until, within.until), since))
+def _some(since: datetime, until: datetime, reason: str) -> list[Gap]:
+    return [Gap(since, until, reason)] if since < until else []
 
 
 def _up(moment: datetime) -> datetime:

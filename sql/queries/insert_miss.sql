@@ -1,9 +1,4 @@
 -- Records why a minute could not be polled, unless it has a price or a record already.
-WITH tracked AS (
-    INSERT INTO tickers (ticker, since)
-    VALUES (%(ticker)s, %(minute)s)
-        ON CONFLICT (ticker) DO NOTHING
-)
 INSERT INTO misses (ticker, minute, reason, code, attempts)
 SELECT %(ticker)s, %(minute)s, %(reason)s, %(code)s, %(attempts)s
  WHERE NOT EXISTS (

@@ -1,58 +1,33 @@
 """What the API shows of missing minutes: gaps, their reasons, coverage."""
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from psycopg import AsyncConnection
 from psycopg.rows import scalar_row
 
-from tracker.gaps import HOUR, Gap, Hours, Span
+from tracker.gaps import NOT_POLLED, Hole, Span
 from tracker.models import MINUTE
 from tracker.queries.read import read, rows
 
-_INCOMPLETE_HOURS = read("queries/incomplete_hours")
-_STORED_MINUTES = read("queries/stored_minutes")
-_RECORDED_MISSES = read("queries/recorded_misses")
+_GAP_PAGE = read("queries/gap_page")
 _COUNTED_HOURS = read("queries/counted_hours")
 _COUNTED_MINUTES = read("queries/counted_minutes")
 _TRACKED_SINCE = read("queries/tracked_since")
 
 
-async def incomplete_hours(
-    conn: AsyncConnection, ticker: str, hours: Span, count: int
-) -> list[Hours]:
-    """Where *hours*, which are whole, lack minutes: newest first, at most *count*."""
-    parameters = {"ticker": ticker, "since": hours.since, "until": hours.until, "count": count}
-    return await rows(conn, _INCOMPLETE_HOURS, Hours, parameters)
+async def gap_page(conn: AsyncConnection, ticker: str, within: Span, count: int) -> list[Hole]:
+    """The stretches of *within* without a price, newest first, a `Hole` for each record in them.
 
-
-async def stored_minutes(
-    conn: AsyncConnection, ticker: str, hours: Sequence[datetime]
-) -> dict[datetime, int]:
-    """Which minutes of each of *hours* are stored: bit n is set for minute n."""
-    if not hours:
-        return {}
+    At most *count*; the last stretch may have more.
+    """
     parameters = {
         "ticker": ticker,
-        "hours": list(hours),
-        "since": min(hours),
-        "until": max(hours) + HOUR - MINUTE,
-    }
-    cursor = await conn.execute(_STORED_MINUTES, parameters)
-    return dict(await cursor.fetchall())
-
-
-async def recorded_misses(
-    conn: AsyncConnection, ticker: str, holes: Sequence[Span], count: int
-) -> list[Gap]:
-    """What the record says of *holes*: at most *count* runs of each, those nearest its end."""
-    parameters = {
-        "ticker": ticker,
-        "sinces": [hole.since for hole in holes],
-        "untils": [hole.until for hole in holes],
+        "since": within.since,
+        "until": within.until,
+        "unknown": NOT_POLLED,
         "count": count,
     }
-    return await rows(conn, _RECORDED_MISSES, Gap, parameters)
+    return await rows(conn, _GAP_PAGE, Hole, parameters)
 
 
 async def counted_hours(

@@ -1,16 +1,16 @@
 """What is missing, page by page.
 
-Read from the hourly rollup; by the minute only where an hour lacks some.
+Gaps are read from the runs of stored and of missed minutes, coverage from the hourly rollup; by
+the minute only where a window cuts an hour.
 """
 
 from datetime import datetime, timedelta
+from itertools import islice
 
 from psycopg import AsyncConnection
 
 from tracker import gaps, queries
-from tracker.gaps import HOUR, Coverage, Gap, Span
-
-_MORE = 2  # hours beyond the gaps that are asked for: mostly that is enough at once
+from tracker.gaps import Coverage, Gap, Span
 
 
 async def window(
@@ -22,24 +22,9 @@ async def window(
 
 
 async def gap_page(conn: AsyncConnection, ticker: str, within: Span, count: int) -> list[Gap]:
-    """Up to *count* gaps, newest first; the last of a full *count* may reach further back.
-
-    Hours that lack minutes are more than their gaps when gaps span hours, or when the newest hour
-    lacks only minutes to come: ask until it is enough.
-    """
-    found: list[Gap] = []
-    until = within.until
-    while within.since < until and len(found) < count:
-        rest, rows = Span(within.since, until), count - len(found) + _MORE
-        asked = gaps.rounded(rest, HOUR)
-        hours = await queries.incomplete_hours(conn, ticker, asked, rows)
-        partial = [each.since for each in hours if each.partial]
-        stored = await queries.stored_minutes(conn, ticker, partial)
-        holes = gaps.holes(hours, stored, rest)
-        records = await queries.recorded_misses(conn, ticker, holes, count)
-        found = gaps.merged([*found, *gaps.explained(holes, records)])
-        until = hours[-1].since if len(hours) == rows else within.since
-    return found[:count]
+    """Up to *count* gaps, newest first. Each row that is asked for makes one at least."""
+    holes = await queries.gap_page(conn, ticker, within, count)
+    return list(islice(gaps.explained(holes), count))
 
 
 async def coverage_page(

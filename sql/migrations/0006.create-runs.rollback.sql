@@ -1,0 +1,16 @@
+DROP TRIGGER misses_updated_to ON misses;
+DROP TRIGGER misses_updated_from ON misses;
+DROP TRIGGER misses_deleted ON misses;
+DROP TRIGGER misses_inserted ON misses;
+DROP TRIGGER misses_truncated ON misses;
+DROP TRIGGER prices_updated_to_runs ON prices;
+DROP TRIGGER prices_updated_from_runs ON prices;
+DROP TRIGGER prices_deleted_runs ON prices;
+DROP TRIGGER prices_inserted_runs ON prices;
+DROP TRIGGER prices_truncated_runs ON prices;
+DROP FUNCTION misses_emptied();
+DROP FUNCTION price_runs_emptied();
+DROP FUNCTION misses_changed();
+DROP FUNCTION price_runs_changed();
+DROP TABLE miss_runs;
+DROP TABLE price_runs;
