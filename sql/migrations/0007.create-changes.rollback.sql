@@ -1,0 +1,10 @@
+DROP TRIGGER tickers_forgotten ON tickers;
+DROP TRIGGER prices_updated_to_log ON prices;
+DROP TRIGGER prices_updated_from_log ON prices;
+DROP TRIGGER prices_deleted_log ON prices;
+DROP TRIGGER prices_inserted_log ON prices;
+DROP TRIGGER prices_truncated_log ON prices;
+DROP FUNCTION tickers_forgotten();
+DROP FUNCTION price_changes_emptied();
+DROP FUNCTION price_changes_logged();
+DROP TABLE changes;

@@ -1,0 +1,2 @@
+-- Announces every commit that changes prices, on this connection.
+LISTEN prices
