@@ -13,6 +13,7 @@ from tests.conftest import fresh_database
 from tests.serving import problem, served
 from tracker import migrations
 from tracker.models import minute_of
+from tracker.queries import beat
 from tracker.settings import Settings
 
 PLAIN = "text/plain; version=0.0.4; charset=utf-8"
@@ -30,7 +31,7 @@ def client(base: Settings) -> Iterator[httpx.Client]:
 def writer(base: Settings) -> Iterator[psycopg.Connection]:
     """A connection to that database; it is empty at first."""
     with psycopg.connect(base.database_dsn, autocommit=True) as conn:
-        conn.execute("TRUNCATE prices, tickers, misses, candles_1h RESTART IDENTITY")
+        conn.execute("TRUNCATE tickers, prices, misses, heartbeats, candles_1h RESTART IDENTITY")
         yield conn
 
 
@@ -99,6 +100,60 @@ def test_what_is_missing_and_why_is_told(client: httpx.Client, writer: psycopg.C
     assert measured == told
     assert told["btc_usd"] == 60
     assert told["eth_usd"] in {28, 29, 30}
+
+
+def test_the_state_of_each_part_in_words(client: httpx.Client, writer: psycopg.Connection) -> None:
+    """Silent parts, a poll that failed and a price that is old are told; all well is ok."""
+    store(writer, btc_usd=0, eth_usd=0)
+    told = client.get("/health/state").json()
+    assert told["status"] == "impaired"
+    assert {part["name"]: part["words"] for part in told["parts"]} == {
+        "database": "answers",
+        "scheduler": "has never given a sign of life",
+        "worker": "has never given a sign of life",
+        "exchange": "nobody asks it",
+    }
+
+    now = datetime.now(UTC)
+    beat(writer, "worker", now)
+    beat(writer, "scheduler", now)
+    beat(writer, "scheduler", now - timedelta(days=1))  # came late, and changes nothing
+    told = client.get("/health/state").json()
+    assert told["status"] == "ok"
+    assert {part["state"] for part in told["parts"]} == {"up"}
+    assert [(each["ticker"], each["failing"]) for each in told["prices"]] == [
+        ("btc_usd", None),
+        ("eth_usd", None),
+    ]
+
+    writer.execute("UPDATE heartbeats SET at = at - INTERVAL '10 min' WHERE part = 'scheduler'")
+    writer.execute("TRUNCATE prices")
+    miss = (
+        "INSERT INTO misses (ticker, minute, reason, attempts) VALUES ('eth_usd', %s, 'refused', 1)"
+    )
+    writer.execute(miss, [minute_of(now)])
+    told = client.get("/health/state").json()
+    assert {part["name"]: part["state"] for part in told["parts"]} == {
+        "database": "up",
+        "scheduler": "down",
+        "worker": "up",
+        "exchange": "down",
+    }
+    assert told["parts"][1]["words"] == "last tick 10 min ago"
+    assert told["parts"][3]["words"] == "the newest poll failed: eth_usd: refused"
+    assert told["prices"][0]["created_at"] is None
+
+
+def test_the_state_without_a_database(base: Settings) -> None:
+    """It is told, not refused."""
+    with served(base.changed(postgres_db="nowhere")) as client:
+        answer = client.get("/health/state")
+    assert (answer.status_code, answer.json()["status"]) == (200, "impaired")
+    assert answer.json()["parts"][0] == {
+        "name": "database",
+        "state": "down",
+        "words": "does not answer",
+    }
 
 
 def test_not_ready_while_a_price_is_old_or_missing(

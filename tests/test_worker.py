@@ -1,7 +1,7 @@
 """The worker on a real queue and a real database: from a tick to rows, whatever else comes."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
@@ -50,11 +50,23 @@ def test_a_tick_becomes_a_row_of_each_index(
     minute = this_minute()
     with working(tracked):
         tick(tracked, minute + timedelta(seconds=7))
-        wait_for(lambda: len(rows(conn)) == 2)
+        wait_for(lambda: len(rows(conn)) == 2 and idle(tracked))
 
     assert rows(conn) == [(ticker, minute) for ticker in BOTH]
     assert_true(conn, exchange)
-    assert (misses(conn), idle(tracked)) == ([], True)
+    assert misses(conn) == []
+
+
+def test_a_tick_is_the_schedulers_sign_of_life(tracked: Settings, conn: psycopg.Connection) -> None:
+    """When it was sent, not which minute it is for; the worker gives its own."""
+    before = datetime.now(UTC)
+    with working(tracked):
+        tick(tracked, before - timedelta(hours=1))
+        wait_for(lambda: conn.execute("SELECT FROM heartbeats").rowcount)
+
+    [(part, at)] = conn.execute("SELECT part, at FROM heartbeats").fetchall()
+    assert part == "scheduler"
+    assert before - timedelta(seconds=0.001) <= at <= datetime.now(UTC)
 
 
 def test_a_tick_sent_by_hand_means_the_minute_of_sending(

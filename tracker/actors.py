@@ -3,7 +3,7 @@
 A message may come twice, late or out of order: the minute it carries decides what it may do.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -20,6 +20,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry as RedisRetry
 
 from tracker import metrics
+from tracker.broker import Rejections
 from tracker.errors import DatabaseDown, ExchangeError
 from tracker.models import MINUTE, Quote, minute_of
 from tracker.settings import Settings
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from tracker.repair import Repairer
 
 P = ParamSpec("P")
+Beat = Callable[[str, datetime], None]
 
 _A_WEEK = 7 * 24 * 3600  # seconds
 _REDIS = {"socket_timeout": 3, "socket_connect_timeout": 3}  # seconds
@@ -55,7 +57,10 @@ def create_broker(settings: Settings, kind: type[RedisBroker] = RedisBroker) -> 
     What a killed worker was at is given to the next one within its minute.
     """
     client = Redis.from_url(settings.broker_url, retry=RedisRetry(NoBackoff(), 0), **_REDIS)
-    middleware = [Retries(), CurrentMessage(), PeriodiqMiddleware(skip_delay=_A_WEEK)]
+    middleware = [
+        *(Retries(), CurrentMessage(), Rejections()),
+        PeriodiqMiddleware(skip_delay=_A_WEEK),
+    ]
     return kind(
         client=client,
         middleware=middleware,
@@ -70,16 +75,18 @@ def declare_tick(broker: RedisBroker, tickers: Iterable[str]) -> dramatiq.Actor[
     @dramatiq.actor(broker=broker, max_retries=0, periodic=cron("* * * * *"))
     def tick() -> None:
         """Every minute, a poll of each index; the minute is the tick's, whatever the clock says."""
-        metrics.LAST_TICK.set_to_current_time()
+        sent_at = _sent_at()
+        metrics.LAST_TICK.set(sent_at.timestamp())
         minute = _minute_of_tick().isoformat()
         for ticker in tickers:
             broker.enqueue(_message("poll", ticker, minute))
         broker.enqueue(_message("repair", minute, queue="later"))
+        broker.enqueue(_message("heard", sent_at.isoformat(), queue="later"))
 
     return tick
 
 
-def declare(broker: RedisBroker, poller: "Poller", repairer: "Repairer") -> None:
+def declare(broker: RedisBroker, poller: "Poller", repairer: "Repairer", beat: Beat) -> None:
     """Declare the worker's own actors."""
 
     @dramatiq.actor(broker=broker, max_retries=0)
@@ -117,6 +124,11 @@ def declare(broker: RedisBroker, poller: "Poller", repairer: "Repairer") -> None
             with suppress(DatabaseDown):
                 repairer.repair(now)
 
+    @dramatiq.actor(broker=broker, queue_name="later", max_retries=0)
+    def heard(sent_at: str) -> None:
+        """Record when the scheduler sent a tick."""
+        beat("scheduler", _time(sent_at))
+
 
 def _message(actor: str, *args: str, queue: str = "default") -> dramatiq.Message[None]:
     return dramatiq.Message(queue_name=queue, actor_name=actor, args=args, kwargs={}, options={})
@@ -126,14 +138,19 @@ def _time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
+def _sent_at() -> datetime:
+    """When the message that is being worked on was sent; now, for a call without one."""
+    message = CurrentMessage.get_current_message()
+    if message is None:
+        return datetime.now(UTC)
+    return datetime.fromtimestamp(message.message_timestamp / 1000, UTC)
+
+
 def _minute_of_tick() -> datetime:
     """The minute periodiq ticked for; for a message sent by hand, the minute of sending."""
     message = CurrentMessage.get_current_message()
-    if message is None:
-        return minute_of(datetime.now(UTC))
-    if scheduled := message.options.get("scheduled_at"):
-        return minute_of(_time(scheduled))
-    return minute_of(datetime.fromtimestamp(message.message_timestamp / 1000, UTC))
+    scheduled = message and message.options.get("scheduled_at")
+    return minute_of(_time(scheduled) if scheduled else _sent_at())
 
 
 def _now_or_later(actor: dramatiq.Actor[P, None], *args: P.args, **kwargs: P.kwargs) -> None:

@@ -4,14 +4,15 @@ Not dramatiq's own command: that forks, and can hang when it is signalled twice.
 """
 
 import signal
+from functools import partial
 from threading import Thread
 
 import dramatiq
 import stamina
 from loguru import logger
 
-from tracker import actors, deribit, metrics
-from tracker.broker import Broker
+from tracker import actors, beats, deribit, metrics
+from tracker.broker import Broker, lengths
 from tracker.polling import Poller
 from tracker.repair import Repairer
 from tracker.settings import Settings
@@ -35,6 +36,7 @@ def run(settings: Settings) -> None:
     worker = start(settings, poller, Repairer(settings, client))
     logger.info("polling {} from {}", ", ".join(settings.tickers), settings.client_base_url)
     Thread(target=poller.check_tickers, daemon=True).start()
+    beats.keep_beating(settings)
     signal.sigwait(_STOPPING)
     logger.info("stopping")
     worker.stop(timeout=_GRACE)
@@ -44,7 +46,9 @@ def start(settings: Settings, poller: Poller, repairer: Repairer) -> dramatiq.Wo
     """A running worker, with a thread for each index and some for what is stored later."""
     broker = actors.create_broker(settings, Broker)
     actors.declare_tick(broker, settings.tickers)
-    actors.declare(broker, poller, repairer)
+    actors.declare(broker, poller, repairer, partial(beats.beat, settings))
+    metrics.begin(settings.tickers)
+    metrics.QUEUES.watch(partial(lengths, broker))
     threads = len(settings.tickers) + deribit.AT_ONCE
     worker = dramatiq.Worker(broker, worker_threads=threads, worker_timeout=250)
     worker.start()

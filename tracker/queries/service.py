@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, Connection
 from psycopg.rows import scalar_row
 
 from tracker.models import minute_of
 from tracker.queries.read import read
 
+_BEAT = read("queries/beat")
+_HEARTBEATS = read("queries/heartbeats")
 _NEWEST_MINUTES = read("queries/newest_minutes")
 _RECENT_HOURS = read("queries/recent_hours")
 _STORED_TICKERS = read("queries/stored_tickers")
@@ -16,6 +18,17 @@ _APPLIED_MIGRATIONS = read("queries/applied_migrations")
 
 _A_MONTH = timedelta(days=31)
 _AN_HOUR = timedelta(hours=1)
+
+
+def beat(conn: Connection, part: str, at: datetime) -> None:
+    """Record that *part*, scheduler or worker, was alive at *at*."""
+    conn.execute(_BEAT, {"part": part, "at": at})
+
+
+async def heartbeats(conn: AsyncConnection) -> dict[str, datetime]:
+    """When each part last gave a sign of life; a part that never did is not there."""
+    cursor = await conn.execute(_HEARTBEATS)
+    return dict(await cursor.fetchall())
 
 
 async def newest_minutes(
