@@ -80,3 +80,44 @@ class SourcedPrice(Price):
 
     source: str
     observed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Candle:
+    """The stored prices of one index in a bucket of time, which has at least one.
+
+    start: the bucket's first UTC minute.
+    open, high, low, close: its first, highest, lowest and last price; exact.
+    samples: how many of its minutes are stored.
+    """
+
+    start: datetime
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What is stored of one index; None is what there is none of.
+
+    since: the first minute that was asked for or stored.
+    minutes: how many minutes are stored.
+    first_price, first_at: the oldest price and its minute.
+    newest_price, newest_at: the newest price and its minute.
+    past_price: the last price of the hour that ended 24 hours before the newest.
+    high, low: the highest and lowest price from 24 hours before the newest up to it.
+    """
+
+    ticker: str
+    since: datetime | None = None
+    minutes: int = 0
+    first_price: Decimal | None = None
+    first_at: datetime | None = None
+    newest_price: Decimal | None = None
+    newest_at: datetime | None = None
+    past_price: Decimal | None = None
+    high: Decimal | None = None
+    low: Decimal | None = None

@@ -1,0 +1,17 @@
+-- Candles of one index from its minutes in [since, until], newest first: at most count of them, each
+-- width wide and from midnight UTC on. No more than most minutes are read: count times width.
+SELECT time_bucket(%(width)s::interval, created_at) AS start,
+       first(price, created_at) AS open, max(price) AS high, min(price) AS low,
+       last(price, created_at) AS close, count(created_at) AS samples
+  FROM (
+    SELECT created_at, price
+      FROM prices
+     WHERE ticker = %(ticker)s
+       AND created_at >= %(since)s::timestamptz
+       AND created_at <= %(until)s::timestamptz
+     ORDER BY created_at DESC
+     LIMIT %(most)s
+  ) AS minute
+ GROUP BY start
+ ORDER BY start DESC
+ LIMIT %(count)s

@@ -1,0 +1,17 @@
+-- Candles of one index from its hours in [since, until], newest first: at most count of them, each width
+-- wide and from midnight UTC on. No more than most hours are read: count times those of a width.
+SELECT time_bucket(%(width)s::interval, hour.bucket) AS start,
+       first(open, hour.bucket) AS open, max(high) AS high, min(low) AS low,
+       last(close, hour.bucket) AS close, sum(samples) AS samples
+  FROM (
+    SELECT bucket, open, high, low, close, samples
+      FROM candles_1h
+     WHERE ticker = %(ticker)s
+       AND bucket >= %(since)s::timestamptz
+       AND bucket <= %(until)s::timestamptz
+     ORDER BY bucket DESC
+     LIMIT %(most)s
+  ) AS hour
+ GROUP BY start
+ ORDER BY start DESC
+ LIMIT %(count)s

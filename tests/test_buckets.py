@@ -1,0 +1,101 @@
+"""Where buckets begin: also where clocks are set over midnight, and at the ends of time."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import islice, pairwise
+from zoneinfo import ZoneInfo, available_timezones
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tracker import buckets, zones
+from tracker.buckets import INTERVALS, LAST, UNITS
+from tracker.gaps import Span
+from tracker.models import MINUTE
+from tracker.zones import FIRST
+
+HOUR = timedelta(hours=1)
+YEARS = Span(datetime(1880, 1, 1, tzinfo=UTC), datetime(2035, 1, 1, tzinfo=UTC))
+
+intervals = st.sampled_from(INTERVALS)
+names = st.sampled_from(sorted(available_timezones()))
+moments = st.integers(0, YEARS.minutes).map(lambda n: YEARS.since + n * MINUTE)
+ever = st.sampled_from([FIRST, FIRST + 20 * HOUR, LAST - 20 * HOUR, LAST]) | moments
+
+
+def lengths(zone: str, day: str, count: int = 3) -> list[tuple[str, float]]:
+    """The days from *day* on: when they begin, and how many hours they have."""
+    since = datetime.fromisoformat(day).replace(tzinfo=UTC) - HOUR * 26
+    grid = buckets.grid("1d", ZoneInfo(zone))
+    days = islice(buckets.rising(grid, Span(since, LAST)), count)
+    return [(f"{each.since:%m-%d %H:%M}", (each.until - each.since) / HOUR) for each in days]
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "expected"),
+    [
+        ("UTC", "2024-03-10", [("03-09 00:00", 24), ("03-10 00:00", 24), ("03-11 00:00", 24)]),
+        ("Asia/Kolkata", "2024-03-10", [("03-09 18:30", 24), ("03-10 18:30", 24)]),
+        ("America/New_York", "2024-03-10", [("03-09 05:00", 24), ("03-10 05:00", 23)]),
+        ("Europe/London", "2024-10-27", [("10-25 23:00", 24), ("10-26 23:00", 25)]),
+        ("Australia/Lord_Howe", "2024-04-07", [("04-06 13:00", 24.5), ("04-07 13:30", 24)]),
+        # Midnight is skipped: the day begins at one o'clock.
+        ("America/Sao_Paulo", "2017-10-15", [("10-14 03:00", 24), ("10-15 03:00", 23)]),
+        # Midnight comes twice: the day begins with the first.
+        ("America/Havana", "2023-11-05", [("11-04 04:00", 24), ("11-05 04:00", 25)]),
+        # A minute after midnight it is yesterday again: the day has begun all the same.
+        ("America/St_Johns", "2010-11-07", [("11-06 02:30", 24), ("11-07 02:30", 25)]),
+        # Half an hour before midnight the clock goes on an hour, and so skips it.
+        ("America/Toronto", "1919-03-31", [("03-30 05:00", 23.5), ("03-31 04:30", 23.5)]),
+        # A day that there never was: two begin at once, and the first has nothing.
+        ("Pacific/Apia", "2011-12-31", [("12-30 10:00", 24), ("12-31 10:00", 24)]),
+        # 19 minutes and 32 seconds ahead: the first whole minute counts.
+        ("Europe/Amsterdam", "1937-01-02", [("12-31 23:41", 24), ("01-01 23:41", 24)]),
+    ],
+)
+def test_days_begin_when_the_calendar_says(
+    zone: str, day: str, expected: list[tuple[str, float]]
+) -> None:
+    """By the IANA database, to the minute."""
+    assert lengths(zone, day, len(expected)) == expected
+
+
+def test_weeks_begin_on_monday_and_months_on_the_first() -> None:
+    """At local midnight, whatever the clock has done meanwhile."""
+    zone = ZoneInfo("Europe/Berlin")
+    spring = Span(datetime(2024, 3, 20, tzinfo=UTC), datetime(2024, 5, 15, tzinfo=UTC))
+    months = list(buckets.rising(buckets.grid("1M", zone), spring))
+    weeks = list(buckets.rising(buckets.grid("1w", zone), spring))
+
+    assert [f"{each.since:%m-%d %H}" for each in months] == ["03-31 22", "04-30 22"]
+    assert [f"{each.since:%m-%d %H}" for each in weeks][:3] == ["03-24 23", "03-31 22", "04-07 22"]
+    assert {each.since.astimezone(zone).weekday() for each in weeks} == {0}
+
+
+@given(interval=intervals, name=names, moment=ever)
+def test_every_minute_is_in_one_bucket(interval: str, name: str, moment: datetime) -> None:
+    """Buckets touch, are the same from both ends, and begin on a minute, in every zone."""
+    grid = buckets.grid(interval, ZoneInfo(name))
+    before = list(islice(buckets.falling(grid, Span(FIRST, moment)), 4))
+    after = list(islice(buckets.rising(grid, Span(moment, LAST)), 4))
+    every = [*before[::-1], *after]
+
+    assert all(one.until == other.since for one, other in pairwise(every))
+    assert all(each.since < each.until for each in every)
+    assert all(each.since == each.since.replace(second=0, microsecond=0) for each in every)
+    assert buckets.floor(grid, moment) <= moment <= buckets.ceiling(grid, moment)
+    if after:
+        again = buckets.falling(grid, Span(after[0].since, after[-1].until))
+        assert list(again) == after[::-1]
+
+
+@given(unit=st.sampled_from(UNITS), name=names, moment=moments)
+def test_a_bucket_begins_a_day_of_its_zone(unit: str, name: str, moment: datetime) -> None:
+    """A minute earlier the calendar shows another day, and never one that is later."""
+    zone = ZoneInfo(name)
+    start = buckets.floor(buckets.grid(unit, zone), moment)
+    day = zones.shown(start, zone)
+
+    assert zones.shown(start - MINUTE, zone) < day
+    assert start == zones.begin(day, zone)
+    assert moment - start < {"1d": 50, "1w": 8 * 24, "1M": 32 * 24}[unit] * HOUR

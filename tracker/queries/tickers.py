@@ -1,0 +1,16 @@
+"""What is stored of every index, in a row each."""
+
+from datetime import datetime
+
+from psycopg import AsyncConnection
+
+from tracker.models import Summary
+from tracker.queries.read import read, rows
+from tracker.zones import FIRST
+
+_TICKER_SUMMARIES = read("queries/ticker_summaries")
+
+
+async def ticker_summaries(conn: AsyncConnection, until: datetime) -> list[Summary]:
+    """What is stored of every index that has been tracked, by name; no price after *until*."""
+    return await rows(conn, _TICKER_SUMMARIES, Summary, {"since": FIRST, "until": until})
