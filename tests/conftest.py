@@ -73,7 +73,7 @@ def migrated(servers: Settings) -> Settings:
 def database(migrated: Settings) -> Settings:
     """A migrated database without a row; yields the settings that lead to it."""
     with psycopg.connect(migrated.database_dsn, autocommit=True) as conn:
-        conn.execute("TRUNCATE prices, tickers, misses, candles_1h RESTART IDENTITY")
+        conn.execute("TRUNCATE tickers, prices, misses, candles_1h, heartbeats RESTART IDENTITY")
     return migrated
 
 

@@ -14,7 +14,7 @@ from tests.serving import problem, served
 from tracker.settings import Settings
 
 PATHS = ["/prices", "/prices/last", "/prices/filtered", "/health/live", "/health/ready"]
-PATHS += ["/metrics", "/openapi.json", "/docs", "/docs/swagger_style.css"]
+PATHS += ["/metrics", "/openapi.json", "/docs", "/", "/page/swagger-ui.css", "/problems"]
 PAGE = "/prices?ticker=btc_usd"
 HEX = re.compile("[0-9a-f]{32}")
 
@@ -89,7 +89,16 @@ def raw(client: httpx.Client, line: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "//prices", "/prices/", "/prices/btc_usd", "/PRICES", "/v1", "/v2/prices", "/%00"],
+    [
+        "/page",
+        "/prices//last",
+        "/prices/",
+        "/prices/btc_usd",
+        "/PRICES",
+        "/v1",
+        "/v2/prices",
+        "/%00",
+    ],
 )
 def test_a_path_that_is_not_there_is_404(client: httpx.Client, path: str) -> None:
     """No redirect, no guess."""

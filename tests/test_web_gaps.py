@@ -27,7 +27,7 @@ def client(base: Settings) -> Iterator[httpx.Client]:
 def writer(base: Settings) -> Iterator[psycopg.Connection]:
     """A connection to that database; it is empty at first."""
     with psycopg.connect(base.database_dsn, autocommit=True) as conn:
-        conn.execute("TRUNCATE prices, tickers, misses, candles_1h RESTART IDENTITY")
+        conn.execute("TRUNCATE tickers, prices, misses, candles_1h RESTART IDENTITY")
         yield conn
 
 

@@ -1,5 +1,7 @@
 """The error tree, by who can act on it."""
 
+_PASSING = {502, 503, 504}  # HTTP statuses: the API or a proxy before it cannot serve now
+
 
 class TrackerError(Exception):
     """Base of every deliberate error; never raised itself."""
@@ -96,6 +98,28 @@ class BadRequest(RequestError):
 
 class NotFound(RequestError):
     """What it asks for is not stored."""
+
+
+class NotAcceptable(RequestError):
+    """It wants a format that there is not."""
+
+
+class Busy(RequestError):
+    """There is no room for it now."""
+
+
+class ApiError(RequestError):
+    """The API refused a request of its client.
+
+    status: of the HTTP answer.
+    passing: whether it may pass by itself, so that asking again makes sense.
+    """
+
+    def __init__(self, status: int, errors: dict[str, str]) -> None:
+        """An answer of that *status*, and the culprits that it names."""
+        super().__init__(errors)
+        self.status = status
+        self.passing = status in _PASSING
 
 
 class DatabaseDown(TrackerError):

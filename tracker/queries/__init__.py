@@ -3,35 +3,75 @@
 The worker writes with a blocking connection, the API reads with an asynchronous one.
 """
 
+from tracker.queries.candles import (
+    bucket_candles,
+    falling_candles,
+    falling_hour_candles,
+    rising_candles,
+    rising_hour_candles,
+    stored_hours,
+    zone_candles,
+)
+from tracker.queries.changes import changed_minutes, listen, prices_of, revisions
+from tracker.queries.exporting import exported_lines, sourced_lines
 from tracker.queries.missing import (
     counted_hours,
     counted_minutes,
-    incomplete_hours,
-    recorded_misses,
-    stored_minutes,
+    gap_page,
     tracked_since,
 )
-from tracker.queries.prices import price_at, price_page, sourced_at, sourced_page
-from tracker.queries.service import applied_migrations, newest_minutes, recent_hours, stored_tickers
+from tracker.queries.prices import (
+    price_at,
+    price_page,
+    rising_page,
+    sourced_at,
+    sourced_page,
+    sourced_rising_page,
+)
+from tracker.queries.service import (
+    applied_migrations,
+    beat,
+    heartbeats,
+    newest_minutes,
+    recent_hours,
+    stored_tickers,
+)
+from tracker.queries.tickers import ticker_summaries
 from tracker.queries.writing import holes, insert_miss, insert_points, insert_price
 
 __all__ = [
     "applied_migrations",
+    "beat",
+    "bucket_candles",
+    "changed_minutes",
     "counted_hours",
     "counted_minutes",
+    "exported_lines",
+    "falling_candles",
+    "falling_hour_candles",
+    "gap_page",
+    "heartbeats",
     "holes",
-    "incomplete_hours",
     "insert_miss",
     "insert_points",
     "insert_price",
+    "listen",
     "newest_minutes",
     "price_at",
     "price_page",
+    "prices_of",
     "recent_hours",
-    "recorded_misses",
+    "revisions",
+    "rising_candles",
+    "rising_hour_candles",
+    "rising_page",
     "sourced_at",
+    "sourced_lines",
     "sourced_page",
-    "stored_minutes",
+    "sourced_rising_page",
+    "stored_hours",
     "stored_tickers",
+    "ticker_summaries",
     "tracked_since",
+    "zone_candles",
 ]

@@ -12,28 +12,46 @@ P = TypeVar("P", bound=Price)
 
 _PRICE_PAGE = read("queries/price_page")
 _SOURCED_PAGE = read("queries/sourced_page")
+_RISING_PAGE = read("queries/rising_page")
+_SOURCED_RISING_PAGE = read("queries/sourced_rising_page")
 _PRICE_AT = read("queries/price_at")
 _SOURCED_AT = read("queries/sourced_at")
 
-# Looking back a month first keeps a query to one or two chunks, however long the archive.
+# Looking a month far first keeps a query to one or two chunks, however long the archive.
 _NEAR = timedelta(days=31)
 _EVER = datetime.min.replace(tzinfo=UTC)
 
 
 async def price_page(
-    conn: AsyncConnection, ticker: str, *, until: datetime, count: int
+    conn: AsyncConnection, ticker: str, *, since: datetime = _EVER, until: datetime, count: int
 ) -> list[Price]:
-    """Up to *count* prices of *ticker* at or before *until*, newest first."""
-    parameters = {"ticker": ticker, "until": until, "count": count}
-    return await _page(conn, _PRICE_PAGE, Price, parameters)
+    """Up to *count* prices of *ticker* with ``since <= created_at <= until``, newest first."""
+    parameters = {"ticker": ticker, "since": since, "until": until, "count": count}
+    return await _falling(conn, _PRICE_PAGE, Price, parameters)
 
 
 async def sourced_page(
-    conn: AsyncConnection, ticker: str, *, until: datetime, count: int
+    conn: AsyncConnection, ticker: str, *, since: datetime = _EVER, until: datetime, count: int
 ) -> list[SourcedPrice]:
     """The same as `price_page`, with where each price comes from."""
-    parameters = {"ticker": ticker, "until": until, "count": count}
-    return await _page(conn, _SOURCED_PAGE, SourcedPrice, parameters)
+    parameters = {"ticker": ticker, "since": since, "until": until, "count": count}
+    return await _falling(conn, _SOURCED_PAGE, SourcedPrice, parameters)
+
+
+async def rising_page(
+    conn: AsyncConnection, ticker: str, *, since: datetime, until: datetime, count: int
+) -> list[Price]:
+    """Up to *count* prices of *ticker* with ``since <= created_at <= until``, oldest first."""
+    parameters = {"ticker": ticker, "since": since, "until": until, "count": count}
+    return await _rising(conn, _RISING_PAGE, Price, parameters)
+
+
+async def sourced_rising_page(
+    conn: AsyncConnection, ticker: str, *, since: datetime, until: datetime, count: int
+) -> list[SourcedPrice]:
+    """The same as `rising_page`, with where each price comes from."""
+    parameters = {"ticker": ticker, "since": since, "until": until, "count": count}
+    return await _rising(conn, _SOURCED_RISING_PAGE, SourcedPrice, parameters)
 
 
 async def price_at(conn: AsyncConnection, ticker: str, minute: datetime) -> Price | None:
@@ -48,15 +66,24 @@ async def sourced_at(conn: AsyncConnection, ticker: str, minute: datetime) -> So
     return found[0] if found else None
 
 
-async def _page(
+async def _falling(
     conn: AsyncConnection, query: bytes, row: type[P], parameters: dict[str, Any]
 ) -> list[P]:
-    near = parameters | {"since": _back(parameters["until"])}
-    found = await rows(conn, query, row, near)
-    if len(found) == parameters["count"]:
+    since, until = parameters["since"], parameters["until"]
+    near = max(since, until - min(_NEAR, until - _EVER))
+    found = await rows(conn, query, row, parameters | {"since": near})
+    if near == since or len(found) == parameters["count"]:
         return found
-    return await rows(conn, query, row, parameters | {"since": _EVER})
+    return await rows(conn, query, row, parameters)
 
 
-def _back(until: datetime) -> datetime:
-    return max(until, _EVER + _NEAR) - _NEAR
+async def _rising(
+    conn: AsyncConnection, query: bytes, row: type[P], parameters: dict[str, Any]
+) -> list[P]:
+    """Who asks from the beginning of time on has nothing near."""
+    since, until = parameters["since"], parameters["until"]
+    if since > _EVER and until - since > _NEAR:
+        found = await rows(conn, query, row, parameters | {"until": since + _NEAR})
+        if len(found) == parameters["count"]:
+            return found
+    return await rows(conn, query, row, parameters)

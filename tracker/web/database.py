@@ -3,8 +3,8 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self, TypeVar
 
 from psycopg import AsyncConnection, OperationalError
@@ -40,6 +40,23 @@ class _Connection(AsyncConnection):
 Pool = AsyncConnectionPool[_Connection]
 
 
+async def connect(dsn: str, name: str, options: str = _OPTIONS) -> AsyncConnection:
+    """A connection of its own, of that *name*, for work that outlasts requests."""
+    changes = {"connect_timeout": 2, "options": options}
+    return await _Connection.connect(dsn, autocommit=True, application_name=name, **changes)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """The block's errors as ours. Raises DatabaseDown, MigrationsPending."""
+    try:
+        yield
+    except (UndefinedTable, UndefinedColumn) as error:
+        raise MigrationsPending(str(error)) from error
+    except OperationalError as error:
+        raise DatabaseDown(str(error).strip()) from error
+
+
 class Database:
     """A pool whose work cannot outlast the deadline, whatever state the server is in."""
 
@@ -72,19 +89,15 @@ class Database:
     async def run(self, work: Work[T]) -> T:
         """The result of *work*, which only reads. Raises DatabaseDown, MigrationsPending."""
         until = asyncio.get_running_loop().time() + _DEADLINE
-        try:
+        with translated():
             return await self._run(work, until)
-        except (UndefinedTable, UndefinedColumn) as error:
-            raise MigrationsPending(str(error)) from error
-        except OperationalError as error:
-            raise DatabaseDown(str(error).strip()) from error
 
     async def _run(self, work: Work[T], until: float) -> T:
         """After a restart of the server each pooled connection fails once: try the next."""
         loop = asyncio.get_running_loop()
         while True:
             async with self._pool.connection(timeout=until - loop.time()) as conn:
-                deadline = loop.call_at(until, _cut, conn)
+                deadline = loop.call_at(until, cut, conn)
                 try:
                     return await work(conn)
                 except OperationalError:
@@ -94,7 +107,7 @@ class Database:
                     deadline.cancel()
 
 
-def _cut(conn: AsyncConnection) -> None:
+def cut(conn: AsyncConnection) -> None:
     """End *conn* at once, and with it whatever waits for an answer on it.
 
     Cancelling the waiting task would take longer: psycopg then asks the server to cancel, and a

@@ -8,15 +8,18 @@ from psycopg import AsyncConnection
 from starlette.responses import Response
 
 from tracker.gaps import Coverage, Gap
-from tracker.models import MINUTE
-from tracker.web import missing, params
+from tracker.models import MINUTE, minute_of
+from tracker.web import caching, formats, missing, params
+from tracker.web.links import link
 from tracker.web.state import AppRequest
-from tracker.web.wire import as_json, rfc3339
+from tracker.web.wire import rfc3339
 
 _WINDOW = {"ticker": params.ticker, "start_date": params.moment, "end_date": params.moment}
-_GAPS = {**_WINDOW, "limit": params.limit}
-_COVERAGE = {**_WINDOW, "interval": params.interval, "limit": params.limit}
+_GAPS = {**_WINDOW, "limit": params.limit, "format": params.form}
+_COVERAGE = {**_GAPS, "interval": params.interval}
 _DEFAULT_INTERVAL = "1h"
+_GAP = ("from", "to", "minutes", "reason")
+_BUCKET = ("from", "expected", "polled", "chart", "missing", "ratio")
 
 
 async def gaps(request: AppRequest) -> Response:
@@ -31,8 +34,8 @@ async def gaps(request: AppRequest) -> Response:
         return await missing.gap_page(conn, asked["ticker"], within, count + 1)
 
     found = await request.state["database"].run(page)
-    headers = _next_page(request, asked, found[count - 1].since) if len(found) > count else None
-    return as_json([_gap(gap) for gap in found[:count]], headers)
+    headers = _headers(request, asked, found[count - 1] if len(found) > count else None, now)
+    return formats.answer(request, [_gap(gap) for gap in found[:count]], _GAP, headers)
 
 
 async def coverage(request: AppRequest) -> Response:
@@ -48,8 +51,10 @@ async def coverage(request: AppRequest) -> Response:
         return await missing.coverage_page(conn, asked["ticker"], within, width, count + 1)
 
     found = await request.state["database"].run(page)
-    headers = _next_page(request, asked, found[count - 1].since) if len(found) > count else None
-    return as_json([_coverage(bucket) for bucket in found[:count]], headers)
+    headers = _headers(request, asked, found[count - 1] if len(found) > count else None, now)
+    return formats.answer(
+        request, [_coverage(bucket) for bucket in found[:count]], _BUCKET, headers
+    )
 
 
 def _ends(asked: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]:
@@ -76,13 +81,15 @@ def _coverage(bucket: Coverage) -> dict[str, object]:
     }
 
 
-def _next_page(request: AppRequest, asked: Mapping[str, Any], oldest: datetime) -> dict[str, str]:
-    """The next page has the same start, and ends where the *oldest* shown begins."""
-    following = {**asked, "end_date": oldest}
-    following["limit"] = asked.get("limit", params.DEFAULT_LIMIT)
-    texts = (f"{name}={_text(value)}" for name, value in following.items())
-    return {"Link": f'<{request.url.replace(query="&".join(texts))}>; rel="next"'}
+def _headers(
+    request: AppRequest, asked: Mapping[str, Any], oldest: Gap | Coverage | None, now: datetime
+) -> dict[str, str]:
+    """The next page, if there is an *oldest* shown, has the same start, and ends where that begins.
 
-
-def _text(value: object) -> str:
-    return rfc3339(value) if isinstance(value, datetime) else str(value)
+    Every minute's mark ends a minute that may be missing.
+    """
+    following = {**asked, "end_date": oldest.since} if oldest else {}
+    links = {"Link": link(request, "next", following)} if following else {}
+    is_over = "end_date" in asked and asked["end_date"] <= minute_of(now)
+    fresh = caching.settled() if is_over else caching.until_next(minute_of(now), now)
+    return links | fresh

@@ -1,46 +1,45 @@
-"""The query string: strings in, typed values or one BadRequest out; nothing else is touched.
-
-Sources: RFC 3339 and ISO 8601 (times).
-"""
+"""The query string: strings in, typed values or one BadRequest out; nothing else is touched."""
 
 import re
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
-from fractions import Fraction
-from math import floor
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from starlette.datastructures import QueryParams
 
 from tracker.errors import BadRequest
+from tracker.web import moments
 
 DEFAULT_LIMIT = 50
 LARGEST_LIMIT = 1000
 
-# Unix times are told apart by magnitude: seconds below 1e11 (the year 5138), milliseconds below
-# 1e14, microseconds from there. A time before 1970 is in seconds.
-SECONDS_BELOW = 10**11
-MILLISECONDS_BELOW = 10**14
 INTERVALS = {"1h": timedelta(hours=1), "1d": timedelta(days=1)}
+ORDERS = ("desc", "asc")
+FORMATS = ("json", "csv", "ndjson")
+LINE_FORMATS = ("csv", "ndjson")  # those that need no end, and can be streamed
 EXTRAS = ("source", "observed_at")
+LARGEST_TOLERANCE = 86_400  # seconds
 INDEX_NAME = "[a-z0-9-]+_[a-z0-9]+"
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_SHOWN = 60
 _TICKER = re.compile(INDEX_NAME)
-_LIMIT = re.compile(r"[0-9]{1,9}")
-_NUMBER = re.compile(r"[+-]?[0-9]{1,18}(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,3})?")
-_ISO = re.compile(
-    r"([0-9]{4}-?(?:[0-9]{2}-?[0-9]{2}|W[0-9]{2}(?:-?[1-7])?))"  # date
-    r"(?:[T ]((?:[01][0-9]|2[0-3])(?::?[0-9]{2}(?::?[0-9]{2}(?:[.,][0-9]+)?)?)?)"  # time
-    r"( ?(?:Z|[+ -][0-9]{2}(?::?[0-9]{2})?))?)?"  # offset
-)
-_LEAP_SECOND = re.compile(r"^([0-9]{2}:?[0-9]{2}:?)60")
+_WHOLE = re.compile(r"[0-9]{1,9}")
 
 Reader = Callable[[str], Any]
 
 
-def read(query: QueryParams, readers: Mapping[str, Reader], *required: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Each:
+    """The reader of a parameter that may be repeated, never with the same value: a list."""
+
+    reader: Reader
+
+
+Readers = Mapping[str, Reader | Each]
+
+
+def read(query: QueryParams, readers: Readers, *required: str) -> dict[str, Any]:
     """The value of each parameter that is there, read by its reader.
 
     Raises BadRequest that names every parameter that is missing, repeated, unknown or not
@@ -58,13 +57,22 @@ def read(query: QueryParams, readers: Mapping[str, Reader], *required: str) -> d
     return values
 
 
-def _value(query: QueryParams, name: str, readers: Mapping[str, Reader]) -> object:
+def _value(query: QueryParams, name: str, readers: Readers) -> object:
     if name not in readers:
         raise ValueError(f"is not a parameter here; there are {', '.join(readers) or 'none'}")
-    texts = query.getlist(name)
+    reader, texts = readers[name], query.getlist(name)
+    if isinstance(reader, Each):
+        return _different([reader.reader(text) for text in texts])
     if len(texts) > 1:
         raise ValueError("is given more than once")
-    return readers[name](texts[0])
+    return reader(texts[0])
+
+
+def _different(values: list[Any]) -> list[Any]:
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"is {shorten(str(value))!r} more than once")
+    return values
 
 
 def ticker(text: str) -> str:
@@ -76,16 +84,32 @@ def ticker(text: str) -> str:
 
 def limit(text: str) -> int:
     """How many rows, 1 to 1000. Raises ValueError."""
-    if not _LIMIT.fullmatch(text) or not 1 <= int(text) <= LARGEST_LIMIT:
-        raise ValueError(f"is not a whole number from 1 to {LARGEST_LIMIT}: {shorten(text)!r}")
-    return int(text)
+    return _whole(text, 1, LARGEST_LIMIT)
+
+
+def tolerance(text: str) -> int:
+    """How many seconds a price may lie away, 0 to a day. Raises ValueError."""
+    return _whole(text, 0, LARGEST_TOLERANCE)
 
 
 def interval(text: str) -> str:
     """A name of INTERVALS. Raises ValueError."""
-    if text not in INTERVALS:
-        raise ValueError(f"is not {' or '.join(INTERVALS)}: {shorten(text)!r}")
-    return text
+    return _one_of(text, INTERVALS)
+
+
+def order(text: str) -> str:
+    """A name of ORDERS. Raises ValueError."""
+    return _one_of(text, ORDERS)
+
+
+def form(text: str) -> str:
+    """A name of FORMATS. Raises ValueError."""
+    return _one_of(text, FORMATS)
+
+
+def line_form(text: str) -> str:
+    """A name of LINE_FORMATS. Raises ValueError."""
+    return _one_of(text, LINE_FORMATS)
 
 
 def include(text: str) -> list[str]:
@@ -104,11 +128,8 @@ def moment(text: str) -> datetime:
 
     Digits alone are always a Unix time, 20240115 too.
     """
-    stripped = text.strip()
     try:
-        if _NUMBER.fullmatch(stripped):
-            return _unix_time(Fraction(stripped))
-        return _iso_time(stripped.upper())
+        return moments.parse(text.strip())
     except OverflowError:
         raise ValueError(f"is outside the years 1 to 9999: {shorten(text)!r}") from None
     except ValueError:
@@ -124,20 +145,13 @@ def shorten(text: str) -> str:
     return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}…"
 
 
-def _unix_time(number: Fraction) -> datetime:
-    """Seconds, milliseconds or microseconds since 1970; what is finer is cut off."""
-    scale = 1_000_000 if number < SECONDS_BELOW else 1_000 if number < MILLISECONDS_BELOW else 1
-    return _EPOCH + timedelta(microseconds=floor(number * scale))
+def _whole(text: str, least: int, most: int) -> int:
+    if not _WHOLE.fullmatch(text) or not least <= int(text) <= most:
+        raise ValueError(f"is not a whole number from {least} to {most}: {shorten(text)!r}")
+    return int(text)
 
 
-def _iso_time(text: str) -> datetime:
-    """A `+` that came as a space is put back; a leap second counts to the minute it ends."""
-    parts = _ISO.fullmatch(text)
-    if parts is None:
-        raise ValueError(text)
-    date, time, offset = parts.groups(default="")
-    time = _LEAP_SECOND.sub(r"\g<1>59", time) or "00"
-    offset = offset.strip() or "Z"
-    if offset[0].isdigit():
-        offset = f"+{offset}"
-    return datetime.fromisoformat(f"{date}T{time}{offset}").astimezone(UTC)
+def _one_of(text: str, names: Collection[str]) -> str:
+    if text not in names:
+        raise ValueError(f"is not {' or '.join(names)}: {shorten(text)!r}")
+    return text

@@ -1,80 +1,98 @@
-"""Prices: a page, the newest, the one of a minute."""
+"""Prices: a page, the newest, the one of a moment."""
 
-from collections.abc import Awaitable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from psycopg import AsyncConnection
 from starlette.responses import Response
 
-from tracker import queries
 from tracker.errors import NotFound
 from tracker.models import MINUTE, Price, minute_of
-from tracker.web import params
+from tracker.web import caching, formats, nearest, paging, params, ranges
 from tracker.web.state import AppRequest
-from tracker.web.wire import as_json, rfc3339, shown
+from tracker.web.wire import COLUMNS, rfc3339, shown
 
+_ADDED = {"include": params.include, "format": params.form}
 _PAGE = {
     "ticker": params.ticker,
     "start_date": params.moment,
+    "end_date": params.moment,
+    "order": params.order,
     "limit": params.limit,
-    "include": params.include,
+    "before": params.moment,
+    "after": params.moment,
+    **_ADDED,
 }
-_LAST = {"ticker": params.ticker, "include": params.include}
-_FILTERED = {"ticker": params.ticker, "date": params.moment, "include": params.include}
+_LAST = {"ticker": params.ticker, **_ADDED}
+_FILTERED = {
+    "ticker": params.ticker,
+    "date": params.moment,
+    "tolerance": params.tolerance,
+    **_ADDED,
+}
 
 
 async def prices(request: AppRequest) -> Response:
-    """GET /prices: a page of prices at or before start_date, newest first."""
+    """GET /prices: a page of the prices between start_date and end_date."""
     asked = params.read(request.query_params, _PAGE, "ticker")
-    count = asked.get("limit", params.DEFAULT_LIMIT)
-    extras = asked.get("include", [])
-    found = await _page(request, asked, count + 1)
-    headers = _next_page(request, found[count - 1], count, extras) if len(found) > count else None
-    return as_json([shown(price, extras) for price in found[:count]], headers)
+    await request.state["tracked"].require(asked["ticker"], request.state["database"])
+    now = datetime.now(UTC)
+    listing = ranges.listing(asked, now)
+    count, sourced = asked.get("limit", params.DEFAULT_LIMIT), "include" in asked
+
+    async def read(conn: AsyncConnection) -> paging.Page:
+        return await paging.read(conn, asked["ticker"], listing, count, sourced=sourced)
+
+    page = await request.state["database"].run(read)
+    newest = max((price.created_at for price in page.prices), default=None)
+    fresh = caching.until_next(newest, now) if page.seen.reaches(now) else caching.settled()
+    links = paging.links(request, asked, page, rising=listing.rising)
+    return _answer(request, asked, page.prices, {**links, **fresh})
 
 
 async def last(request: AppRequest) -> Response:
     """GET /prices/last: the newest price. 404 while there is none."""
     asked = params.read(request.query_params, _LAST, "ticker")
-    found = await _page(request, asked, 1)
+    await request.state["tracked"].require(asked["ticker"], request.state["database"])
+    now = datetime.now(UTC)
+    ever = ranges.EVER.end(now)
+
+    async def read(conn: AsyncConnection) -> Sequence[Price]:
+        sourced = "include" in asked
+        return await paging.prices(conn, asked["ticker"], ever, 1, upwards=False, sourced=sourced)
+
+    found = await request.state["database"].run(read)
     if not found:
         raise NotFound({"ticker": f"no price of {asked['ticker']} yet"})
-    return as_json(shown(found[0], asked.get("include", [])))
+    return _answer(request, asked, found[0], caching.until_next(found[0].created_at, now))
 
 
 async def filtered(request: AppRequest) -> Response:
-    """GET /prices/filtered: the price of the minute that contains date. 404 if it has none."""
+    """GET /prices/filtered: the price of date's minute, or one nearer by. 404 if there is none."""
     asked = params.read(request.query_params, _FILTERED, "ticker", "date")
-    ticker, minute = asked["ticker"], minute_of(asked["date"])
-    price_at = queries.sourced_at if "include" in asked else queries.price_at
-    await request.state["tracked"].require(ticker, request.state["database"])
-
-    def at_minute(conn: AsyncConnection) -> Awaitable[Price | None]:
-        return price_at(conn, ticker, minute)
-
-    price = await request.state["database"].run(at_minute)
-    if price is None:
-        raise NotFound({"date": f"no price of {ticker} for {rfc3339(minute)}"})
-    return as_json(shown(price, asked.get("include", [])))
-
-
-async def _page(request: AppRequest, asked: Mapping[str, Any], count: int) -> Sequence[Price]:
     await request.state["tracked"].require(asked["ticker"], request.state["database"])
-    newest = asked.get("start_date") or datetime.now(UTC)
-    price_page = queries.sourced_page if "include" in asked else queries.price_page
+    ticker, date, tolerance = asked["ticker"], asked["date"], asked.get("tolerance", 0)
+    now = datetime.now(UTC)
 
-    def page(conn: AsyncConnection) -> Awaitable[Sequence[Price]]:
-        return price_page(conn, asked["ticker"], until=newest, count=count)
+    async def read(conn: AsyncConnection) -> Price | None:
+        return await nearest.price(conn, ticker, date, tolerance, sourced="include" in asked)
 
-    return await request.state["database"].run(page)
+    price = await request.state["database"].run(read)
+    if price is None:
+        near = f", nor within {tolerance} s of {rfc3339(date)}" if tolerance else ""
+        raise NotFound({"date": f"no price of {ticker} for {rfc3339(minute_of(date))}{near}"})
+    is_over = now - date > timedelta(seconds=tolerance) + MINUTE
+    fresh = caching.settled() if is_over else caching.until_next(price.created_at, now)
+    return _answer(request, asked, price, fresh)
 
 
-def _next_page(
-    request: AppRequest, last_shown: Price, count: int, extras: Sequence[str]
-) -> dict[str, str]:
-    """The cursor is the minute grid itself: the next page starts a minute before the last row."""
-    start = rfc3339(last_shown.created_at - MINUTE)
-    query = f"ticker={last_shown.ticker}&start_date={start}&limit={count}"
-    query += f"&include={','.join(extras)}" if extras else ""
-    return {"Link": f'<{request.url.replace(query=query)}>; rel="next"'}
+def _answer(
+    request: AppRequest,
+    asked: Mapping[str, Any],
+    found: Price | Sequence[Price],
+    headers: Mapping[str, str],
+) -> Response:
+    extras = asked.get("include", [])
+    rows = shown(found, extras) if isinstance(found, Price) else [shown(e, extras) for e in found]
+    return formats.answer(request, rows, [*COLUMNS, *extras], headers)

@@ -12,7 +12,16 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tracker.errors import BadRequest, DatabaseDown, MigrationsPending, NotFound, RequestError
+from tracker.errors import (
+    BadRequest,
+    Busy,
+    DatabaseDown,
+    MigrationsPending,
+    NotAcceptable,
+    NotFound,
+    RequestError,
+)
+from tracker.web.guide import type_of
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -20,6 +29,8 @@ MEDIA_TYPE = "application/problem+json"
 STATUS: dict[type[Exception], HTTPStatus] = {
     BadRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
     NotFound: HTTPStatus.NOT_FOUND,
+    NotAcceptable: HTTPStatus.NOT_ACCEPTABLE,
+    Busy: HTTPStatus.SERVICE_UNAVAILABLE,
     DatabaseDown: HTTPStatus.SERVICE_UNAVAILABLE,
     MigrationsPending: HTTPStatus.SERVICE_UNAVAILABLE,
 }
@@ -39,7 +50,7 @@ def problem(
 ) -> Response:
     """A problem document; *errors* maps the name of each culprit to the reason."""
     body = {
-        "type": "about:blank",
+        "type": type_of(status),
         "title": status.phrase,
         "status": status.value,
         "detail": "; ".join(f"{name}: {why}" for name, why in errors.items()),
@@ -59,6 +70,8 @@ async def refuse(request: Request[Any], error: Exception) -> Response:
     if isinstance(error, DatabaseDown | MigrationsPending):
         return unready(request, reasons(error))
     assert isinstance(error, RequestError)  # what else STATUS has
+    if isinstance(error, Busy):
+        return unready(request, error.errors)
     return problem(STATUS[type(error)], error.errors, request.scope["request_id"])
 
 

@@ -8,6 +8,8 @@ from starlette.responses import Response
 
 from tracker.models import Price, SourcedPrice
 
+COLUMNS = ("id", "ticker", "price", "created_at")
+
 
 def shown(price: Price, extras: Sequence[str] = ()) -> dict[str, object]:
     """A price as a JSON object; the number is a string, because JSON's numbers are not exact.

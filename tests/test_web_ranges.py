@@ -1,0 +1,382 @@
+"""Ranges of prices: what their pages show together, in both orders and both directions."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from psycopg import AsyncConnection
+
+from tests.serving import served
+from tracker.models import MINUTE
+from tracker.settings import Settings
+from tracker.web import nearest, paging, ranges
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+Asked = dict[str, Any]
+
+EDGE = datetime(1970, 1, 1, tzinfo=UTC) + 52 * timedelta(days=365)  # between two chunks
+NOW = EDGE + 40 * MINUTE
+FIRST = datetime.min.replace(tzinfo=UTC)
+LAST = datetime.max.replace(tzinfo=UTC)
+
+# Around the edge minute by minute; some more than a month away, some in other chunks.
+minutes = (st.integers(-20, 60) | st.sampled_from([-(10**6), -60_000, 60_000, 10**6])).map(
+    lambda count: EDGE + count * MINUTE
+)
+moments = st.builds(
+    lambda minute, late: minute + timedelta(seconds=late),
+    minutes,
+    st.sampled_from([-0.000001, 0, 0.000001, 59]),
+) | st.sampled_from([FIRST, LAST])
+questions = st.fixed_dictionaries(
+    {"order": st.sampled_from(["asc", "desc"])},
+    optional={"start_date": moments, "end_date": moments},
+)
+
+
+@pytest.fixture(scope="module")
+def client(base: Settings) -> Iterator[httpx.Client]:
+    """A client of the API on a database of this file's own."""
+    with served(base) as client:
+        yield client
+
+
+@pytest.fixture
+def writer(base: Settings) -> Iterator[psycopg.Connection]:
+    """A connection to that database; it is empty at first."""
+    with psycopg.connect(base.database_dsn, autocommit=True) as conn:
+        conn.execute("TRUNCATE tickers, prices, misses, candles_1h RESTART IDENTITY")
+        yield conn
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Run]:
+    """Runs coroutines, all on one event loop."""
+    with asyncio.Runner() as runner:
+        yield runner.run
+
+
+@pytest.fixture(scope="module")
+def reader(base: Settings, run: Run) -> Iterator[AsyncConnection]:
+    """An asynchronous connection, as the API has it."""
+    conn = run(AsyncConnection.connect(base.database_dsn, autocommit=True))
+    yield conn
+    run(conn.close())
+
+
+KEEP = (
+    "INSERT INTO prices (ticker, price, created_at, source)"
+    " SELECT 'btc_usd', 1.50, unnest(%s::timestamptz[]), 'chart'"
+    " ON CONFLICT (ticker, created_at) DO UPDATE SET price = 2.50, source = 'poll'"
+)
+
+
+def within(asked: Asked, minute: datetime) -> bool:
+    """Whether *minute* is in the range asked for, in words of the README."""
+    start, end = asked.get("start_date"), asked.get("end_date")
+    if asked["order"] == "asc":
+        return (start is None or minute >= start) and (minute < end if end else minute <= NOW)
+    return minute <= (start or NOW) and (end is None or minute > end)
+
+
+async def walk(
+    conn: AsyncConnection,
+    asked: Asked,
+    cursor: Asked | None,
+    *,
+    way: str,
+    limit: int,
+    added: Iterator[list[datetime]],
+) -> list[paging.Page]:
+    """Every page from that of *cursor* on, one *way*; a batch of *added* comes after each page."""
+    pages: list[paging.Page] = []
+    while cursor is not None:
+        assert len(pages) < 200, (asked, cursor, pages[-1])
+        listing = ranges.listing({**asked, **cursor}, NOW)
+        page = await paging.read(conn, "btc_usd", listing, limit, sourced=len(pages) % 2 == 1)
+        pages.append(page)
+        await conn.execute(KEEP, [list(set(next(added, [])))])
+        cursor = neighbours(page, asked["order"])[way]
+    return pages
+
+
+def neighbours(page: paging.Page, order: str) -> dict[str, Asked | None]:
+    """The cursors of the next and the previous page."""
+    older = {"before": page.older} if page.older else None
+    newer = {"after": page.newer} if page.newer else None
+    return dict(
+        zip(("next", "prev"), (newer, older) if order == "asc" else (older, newer), strict=True)
+    )
+
+
+Walk = Callable[..., tuple[list[paging.Page], list[paging.Page]]]
+
+
+@pytest.fixture(scope="module")
+def there_and_back(run: Run, reader: AsyncConnection) -> Walk:
+    """The pages from the first to the last, and from the last one back; then all is as before."""
+
+    async def both(
+        stored: list[datetime], asked: Asked, limit: int, added: list[list[datetime]]
+    ) -> tuple[list[paging.Page], list[paging.Page]]:
+        coming = iter(added)
+        async with reader.transaction(force_rollback=True):
+            await reader.execute(KEEP, [list(set(stored))])
+            forth = await walk(reader, asked, {}, way="next", limit=limit, added=coming)
+            last = neighbours(forth[-1], asked["order"])["prev"]
+            back = await walk(reader, asked, last, way="prev", limit=limit, added=coming)
+            return forth, [forth[-1], *back]
+
+    return lambda *question: run(both(*question))
+
+
+def shown(pages: list[paging.Page]) -> list[datetime]:
+    """The minutes of all *pages*."""
+    return [price.created_at for page in pages for price in page.prices]
+
+
+@settings(deadline=None)
+@given(
+    stored=st.lists(minutes, max_size=30),
+    asked=questions,
+    limit=st.integers(1, 7),
+    added=st.lists(st.lists(minutes, max_size=8), max_size=12),
+)
+def test_the_pages_together_are_the_range(
+    there_and_back: Walk,
+    stored: list[datetime],
+    asked: Asked,
+    limit: int,
+    added: list[list[datetime]],
+) -> None:
+    """Next by next, then back again, while rows come and are repaired: all of it, and once."""
+    forth, back = there_and_back(stored, asked, limit, added)
+
+    there = {minute for minute in stored if within(asked, minute)}
+    came = {minute for batch in added for minute in batch if within(asked, minute)}
+    for pages, least in ((forth, there), (back[::-1], set(shown(forth)))):
+        found = shown(pages)
+        assert found == sorted(set(found), reverse=asked["order"] == "desc")
+        assert least <= set(found) <= there | came
+    assert [len(page.prices) for page in forth[:-1]] == [limit] * (len(forth) - 1)
+    assert neighbours(forth[0], asked["order"])["prev"] is None
+
+
+@settings(deadline=None)
+@given(stored=st.lists(minutes, max_size=20), asked=questions, cursor=moments, forth=st.booleans())
+def test_a_page_has_the_neighbours_that_exist(
+    run: Run,
+    reader: AsyncConnection,
+    stored: list[datetime],
+    asked: Asked,
+    cursor: datetime,
+    *,
+    forth: bool,
+) -> None:
+    """Whatever the cursor: a link on a side means that the range has a price there."""
+    asked = {**asked, "before" if forth else "after": cursor}
+
+    async def found() -> paging.Page:
+        async with reader.transaction(force_rollback=True):
+            await reader.execute(KEEP, [list(set(stored))])
+            listing = ranges.listing(asked, NOW)
+            return await paging.read(reader, "btc_usd", listing, 3, sourced=False)
+
+    page = run(found())
+    there = sorted({minute for minute in stored if within(asked, minute)})
+    on_side = [minute for minute in there if (minute < cursor if forth else minute > cursor)]
+    nearest_three = on_side[-3:] if forth else on_side[:3]
+    others = [minute for minute in there if minute not in on_side]
+    beyond = len(on_side) > 3
+
+    assert sorted(shown([page])) == nearest_three
+    assert (page.older is not None) == (beyond if forth else bool(others))
+    assert (page.newer is not None) == (bool(others) if forth else beyond)
+
+
+def store(conn: psycopg.Connection, *minutes: datetime) -> None:
+    """Prices of btc_usd."""
+    conn.execute(KEEP, [list(minutes)])
+
+
+def minutes_of(answer: httpx.Response) -> list[str]:
+    """The minutes of a page, of an hour before noon or after it, as they came."""
+    assert answer.status_code == 200, answer.text
+    return [price["created_at"][11:16] for price in answer.json()]
+
+
+NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("start_date=12:03&end_date=12:01", ["12:03", "12:02"]),
+        ("start_date=12:01&end_date=12:03&order=asc", ["12:01", "12:02"]),
+        ("start_date=12:02:59.9&end_date=12:00:30&order=desc", ["12:02", "12:01"]),
+        ("start_date=12:00:30&end_date=12:02:00.1&order=asc", ["12:01", "12:02"]),
+        ("start_date=12:03&end_date=12:03", []),
+        ("start_date=12:03&end_date=12:03&order=asc", []),
+        ("start_date=12:01&end_date=12:03", []),
+        ("start_date=12:03&end_date=12:01&order=asc", []),
+    ],
+)
+def test_the_start_is_in_the_range_and_the_end_is_not(
+    client: httpx.Client, writer: psycopg.Connection, asked: str, expected: list[str]
+) -> None:
+    """In both orders; a range that ends before it starts is empty."""
+    store(writer, *[NOON + n * MINUTE for n in range(5)])
+    day = asked.replace("_date=", "_date=2024-01-15T")
+    answer = client.get(f"/prices?ticker=btc_usd&{day}")
+
+    assert minutes_of(answer) == expected
+    assert "link" not in answer.headers
+
+
+def test_without_a_start_the_oldest_come_first_if_asked(
+    client: httpx.Client, writer: psycopg.Connection
+) -> None:
+    """From the first row on, to the newest that is not in the future."""
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
+    store(writer, NOON, NOON + MINUTE, now, now + timedelta(days=400))
+
+    answer = client.get("/prices?ticker=btc_usd&order=asc")
+
+    assert minutes_of(answer) == ["12:00", "12:01", f"{now:%H:%M}"]
+
+
+@pytest.mark.parametrize("prefix", ["", "/v1"])
+def test_links_keep_what_was_asked(
+    client: httpx.Client, writer: psycopg.Connection, prefix: str
+) -> None:
+    """Only the cursor differs, whatever the offset was, and whichever the path."""
+    store(writer, *[NOON + n * MINUTE for n in range(9)])
+    asked = (
+        f"{prefix}/prices?format=json&order=asc&include=observed_at,source&limit=2"
+        "&end_date=2024-01-15T12:07&start_date=2024-01-15T13:31%2B01:30&ticker=btc_usd"
+    )
+    kept = (
+        f"{client.base_url}{prefix}/prices?format=json&order=asc&include=source,observed_at"
+        "&limit=2&end_date=2024-01-15T12:07:00Z&start_date=2024-01-15T12:01:00Z&ticker=btc_usd"
+    )
+
+    first = client.get(asked)
+    second = client.get(first.links["next"]["url"])
+    third = client.get(second.links["next"]["url"])
+
+    pages = [minutes_of(page) for page in (first, second, third)]
+    assert pages == [["12:01", "12:02"], ["12:03", "12:04"], ["12:05", "12:06"]]
+    urls = {rel: link["url"] for rel, link in second.links.items()}
+    assert urls == {
+        "next": f"{kept}&after=2024-01-15T12:04:00Z",
+        "prev": f"{kept}&before=2024-01-15T12:03:00Z",
+    }
+    assert [list(first.links), list(third.links)] == [["next"], ["prev"]]
+    assert client.get(third.links["prev"]["url"]).json() == second.json()
+    assert client.get(second.links["prev"]["url"]).json() == first.json()
+
+
+def test_going_back_from_an_older_page_reaches_the_newest(
+    client: httpx.Client, writer: psycopg.Connection
+) -> None:
+    """Also those that came since; the newest page has nothing before it."""
+    store(writer, *[NOON + n * MINUTE for n in range(4)])
+    first = client.get("/prices?ticker=btc_usd&limit=2")
+    second = client.get(first.links["next"]["url"])
+    store(writer, *[NOON + n * MINUTE for n in range(4, 7)])
+
+    back = client.get(second.links["prev"]["url"])
+    newest = client.get(back.links["prev"]["url"])
+
+    assert "prev" not in first.links
+    assert [minutes_of(page) for page in (first, second, back, newest)] == [
+        ["12:03", "12:02"],
+        ["12:01", "12:00"],
+        ["12:03", "12:02"],
+        ["12:05", "12:04"],
+    ]
+    assert minutes_of(client.get(newest.links["prev"]["url"])) == ["12:06"]
+
+
+@settings(deadline=None)
+@given(
+    stored=st.lists(minutes, max_size=12),
+    date=moments,
+    tolerance=st.sampled_from([0, 1, 59, 60, 86400]),
+)
+def test_the_nearest_price_is_that_of_a_list(
+    run: Run, reader: AsyncConnection, stored: list[datetime], date: datetime, tolerance: int
+) -> None:
+    """Its own minute or one that begins within the tolerance: the nearest, the earlier of two."""
+
+    async def found() -> datetime | None:
+        async with reader.transaction(force_rollback=True):
+            await reader.execute(KEEP, [list(set(stored))])
+            price = await nearest.price(reader, "btc_usd", date, tolerance, sourced=bool(stored))
+            return price.created_at if price else None
+
+    near = [
+        minute
+        for minute in sorted(set(stored))
+        if (abs(minute - date) <= timedelta(seconds=tolerance) and tolerance)
+        or timedelta() <= date - minute < MINUTE
+    ]
+    assert run(found()) == min(near, key=lambda minute: abs(minute - date), default=None)
+
+
+@pytest.mark.parametrize(
+    ("time", "tolerance", "expected"),
+    [
+        ("12:00:59", 0, "12:00"),
+        ("12:00:41", 10, "12:00"),
+        ("12:00:41", 19, "12:01"),
+        ("12:00:30", 60, "12:00"),
+        ("12:03:00", 119, None),
+        ("12:03:00", 120, "12:01"),
+        ("11:59:00", 60, "12:00"),
+        ("11:58:59.9", 60, None),
+    ],
+)
+def test_a_price_may_lie_some_seconds_away(
+    client: httpx.Client,
+    writer: psycopg.Connection,
+    time: str,
+    tolerance: int,
+    expected: str | None,
+) -> None:
+    """It carries its own time; of two equally near it is the earlier."""
+    store(writer, NOON, NOON + MINUTE, NOON + 5 * MINUTE)
+    path = f"/prices/filtered?ticker=btc_usd&date=2024-01-15T{time}&tolerance={tolerance}"
+    answer = client.get(path)
+
+    if expected:
+        assert answer.json()["created_at"] == f"2024-01-15T{expected}:00Z"
+    else:
+        assert answer.status_code == 404
+        assert f"nor within {tolerance} s of" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "culprits"),
+    [
+        (
+            "/prices?ticker=btc_usd&order=up&end_date=x&before=x&after=",
+            "after before end_date order",
+        ),
+        ("/prices/last?ticker=btc_usd&order=asc", "order"),
+        ("/prices/filtered?ticker=btc_usd&date=0&tolerance=86401", "tolerance"),
+        ("/prices/filtered?ticker=btc_usd&date=0&tolerance=-1", "tolerance"),
+        ("/prices/filtered?ticker=btc_usd&date=0&tolerance=1.5", "tolerance"),
+    ],
+)
+def test_what_no_range_can_be_is_422(client: httpx.Client, path: str, culprits: str) -> None:
+    """Each culprit is named."""
+    answer = client.get(path)
+    assert answer.status_code == 422
+    assert sorted(error["name"] for error in answer.json()["errors"]) == culprits.split()

@@ -1,0 +1,72 @@
+"""What the API exports: lines that PostgreSQL makes, by COPY."""
+
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+
+from psycopg import AsyncConnection, AsyncCopy
+
+from tracker.queries.read import read
+
+_EXPORTED_LINES = read("queries/exported_lines")
+_SOURCED_LINES = read("queries/sourced_lines")
+_COPY = b"COPY (%b) TO STDOUT"
+
+# Of a session whose time zone is UTC.
+_PATTERNS = {
+    "minute_pattern": 'YYYY-MM-DD"T"HH24:MI:SS"Z"',
+    "moment_pattern": 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"',
+    "null": "null",
+}
+
+Copying = AbstractAsyncContextManager[AsyncCopy]
+
+
+def exported_lines(
+    conn: AsyncConnection,
+    ticker: str,
+    since: datetime,
+    until: datetime,
+    *,
+    template: str,
+    separator: str,
+) -> Copying:
+    """Prices of *ticker* with ``since <= created_at <= until``, oldest first, a row for each day.
+
+    A line is *template*, PostgreSQL's format(), of id, ticker, price and created_at; a
+    *separator* stands between two. COPY writes it escaped.
+    """
+    return _copied(conn, _EXPORTED_LINES, ticker, (since, until), (template, separator))
+
+
+def sourced_lines(
+    conn: AsyncConnection,
+    ticker: str,
+    since: datetime,
+    until: datetime,
+    *,
+    template: str,
+    separator: str,
+) -> Copying:
+    """The same; the template also takes source, and observed_at as text and as JSON."""
+    return _copied(conn, _SOURCED_LINES, ticker, (since, until), (template, separator))
+
+
+def _copied(
+    conn: AsyncConnection,
+    query: bytes,
+    ticker: str,
+    ends: tuple[datetime, datetime],
+    form: tuple[str, str],
+) -> Copying:
+    since, until = ends
+    template, separator = form
+    parameters = {
+        "ticker": ticker,
+        "midnight": since.replace(hour=0, minute=0),
+        "since": since,
+        "until": until,
+        "template": template,
+        "separator": separator,
+        **_PATTERNS,
+    }
+    return conn.cursor().copy(_COPY % query, parameters)
