@@ -46,9 +46,9 @@ def test_a_tick_is_told(database: Settings) -> None:
         try:
             wait_for(lambda: measured(port))
             tick(settings, this_minute(spare=10))
-            wait_for(lambda: ("tracker_polls_total", "stored", "btc_usd") in measured(port))
-            wait_for(lambda: ("tracker_polls_total", "refused", "eth_usd") in measured(port))
-            wait_for(lambda: ("tracker_repaired_minutes_total", "eth_usd") in measured(port))
+            wait_for(lambda: measured(port).get(("tracker_polls_total", "stored", "btc_usd")))
+            wait_for(lambda: measured(port).get(("tracker_polls_total", "refused", "eth_usd")))
+            wait_for(lambda: measured(port).get(("tracker_repaired_minutes_total", "eth_usd")))
             found = measured(port)
         finally:
             worker.terminate()

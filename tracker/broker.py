@@ -6,9 +6,13 @@ from typing import Any
 import dramatiq
 import stamina
 from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
+from dramatiq.common import dq_name
 from dramatiq.errors import BrokerConnectionError, ConnectionClosed, DecodeError
+from dramatiq.middleware import Middleware
 from loguru import logger
 from redis.exceptions import RedisError
+
+from tracker import metrics
 
 Message = dramatiq.Message[Any]
 
@@ -53,6 +57,28 @@ class Broker(RedisBroker):
         return dispatched
 
 
+class Rejections(Middleware):
+    """Counts the messages that failed for good."""
+
+    def after_nack(self, broker: dramatiq.Broker, message: object) -> None:  # noqa: ARG002
+        """Count *message*; dramatiq names the parameters."""
+        metrics.REJECTED.inc()
+
+
+def lengths(broker: RedisBroker) -> dict[str, int] | None:
+    """How many messages of each queue are not done; None if Redis does not answer."""
+    queues = sorted(broker.get_declared_queues())
+    asked = broker.client.pipeline(transaction=False)
+    for queue in queues:
+        for name in (queue, dq_name(queue)):
+            asked.hlen(f"{broker.namespace}:{name}.msgs")
+    try:
+        found = asked.execute()
+    except RedisError:
+        return None
+    return dict(zip(queues, map(sum, zip(found[::2], found[1::2], strict=True)), strict=True))
+
+
 def _lost(error: RedisError) -> BrokerConnectionError:
     return ConnectionClosed(error)  # type: ignore[no-untyped-call] # dramatiq's have no types
 
@@ -63,5 +89,6 @@ class _Consumer(_RedisConsumer):
         try:
             return super().__next__()  # type: ignore[no-untyped-call] # the same
         except DecodeError as error:
+            metrics.REJECTED.inc()
             logger.error("a message that is none: {}", error)
             return None

@@ -66,6 +66,7 @@ class Repairer:
         try:
             points = self._points(ticker, reach)
         except ExchangeError as error:
+            metrics.REPAIR_FAILURES.labels(ticker).inc()
             line.warning("{} holes stay open for now: {}", len(minutes), error)
             return 0
         filled = self._store([point for point in points if point.observed_at in minutes])
