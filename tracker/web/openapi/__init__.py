@@ -6,7 +6,18 @@ Source: https://spec.openapis.org/oas/v3.1.0. A test holds it against the routes
 from collections.abc import Sequence
 
 from tracker import __version__
-from tracker.web.openapi import errors, missing, parameters, prices, service
+from tracker.web.openapi import (
+    candles,
+    errors,
+    missing,
+    parameters,
+    prices,
+    service,
+    stream,
+    tickers,
+    udf,
+)
+from tracker.web.openapi.leads import led
 from tracker.web.openapi.parts import Schema
 
 _ABOUT = (
@@ -15,9 +26,10 @@ _ABOUT = (
 )
 _TAGS = {
     "prices": "Stored prices; times are UTC, prices are exact.",
+    "udf": "The same for charting front-ends, in TradingView's UDF protocol.",
     "service": "Health, metrics and this document.",
 }
-_RESOURCES = (prices, missing, service)
+_RESOURCES = (prices, stream, candles, missing, tickers, udf, service)
 
 
 def document(api_version: str, tickers: Sequence[str]) -> Schema:
@@ -31,14 +43,23 @@ def document(api_version: str, tickers: Sequence[str]) -> Schema:
         },
         "servers": [{"url": f"/{api_version}"}, {"url": "/"}],
         "tags": [{"name": name, "description": about} for name, about in _TAGS.items()],
-        "paths": {path: item for resource in _RESOURCES for path, item in resource.PATHS.items()},
+        "paths": led(
+            {path: item for resource in _RESOURCES for path, item in resource.PATHS.items()}
+        ),
         "components": {
-            "parameters": {**parameters.PARAMETERS, "ticker": parameters.ticker(tickers)},
+            "parameters": {
+                **parameters.PARAMETERS,
+                **candles.PARAMETERS,
+                **stream.PARAMETERS,
+                **udf.PARAMETERS,
+                "ticker": parameters.ticker(tickers),
+                "stream_tickers": stream.tickers(tickers),
+            },
             "schemas": errors.SCHEMAS
             | {
                 name: schema for resource in _RESOURCES for name, schema in resource.SCHEMAS.items()
             },
-            "responses": errors.RESPONSES,
+            "responses": errors.RESPONSES | udf.RESPONSES,
             "headers": errors.HEADERS,
         },
     }

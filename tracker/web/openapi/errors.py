@@ -1,6 +1,6 @@
 """Errors and headers, as they are described. Source: RFC 9457."""
 
-from tracker.web.openapi.parts import TEXT, Schema, closed
+from tracker.web.openapi.parts import TEXT, Schema, closed, refer_headers
 
 SCHEMAS: Schema = {
     "Problem": closed(
@@ -18,7 +18,7 @@ SCHEMAS: Schema = {
 
 HEADERS: Schema = {
     "Link": {
-        "description": 'The next page, rel="next" (RFC 8288); absent on the last one',
+        "description": 'The pages beside it, rel="next" and rel="prev" (RFC 8288), where they are',
         "schema": TEXT,
     },
     "X-Request-ID": {
@@ -32,14 +32,29 @@ HEADERS: Schema = {
         "schema": {"type": "integer"},
     },
     "Cache-Control": {"required": True, "schema": {"const": "no-store"}},
+    "Max-Age": {
+        "description": "How many seconds it may be kept: until it can next change",
+        "required": True,
+        "schema": TEXT,
+    },
+    "ETag": {
+        "description": "Of exactly these bytes; If-None-Match with it asks whether they changed",
+        "required": True,
+        "schema": {"type": "string", "pattern": '^"[^"]+"$'},
+    },
+    "Vary": {"required": True, "schema": TEXT},
+    "Content-Disposition": {
+        "description": "A name for the file",
+        "required": True,
+        "schema": TEXT,
+    },
 }
 
 
 def _refusal(description: str, *headers: str) -> Schema:
-    names = ("X-Request-ID", "Cache-Control", *headers)
     return {
         "description": description,
-        "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names},
+        "headers": refer_headers("X-Request-ID", "Cache-Control", *headers),
         "content": {
             "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
         },
@@ -47,8 +62,15 @@ def _refusal(description: str, *headers: str) -> Schema:
 
 
 RESPONSES: Schema = {
+    "304": {
+        "description": "What the client has under the tag in its If-None-Match still holds",
+        "headers": refer_headers("X-Request-ID", "ETag", "Max-Age", "Vary"),
+    },
     "404": _refusal("Not stored"),
+    "406": _refusal("None of the formats is among those that Accept names"),
     "422": _refusal("A parameter is missing, malformed, repeated or unknown"),
     "500": _refusal("An error of ours"),
-    "503": _refusal("Not now: the database is away, or prices are stale", "Retry-After"),
+    "503": _refusal(
+        "Not now: the database is away, prices are stale, or too many are served", "Retry-After"
+    ),
 }

@@ -1,7 +1,7 @@
 """Gaps and coverage, as they are described."""
 
 from tracker.web import params
-from tracker.web.openapi.parts import HOUR, MINUTE, Schema, closed, json, operation, page
+from tracker.web.openapi.parts import HOUR, MINUTE, Schema, closed, operation, page, rows
 
 _LONGEST = max(params.INTERVALS.values()).total_seconds() // 60
 _SOME: Schema = {"type": "integer", "minimum": 0, "maximum": _LONGEST}
@@ -25,16 +25,16 @@ PATHS: Schema = {
     "/prices/gaps": operation(
         "gaps",
         "Runs of missing minutes with their reasons, newest first",
-        json(page("Gap"), [_GAP], "Link"),
-        "ticker window_start window_end limit",
-        errors="422 500 503",
+        rows(page("Gap"), [_GAP], "Link"),
+        "ticker window_start window_end limit format",
+        errors="406 422 500 503",
     ),
     "/prices/coverage": operation(
         "coverage",
         "How much of each UTC hour or day is stored, newest first",
-        json(page("Coverage"), [_COVERAGE], "Link"),
-        "ticker window_start window_end interval limit",
-        errors="422 500 503",
+        rows(page("Coverage"), [_COVERAGE], "Link"),
+        "ticker window_start window_end interval limit format",
+        errors="406 422 500 503",
     ),
 }
 

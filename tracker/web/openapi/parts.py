@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tracker.web import params
+from tracker.web import formats, params
 
 Schema = dict[str, Any]
 
@@ -10,13 +10,18 @@ TICKER: Schema = {"type": "string", "pattern": f"^{params.INDEX_NAME}$"}
 MINUTE: Schema = {"type": "string", "format": "date-time", "pattern": "^.{16}:00Z$"}
 HOUR: Schema = {"type": "string", "format": "date-time", "pattern": "^.{14}00:00Z$"}
 TEXT: Schema = {"type": "string"}
+PRICE: Schema = {"type": "string", "pattern": "^[0-9]+\\.[0-9]{2,}$"}
 
 
 def operation(
     name: str, summary: str, found: Schema, asked: str, *, errors: str, tag: str = "prices"
 ) -> Schema:
-    """A path that is read; *asked* and *errors* are names, with spaces between them."""
-    refused = {code: {"$ref": f"#/components/responses/{code}"} for code in errors.split()}
+    """A path that is read; *asked* and *errors* are names, with spaces between them.
+
+    What has an ETag can be asked about again.
+    """
+    codes = ["304", *errors.split()] if "ETag" in found["headers"] else errors.split()
+    refused = {code: {"$ref": f"#/components/responses/{code}"} for code in codes}
     described = {
         "operationId": name,
         "summary": summary,
@@ -33,15 +38,43 @@ def json(schema: Schema, example: object = None, *headers: str) -> Schema:
     return found({"application/json": content}, *headers)
 
 
-def text(*media_types: str) -> Schema:
-    """An answer in text of any of *media_types*."""
-    return found({name: {"schema": TEXT} for name in media_types})
+def rows(schema: Schema, example: Any, *headers: str) -> Schema:
+    """An answer in any of the formats, with those *headers*; JSON is as *schema* says."""
+    content = {"application/json": {"schema": schema, "example": example}}
+    return found(content | _texts(example), "ETag", "Max-Age", "Vary", *headers)
+
+
+def lines(example: Any, *headers: str) -> Schema:
+    """An answer in a format that can be streamed, with those *headers*."""
+    return found(_texts(example), *headers)
+
+
+def _texts(example: Any) -> Schema:
+    columns = list(example[0] if isinstance(example, list) else example)
+    return {
+        name: {"schema": TEXT, "example": formats.written(name, example, columns).decode()}
+        for name in (formats.MEDIA_TYPES[form] for form in params.LINE_FORMATS)
+    }
+
+
+def text(*media_types: str, kept: bool = False) -> Schema:
+    """An answer in text of any of *media_types*; what is *kept* can be asked about again."""
+    return found({name: {"schema": TEXT} for name in media_types}, *(["ETag"] if kept else []))
 
 
 def found(content: Schema, *headers: str) -> Schema:
     """An answer that has *content* by media type."""
-    named = {name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-ID", *headers)}
-    return {"description": "Found", "headers": named, "content": content}
+    return {
+        "description": "Found",
+        "headers": refer_headers("X-Request-ID", *headers),
+        "content": content,
+    }
+
+
+def refer_headers(*names: str) -> Schema:
+    """Those headers; `Max-Age` is the Cache-Control of what may be kept."""
+    said = {"Max-Age": "Cache-Control"}
+    return {said.get(name, name): {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
 def page(schema: str) -> Schema:

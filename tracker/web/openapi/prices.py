@@ -1,30 +1,48 @@
 """Prices, as they are described."""
 
-from tracker.web.openapi.parts import MINUTE, TICKER, Schema, closed, json, operation, page, ref
+from tracker.web.openapi.parts import (
+    MINUTE,
+    PRICE,
+    TICKER,
+    Schema,
+    closed,
+    lines,
+    operation,
+    page,
+    ref,
+    rows,
+)
 
 _EXAMPLE = {"id": 1, "ticker": "btc_usd", "price": "68241.50", "created_at": "2024-01-15T12:00:00Z"}
 
 PATHS: Schema = {
     "/prices": operation(
         "prices",
-        "A page of prices, newest first",
-        json(page("Price"), [_EXAMPLE], "Link"),
-        "ticker start_date limit include",
-        errors="422 500 503",
+        "A page of the prices of a range",
+        rows(page("Price"), [_EXAMPLE], "Link"),
+        "ticker start_date end_date order limit before after include format",
+        errors="406 422 500 503",
     ),
     "/prices/last": operation(
         "last",
         "The newest price",
-        json(ref("Price"), _EXAMPLE),
-        "ticker include",
-        errors="404 422 500 503",
+        rows(ref("Price"), _EXAMPLE),
+        "ticker include format",
+        errors="404 406 422 500 503",
     ),
     "/prices/filtered": operation(
         "filtered",
-        "The price of the minute that contains a date",
-        json(ref("Price"), _EXAMPLE),
-        "ticker date include",
-        errors="404 422 500 503",
+        "The price of the minute that contains a date, or one nearer by",
+        rows(ref("Price"), _EXAMPLE),
+        "ticker date tolerance include format",
+        errors="404 406 422 500 503",
+    ),
+    "/prices/export": operation(
+        "export",
+        "All prices of a range, oldest first: the lines that pages have, however many",
+        lines(_EXAMPLE, "Content-Disposition", "Cache-Control", "Vary"),
+        "ticker export_start export_end include export_format",
+        errors="406 422 500 503",
     ),
 }
 
@@ -48,8 +66,7 @@ SCHEMAS: Schema = {
             "id": {"type": "integer", "description": "Grows with insertion, not with time"},
             "ticker": TICKER,
             "price": {
-                "type": "string",
-                "pattern": "^[0-9]+\\.[0-9]{2,}$",
+                **PRICE,
                 "description": "An exact decimal, in the index's quote currency",
             },
             "created_at": {**MINUTE, "description": "The UTC minute the price belongs to"},
