@@ -12,6 +12,16 @@ import uvicorn
 
 from tracker.settings import Settings
 from tracker.web.server import configure
+from tracker.web.streams import DEFAULT_PACE, Pace
+
+ANCHORS = {
+    404: "not-found",
+    405: "method-not-allowed",
+    406: "not-acceptable",
+    422: "invalid-parameter",
+    500: "server-error",
+    503: "unavailable",
+}
 
 
 def problem(answer: httpx.Response, status: int) -> dict[str, str]:
@@ -22,7 +32,8 @@ def problem(answer: httpx.Response, status: int) -> dict[str, str]:
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["x-request-id"] == body["request_id"]
     assert list(body) == ["type", "title", "status", "detail", "errors", "request_id"]
-    assert (body["type"], body["title"]) == ("about:blank", HTTPStatus(status).phrase)
+    assert body["type"] == f"/problems#{ANCHORS[status]}"
+    assert body["title"] == HTTPStatus(status).phrase
     reasons = {error["name"]: error["reason"] for error in body["errors"]}
     assert len(reasons) == len(body["errors"]) > 0
     assert all(f"{name}: {why}" in body["detail"] for name, why in reasons.items())
@@ -30,10 +41,12 @@ def problem(answer: httpx.Response, status: int) -> dict[str, str]:
 
 
 @contextmanager
-def served(settings: Settings) -> Iterator[httpx.Client]:
-    """A client of the API of *settings*, on a free port."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(configure(settings))
+def served(
+    settings: Settings, pace: Pace = DEFAULT_PACE, *, port: int = 0
+) -> Iterator[httpx.Client]:
+    """A client of the API of *settings*, on a free port or on *port*."""
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        server = uvicorn.Server(configure(settings, pace))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         while not server.started:

@@ -10,6 +10,7 @@ from starlette.datastructures import QueryParams
 
 from tracker.errors import BadRequest
 from tracker.web import params
+from tracker.web.moments import _ISO, MILLISECONDS_BELOW, SECONDS_BELOW
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 HALF = timedelta(seconds=0.5)
@@ -119,7 +120,7 @@ def test_anything_else_is_refused(kind: str) -> None:
         assert len(str(caught.value)) < 250
 
 
-@given(st.text() | st.text("0123456789-+:.,TZW eE") | st.from_regex(params._ISO))
+@given(st.text() | st.text("0123456789-+:.,TZW eE") | st.from_regex(_ISO))
 @example("2024-01-15T12:00:00 05:30")
 def test_any_text_is_a_utc_moment_or_a_value_error(text: str) -> None:
     """No other exception escapes, whatever arrives."""
@@ -150,9 +151,9 @@ def test_a_moment_is_read_back_from_every_spelling(
 
     assert params.moment(text.replace("+", plus)) == moment
     assert params.moment(moment.astimezone(UTC).replace(tzinfo=None).isoformat()) == moment
-    if microseconds < params.SECONDS_BELOW * 10**6:
+    if microseconds < SECONDS_BELOW * 10**6:
         assert params.moment(seconds) == moment
-    if microseconds >= params.MILLISECONDS_BELOW:
+    if microseconds >= MILLISECONDS_BELOW:
         assert params.moment(str(microseconds)) == moment
 
 
@@ -173,6 +174,32 @@ def test_a_limit_in_other_spellings_is_refused(text: str) -> None:
     """Digits only."""
     with pytest.raises(ValueError, match="whole number"):
         params.limit(text)
+
+
+@given(st.integers(-10, 10**10))
+def test_a_tolerance_is_a_whole_number_of_seconds_up_to_a_day(number: int) -> None:
+    """None is one too; nothing else is."""
+    if 0 <= number <= 86_400:
+        assert params.tolerance(str(number)) == number
+    else:
+        with pytest.raises(ValueError, match="from 0 to 86400"):
+            params.tolerance(str(number))
+
+
+@pytest.mark.parametrize(
+    ("reader", "names"),
+    [
+        (params.order, "desc asc"),
+        (params.form, "json csv ndjson"),
+        (params.line_form, "csv ndjson"),
+    ],
+)
+def test_a_word_is_one_of_a_few(reader: params.Reader, names: str) -> None:
+    """As they are written; the reason names them."""
+    assert [reader(name) for name in names.split()] == names.split()
+    for other in ("", "CSV", "DESC", " asc", "xml"):
+        with pytest.raises(ValueError, match=f"is not {names.replace(' ', ' or ')}: "):
+            reader(other)
 
 
 @pytest.mark.parametrize("text", ["", "btc", "BTC_USD", "btc_usd ", "btc_usd\x00", "b'_c", "_usd"])
@@ -199,3 +226,18 @@ def test_every_culprit_is_named_at_once() -> None:
         "": "is not a parameter here; there are ticker, limit, start_date",
         "\N{REPLACEMENT CHARACTER}": "is not a parameter here; there are ticker, limit, start_date",
     }
+
+
+def test_what_may_be_repeated_is_a_list() -> None:
+    """In the order asked; the same twice is a typo, and each is read like one alone."""
+    readers: params.Readers = {"ticker": params.Each(params.ticker)}
+
+    found = params.read(QueryParams("ticker=eth_usd&ticker=btc_usd"), readers)
+    assert found == {"ticker": ["eth_usd", "btc_usd"]}
+    for query, reason in (
+        ("ticker=eth_usd&ticker=eth_usd", "is 'eth_usd' more than once"),
+        ("ticker=eth_usd&ticker=BTC", "is not an index name such as btc_usd: 'BTC'"),
+    ):
+        with pytest.raises(BadRequest) as caught:
+            params.read(QueryParams(query), readers)
+        assert caught.value.errors == {"ticker": reason}

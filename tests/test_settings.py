@@ -47,6 +47,7 @@ def test_compose_sets_known_variables_only() -> None:
     compose = yaml.safe_load((CHECKOUT / "compose.yaml").read_text())
     not_in_a_container = {
         *("TRACKER_HOME", "TRACKER_CACHE", "DEBIAN_MIRROR", "SIMULATOR_PORT"),
+        "POSTGRES_PASSWORD",  # in a file there
     }
     assert set(compose["services"]["web"]["environment"]) == VARIABLES - not_in_a_container
 
@@ -55,7 +56,7 @@ def test_compose_defaults_are_ours() -> None:
     """What compose.yaml falls back to is the default here, where it has to be the same."""
     compose = (CHECKOUT / "compose.yaml").read_text()
     fallbacks = dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", compose))
-    own = {"POSTGRES_PASSWORD", "LOG_FORMAT"}  # the network is closed; a container has no terminal
+    own = {"LOG_FORMAT"}  # a container has no terminal
     assert {k: v for k, v in fallbacks.items() if k not in own}.items() <= example().items()
 
 
@@ -65,6 +66,7 @@ def test_compose_defaults_are_ours() -> None:
         ("WEB_PORT", "0"),
         ("WEB_PORT", "http"),
         ("SIMULATOR_PORT", "65536"),
+        ("STREAM_CLIENTS", "0"),
         ("REDIS_DB", "16"),
         ("REDIS_CELERY_BROKER_DB", "-1"),
         ("POSTGRES_PORT", "5432.5"),
@@ -77,6 +79,10 @@ def test_compose_defaults_are_ours() -> None:
         ("CLIENT_BASE_URL", "deribit.com"),
         ("CLIENT_BASE_URL", "ftp://www.deribit.com"),
         ("DEBIAN_MIRROR", "nowhere"),
+        ("POSTGRES_PASSWORD_FILE", "/nowhere/at all"),
+        ("CORS_ORIGINS", "example.org"),
+        ("CORS_ORIGINS", "https://example.org/"),
+        ("CORS_ORIGINS", "https://example.org,*"),
     ],
 )
 def test_bad_value_is_one_line(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -112,6 +118,19 @@ def test_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hunter2" in Settings.load().database_dsn
 
 
+def test_password_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Read to the end of its line; the variable of the password itself wins."""
+    file = tmp_path / "password"
+    file.write_text("from a file\n")
+    monkeypatch.setenv("POSTGRES_PASSWORD_FILE", str(file))
+    settings = Settings.load()
+    assert settings.postgres_password.get_secret_value() == "from a file"
+    assert settings.changed(web_port=1).database_dsn == settings.database_dsn
+    assert "from a file" not in repr(settings)
+    monkeypatch.setenv("POSTGRES_PASSWORD", "stated")
+    assert Settings.load().postgres_password.get_secret_value() == "stated"
+
+
 def test_both_names_of_the_queue_database(monkeypatch: pytest.MonkeyPatch) -> None:
     """The brief's name wins over the newer one."""
     monkeypatch.setenv("REDIS_BROKER_DB", "7")
@@ -124,6 +143,23 @@ def test_tickers_are_split_and_unique(monkeypatch: pytest.MonkeyPatch) -> None:
     """Order is kept; blanks and repetitions are not."""
     monkeypatch.setenv("TICKERS", "eth_usd, btc_usd,eth_usd,,drbfix-btc_usdc")
     assert Settings.load().tickers == ("eth_usd", "btc_usd", "drbfix-btc_usdc")
+
+
+@pytest.mark.parametrize(
+    ("value", "origins"),
+    [
+        ("*", ("*",)),
+        ("none", ()),
+        ("", ("*",)),
+        ("https://a.example, http://[::1]:8080", ("https://a.example", "http://[::1]:8080")),
+    ],
+)
+def test_origins_are_any_some_or_none(
+    monkeypatch: pytest.MonkeyPatch, value: str, origins: tuple[str, ...]
+) -> None:
+    """Empty is the default, as everywhere."""
+    monkeypatch.setenv("CORS_ORIGINS", value)
+    assert Settings.load().allowed_origins == origins
 
 
 @pytest.mark.parametrize(

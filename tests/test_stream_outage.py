@@ -212,17 +212,17 @@ def test_five_hundred_clients_through_a_restart(own: Settings, minutes: Iterator
 
 
 def test_slow_readers_hold_neither_memory_nor_the_end(own: Settings) -> None:
-    """Two hundred of them, each some megabytes behind; then SIGTERM."""
+    """A hundred of them, each some megabytes behind; then SIGTERM."""
     settings = own.changed(web_port=free_ports(1)[0])
     with started(own), web(settings) as (process, client), ExitStack() as slow:
-        for _ in range(200):
+        for _ in range(100):
             slow.enter_context(following(client.base_url, receive_buffer=4096))
         begun = memory(process)
         with following(client.base_url) as quick:
             with psycopg.connect(own.database_dsn, autocommit=True) as conn:
-                for n in range(14):
+                for n in range(10):
                     conn.execute(FILL, ["btc_usd", NOON + (1 + n) * timedelta(days=99), 1000])
-            assert {event.name for event in quick.take(14_000)} == {"price"}
+            assert {event.name for event in quick.take(10_000)} == {"price"}
         grown = memory(process) - begun
 
         stopping = time.monotonic()

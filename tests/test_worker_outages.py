@@ -64,7 +64,7 @@ def tracked(own: Settings, exchange: Served) -> Settings:
     with redis.from_url(own.broker_url) as client:
         client.flushdb()
     with psycopg.connect(own.database_dsn, autocommit=True) as conn:
-        conn.execute("TRUNCATE prices, tickers, misses, candles_1h RESTART IDENTITY")
+        conn.execute("TRUNCATE tickers, prices, misses, candles_1h RESTART IDENTITY")
     return own.changed(client_base_url=exchange.url, tickers=",".join(BOTH))
 
 

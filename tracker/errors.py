@@ -122,6 +122,10 @@ class ApiError(RequestError):
         self.passing = status in _PASSING
 
 
+class ApiAway(TrackerError):
+    """The API does not answer its client, or somebody else does."""
+
+
 class DatabaseDown(TrackerError):
     """The database does not answer, or not in time."""
 

@@ -18,6 +18,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -25,9 +26,13 @@ from tracker.errors import SettingsError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 _INDEX_NAME = re.compile(r"[a-z0-9-]+_[a-z0-9]+")
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 _LONGEST_SOCKET_FOLDER = 85  # sun_path holds 107 bytes, "/.s.PGSQL.5432.lock" takes 19
 
-_BARE_PATHS = {"prices", "health", "metrics", "openapi.json", "docs"}
+_BARE_PATHS = {
+    *("prices", "tickers", "udf", "problems"),
+    *("health", "metrics", "openapi.json", "docs", "page"),
+}
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -56,6 +61,30 @@ def _prefix(value: str) -> str:
     if value in _BARE_PATHS:
         raise ValueError("is the name of a path that is served bare")
     return value
+
+
+def _origins(value: str) -> str:
+    names = [name.strip() for name in value.split(",")]
+    for name in names if value not in {"*", "none"} else ():
+        if not _ORIGIN.fullmatch(name):
+            raise ValueError(f"{name!r} is not an origin such as https://example.org")
+    return ",".join(names)
+
+
+def _readable(file: Path) -> Path:
+    try:
+        file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot be read: {error}") from None
+    return file
+
+
+def _password(value: SecretStr, info: ValidationInfo) -> SecretStr:
+    """*value*; if it is empty, what the file says, without the end of its line."""
+    file = info.data.get("postgres_password_file")
+    if value.get_secret_value() or file is None:
+        return value
+    return SecretStr(file.read_text().rstrip("\r\n"))
 
 
 class Settings(BaseSettings):
@@ -92,7 +121,10 @@ class Settings(BaseSettings):
     postgres_port: Port = 5432
     postgres_db: str = "tracker"
     postgres_user: str = "postgres"
-    postgres_password: SecretStr = SecretStr("")
+    postgres_password_file: Annotated[Path, AfterValidator(_readable)] | None = None
+    postgres_password: Annotated[
+        SecretStr, AfterValidator(_password), Field(validate_default=True)
+    ] = SecretStr("")
 
     client_base_url: Annotated[str, AfterValidator(_base_url)] = "https://www.deribit.com/api/v2"
     tickers: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_tickers)] = (
@@ -104,6 +136,8 @@ class Settings(BaseSettings):
     tracker_cache: Path | None = None
     web_host: str = "127.0.0.1"
     web_port: Port = 8000
+    cors_origins: Annotated[str, AfterValidator(_origins)] = "*"
+    stream_clients: Annotated[int, Field(ge=1, le=100_000)] = 1000
     worker_metrics_port: Port | None = None
     simulator_port: Port = 8090
     debian_mirror: Annotated[str, AfterValidator(_base_url)] | None = None
@@ -166,6 +200,11 @@ class Settings(BaseSettings):
     def testnet(self) -> bool:
         """Whether the configured exchange is Deribit's testnet, with prices of its own."""
         return (urlsplit(self.client_base_url).hostname or "").startswith("test.")
+
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """The origins whose pages may read the API in a browser; "*" for any."""
+        return () if self.cors_origins == "none" else tuple(self.cors_origins.split(","))
 
     def _redis_url(self, database: int) -> str:
         host = self.redis_host or str(self.sockets / "redis.sock")

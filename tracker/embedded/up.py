@@ -88,6 +88,7 @@ def _check_port(variable: str, host: str, port: int) -> None:
 def _greet(settings: Settings, log: Log, *, simulated: bool) -> None:
     root = f"http://127.0.0.1:{settings.web_port}"
     ticker = settings.tickers[0]
+    log.say(US, f"page    {root}/")
     log.say(US, f"prices  {root}/{settings.api_version}/prices?ticker={ticker}")
     log.say(US, f"docs    {root}/docs")
     log.say(US, f"health  {root}/health/ready")

@@ -9,11 +9,30 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from tracker.settings import Settings
-from tracker.web import docs, gaps, health, prices, problems
+from tracker.web import (
+    candles,
+    condition,
+    docs,
+    export,
+    gaps,
+    guide,
+    health,
+    prices,
+    problems,
+    site,
+    stream,
+    tickers,
+    udf,
+)
 from tracker.web.database import Database
+from tracker.web.delivery import Delivered
+from tracker.web.exports import Exports
+from tracker.web.feed import Feed
 from tracker.web.metrics import Metrics
 from tracker.web.observe import Observed
+from tracker.web.sharing import Shared
 from tracker.web.state import State
+from tracker.web.streams import DEFAULT_PACE, Pace, Streams
 from tracker.web.tracked import Tracked
 
 PATHS: dict[str, Callable[..., Any]] = {
@@ -21,28 +40,43 @@ PATHS: dict[str, Callable[..., Any]] = {
     "/prices/last": prices.last,
     "/prices/filtered": prices.filtered,
     "/prices/gaps": gaps.gaps,
+    "/prices/candles": candles.candles,
     "/prices/coverage": gaps.coverage,
+    "/prices/export": export.export,
+    "/prices/stream": stream.stream,
+    "/tickers": tickers.tickers,
+    "/udf/config": udf.udf_config,
+    "/udf/symbols": udf.udf_symbols,
+    "/udf/search": udf.udf_search,
+    "/udf/history": udf.udf_history,
+    "/udf/time": udf.udf_time,
     "/health/live": health.live,
     "/health/ready": health.ready,
+    "/health/state": condition.condition,
     "/metrics": health.metrics,
     "/openapi.json": docs.openapi,
-    "/docs": docs.page,
-    "/docs/{name}": docs.asset,
+    "/docs": site.docs,
+    "/problems": guide.problems,
+    "/": site.page,
+    "/page/{name}": site.file,
 }
 
 
-def create_app(settings: Settings) -> Observed:
+def create_app(settings: Settings, pace: Pace = DEFAULT_PACE) -> Observed:
     """A ready application; every path is served bare and under the API's version."""
     metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
-        async with Database.opened(settings.database_dsn) as database:
+        dsn = settings.database_dsn
+        async with Database.opened(dsn) as database, Feed.opened(dsn, pace.kept) as feed:
             yield {
                 "settings": settings,
                 "database": database,
                 "metrics": metrics,
                 "tracked": Tracked(settings.tickers),
+                "streams": Streams(feed, database, metrics, settings.stream_clients, pace),
+                "exports": Exports(dsn),
             }
 
     app = Starlette(
@@ -59,4 +93,4 @@ def create_app(settings: Settings) -> Observed:
         },
     )
     app.router.redirect_slashes = False
-    return Observed(app, metrics)
+    return Observed(Shared(Delivered(app), settings.allowed_origins), metrics)

@@ -7,7 +7,7 @@ an announcement that is lost costs a second, and a server that stands still is n
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
-from typing import Self
+from typing import Self, TypeVar
 
 from loguru import logger
 from psycopg import AsyncConnection, Error
@@ -18,10 +18,13 @@ from tracker.web.database import connect, cut
 from tracker.web.events import Event
 from tracker.web.position import START, Position
 
+T = TypeVar("T")
+
 _PROBE = 1.0  # seconds without an announcement until the database is asked
-_DEADLINE = 2.0  # seconds for all that is asked at once
+_DEADLINE = 2.0  # seconds for an answer
 _TRUSTED = 4.0  # seconds that an answer proves anything; more than both together
-_PAUSE = 0.25  # seconds between two attempts to connect
+_SHORTEST_PAUSE = 0.25  # seconds between two attempts to connect
+_LONGEST_PAUSE = 1.0
 
 
 class Feed:
@@ -93,20 +96,24 @@ class Feed:
         return True
 
     async def _follow(self) -> None:
+        pause = _SHORTEST_PAUSE
         while not self._ending:
             try:
                 await self._listen()
             except Error as error:
                 if self._asked is not None and not self._ending:
                     logger.warning("the feed of prices is cut: {}", " ".join(str(error).split()))
+                    pause = _SHORTEST_PAUSE
                 self._asked = None
-            await asyncio.sleep(_PAUSE)
+            if not self._ending:
+                await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _end(self, following: asyncio.Task[None]) -> None:
         """Cutting first: a query that is cancelled asks the server, which may stand still."""
         self._ending = True
         self._cut()
-        await asyncio.wait([following], timeout=_PAUSE)
+        await asyncio.wait([following], timeout=_SHORTEST_PAUSE)
         following.cancel()
         with suppress(asyncio.CancelledError):
             await following
@@ -116,14 +123,14 @@ class Feed:
         async with await connect(self._dsn, "tracker-feed") as self._conn:
             await self._bounded(queries.listen(self._conn))
             while True:
-                await self._bounded(self._look(self._conn))
+                await self._look(self._conn)
                 async for _ in self._conn.notifies(timeout=_PROBE, stop_after=1):
                     pass
 
-    async def _bounded(self, work: Awaitable[None]) -> None:
+    async def _bounded(self, work: Awaitable[T]) -> T:
         deadline = asyncio.get_running_loop().call_later(_DEADLINE, self._cut)
         try:
-            await work
+            return await work
         finally:
             deadline.cancel()
 
@@ -133,7 +140,7 @@ class Feed:
 
     async def _look(self, conn: AsyncConnection) -> None:
         asked = asyncio.get_running_loop().time()
-        revisions = await queries.revisions(conn)
+        revisions = await self._bounded(queries.revisions(conn))
         if self._positions is None:  # what was there before is no news
             self._positions = {ticker: Position(count) for ticker, count in revisions.items()}
         for ticker in {**self._positions, **revisions}:
@@ -148,7 +155,7 @@ class Feed:
     ) -> None:
         more = True
         while more:
-            found = await changes.page(conn, ticker, self.position(ticker))
+            found = await self._bounded(changes.page(conn, ticker, self.position(ticker)))
             positions[ticker], more = found.position, found.more
             for event in found.events:
                 self._ring[self.end % len(self._ring)] = event

@@ -7,8 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from tracker import buckets
-from tracker.buckets import INTERVALS, UNITS, Calendar, Even
-from tracker.errors import BadRequest
+from tracker.buckets import INTERVALS, Calendar, Even
 from tracker.web.params import shorten
 
 DEFAULT_INTERVAL = "1h"
@@ -23,21 +22,17 @@ def interval(text: str) -> str:
 
 def zone(text: str) -> ZoneInfo:
     """A zone of the IANA database, by its name. Raises ValueError."""
-    if text not in _zones():
+    if text not in zones():
         raise ValueError(f"is not an IANA time zone such as Europe/Berlin: {shorten(text)!r}")
     return ZoneInfo(text)
 
 
 def grid(asked: Mapping[str, Any]) -> Even | Calendar:
-    """The buckets of the parameters *asked*. Raises BadRequest for a zone of short ones."""
-    name = asked.get("interval", DEFAULT_INTERVAL)
-    if "tz" in asked and name not in UNITS:
-        raise BadRequest(
-            {"tz": f"is for {', '.join(UNITS)} only: shorter buckets are those of UTC"}
-        )
-    return buckets.grid(name, asked.get("tz", UTC))
+    """The buckets of the parameters *asked*; a zone changes those of a day and longer only."""
+    return buckets.grid(asked.get("interval", DEFAULT_INTERVAL), asked.get("tz", UTC))
 
 
 @cache
-def _zones() -> frozenset[str]:
+def zones() -> frozenset[str]:
+    """The names of all zones that this machine knows."""
     return frozenset(available_timezones())

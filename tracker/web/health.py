@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from tracker import migrations, queries
 from tracker.errors import DatabaseDown, MigrationsPending
-from tracker.web import params
+from tracker.web import caching, params
 from tracker.web.database import Work
 from tracker.web.problems import reasons, unready
 from tracker.web.standing import Standing, standings
@@ -25,7 +25,7 @@ _PLAIN = (generate_latest, CONTENT_TYPE_PLAIN_0_0_4)
 async def live(request: AppRequest) -> Response:
     """GET /health/live: the process answers, whatever the database does."""
     params.read(request.query_params, {})
-    return as_json({"status": "live"})
+    return as_json({"status": "live"}, caching.never())
 
 
 async def ready(request: AppRequest) -> Response:
@@ -38,17 +38,20 @@ async def ready(request: AppRequest) -> Response:
         return unready(request, reasons(error))
     if why := _unmigrated(pending) or {each.ticker: each.stale for each in found if each.stale}:
         return unready(request, why)
-    return as_json({"status": "ready", "prices": [_shown(each) for each in found]})
+    prices = [_shown(each) for each in found]
+    return as_json({"status": "ready", "prices": prices}, caching.never())
 
 
 async def metrics(request: AppRequest) -> Response:
     """GET /metrics: in the format of Prometheus or OpenMetrics, as the client accepts."""
     params.read(request.query_params, {})
     now = datetime.now(UTC)
+    request.state["metrics"].show_feed(current=request.state["streams"].feed.current)
     request.state["metrics"].show_standings(await _standings_or_none(request, now))
     known = "application/openmetrics-text" in request.headers.get("accept", "")
     encode, media_type = _OPENMETRICS if known else _PLAIN
-    return Response(encode(request.state["metrics"].registry), media_type=media_type)
+    body = encode(request.state["metrics"].registry)
+    return Response(body, 200, caching.never(), media_type)
 
 
 def _state_of(request: AppRequest, now: datetime) -> Work[tuple[list[str], list[Standing]]]:

@@ -51,11 +51,39 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._streams = Gauge(
+            "tracker_stream_clients",
+            "Clients that follow the stream of prices",
+            registry=self.registry,
+        )
+        self._dropped = Counter(
+            "tracker_stream_dropped",
+            "Clients that were dropped because they read too slowly",
+            registry=self.registry,
+        )
+        self._feed_current = Gauge(
+            "tracker_feed_current",
+            "1 if every commit until some seconds ago is known to this process",
+            registry=self.registry,
+        )
+
     def count(self, *, endpoint: str, method: str, status: int, seconds: float) -> None:
         """Count one answered request."""
         known = method if method in _METHODS else "other"
         self._requests.labels(endpoint, known, status).inc()
         self._seconds.labels(endpoint, known).observe(seconds)
+
+    def show_streams(self, clients: int) -> None:
+        """Set how many clients follow the stream."""
+        self._streams.set(clients)
+
+    def count_dropped(self) -> None:
+        """Count a client that did not keep up."""
+        self._dropped.inc()
+
+    def show_feed(self, *, current: bool) -> None:
+        """Set whether the feed knows of every commit."""
+        self._feed_current.set(current)
 
     def show_standings(self, standings: Iterable[Standing] | None) -> None:
         """Set what is known of each index; None if the database did not answer."""

@@ -1,5 +1,6 @@
 """The web process: uvicorn, one event loop."""
 
+import resource
 import signal
 import sys
 
@@ -7,16 +8,20 @@ import uvicorn
 
 from tracker.settings import Settings
 from tracker.web.app import create_app
+from tracker.web.line import Protocol
+from tracker.web.streams import DEFAULT_PACE, Pace
+
+_FILES = 200  # that are open besides the clients of the stream: requests, database, libraries
 
 
-def configure(settings: Settings) -> uvicorn.Config:
+def configure(settings: Settings, pace: Pace = DEFAULT_PACE) -> uvicorn.Config:
     """How uvicorn runs the API of *settings*."""
     return uvicorn.Config(
-        create_app(settings),
+        create_app(settings, pace),
         host=settings.web_host,
         port=settings.web_port,
         loop="uvloop",
-        http="httptools",
+        http=Protocol,
         ws="none",
         access_log=False,
         log_config=None,
@@ -29,4 +34,13 @@ def run(settings: Settings) -> None:
     """Serve until SIGTERM or Ctrl-C; requests under way get some seconds to end."""
     # uvicorn stops cleanly, and then sends itself the signal again: that is a good end too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    _allow_files(settings.stream_clients + _FILES)
     uvicorn.Server(configure(settings)).run()
+
+
+def _allow_files(count: int) -> None:
+    """Let this process open *count* files, if it may: many systems begin with 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft not in (resource.RLIM_INFINITY, enough) and soft < enough:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))

@@ -10,6 +10,7 @@ from pathlib import Path
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from tracker.errors import Busy
 from tracker.web import params
 from tracker.web.state import AppRequest
 
@@ -48,12 +49,14 @@ _HEADERS = {
 async def page(request: AppRequest) -> Response:
     """GET /: prices as they come, their chart, and how the service does."""
     params.read(request.query_params, {})
+    _require("lightweight-charts.js")
     return _answer(_OURS / "index.html")
 
 
 async def docs(request: AppRequest) -> Response:
     """GET /docs: a page to read and try the API."""
     params.read(request.query_params, {})
+    _require("swagger-ui.js")
     return _answer(_OURS / "docs.html")
 
 
@@ -69,7 +72,17 @@ async def file(request: AppRequest) -> Response:
 def names() -> list[str]:
     """The files that pages may ask for."""
     ours = (path.name for path in _OURS.iterdir() if path.suffix in {".css", ".js", ".svg"})
-    return sorted([*ours, *_BROUGHT])
+    return sorted([*ours, *(name for name in _BROUGHT if _is_brought(name))])
+
+
+def _require(name: str) -> None:
+    """A page without its main part would be blank. Raises Busy."""
+    if not _is_brought(name):
+        raise Busy({"npm": f"did not bring {name}: run ops/venv where its registry is in reach"})
+
+
+def _is_brought(name: str) -> bool:
+    return (_NPM / _BROUGHT[name]).is_file()
 
 
 def _answer(path: Path) -> Response:

@@ -6,7 +6,9 @@ from starlette.requests import Request
 
 from tracker.settings import Settings
 from tracker.web.database import Database
+from tracker.web.exports import Exports
 from tracker.web.metrics import Metrics
+from tracker.web.streams import Streams
 from tracker.web.tracked import Tracked
 
 
@@ -17,6 +19,8 @@ class State(TypedDict):
     database: Database
     metrics: Metrics
     tracked: Tracked
+    streams: Streams
+    exports: Exports
 
 
 AppRequest = Request[State]

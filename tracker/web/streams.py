@@ -81,8 +81,11 @@ class Streams:
         async def page(conn: AsyncConnection) -> Page:
             return await changes.page(conn, ticker, position)
 
-        async with self._reading:
-            return await self._database.run(page)
+        try:
+            async with self._reading:
+                return await self._database.run(page)
+        finally:
+            _heed_cancellation()
 
 
 class EventStream(Response):
@@ -134,6 +137,13 @@ class EventStream(Response):
             async for piece in pieces:
                 async with asyncio.timeout(pace.patience):
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
+
+
+def _heed_cancellation() -> None:
+    """Raise it again: Python 3.11's wait_for loses one that comes together with the result."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _part(line: Line, send: Send, words: bytes, seconds: float) -> None:
