@@ -11,8 +11,8 @@ import httpx
 import uvicorn
 
 from tracker.settings import Settings
+from tracker.web.live.streams import DEFAULT_PACE, Pace
 from tracker.web.server import configure
-from tracker.web.streams import DEFAULT_PACE, Pace
 
 ANCHORS = {
     404: "not-found",

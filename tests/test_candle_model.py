@@ -18,7 +18,7 @@ from tracker.buckets import INTERVALS, LAST, UNITS
 from tracker.gaps import Span
 from tracker.models import MINUTE, Candle
 from tracker.settings import Settings
-from tracker.web import charts
+from tracker.web.reading import charts
 from tracker.zones import FIRST
 
 Rows = list[tuple[datetime, Decimal]]

@@ -20,9 +20,9 @@ from psycopg.errors import UniqueViolation
 from tests.test_candles import STATEMENTS, TICKERS, changes, revisions
 from tracker.models import MINUTE
 from tracker.settings import Settings
-from tracker.web import changes as web_changes
-from tracker.web.changes import Page, page
-from tracker.web.position import START, Position, positions, shown
+from tracker.web.live import changes as web_changes
+from tracker.web.live.changes import Page, page
+from tracker.web.live.position import START, Position, positions, shown
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 FILL = (

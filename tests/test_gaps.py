@@ -16,7 +16,7 @@ from tracker import gaps
 from tracker.gaps import DAY, HOUR, NOT_POLLED, Coverage, Gap, Hole, Span
 from tracker.models import MINUTE
 from tracker.settings import Settings
-from tracker.web import missing
+from tracker.web.reading import missing
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 Archive = tuple[dict[datetime, str], dict[datetime, str]]

@@ -242,7 +242,7 @@ def test_the_examples_are_true_to_their_schemas(document: Schema) -> None:
 
 
 def test_schemathesis_finds_no_failure(client: httpx.Client, tmp_path: Path) -> None:
-    """Examples, coverage, fuzzing and walks along links, with every check that it has by default."""
+    """Examples, coverage, fuzzing and walks along links, with every default check."""
     command = [str(Path(sys.executable).with_name("st")), "run", f"{client.base_url}/openapi.json"]
     options = ["--phases=examples,coverage,fuzzing,stateful", "--max-examples=10", "--workers=2"]
     options += ["--exclude-path=/prices/stream"]  # it never ends; the next test asks it by HEAD

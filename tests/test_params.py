@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from starlette.datastructures import QueryParams
 
 from tracker.errors import BadRequest
-from tracker.web import params
-from tracker.web.moments import _ISO, MILLISECONDS_BELOW, SECONDS_BELOW
+from tracker.web.asked import params
+from tracker.web.asked.moments import _ISO, MILLISECONDS_BELOW, SECONDS_BELOW
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 HALF = timedelta(seconds=0.5)

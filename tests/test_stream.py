@@ -22,7 +22,7 @@ from tests.streaming import Following, Told, following
 from tests.working import wait_for
 from tracker.models import MINUTE
 from tracker.settings import Settings
-from tracker.web.streams import Pace
+from tracker.web.live.streams import Pace
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 FILL = (

@@ -26,7 +26,7 @@ from tracker import migrations
 from tracker.embedded.servers import started
 from tracker.models import MINUTE
 from tracker.settings import Settings
-from tracker.web.streams import Pace
+from tracker.web.live.streams import Pace
 
 pytestmark = pytest.mark.slow
 

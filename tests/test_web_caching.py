@@ -11,7 +11,7 @@ import pytest
 from tests.serving import served
 from tracker.models import MINUTE, minute_of
 from tracker.settings import Settings
-from tracker.web import caching
+from tracker.web.answer import caching
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 PAGE = "/prices?ticker=btc_usd&start_date=2024-01-15T13:00"

@@ -23,8 +23,9 @@ from tests.serving import problem, served
 from tracker import migrations
 from tracker.models import MINUTE
 from tracker.settings import Settings
-from tracker.web import export, exports
-from tracker.web.exports import LIMIT
+from tracker.web.endpoints import export
+from tracker.web.reading import exports
+from tracker.web.reading.exports import LIMIT
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 EXPORT = "/prices/export?ticker=btc_usd"

@@ -13,7 +13,7 @@ import pytest
 from tests.serving import problem, served
 from tracker.models import MINUTE
 from tracker.settings import Settings
-from tracker.web.negotiation import gzipped, media_type
+from tracker.web.answer.negotiation import gzipped, media_type
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 OFFERED = ("application/json", "text/csv", "application/x-ndjson")

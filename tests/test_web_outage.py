@@ -25,7 +25,7 @@ from tracker.embedded.postgres import Postgres
 from tracker.embedded.servers import started
 from tracker.models import minute_of
 from tracker.settings import Settings
-from tracker.web.database import _Connection
+from tracker.web.reading.database import _Connection
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.serving import ANCHORS, problem, served
 from tracker.settings import Settings
-from tracker.web.problems import STATUS
+from tracker.web.answer.problems import STATUS
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,8 @@ from psycopg import AsyncConnection
 from tests.serving import served
 from tracker.models import MINUTE
 from tracker.settings import Settings
-from tracker.web import nearest, paging, ranges
+from tracker.web.asked import ranges
+from tracker.web.reading import nearest, paging
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 Asked = dict[str, Any]

@@ -104,8 +104,8 @@ class NotAcceptable(RequestError):
     """It wants a format that there is not."""
 
 
-class Busy(RequestError):
-    """There is no room for it now."""
+class NotNow(RequestError):
+    """It cannot be served now: there is no room for it, or a part of us is not here."""
 
 
 class ApiError(RequestError):

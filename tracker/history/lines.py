@@ -10,7 +10,7 @@ from operator import itemgetter
 from tracker.errors import BadRequest
 from tracker.history.faults import Fault
 from tracker.models import exact_price, minute_of
-from tracker.web import params
+from tracker.web.asked import params
 
 REQUIRED = ("ticker", "created_at", "price")
 COLUMNS = (*REQUIRED, "observed_at", "source")

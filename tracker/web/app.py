@@ -9,31 +9,31 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from tracker.settings import Settings
-from tracker.web import (
+from tracker.web import docs
+from tracker.web.answer import problems
+from tracker.web.endpoints import (
     candles,
     condition,
-    docs,
     export,
     gaps,
     guide,
     health,
     prices,
-    problems,
     site,
     stream,
     tickers,
     udf,
 )
-from tracker.web.database import Database
-from tracker.web.delivery import Delivered
-from tracker.web.exports import Exports
-from tracker.web.feed import Feed
+from tracker.web.live.feed import Feed
+from tracker.web.live.streams import DEFAULT_PACE, Pace, Streams
 from tracker.web.metrics import Metrics
-from tracker.web.observe import Observed
-from tracker.web.sharing import Shared
+from tracker.web.middleware.delivery import Delivered
+from tracker.web.middleware.observe import Observed
+from tracker.web.middleware.sharing import Shared
+from tracker.web.reading.database import Database
+from tracker.web.reading.exports import Exports
+from tracker.web.reading.tracked import Tracked
 from tracker.web.state import State
-from tracker.web.streams import DEFAULT_PACE, Pace, Streams
-from tracker.web.tracked import Tracked
 
 PATHS: dict[str, Callable[..., Any]] = {
     "/prices": prices.prices,

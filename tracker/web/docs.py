@@ -3,10 +3,10 @@
 from starlette.responses import Response
 
 from tracker.errors import DatabaseDown, MigrationsPending
-from tracker.web import params
+from tracker.web.answer.wire import as_json
+from tracker.web.asked import params
 from tracker.web.openapi import document
 from tracker.web.state import AppRequest
-from tracker.web.wire import as_json
 
 
 async def openapi(request: AppRequest) -> Response:

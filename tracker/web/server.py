@@ -8,8 +8,8 @@ import uvicorn
 
 from tracker.settings import Settings
 from tracker.web.app import create_app
-from tracker.web.line import Protocol
-from tracker.web.streams import DEFAULT_PACE, Pace
+from tracker.web.live.line import Protocol
+from tracker.web.live.streams import DEFAULT_PACE, Pace
 
 _FILES = 200  # that are open besides the clients of the stream: requests, database, libraries
 

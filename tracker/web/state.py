@@ -5,11 +5,11 @@ from typing import TypedDict
 from starlette.requests import Request
 
 from tracker.settings import Settings
-from tracker.web.database import Database
-from tracker.web.exports import Exports
+from tracker.web.live.streams import Streams
 from tracker.web.metrics import Metrics
-from tracker.web.streams import Streams
-from tracker.web.tracked import Tracked
+from tracker.web.reading.database import Database
+from tracker.web.reading.exports import Exports
+from tracker.web.reading.tracked import Tracked
 
 
 class State(TypedDict):

@@ -1,8 +1,8 @@
 """Candles, as they are described."""
 
 from tracker.buckets import INTERVALS
-from tracker.web import grids
-from tracker.web.grids import DEFAULT_INTERVAL
+from tracker.web.asked import grids
+from tracker.web.asked.grids import DEFAULT_INTERVAL
 from tracker.web.openapi.parameters import MOMENT, TIMES, query
 from tracker.web.openapi.parts import (
     MINUTE,

@@ -1,6 +1,6 @@
 """Gaps and coverage, as they are described."""
 
-from tracker.web import params
+from tracker.web.asked import params
 from tracker.web.openapi.parts import HOUR, MINUTE, Schema, closed, operation, page, rows
 
 _LONGEST = max(params.INTERVALS.values()).total_seconds() // 60

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from tracker.web import moments, params, site
+from tracker.web.asked import moments, params
+from tracker.web.endpoints import site
 from tracker.web.openapi.parts import Schema
 
 TIMES = (

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from tracker.web import formats, params
+from tracker.web.answer import formats
+from tracker.web.asked import params
 
 Schema = dict[str, Any]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tracker.web import params
+from tracker.web.asked import params
 from tracker.web.openapi.parameters import query
 from tracker.web.openapi.parts import TEXT, Schema, found, operation
 

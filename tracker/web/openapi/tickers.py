@@ -1,6 +1,7 @@
 """What is tracked, as it is described."""
 
-from tracker.web import formats, tickers
+from tracker.web.answer import formats
+from tracker.web.endpoints import tickers
 from tracker.web.openapi.parts import MINUTE, PRICE, TICKER, Schema, closed, operation, ref, rows
 
 _SUMMARY = {

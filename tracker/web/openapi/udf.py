@@ -1,6 +1,7 @@
 """The UDF endpoints, as they are described. Source: documentation of TradingView's library."""
 
-from tracker.web import symbols, udf
+from tracker.web.asked import symbols
+from tracker.web.endpoints import udf
 from tracker.web.openapi import errors
 from tracker.web.openapi.parameters import MOMENT, TIMES, query
 from tracker.web.openapi.parts import TEXT, TICKER, Schema, closed, json, operation, ref, text

@@ -1,0 +1,127 @@
+"""Candles: the first, highest, lowest and last price of each bucket of time that has any."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from psycopg import AsyncConnection
+from starlette.responses import Response
+
+from tracker import buckets
+from tracker.buckets import LAST, Calendar, Even
+from tracker.gaps import Span
+from tracker.models import MINUTE, Candle, minute_of
+from tracker.web.answer import caching, formats
+from tracker.web.answer.links import link
+from tracker.web.answer.wire import rfc3339
+from tracker.web.asked import grids, params
+from tracker.web.reading import charts
+from tracker.web.state import AppRequest
+from tracker.zones import FIRST
+
+COLUMNS = ("created_at", "open", "high", "low", "close", "samples")
+
+_ASKED = {
+    "ticker": params.ticker,
+    "interval": grids.interval,
+    "tz": grids.zone,
+    "start_date": params.moment,
+    "end_date": params.moment,
+    "order": params.order,
+    "limit": params.limit,
+    "before": params.moment,
+    "after": params.moment,
+    "format": params.form,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some candles of a listing, in its order.
+
+    older, newer: the cursors of the pages with older candles and newer ones; None: no such page.
+    """
+
+    candles: Sequence[Candle]
+    older: datetime | None
+    newer: datetime | None
+
+
+async def candles(request: AppRequest) -> Response:
+    """GET /prices/candles: those that begin in [start_date, end_date), newest first by default."""
+    asked = params.read(request.query_params, _ASKED, "ticker")
+    grid = grids.grid(asked)
+    await request.state["tracked"].require(asked["ticker"], request.state["database"])
+    now = datetime.now(UTC)
+
+    async def read(conn: AsyncConnection) -> Page:
+        return await _page(conn, asked, grid, now)
+
+    page = await request.state["database"].run(read)
+    fresh = caching.settled() if _is_over(asked, grid, now) else {}
+    headers = {**_links(request, asked, page), **fresh}
+    return formats.answer(request, [shown(candle) for candle in page.candles], COLUMNS, headers)
+
+
+def shown(candle: Candle) -> dict[str, object]:
+    """A candle as a row; prices are strings, because JSON's numbers are not exact."""
+    return {
+        "created_at": rfc3339(candle.start),
+        "open": f"{candle.open:f}",
+        "high": f"{candle.high:f}",
+        "low": f"{candle.low:f}",
+        "close": f"{candle.close:f}",
+        "samples": candle.samples,
+    }
+
+
+async def _page(
+    conn: AsyncConnection, asked: Mapping[str, Any], grid: Even | Calendar, now: datetime
+) -> Page:
+    """A candle more than is shown tells of a page beyond."""
+    ticker, count = asked["ticker"], asked.get("limit", params.DEFAULT_LIMIT)
+    whole = _span(asked.get("start_date", FIRST), asked.get("end_date", now))
+    left = _cut(whole, asked.get("after"), asked.get("before"))
+    rising = asked.get("order") == "asc"
+    inside = "after" in asked or "before" in asked
+    upwards = "before" not in asked if inside else rising
+
+    found = await charts.candles(conn, ticker, grid, left, count + 1, rising=upwards)
+    page, beyond = found[:count], found[count - 1].start if len(found) > count else None
+    edge = page[0].start if page else left.since if upwards else left.until - MINUTE
+    behind = _cut(whole, None, edge) if upwards else _cut(whole, edge, None)
+    back = inside and await charts.candles(conn, ticker, grid, behind, 1, rising=not upwards)
+    ends = (edge if back else None, beyond)
+    older, newer = ends if upwards else ends[::-1]
+    return Page(page if upwards == rising else page[::-1], older, newer)
+
+
+def _links(request: AppRequest, asked: Mapping[str, Any], page: Page) -> dict[str, str]:
+    """To the neighbours; every other parameter stays as it was asked."""
+    kept = {name: value for name, value in asked.items() if name not in {"before", "after"}}
+    ways = [("next", "before", page.older), ("prev", "after", page.newer)]
+    if asked.get("order") == "asc":
+        ways = [("next", "after", page.newer), ("prev", "before", page.older)]
+    found = [link(request, rel, {**kept, name: edge}) for rel, name, edge in ways if edge]
+    return {"Link": ", ".join(found)} if found else {}
+
+
+def _is_over(asked: Mapping[str, Any], grid: Even | Calendar, now: datetime) -> bool:
+    """Whether no bucket that may be shown has prices to come."""
+    ends = min(asked.get(name, now) for name in ("end_date", "before"))
+    return buckets.ceiling(grid, ends) <= minute_of(now)
+
+
+def _cut(span: Span, after: datetime | None, before: datetime | None) -> Span:
+    """The part of *span* that lies between two moments, both exclusive."""
+    since = span.since if after is None else max(span.since, _beyond(after))
+    return _span(since, span.until if before is None else min(span.until, before))
+
+
+def _beyond(moment: datetime) -> datetime:
+    return moment if moment == LAST else moment + datetime.resolution
+
+
+def _span(since: datetime, until: datetime) -> Span:
+    return Span(since, max(since, until))

@@ -1,0 +1,111 @@
+"""How the service is, part by part, in words a person reads."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from psycopg import AsyncConnection
+from starlette.responses import Response
+
+from tracker import queries
+from tracker.errors import DatabaseDown, MigrationsPending
+from tracker.web.answer import caching
+from tracker.web.answer.problems import reasons
+from tracker.web.answer.wire import as_json, rfc3339
+from tracker.web.asked import params
+from tracker.web.reading.standing import Standing, standings
+from tracker.web.state import AppRequest
+
+# How long each part may be silent, in seconds: the scheduler ticks each minute, and its message
+# may have to wait; the worker says four times a minute that it runs.
+_SILENT_AFTER = {"scheduler": 90.0, "worker": 45.0}
+_LAST_SIGN = {"scheduler": "last tick", "worker": "last sign of life"}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the service: whether it works, and a few words on that."""
+
+    name: str
+    state: Literal["up", "down", "unknown"]
+    words: str
+
+
+async def condition(request: AppRequest) -> Response:
+    """GET /health/state: each part and each index as the database knows them; always 200."""
+    params.read(request.query_params, {})
+    now = datetime.now(UTC)
+    tickers = request.state["settings"].tickers
+
+    async def look(conn: AsyncConnection) -> tuple[Mapping[str, datetime], list[Standing]]:
+        return await queries.heartbeats(conn), await standings(conn, tickers, now)
+
+    try:
+        beats, found = await request.state["database"].run(look)
+    except (DatabaseDown, MigrationsPending) as error:
+        [(name, why)] = reasons(error).items()
+        words = why if name == "database" else f"{name} {why}"
+        return _answer([Part("database", "down", words), *map(_unknown, _WITHOUT_DATABASE)], [])
+    return _answer(_parts(beats, found, now), found)
+
+
+_WITHOUT_DATABASE = ("scheduler", "worker", "exchange")
+
+
+def _unknown(name: str) -> Part:
+    return Part(name, "unknown", "only the database would know")
+
+
+def _parts(beats: Mapping[str, datetime], found: Sequence[Standing], now: datetime) -> list[Part]:
+    scheduler, worker = (_part(name, beats.get(name), now) for name in _SILENT_AFTER)
+    return [Part("database", "up", "answers"), scheduler, worker, _exchange(found, worker)]
+
+
+def _part(name: str, beat: datetime | None, now: datetime) -> Part:
+    if beat is None:
+        return Part(name, "down", "has never given a sign of life")
+    age = max(0.0, (now - beat).total_seconds())
+    state: Literal["up", "down"] = "up" if age <= _SILENT_AFTER[name] else "down"
+    return Part(name, state, f"{_LAST_SIGN[name]} {_ago(age)}")
+
+
+def _exchange(found: Sequence[Standing], worker: Part) -> Part:
+    """What the newest polls say of it; who does not ask cannot know."""
+    failing = [f"{each.ticker}: {each.failing}" for each in found if each.failing]
+    if failing:
+        return Part("exchange", "down", f"the newest poll failed: {', '.join(failing)}")
+    if worker.state != "up":
+        return Part("exchange", "unknown", "nobody asks it")
+    return Part("exchange", "up", "answered the newest polls")
+
+
+def _ago(seconds: float) -> str:
+    """Seconds below two minutes, minutes below two hours, then hours."""
+    if seconds < 120:  # noqa: PLR2004 -- the docstring says them
+        return f"{seconds:.0f} s ago"
+    if seconds < 7200:  # noqa: PLR2004
+        return f"{seconds // 60:.0f} min ago"
+    return f"{seconds // 3600:.0f} h ago"
+
+
+def _answer(parts: Sequence[Part], found: Sequence[Standing]) -> Response:
+    well = all(part.state == "up" for part in parts) and not any(each.stale for each in found)
+    return as_json(
+        {
+            "status": "ok" if well else "impaired",
+            "parts": [asdict(part) for part in parts],
+            "prices": [_shown(each) for each in found],
+        },
+        caching.never(),
+    )
+
+
+def _shown(standing: Standing) -> dict[str, object]:
+    return {
+        "ticker": standing.ticker,
+        "created_at": standing.newest and rfc3339(standing.newest),
+        "age_seconds": round(standing.age, 1) if standing.newest else None,
+        "missing": standing.missing,
+        "failing": standing.failing,
+    }

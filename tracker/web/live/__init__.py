@@ -1,0 +1,1 @@
+"""What is committed, told as it is committed: the stream."""

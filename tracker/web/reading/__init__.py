@@ -1,0 +1,1 @@
+"""From the database to values: connections, pages, and what is missing."""

@@ -1,0 +1,28 @@
+"""Which tickers may be asked for: those configured, and those stored."""
+
+from collections.abc import Iterable
+
+from tracker import queries
+from tracker.errors import BadRequest
+from tracker.web.asked.params import shorten
+from tracker.web.reading.database import Database
+
+
+class Tracked:
+    """The known tickers; the database is asked only for a name that is not among them."""
+
+    def __init__(self, configured: Iterable[str]) -> None:
+        """Start with the *configured* names."""
+        self._known = list(configured)
+
+    async def require(self, ticker: str, database: Database) -> None:
+        """Raises BadRequest unless *ticker* is configured or stored; DatabaseDown."""
+        if ticker not in self._known and ticker not in await self.names(database):
+            names = ", ".join(self._known)
+            raise BadRequest({"ticker": f"{shorten(ticker)!r} is not tracked; there are {names}"})
+
+    async def names(self, database: Database) -> list[str]:
+        """All of them, as the database has them now. Raises DatabaseDown."""
+        stored = await database.run(queries.stored_tickers)
+        self._known = list(dict.fromkeys([*self._known, *stored]))
+        return self._known
