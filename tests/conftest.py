@@ -15,6 +15,26 @@ from tracker.embedded.servers import started
 from tracker.settings import Settings
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add an option for whoever wants an answer in seconds."""
+    parser.addoption(
+        "--without-servers", action="store_true", help="leave out what needs a database or a queue"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what that option says, and what starts whole processes."""
+    if config.getoption("--without-servers"):
+        left = [item for item in items if _needs_servers(item)]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
+
+
+def _needs_servers(item: pytest.Item) -> bool:
+    assert isinstance(item, pytest.Function)
+    return "settings" in item.fixturenames or item.get_closest_marker("slow") is not None
+
+
 def make_settings(home: Path, **changes: object) -> Settings:
     """Settings of the embedded servers in *home*, whatever the environment or `.env` says."""
     fixed: dict[str, object] = {

@@ -12,9 +12,9 @@ from tracker.web.answer.problems import STATUS
 
 
 @pytest.fixture(scope="module")
-def client(migrated: Settings) -> Iterator[httpx.Client]:
+def client(base: Settings) -> Iterator[httpx.Client]:
     """A client of the API."""
-    with served(migrated) as client:
+    with served(base) as client:
         yield client
 
 
