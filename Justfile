@@ -91,6 +91,22 @@ debug-web: _dev
 simulate *args: _venv
     @exec tracker simulate "$@"
 
+# Pictures of the page for the README, from a demo with some weeks of history
+[group('develop')]
+screenshots: _dev
+    python ops/screenshots/make.py
+
+# Start Prometheus, Alertmanager, Loki, Alloy and Grafana; needs Docker
+[group('monitor')]
+[no-exit-message]
+monitoring:
+    @ops/monitoring
+
+# Stop them
+[group('monitor')]
+down-monitoring:
+    @if ops/docker-here; then docker compose --profile monitoring stop prometheus alertmanager loki alloy grafana postgres_exporter redis_exporter; else echo "nothing runs"; fi
+
 # Every test; arguments go to pytest: just test -k params
 [group('check')]
 test *args: _dev
@@ -101,10 +117,10 @@ test *args: _dev
 chaos *args: _dev
     pytest -m chaos "$@"
 
-# The quick tests on every other Python of this machine
+# What needs no servers, on every other Python of this machine or on those named: just test-pythons 3.12
 [group('check')]
-test-pythons: _dev
-    ops/test-pythons
+test-pythons *versions: _dev
+    ops/test-pythons "$@"
 
 # Style, and imports that go down only
 [group('check')]

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -12,6 +13,7 @@ import pytest
 
 from tests.running import just
 from tests.serving import served
+from tracker.cli import main
 from tracker.settings import CHECKOUT, Settings
 
 pytestmark = pytest.mark.slow
@@ -22,6 +24,7 @@ COMMANDS = [
     for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
     for line in block.split("\n")
 ]
+ASKED = [shlex.split(line) for line in COMMANDS if line.startswith("tracker ")]
 REQUESTS = [shlex.split(line) for line in COMMANDS if line.startswith("curl ")]
 RECIPES = {words.split()[0] for words in re.findall(r"ops/just ([a-z][^`\n]*)", README)}
 
@@ -55,10 +58,11 @@ def api(database: Settings, conn: psycopg.Connection) -> Iterator[httpx.Client]:
 
 def test_requests_are_answered(api: httpx.Client) -> None:
     """Each curl of the README gets 200, but for the one that shows an error."""
-    assert len(REQUESTS) == 5
+    assert len(REQUESTS) == 8
     for words in REQUESTS:
         path = words[-1].removeprefix("http://127.0.0.1:8000")
-        assert api.get(path).status_code == (422 if "limit=0" in path else 200), path
+        with api.stream("GET", path) as answer:  # one of them never ends
+            assert answer.status_code == (422 if "limit=0" in path else 200), path
 
 
 def test_answers_are_as_shown(api: httpx.Client) -> None:
@@ -73,7 +77,29 @@ def test_answers_are_as_shown(api: httpx.Client) -> None:
     link = api.get("/v1/prices?ticker=btc_usd&start_date=2026-11-20T09:32:00Z&limit=2").links[
         "next"
     ]
-    assert link["url"].split("/v1/")[1] in README
+    asked = link["url"].split("/v1/")[1].replace("&start_date=2026-11-20T09:32:00Z", "")
+    assert asked in README
+    exported = api.get("/v1/prices/export?ticker=btc_usd&start_date=2026-11-20").text
+    head, first, *_ = exported.split("\r\n")
+    assert f"    {head}\n    {first}\n" in README
+
+
+@pytest.mark.parametrize("words", ASKED, ids=" ".join)
+def test_tables_are_as_shown(
+    api: httpx.Client,
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The command line prints below each command what the README has there."""
+    options = ["--format", "table", "--url", str(api.base_url)]
+    monkeypatch.setattr(sys, "argv", [*words, *options])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    printed = "".join(f"    {line.rstrip()}\n" for line in capsys.readouterr().out.splitlines())
+
+    assert not ended.value.code
+    assert f"```sh\n{' '.join(words)}\n```\n\n{printed}\n" in README
 
 
 def test_recipes_exist_and_are_run() -> None:

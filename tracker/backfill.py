@@ -7,10 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import stamina
-from rich.console import Console
-from rich.progress import track
 
-from tracker import deribit, queries
+from tracker import deribit, progress, queries
 from tracker.connection import connected
 from tracker.errors import ExchangeError
 from tracker.models import Quote, minute_of
@@ -38,8 +36,7 @@ def backfill(
     Raises ExchangeError, DatabaseDown; what was stored before stays.
     """
     charts = [(ticker, reach) for ticker in tickers for reach in ranges]
-    screen = Console(stderr=True)
-    for ticker, reach in track(charts, "Charts", console=screen, disable=not screen.is_terminal):
+    for ticker, reach in progress.counted(charts, len(charts), "charts"):
         points = _fetch(client, ticker, reach, testnet=settings.testnet)
         on_grid = [point for point in points if point.observed_at == minute_of(point.observed_at)]
         added = _store(settings, on_grid)

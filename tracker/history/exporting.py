@@ -12,11 +12,13 @@ from typing import BinaryIO
 import psycopg
 from psycopg.rows import scalar_row
 
+from tracker import progress
 from tracker.errors import BadRequest, NotFound
 from tracker.history.session import session
 from tracker.queries.read import read
-from tracker.web import params
+from tracker.web.asked import params
 
+_COUNT = read("history/count")
 _EXPORT = read("history/export")
 _UNKNOWN_TICKERS = read("history/unknown_tickers")
 
@@ -71,13 +73,25 @@ def export_file(dsn: str, file: str, chosen: Selection) -> int:
 
 
 def _export(dsn: str, stream: BinaryIO, chosen: Selection) -> int:
-    values = {"tickers": list(chosen.tickers), "since": chosen.since, "until": chosen.until}
+    values: dict[str, object] = {
+        "tickers": list(chosen.tickers),
+        "since": chosen.since,
+        "until": chosen.until,
+    }
     with session(dsn) as conn, conn.cursor() as cursor:
         _demand_known(conn, chosen.tickers)
+        total = _count(conn, values) if progress.shows(stream) else None
         with cursor.copy(_EXPORT, values) as copy:
-            stream.writelines(copy)
+            stream.writelines(copy if total is None else progress.counted(copy, total, "writing"))
         stream.flush()
         return cursor.rowcount
+
+
+def _count(conn: psycopg.Connection, values: dict[str, object]) -> int:
+    """How many lines there will be, the one that names the columns too."""
+    found = conn.execute(_COUNT, values).fetchone()
+    assert found  # count() answers
+    return 1 + int(found[0])
 
 
 def _demand_known(conn: psycopg.Connection, tickers: Sequence[str]) -> None:

@@ -17,10 +17,10 @@ from typing import BinaryIO
 import psycopg
 from psycopg.errors import UniqueViolation
 
+from tracker import progress
 from tracker.errors import BadRequest
 from tracker.history.faults import SHOWN, Fault, Faults
 from tracker.history.lines import rows
-from tracker.history.progress import Show, shown
 from tracker.history.session import session
 from tracker.queries.read import read
 
@@ -51,7 +51,7 @@ def import_file(dsn: str, file: str, *, dry_run: bool = False) -> list[Tally]:
     With *dry_run* all is looked at and nothing stored.
     Raises BadRequest for a file that cannot be read, BadLines, DatabaseDown, MigrationsPending.
     """
-    with _opened(file) as stream, session(dsn) as conn, shown(stream) as show:
+    with _opened(file) as stream, session(dsn) as conn, progress.read(stream) as show:
         name = "stdin" if file == "-" else file
         try:
             faults = _fill(conn, stream, show)
@@ -78,7 +78,7 @@ def _opened(file: str) -> Iterator[BinaryIO]:
         yield stream
 
 
-def _fill(conn: psycopg.Connection, stream: BinaryIO, show: Show) -> Faults:
+def _fill(conn: psycopg.Connection, stream: BinaryIO, show: progress.Show) -> Faults:
     """Copy the good lines to a table that waits, and return the bad ones."""
     conn.execute(_STAGE)
     faults = Faults()

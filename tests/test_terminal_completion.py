@@ -1,0 +1,51 @@
+"""Shells complete commands, options, choices and files."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tracker.settings import CHECKOUT
+
+SHELLS = {"bash": "complete -o", "zsh": "#compdef tracker", "fish": "complete -c tracker"}
+
+
+def script(shell: str) -> str:
+    """What `tracker completion` prints."""
+    words = [sys.executable, "-W", "error", "-m", "tracker", "completion", shell]
+    return subprocess.check_output(words, cwd=CHECKOUT, text=True)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_every_shell_gets_a_script(shell: str) -> None:
+    """In its own language, with every command; a shell that is here can read it."""
+    text = script(shell)
+
+    assert SHELLS[shell] in text
+    assert all(name in text for name in ("watch", "backfill", "--start-date", "--clock-offset"))
+    if program := shutil.which(shell):
+        subprocess.run([program, "-n"], input=text, text=True, check=True)
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("ca", "candles"),
+        ("prices --or", "--order"),
+        ("candles btc_usd --interval ''", "1m 5m 15m 30m 1h 4h 1d 1w 1M"),
+        ("simulate --clock", "--clock-offset"),
+        ("import ./pyproj", "./pyproject.toml"),
+    ],
+)
+def test_bash_completes(typed: str, offered: str) -> None:
+    """Every image and machine we run on has bash."""
+    ask = (
+        f"COMP_WORDS=(tracker {typed}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n"
+        "$(complete -p tracker | sed 's/.*-F \\([^ ]*\\).*/\\1/') tracker"
+        ' "${COMP_WORDS[COMP_CWORD]}"\n'
+        'echo "${COMPREPLY[*]}"\n'
+    )
+    words = ["bash", "--norc", "-s"]
+    found = subprocess.check_output(words, input=script("bash") + ask, text=True, cwd=CHECKOUT)
+    assert found.strip() == offered

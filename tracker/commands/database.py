@@ -1,0 +1,63 @@
+"""The database: its shell, and its schema."""
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from tracker.commands.group import Group
+
+if TYPE_CHECKING:
+    from tracker.settings import Settings
+
+
+def register(group: Group) -> None:
+    """Declare them."""
+    group.add("psql", open_psql, "open psql on the database; its options pass through")
+    group.add("dsn", _dsn, "print the database's connection string")
+    group.add("migrate", _migrate, "bring the database up to date")
+    rollback = group.add("rollback", _rollback, "undo the migrations after a revision")
+    rollback.add_argument("revision", help="the number or name to go back to; 0: undo all")
+    create = group.add("new-migration", _new_migration, "make an empty migration and its rollback")
+    create.add_argument("message", help="what it does, in a few words")
+
+
+def open_psql(settings: "Settings", arguments: argparse.Namespace) -> None:
+    """Become psql."""
+    from tracker.embedded import instances, psql
+
+    chosen = instances.in_use(settings)
+    words = psql.command(chosen, arguments.arguments)
+    os.execvpe(words[0], words, psql.environment(chosen))  # noqa: S606 -- it takes our place
+
+
+def _dsn(settings: "Settings", _: argparse.Namespace) -> None:
+    from tracker.embedded import instances
+
+    print(instances.in_use(settings).database_dsn)
+
+
+def _migrate(settings: "Settings", _: argparse.Namespace) -> None:
+    from tracker import migrations, roles
+
+    applied = migrations.apply(settings.database_dsn)
+    print("\n".join(f"applied {name}" for name in applied) or "the database is up to date")
+    if applied and (missing := roles.missing(settings.database_dsn)):
+        sys.stderr.write(
+            f"without {', '.join(missing)}: {settings.postgres_user} may not create roles."
+            " Once they are made, SELECT grant_roles() gives them their rights.\n"
+        )
+    roles.set_passwords(settings.database_dsn, settings.role_passwords)
+
+
+def _rollback(settings: "Settings", arguments: argparse.Namespace) -> None:
+    from tracker import migrations
+
+    undone = migrations.rollback(settings.database_dsn, arguments.revision)
+    print("\n".join(f"undid {name}" for name in undone) or "there was nothing to undo")
+
+
+def _new_migration(_: "Settings", arguments: argparse.Namespace) -> None:
+    from tracker import migrations
+
+    print("\n".join(str(path) for path in migrations.create(arguments.message)))
