@@ -64,29 +64,43 @@ def stored(conn: psycopg.Connection) -> list[Row]:
     return conn.execute(STORED).fetchall()
 
 
-@pytest.mark.parametrize(
-    ("price", "expected"),
-    [
-        ("68241.5", "68241.50"),
-        ("68241", "68241.00"),
-        ("68241.", "68241.00"),
-        ("68241.50", "68241.50"),
-        ("68241.5000", "68241.5000"),
-        ("0.000000012345678901234567890", "0.000000012345678901234567890"),
-        ("123456789012345678.123456789012345678", "123456789012345678.123456789012345678"),
-        (".5", "0.50"),
-        ("+1.25", "1.25"),
-        ("1e3", "1000.00"),
-        ("6.82415E4", "68241.50"),
-        ("1e-18", "0.000000000000000001"),
-        (" 7.25 ", "7.25"),
-        ("007.25", "7.25"),
-    ],
-)
-def test_a_price_keeps_its_digits(price: str, expected: str) -> None:
-    """Two decimals at least, and none is lost."""
-    (row,) = understood(f"btc_usd,2024-01-15T12:00:00Z,{price},,")
-    assert str(row).split("\t")[3] == expected
+PRICES = [
+    ("68241.5", "68241.50"),
+    ("68241", "68241.00"),
+    ("68241.", "68241.00"),
+    ("68241.50", "68241.50"),
+    ("68241.5000", "68241.5000"),
+    ("0.000000012345678901234567890", "0.000000012345678901234567890"),
+    ("123456789012345678.123456789012345678", "123456789012345678.123456789012345678"),
+    (".5", "0.50"),
+    ("+1.25", "1.25"),
+    ("1e3", "1000.00"),
+    ("6.82415E4", "68241.50"),
+    ("1e-18", "0.000000000000000001"),
+    (" 7.25 ", "7.25"),
+    ("007.25", "7.25"),
+]
+
+
+OFFSETS = ["Z", "+00:00", "+00", "", "+0000"]  # all of them UTC
+
+
+def test_a_price_keeps_its_digits(
+    conn: psycopg.Connection, database: Settings, tmp_path: Path
+) -> None:
+    """Two decimals at least, and none is lost, however its minute is written."""
+    lines = [
+        f"btc_usd,2024-01-15{'T '[n % 2]}12:{n:02}:00{OFFSETS[n % len(OFFSETS)]},{price}"
+        for n, (price, _) in enumerate(PRICES)
+    ]
+    file = tmp_path / "prices.csv"
+    file.write_text("\n".join(["ticker,created_at,price", *lines]))
+
+    import_file(database.database_dsn, str(file))
+
+    assert [(minute, price) for _, minute, price, *_ in stored(conn)] == [
+        (NOON + n * MINUTE, expected) for n, (_, expected) in enumerate(PRICES)
+    ]
 
 
 @pytest.mark.parametrize(
