@@ -89,6 +89,12 @@ def truth(exchange: Served, ticker: str, at: datetime) -> str:
     return str(httpx.get(f"{exchange.admin_url}/truth", params=params).json()["price"])
 
 
+def login(settings: Settings, role: str) -> psycopg.Connection:
+    """A connection to that database as *role*, each statement committed."""
+    dsn = settings.changed(postgres_user=role).database_dsn
+    return psycopg.connect(dsn, autocommit=True)
+
+
 def rows(conn: psycopg.Connection) -> list[tuple[str, datetime]]:
     """What was polled, and stored under which minute."""
     query = (

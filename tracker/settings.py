@@ -25,6 +25,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from tracker.errors import SettingsError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+ROLES = ("tracker_worker", "tracker_web", "analyst")  # of the database; the migrations make them
 _INDEX_NAME = re.compile(r"[a-z0-9-]+_[a-z0-9]+")
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 _LONGEST_SOCKET_FOLDER = 85  # sun_path holds 107 bytes, "/.s.PGSQL.5432.lock" takes 19
@@ -76,7 +77,7 @@ def _readable(file: Path) -> Path:
         file.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"cannot be read: {error}") from None
-    return file
+    return file.resolve()  # children run in another folder
 
 
 def _password(value: SecretStr, info: ValidationInfo) -> SecretStr:
@@ -84,7 +85,20 @@ def _password(value: SecretStr, info: ValidationInfo) -> SecretStr:
     file = info.data.get("postgres_password_file")
     if value.get_secret_value() or file is None:
         return value
-    return SecretStr(file.read_text().rstrip("\r\n"))
+    return SecretStr(_secret(file))
+
+
+def _secret(file: Path) -> str:
+    return file.read_text().rstrip("\r\n")
+
+
+def _secret_file(file: Path) -> Path:
+    if not _secret(_readable(file)):
+        raise ValueError("holds no password")
+    return file
+
+
+SecretFile = Annotated[Path, AfterValidator(_secret_file)]
 
 
 class Settings(BaseSettings):
@@ -125,6 +139,9 @@ class Settings(BaseSettings):
     postgres_password: Annotated[
         SecretStr, AfterValidator(_password), Field(validate_default=True)
     ] = SecretStr("")
+    tracker_worker_password_file: SecretFile | None = None
+    tracker_web_password_file: SecretFile | None = None
+    analyst_password_file: SecretFile | None = None
 
     client_base_url: Annotated[str, AfterValidator(_base_url)] = "https://www.deribit.com/api/v2"
     tickers: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_tickers)] = (
@@ -190,6 +207,12 @@ class Settings(BaseSettings):
             user=self.postgres_user,
             password=self.postgres_password.get_secret_value() or None,
         )
+
+    @property
+    def role_passwords(self) -> dict[str, str]:
+        """The passwords that `migrate` gives to roles of the database: never log them."""
+        files = {role: getattr(self, f"{role}_password_file") for role in ROLES}
+        return {role: _secret(file) for role, file in files.items() if file}
 
     @property
     def broker_url(self) -> str:

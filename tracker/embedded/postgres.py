@@ -10,6 +10,7 @@ from psycopg import sql
 from tracker.embedded.programs import Programs
 from tracker.embedded.server import Server, owner_of
 from tracker.errors import EmbeddedError
+from tracker.settings import ROLES
 
 _BUILTIN_LOCALE = 17  # the first major version that needs no locale of the machine
 _INCLUDE = "include 'tracker.conf'\n"
@@ -90,8 +91,14 @@ class Postgres(Server):
             autocommit=True,
         )
 
+    @property
+    def _owner(self) -> str:
+        """Who owns the database: not a role that the migrations make, and that owns nothing."""
+        user = self.settings.postgres_user
+        return "postgres" if user in ROLES else user
+
     def _make_role(self, connection: psycopg.Connection) -> None:
-        role = self.settings.postgres_user
+        role = self._owner
         if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [role]).rowcount == 0:
             create = sql.SQL("CREATE ROLE {} LOGIN SUPERUSER")
             connection.execute(create.format(sql.Identifier(role)))
@@ -100,7 +107,7 @@ class Postgres(Server):
         name = self.settings.postgres_db
         if connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).rowcount == 0:
             create = sql.SQL("CREATE DATABASE {} OWNER {}")
-            owner = sql.Identifier(self.settings.postgres_user)
+            owner = sql.Identifier(self._owner)
             connection.execute(create.format(sql.Identifier(name), owner))
 
     def _initdb(self, data: Path, programs: Programs) -> None:

@@ -13,7 +13,7 @@ def command(settings: Settings, arguments: Sequence[str]) -> list[str]:
     It names no password: run it in `environment`.
     Raises EmbeddedError if there is no psql and none can be fetched.
     """
-    bare = settings.changed(postgres_password="")
+    bare = settings.changed(postgres_password="", postgres_password_file=None)
     return [_psql(settings), "--dbname", bare.database_dsn, *arguments]
 
 

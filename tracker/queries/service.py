@@ -15,6 +15,7 @@ _NEWEST_MINUTES = read("queries/newest_minutes")
 _RECENT_HOURS = read("queries/recent_hours")
 _STORED_TICKERS = read("queries/stored_tickers")
 _APPLIED_MIGRATIONS = read("queries/applied_migrations")
+_MISSING_ROLES = read("queries/missing_roles")
 
 _A_MONTH = timedelta(days=31)
 _AN_HOUR = timedelta(hours=1)
@@ -70,3 +71,9 @@ async def applied_migrations(conn: AsyncConnection) -> list[str]:
     async with conn.cursor(row_factory=scalar_row) as cursor:
         await cursor.execute(_APPLIED_MIGRATIONS)
         return await cursor.fetchall()
+
+
+def missing_roles(conn: Connection, roles: Sequence[str]) -> list[str]:
+    """Those of *roles* that the server does not have, by name."""
+    with conn.cursor(row_factory=scalar_row) as cursor:
+        return cursor.execute(_MISSING_ROLES, {"roles": list(roles)}).fetchall()

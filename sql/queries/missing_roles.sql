@@ -1,0 +1,8 @@
+-- Those of the given roles that the server does not have, by name.
+SELECT wanted.role
+  FROM unnest(%(roles)s::text[]) AS wanted (role)
+ WHERE NOT EXISTS (
+    SELECT
+      FROM pg_roles
+     WHERE rolname = wanted.role)
+ ORDER BY wanted.role
