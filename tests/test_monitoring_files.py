@@ -86,7 +86,7 @@ def test_volumes_are_declared() -> None:
         for each in service.get("volumes", ())
         if not each.startswith((".", "/"))
     }
-    assert named == {"prometheus", "alertmanager", "loki", "alloy", "grafana"}
+    assert named == {"prometheus", "alertmanager", "loki", "alloy", "grafana", "password_owner"}
     assert named <= set(COMPOSE["volumes"])
 
 

@@ -49,7 +49,9 @@ def test_compose_sets_known_variables_only() -> None:
         *("TRACKER_HOME", "TRACKER_CACHE", "DEBIAN_MIRROR", "SIMULATOR_PORT"),
         "POSTGRES_PASSWORD",  # in a file there
     }
-    assert set(compose["services"]["web"]["environment"]) == VARIABLES - not_in_a_container
+    services = [compose["services"][name] for name in ("migrate", "web", "worker", "scheduler")]
+    found = {name for service in services for name in service["environment"]}
+    assert found == VARIABLES - not_in_a_container
 
 
 def test_compose_defaults_are_ours() -> None:
@@ -80,6 +82,8 @@ def test_compose_defaults_are_ours() -> None:
         ("CLIENT_BASE_URL", "ftp://www.deribit.com"),
         ("DEBIAN_MIRROR", "nowhere"),
         ("POSTGRES_PASSWORD_FILE", "/nowhere/at all"),
+        ("ANALYST_PASSWORD_FILE", "/nowhere/password"),
+        ("ANALYST_PASSWORD_FILE", "/dev/null"),
         ("CORS_ORIGINS", "example.org"),
         ("CORS_ORIGINS", "https://example.org/"),
         ("CORS_ORIGINS", "https://example.org,*"),
