@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -64,25 +65,38 @@ class Server(ABC):
 
     def wait_gone(self, seconds: float = 10.0) -> bool:
         """Wait until it runs no more: whether that came in time."""
-        deadline = time.monotonic() + seconds
-        while self.pid() is not None:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(PAUSE)
-        return True
+        return _in_time(lambda: self.pid() is None, seconds)
+
+    def _is_gone(self, pid: int, seconds: float) -> bool:
+        """The same of process *pid*: a server may take its pidfile away before it is gone."""
+        home = self.settings.home
+        return _in_time(lambda: self.pid() is None and not _works_in(pid, home), seconds)
 
 
 def owner_of(pidfile: Path, home: Path) -> int | None:
-    """The process that wrote *pidfile*, if it still works in a folder of *home*.
-
-    After a kill -9 or a restart of the machine the number may be another's.
-    """
+    """The process that wrote *pidfile*, if it still works in a folder of *home*."""
     try:
         pid = int(pidfile.read_text().split("\n", 1)[0])
-        folder = Path(f"/proc/{pid}/cwd").readlink()
     except (OSError, ValueError):
         return None
-    return pid if folder.parent == home else None
+    return pid if _works_in(pid, home) else None
+
+
+def _works_in(pid: int, home: Path) -> bool:
+    """Not so after a kill -9 or a restart of the machine: then the number may be another's."""
+    try:
+        return Path(f"/proc/{pid}/cwd").readlink().parent == home
+    except OSError:
+        return False
+
+
+def _in_time(true: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(PAUSE)
+    return True
 
 
 def _signal(pid: int, sign: signal.Signals) -> None:
