@@ -117,6 +117,12 @@ test *args: _dev
 chaos *args: _dev
     pytest -m chaos "$@"
 
+# Build the image, run compose.yaml on a Docker engine of its own; short: up, and a price goes through
+[group('check')]
+[no-exit-message]
+compose-test *args: _dev
+    @exec ops/compose-test "$@"
+
 # What needs no servers, on every other Python of this machine or on those named: just test-pythons 3.12
 [group('check')]
 test-pythons *versions: _dev

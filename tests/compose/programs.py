@@ -1,0 +1,83 @@
+"""A Docker engine, Compose and debootstrap from Debian's packages, beside the system's own."""
+
+import fcntl
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from tracker.embedded.apt import Apt
+from tracker.embedded.sources import find_mirror
+from tracker.settings import Settings
+
+RELEASES = {"bookworm": (), "trixie": ("docker-cli",)}  # what only this one has
+_ENGINE = (
+    *("docker.io", "containerd", "runc", "tini", "debootstrap", "iptables"),
+    *("libip4tc2", "libip6tc2", "libxtables12", "libmnl0", "libnfnetlink0", "libnftnl11"),
+    *("libnetfilter-conntrack3", "libdevmapper1.02.1", "libseccomp2"),
+)
+_COMPOSE = "docker-compose"  # of Debian 13, which is Apt's own release; needs no library
+
+
+def release() -> str:
+    """The codename of this machine's Debian; empty for another system."""
+    found = platform.freedesktop_os_release()
+    return found.get("VERSION_CODENAME", "") if found["ID"] == "debian" else ""
+
+
+def mirror() -> str:
+    """Where Debian's packages come from."""
+    return Settings.load().debian_mirror or find_mirror()
+
+
+def prefix() -> Path:
+    """The folder with them, fetched at first use; whoever comes meanwhile waits."""
+    kept = Settings.load().cache
+    kept.mkdir(parents=True, exist_ok=True)
+    place = kept / f"engine-{release()}"
+    with (kept / f"{place.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not place.exists():
+            _fetch(place)
+    return place
+
+
+def environment(place: Path) -> Mapping[str, str]:
+    """What the programs in *place* need to find each other, and their libraries."""
+    [libraries] = (place / "usr/lib").glob("*-linux-gnu")
+    return os.environ | {
+        "PATH": f"{place}/usr/sbin:{place}/usr/bin:{os.environ['PATH']}",
+        "LD_LIBRARY_PATH": str(libraries),
+        "XTABLES_LIBDIR": f"{libraries}/xtables",
+        "DEBOOTSTRAP_DIR": f"{place}/usr/share/debootstrap",
+    }
+
+
+def _fetch(place: Path) -> None:
+    """Make *place*, whole or not at all; no script of a package runs, so no service starts."""
+    with tempfile.TemporaryDirectory(dir=place.parent) as name:
+        folder = Path(name)
+        _unpack(folder / "compose", "trixie", (_COMPOSE,))
+        _unpack(folder / "engine", release(), (*_ENGINE, *RELEASES[release()]))
+        whole = folder / "engine/prefix"
+        for link in ("iptables", "ip6tables"):
+            (whole / "usr/sbin" / link).unlink(missing_ok=True)
+            (whole / "usr/sbin" / link).symlink_to("xtables-nft-multi")
+        shutil.move(folder / "compose/prefix/usr/libexec/docker", whole / "config")
+        shutil.move(whole, place)
+
+
+def _unpack(folder: Path, codename: str, packages: tuple[str, ...]) -> None:
+    asked = subprocess.run(
+        ["dpkg", "--print-architecture"], check=True, capture_output=True, text=True
+    )
+    folder.mkdir()
+    apt = Apt(folder, mirror(), asked.stdout.strip())
+    sources = folder / "debian.sources"
+    sources.write_text(sources.read_text().replace("trixie", codename))
+    apt.update(lambda _: None)
+    for package in apt.download(packages, lambda _: None):
+        subprocess.run(["dpkg-deb", "-x", package, folder / "prefix"], check=True)

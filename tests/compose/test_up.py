@@ -1,0 +1,110 @@
+"""The stack comes up from nothing, is shut off as it should be, and a price goes through it."""
+
+import json
+
+import pytest
+
+from tests.compose.images import BASE
+from tests.compose.stack import PROJECT, STEADY, TICKERS, TRACKER, Stack
+from tracker.worker import _GRACE
+
+pytestmark = [pytest.mark.slow, pytest.mark.compose]
+
+MEGABYTE = 1_000_000
+
+
+def test_all_are_well(stack: Stack) -> None:
+    """What runs says that it is healthy, what runs once has ended well."""
+    states = stack.states()
+    assert {states[stack.name(service)] for service in STEADY} == {"healthy"}
+    assert {states[stack.name(service)] for service in ("passwords", "migrate")} == {"exited 0"}
+
+
+def test_price_goes_through(stack: Stack) -> None:
+    """From the exchange's container through queue, worker and database to the API, unchanged."""
+    for ticker in TICKERS:
+        stack.wait_for(lambda ticker=ticker: stack.api("/v1/prices/last", ticker=ticker))
+        price = stack.api("/v1/prices/last", ticker=ticker)["price"]
+        served = stack.ask("exchange", 8090, "/admin/served", index=ticker)
+        assert float(price) in {float(each["price"]) for each in served}
+    stack.wait_for(lambda: stack.api("/health/ready"))
+
+
+def test_image_is_small(stack: Stack) -> None:
+    """At most 200 MB over its base."""
+    sizes = [json.loads(stack.docker("inspect", image))[0]["Size"] for image in (PROJECT, BASE)]
+    assert 0 < sizes[0] - sizes[1] <= 200 * MEGABYTE
+
+
+def test_image_has_no_build_tools(stack: Stack) -> None:
+    """Nor what would install more; the page's packages are there."""
+    tools = "gcc cc make pip pip3 npm node git curl wget patchelf just"
+    look = f"for each in {tools}; do command -v $each; done; ls /app/.venv/npm/node_modules"
+    found = stack.docker("exec", stack.name("web"), "bash", "-c", look).split()
+    assert found == ["@scarf", "fancy-canvas", "lightweight-charts", "swagger-ui-dist"]
+    assert stack.docker("exec", stack.name("web"), "python3", "-c", "import sys; print(sys.path)")
+
+
+@pytest.mark.parametrize("service", TRACKER)
+def test_container_is_confined(stack: Stack, service: str) -> None:
+    """A named user without capabilities, on a file system it cannot write."""
+    look = "id --user --name; grep -E '^(Cap|NoNewPrivs)' /proc/self/status; touch /x /tmp/x /app/x"
+    shown = stack.docker("exec", stack.name(service), "bash", "-c", f"{{ {look}; }} 2>&1 || true")
+    user, *lines = shown.splitlines()
+    assert user == "tracker"
+    facts = dict(line.split(":\t") for line in lines if "\t" in line)
+    assert facts.pop("NoNewPrivs") == "1"
+    assert {int(value, 16) for value in facts.values()} == {0}
+    assert shown.count("Read-only file system") == 3
+
+
+@pytest.mark.parametrize("service", STEADY)
+def test_container_is_limited(stack: Stack, service: str) -> None:
+    """In memory and processes; its log is bounded, it comes back, and it has time to stop."""
+    found = stack.inspect(service)
+    host, config = found["HostConfig"], found["Config"]
+    assert host["Memory"] > 0
+    assert host["PidsLimit"] > 0
+    assert host["LogConfig"]["Config"] == {"max-file": "3", "max-size": "10m"}
+    assert host["RestartPolicy"]["Name"] == "unless-stopped"
+    assert config["StopTimeout"] * 1000 > 2 * _GRACE
+
+
+def test_only_the_api_is_published(stack: Stack) -> None:
+    """On loopback; the exchange's port is the test's own."""
+    published = {
+        service: stack.inspect(service)["HostConfig"]["PortBindings"] for service in STEADY
+    }
+    [[binding]] = published.pop("web").values()
+    assert binding["HostIp"] == "127.0.0.1"
+    assert not any(published.values())
+
+
+def test_passwords_are_in_files_only(stack: Stack) -> None:
+    """Made up at the first start; in no variable, command or log. Each process sees its own."""
+    password = "/run/password/password"
+    found = {
+        service: stack.docker("exec", stack.name(service), "cat", password)
+        for service in ("db", "web", "worker")
+    }
+    assert {len(each) for each in found.values()} == {24}
+    assert len(set(found.values())) == 3
+    analyst = ("--entrypoint", "cat", "passwords", "/run/passwords/analyst/password")
+    assert len(stack.compose("run", "--rm", *analyst)) == 24
+    everything = [json.dumps(stack.inspect(service)) for service in STEADY]
+    text = "".join((*everything, stack.compose("logs")))
+    assert not [service for service, each in found.items() if each in text]
+
+
+def test_roles_are_kept_apart(stack: Stack) -> None:
+    """The API and the worker log in as roles of their own; another password is refused."""
+    asked = "SELECT DISTINCT usename FROM pg_stat_activity WHERE usename LIKE 'tracker%'"
+    psql = ("psql", "-AtX", "--username", "postgres", "--dbname", "tracker", "--command", asked)
+    stack.wait_for(lambda: "tracker_web" in stack.docker("exec", stack.name("db"), *psql))
+    login = (
+        "import psycopg; psycopg.connect('host=db dbname=tracker user=postgres password=postgres')"
+    )
+    refused = stack.docker(
+        *("exec", stack.name("web"), "bash", "-c"), f'python3 -c "{login}" 2>&1 || true'
+    )
+    assert "password authentication failed" in refused
