@@ -13,6 +13,7 @@ PATIENCE = 20_000  # milliseconds; machines are shared
 
 DESKTOP = {"width": 1440, "height": 900}
 PHONE = {"width": 390, "height": 844}
+SMALL = {"width": 320, "height": 568}
 
 # Before anything of the page runs: what its policy forbids is told as an error.
 _WATCH = """

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browsing import DESKTOP, PATIENCE, PHONE, Watched, chromium, watched
+from tests.browsing import DESKTOP, PATIENCE, PHONE, SMALL, Watched, chromium, watched
 from tests.conftest import fresh_database
 from tests.serving import served
 from tests.working import wait_for
@@ -244,7 +244,8 @@ def test_it_heals_after_an_outage(browser: Browser, history: Settings) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scheme", "viewport"), [("light", DESKTOP), ("dark", DESKTOP), ("dark", PHONE)]
+    ("scheme", "viewport"),
+    [("light", DESKTOP), ("dark", DESKTOP), ("dark", PHONE), ("light", SMALL)],
 )
 def test_axe_finds_no_serious_fault(
     browser: Browser, web: httpx.Client, scheme: str, viewport: dict[str, int]

@@ -199,6 +199,18 @@ def test_a_hole_of_years_costs_nothing(client: httpx.Client, writer: psycopg.Con
     assert len(starts(client, **ever, interval="1w", tz="America/Lima", order="asc")) == 2
 
 
+@pytest.mark.parametrize("name", ["start_date", "end_date", "before", "after"])
+@pytest.mark.parametrize("edge", ["0001-01-01", "9999-12-31T23:59:59.999999Z"])
+def test_the_ends_of_time(
+    client: httpx.Client, writer: psycopg.Connection, name: str, edge: str
+) -> None:
+    """There is nothing beyond them, and no error."""
+    store(writer, {NOON: "1.50"})
+    for asked in ("interval=1m", "interval=4h", "interval=1d&tz=Asia/Kolkata", "interval=1M"):
+        answer = client.get(f"/prices/candles?ticker=btc_usd&{asked}&{name}={edge}")
+        assert (answer.status_code, len(answer.json()) <= 1) == (200, True), asked
+
+
 @pytest.mark.parametrize("order", ["desc", "asc"])
 @pytest.mark.parametrize(
     "interval", ["interval=5m", "interval=4h", "interval=1d&tz=Asia/Kathmandu"]

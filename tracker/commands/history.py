@@ -36,11 +36,13 @@ def register(group: Group) -> list[argparse.Action]:
 
 def _backfill(settings: "Settings", arguments: argparse.Namespace) -> None:
     from tracker import backfill, deribit, logs
+    from tracker.embedded import instances
 
     logs.set_up(settings, "backfill")
-    tickers, ranges = arguments.ticker or settings.tickers, arguments.range or _RANGES
-    with deribit.Client(settings.client_base_url) as client:
-        for one in backfill.backfill(settings, client, tickers, ranges):
+    chosen = instances.in_use(settings)
+    tickers, ranges = arguments.ticker or chosen.tickers, arguments.range or _RANGES
+    with deribit.Client(chosen.client_base_url) as client:
+        for one in backfill.backfill(chosen, client, tickers, ranges):
             print(f"{one.ticker} {one.reach}: added {one.added}, {one.present} were there already")
 
 

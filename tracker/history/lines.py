@@ -3,7 +3,7 @@
 import csv
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from operator import itemgetter
 
@@ -16,12 +16,13 @@ REQUIRED = ("ticker", "created_at", "price")
 COLUMNS = (*REQUIRED, "observed_at", "source")
 
 _SOURCES = ("poll", "chart")
+_OLDEST = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_TICKER = 100  # letters; an index entry has an end
 
 # What most rows look like: they are passed on as they are, and only the others are taken apart.
 # The 29th of February is among the others: it is not in every year.
 _DATE = (
-    "[12][0-9]{3}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
+    "(?:19[7-9][0-9]|2[0-9]{3})-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
     "|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
 )
 _HOUR_MINUTE = "[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]"
@@ -46,12 +47,13 @@ def rows(lines: Iterable[str]) -> Iterator[str | Fault]:
     A row holds the line's number and COLUMNS, "" for a null. Blank lines are passed over.
     Raises BadRequest if the header does not name the columns.
     """
+    today = str(datetime.now(UTC).date())
     numbered = enumerate(lines, 1)
     pick, width = _header(next(numbered, (1, ""))[1])
     for number, line in numbered:
         try:
             if line.strip():
-                yield f"{number}\t{_row(_fields(line), pick, width)}\n"
+                yield f"{number}\t{_row(_fields(line), pick, width, today)}\n"
         except ValueError as error:
             yield Fault(number, str(error))
 
@@ -88,13 +90,14 @@ def _wrong(names: Sequence[str]) -> list[str]:
     return unknown + missing + repeated
 
 
-def _row(fields: list[str], pick: Pick, width: int) -> str:
+def _row(fields: list[str], pick: Pick, width: int, today: str) -> str:
     if len(fields) != width:
         raise ValueError(f"has {len(fields)} columns, not {width}")
     fields.append("")
     values = pick(fields)
     row = "\t".join(values)
-    return row if _PLAIN.fullmatch(row) else _understood(*values)
+    is_past = values[1] < today  # later ones are looked at closely
+    return row if is_past and _PLAIN.fullmatch(row) else _understood(*values)
 
 
 def _understood(ticker: str, created_at: str, price: str, observed_at: str, source: str) -> str:
@@ -115,9 +118,12 @@ def _ticker(text: str) -> str:
 
 
 def _minute(text: str) -> str:
+    """No index is older than 1970, and none has a price to come: a slip would ruin the archive."""
     moment = _moment("created_at", text)
     if moment != minute_of(moment):
         raise ValueError(f"created_at: is not on the minute: {params.shorten(text)!r}")
+    if not _OLDEST <= moment <= datetime.now(UTC):
+        raise ValueError(f"created_at: is before 1970 or to come: {params.shorten(text)!r}")
     return moment.isoformat()
 
 

@@ -34,5 +34,5 @@ def grid(asked: Mapping[str, Any]) -> Even | Calendar:
 
 @cache
 def zones() -> frozenset[str]:
-    """The names of all zones that this machine knows."""
-    return frozenset(available_timezones())
+    """The names of all zones that this machine knows, but for the one it happens to stand in."""
+    return frozenset(available_timezones() - {"localtime"})

@@ -89,7 +89,7 @@ async def _page(
 
     found = await charts.candles(conn, ticker, grid, left, count + 1, rising=upwards)
     page, beyond = found[:count], found[count - 1].start if len(found) > count else None
-    edge = page[0].start if page else left.since if upwards else left.until - MINUTE
+    edge = page[0].start if page else left.since if upwards else _last_minute(left)
     behind = _cut(whole, None, edge) if upwards else _cut(whole, edge, None)
     back = inside and await charts.candles(conn, ticker, grid, behind, 1, rising=not upwards)
     ends = (edge if back else None, beyond)
@@ -117,6 +117,11 @@ def _cut(span: Span, after: datetime | None, before: datetime | None) -> Span:
     """The part of *span* that lies between two moments, both exclusive."""
     since = span.since if after is None else max(span.since, _beyond(after))
     return _span(since, span.until if before is None else min(span.until, before))
+
+
+def _last_minute(span: Span) -> datetime:
+    """The one that *span* ends with, or would if it were not empty; there is none before FIRST."""
+    return max(span.until, FIRST + MINUTE) - MINUTE
 
 
 def _beyond(moment: datetime) -> datetime:
