@@ -70,5 +70,5 @@ function stretch({ from, to, minutes }) {
 }
 
 const reason = ({ minutes, ...gap }) =>
-  `${minutes < 120 ? `${minutes} min` : span(minutes * 60)}, ${cause(gap)}`;
+  `${minutes < 120 ? `${minutes} min` : span(minutes * 60)} missing: ${cause(gap)}`;
 export const cause = (gap) => REASONS[gap.reason] ?? gap.reason.replaceAll("_", " ");
