@@ -35,7 +35,7 @@ class Tracked(Hands):
         """The tracker that *demo* runs, complete as far back as its first repair reached."""
         super().__init__(demo, settings)
         self._true: set[chaos_truth.Row] = set()
-        self._first = datetime.now(UTC)
+        self._first = self._whole = datetime.now(UTC)
         self.wait_for(self._has_begun)
 
     def _has_begun(self) -> bool:
@@ -43,9 +43,14 @@ class Tracked(Hands):
         with suppress(psycopg.Error):
             if not (self.alive() and self.demo.asks("/health/ready")):
                 return False
-            [(first,)] = self.ask("SELECT min(created_at) FROM prices")
-            self._first = first or self._first
-            hour = minute_of(datetime.now(UTC)) - self._first >= 58 * MINUTE
+            firsts = [
+                at for (at,) in self.ask("SELECT min(created_at) FROM prices GROUP BY ticker")
+            ]
+            if len(firsts) < len(self.tickers):
+                return False
+            # A chart that is asked for as a minute ends may have lost its oldest point meanwhile.
+            self._first, self._whole = min(firsts), max(firsts)
+            hour = minute_of(datetime.now(UTC)) - self._whole >= 57 * MINUTE
             return hour and not self.missing()
         return False
 
@@ -133,7 +138,7 @@ class Tracked(Hands):
         """Minutes without a price that the exchange can supply, up to the present one."""
         last = minute_of(datetime.now(UTC))
         with nullcontext(within) if within else self.connected() as conn:
-            return chaos_truth.suppliable(conn, self.tickers, self._first, last)
+            return chaos_truth.suppliable(conn, self.tickers, self._whole, last)
 
 
 @contextmanager
