@@ -1,18 +1,27 @@
 """What every test may ask for: a real TimescaleDB and a real Redis of its own."""
 
+import asyncio
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+import httpx
 import psycopg
 import pytest
+from psycopg import AsyncConnection
 
+from tests.serving import served
 from tracker import migrations
 from tracker.embedded.servers import started
 from tracker.settings import Settings
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+_EMPTY = "TRUNCATE tickers, prices, misses, candles_1h, heartbeats RESTART IDENTITY"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -93,7 +102,7 @@ def migrated(servers: Settings) -> Settings:
 def database(migrated: Settings) -> Settings:
     """A migrated database without a row; yields the settings that lead to it."""
     with psycopg.connect(migrated.database_dsn, autocommit=True) as conn:
-        conn.execute("TRUNCATE tickers, prices, misses, candles_1h, heartbeats RESTART IDENTITY")
+        conn.execute(_EMPTY)
     return migrated
 
 
@@ -110,3 +119,33 @@ def base(servers: Settings) -> Iterator[Settings]:
     with fresh_database(servers) as settings:
         migrations.apply(settings.database_dsn)
         yield settings
+
+
+@pytest.fixture
+def writer(base: Settings) -> Iterator[psycopg.Connection]:
+    """A connection to that database, each statement committed; it is empty at first."""
+    with psycopg.connect(base.database_dsn, autocommit=True) as conn:
+        conn.execute(_EMPTY)
+        yield conn
+
+
+@pytest.fixture(scope="module")
+def client(base: Settings) -> Iterator[httpx.Client]:
+    """A client of the API on that database; btc_usd and eth_usd are configured."""
+    with served(base) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Run]:
+    """Runs coroutines, all on one event loop."""
+    with asyncio.Runner() as runner:
+        yield runner.run
+
+
+@pytest.fixture(scope="module")
+def reader(base: Settings, run: Run) -> Iterator[AsyncConnection]:
+    """An asynchronous connection to that database, as the API has it."""
+    conn = run(AsyncConnection.connect(base.database_dsn, autocommit=True))
+    yield conn
+    run(conn.close())

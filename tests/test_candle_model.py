@@ -1,6 +1,5 @@
 """Candles of every interval and zone are what a few lines of Python make of the stored prices."""
 
-import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
@@ -8,16 +7,15 @@ from itertools import groupby
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg import AsyncConnection
 
+from tests.conftest import Run
 from tracker import buckets
 from tracker.buckets import INTERVALS, LAST, UNITS
 from tracker.gaps import Span
 from tracker.models import MINUTE, Candle
-from tracker.settings import Settings
 from tracker.web.reading import charts
 from tracker.zones import FIRST
 
@@ -100,42 +98,29 @@ def model(rows: Rows, interval: str, zone: tzinfo) -> Iterator[Candle]:
         yield Candle(begin, prices[0], max(prices), min(prices), prices[-1], len(prices))
 
 
-@pytest.fixture(scope="module")
-def runner() -> Iterator[asyncio.Runner]:
-    """Runs coroutines, all on one event loop."""
-    with asyncio.Runner() as runner:
-        yield runner
-
-
-@pytest.fixture(scope="module")
-def conn(base: Settings, runner: asyncio.Runner) -> Iterator[AsyncConnection]:
-    """An asynchronous connection, as the API has it."""
-    conn = runner.run(AsyncConnection.connect(base.database_dsn, autocommit=True))
-    yield conn
-    runner.run(conn.close())
-
-
 @settings(deadline=None)
 @given(writes=writes, asked=questions)
 def test_candles_are_made_of_the_prices_alone(
-    runner: asyncio.Runner, conn: AsyncConnection, writes: list[Write], asked: Question
+    run: Run, reader: AsyncConnection, writes: list[Write], asked: Question
 ) -> None:
     """Whatever was polled, repaired and imported in whatever order, from either end."""
     since, until = asked["since"] or FIRST, asked["until"] or LAST
     grid, count = (asked["interval"], asked["zone"]), asked["count"]
 
     async def check() -> None:
-        async with conn.transaction(force_rollback=True):
+        async with reader.transaction(force_rollback=True):
             for statement, parameters in writes:
-                await conn.execute(statement.encode(), parameters)
-            stored = await conn.execute("SELECT created_at, price FROM prices ORDER BY created_at")
+                await reader.execute(statement.encode(), parameters)
+            stored = await reader.execute(
+                "SELECT created_at, price FROM prices ORDER BY created_at"
+            )
             every = model(await stored.fetchall(), *grid)
             expected = [candle for candle in every if since <= candle.start < until]
             within = Span(since, max(since, until))
             for rising in (False, True):
                 found = await charts.candles(
-                    conn, "btc_usd", buckets.grid(*grid), within, count, rising=rising
+                    reader, "btc_usd", buckets.grid(*grid), within, count, rising=rising
                 )
                 assert found == (expected if rising else expected[::-1])[:count]
 
-    runner.run(check())
+    run(check())

@@ -1,8 +1,7 @@
 """The log of changes: every revision is in it, and whoever reads it misses nothing."""
 
-import asyncio
 import random
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from psycopg import AsyncConnection
 from psycopg.errors import UniqueViolation
 
+from tests.conftest import Run
 from tests.test_candles import STATEMENTS, TICKERS, changes, revisions
 from tracker.models import MINUTE
 from tracker.settings import Settings
@@ -30,7 +30,6 @@ FILL = (
     " SELECT 'btc_usd', %s + n * INTERVAL '1 minute', 1.50 FROM generate_series(1, %s) AS n"
 )
 
-Run = Callable[[Coroutine[Any, Any, Any]], Any]
 Row = tuple[str, datetime, Decimal, str]
 States = dict[tuple[str, Position], dict[str, Row]]
 
@@ -47,21 +46,6 @@ def empty(writer: psycopg.Connection) -> psycopg.Connection:
     """The same, without a row."""
     writer.execute("TRUNCATE prices, tickers, candles_1h")
     return writer
-
-
-@pytest.fixture(scope="module")
-def run() -> Iterator[Run]:
-    """Runs coroutines, all on one event loop."""
-    with asyncio.Runner() as runner:
-        yield runner.run
-
-
-@pytest.fixture(scope="module")
-def reader(base: Settings, run: Run) -> Iterator[AsyncConnection]:
-    """An asynchronous connection, as the API has it."""
-    conn = run(AsyncConnection.connect(base.database_dsn, autocommit=True))
-    yield conn
-    run(conn.close())
 
 
 def rows(conn: psycopg.Connection) -> set[Row]:

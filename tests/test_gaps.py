@@ -1,10 +1,7 @@
 """The gap algebra over the real database: gaps and rows are the window, coverage counts them."""
 
-import asyncio
-from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import groupby, pairwise
-from typing import Any
 
 import psycopg
 import pytest
@@ -12,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg import AsyncConnection
 
+from tests.conftest import Run
 from tracker import gaps
 from tracker.gaps import DAY, HOUR, NOT_POLLED, Coverage, Gap, Hole, Span
 from tracker.models import MINUTE
 from tracker.settings import Settings
 from tracker.web.reading import missing
 
-Run = Callable[[Coroutine[Any, Any, Any]], Any]
 Archive = tuple[dict[datetime, str], dict[datetime, str]]
 
 EDGE = datetime(1970, 1, 1, tzinfo=UTC) + 52 * timedelta(days=365)  # between two chunks
@@ -48,21 +45,6 @@ archives = st.tuples(
     st.builds(without, strewn(SOURCES), st.sets(minutes, max_size=8)), strewn(REASONS)
 )
 windows = st.tuples(minutes, minutes).map(lambda ends: Span(min(ends), max(ends)))
-
-
-@pytest.fixture(scope="module")
-def run() -> Iterator[Run]:
-    """Runs coroutines, all on one event loop."""
-    with asyncio.Runner() as runner:
-        yield runner.run
-
-
-@pytest.fixture(scope="module")
-def reader(base: Settings, run: Run) -> Iterator[AsyncConnection]:
-    """An asynchronous connection, as the API has it."""
-    conn = run(AsyncConnection.connect(base.database_dsn, autocommit=True))
-    yield conn
-    run(conn.close())
 
 
 async def keep(conn: AsyncConnection, archive: Archive) -> None:

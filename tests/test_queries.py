@@ -1,10 +1,7 @@
 """What the reading queries answer, against a list comprehension over what is stored."""
 
-import asyncio
-from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 import psycopg
 import pytest
@@ -13,11 +10,11 @@ from hypothesis import strategies as st
 from psycopg import AsyncConnection
 from psycopg.errors import UndefinedTable
 
+from tests.conftest import Run
 from tracker import migrations, queries
 from tracker.models import MINUTE, Price, Quote, exact_price, minute_of
 from tracker.settings import Settings
 
-Run = Callable[[Coroutine[Any, Any, Any]], Any]
 Stored = dict[tuple[str, datetime], Decimal]
 
 EDGE = datetime(1970, 1, 1, tzinfo=UTC) + 52 * timedelta(days=365)  # between two chunks
@@ -45,21 +42,6 @@ moments = st.builds(
     minutes,
     st.sampled_from([-0.000001, 0, 0.000001, 59]),
 )
-
-
-@pytest.fixture(scope="module")
-def run() -> Iterator[Run]:
-    """Runs coroutines, all on one event loop."""
-    with asyncio.Runner() as runner:
-        yield runner.run
-
-
-@pytest.fixture(scope="module")
-def reader(base: Settings, run: Run) -> Iterator[AsyncConnection]:
-    """An asynchronous connection, as the API has it."""
-    conn = run(AsyncConnection.connect(base.database_dsn, autocommit=True))
-    yield conn
-    run(conn.close())
 
 
 async def keep(conn: AsyncConnection, stored: Stored) -> None:

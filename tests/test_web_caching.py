@@ -1,7 +1,6 @@
 """What a client may keep and for how long, 304, gzip, HEAD, and other origins' pages."""
 
 import gzip
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -20,20 +19,11 @@ PLAIN = {"Accept-Encoding": "identity"}
 SETTLED = "max-age=60, must-revalidate"
 
 
-@pytest.fixture(scope="module")
-def client(base: Settings) -> Iterator[httpx.Client]:
-    """A client of the API on a database of this file's own; it accepts gzip."""
-    with served(base) as client:
-        yield client
-
-
 @pytest.fixture
-def writer(base: Settings) -> Iterator[psycopg.Connection]:
-    """A connection to that database; it has an hour of prices."""
-    with psycopg.connect(base.database_dsn, autocommit=True) as conn:
-        conn.execute("TRUNCATE tickers, prices, misses, candles_1h RESTART IDENTITY")
-        store(conn, *[NOON + n * MINUTE for n in range(60)])
-        yield conn
+def writer(writer: psycopg.Connection) -> psycopg.Connection:
+    """A connection to the database; it has an hour of prices."""
+    store(writer, *[NOON + n * MINUTE for n in range(60)])
+    return writer
 
 
 def store(conn: psycopg.Connection, *minutes: datetime, price: str = "1.50") -> None:

@@ -1,6 +1,5 @@
 """Candles over real HTTP: edges, zones, pages, and what is refused."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -9,29 +8,13 @@ import httpx
 import psycopg
 import pytest
 
-from tests.serving import problem, served
+from tests.serving import problem
 from tracker.models import MINUTE, minute_of
-from tracker.settings import Settings
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 KEYS = ["created_at", "open", "high", "low", "close", "samples"]
-
-
-@pytest.fixture(scope="module")
-def client(base: Settings) -> Iterator[httpx.Client]:
-    """A client of the API on that database."""
-    with served(base) as client:
-        yield client
-
-
-@pytest.fixture
-def writer(base: Settings) -> Iterator[psycopg.Connection]:
-    """A connection to that database; it is empty at first."""
-    with psycopg.connect(base.database_dsn, autocommit=True) as conn:
-        conn.execute("TRUNCATE tickers, prices, misses, candles_1h RESTART IDENTITY")
-        yield conn
 
 
 def store(conn: psycopg.Connection, prices: dict[datetime, str]) -> None:

@@ -1,6 +1,5 @@
 """Gaps and coverage over real HTTP: edges, defaults, pages, and what is refused."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,27 +7,11 @@ import httpx
 import psycopg
 import pytest
 
-from tests.serving import problem, served
+from tests.serving import problem
 from tracker.models import MINUTE, minute_of
-from tracker.settings import Settings
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 BOTH = pytest.mark.parametrize("path", ["/prices/gaps", "/prices/coverage"])
-
-
-@pytest.fixture(scope="module")
-def client(base: Settings) -> Iterator[httpx.Client]:
-    """A client of the API on that database."""
-    with served(base) as client:
-        yield client
-
-
-@pytest.fixture
-def writer(base: Settings) -> Iterator[psycopg.Connection]:
-    """A connection to that database; it is empty at first."""
-    with psycopg.connect(base.database_dsn, autocommit=True) as conn:
-        conn.execute("TRUNCATE tickers, prices, misses, candles_1h RESTART IDENTITY")
-        yield conn
 
 
 def store(conn: psycopg.Connection, minutes: list[datetime], source: str = "poll") -> None:

@@ -1,6 +1,5 @@
 """Alive, ready with the reasons why not, and what is measured."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -20,19 +19,7 @@ PLAIN = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
-@pytest.fixture(scope="module")
-def client(base: Settings) -> Iterator[httpx.Client]:
-    """A client of the API on that database."""
-    with served(base) as client:
-        yield client
-
-
-@pytest.fixture(autouse=True)
-def writer(base: Settings) -> Iterator[psycopg.Connection]:
-    """A connection to that database; it is empty at first."""
-    with psycopg.connect(base.database_dsn, autocommit=True) as conn:
-        conn.execute("TRUNCATE tickers, prices, misses, heartbeats, candles_1h RESTART IDENTITY")
-        yield conn
+pytestmark = pytest.mark.usefixtures("writer")  # each begins with an empty database
 
 
 def store(conn: psycopg.Connection, **ages: float) -> datetime:

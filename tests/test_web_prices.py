@@ -1,6 +1,6 @@
 """Prices over real HTTP: pages that can be walked, the newest, the one of a minute."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,27 +8,10 @@ import httpx
 import psycopg
 import pytest
 
-from tests.serving import served
 from tracker.models import MINUTE
-from tracker.settings import Settings
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 KEYS = ["id", "ticker", "price", "created_at"]
-
-
-@pytest.fixture(scope="module")
-def client(base: Settings) -> Iterator[httpx.Client]:
-    """A client of the API on that database."""
-    with served(base) as client:
-        yield client
-
-
-@pytest.fixture
-def writer(base: Settings) -> Iterator[psycopg.Connection]:
-    """A connection to that database; it is empty at first."""
-    with psycopg.connect(base.database_dsn, autocommit=True) as conn:
-        conn.execute("TRUNCATE tickers, prices, misses, candles_1h RESTART IDENTITY")
-        yield conn
 
 
 def store(conn: psycopg.Connection, ticker: str, minutes: list[datetime], price: str) -> None:

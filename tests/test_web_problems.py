@@ -1,21 +1,12 @@
 """The page that problem types point to."""
 
 import re
-from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from tests.serving import ANCHORS, problem, served
-from tracker.settings import Settings
+from tests.serving import ANCHORS, problem
 from tracker.web.answer.problems import STATUS
-
-
-@pytest.fixture(scope="module")
-def client(base: Settings) -> Iterator[httpx.Client]:
-    """A client of the API."""
-    with served(base) as client:
-        yield client
 
 
 @pytest.mark.parametrize("prefix", ["", "/v1"])

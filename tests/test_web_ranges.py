@@ -1,7 +1,6 @@
 """Ranges of prices: what their pages show together, in both orders and both directions."""
 
-import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,13 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg import AsyncConnection
 
-from tests.serving import served
+from tests.conftest import Run
 from tracker.models import MINUTE
-from tracker.settings import Settings
 from tracker.web.asked import ranges
 from tracker.web.reading import nearest, paging
 
-Run = Callable[[Coroutine[Any, Any, Any]], Any]
 Asked = dict[str, Any]
 
 EDGE = datetime(1970, 1, 1, tzinfo=UTC) + 52 * timedelta(days=365)  # between two chunks
@@ -39,36 +36,6 @@ questions = st.fixed_dictionaries(
     {"order": st.sampled_from(["asc", "desc"])},
     optional={"start_date": moments, "end_date": moments},
 )
-
-
-@pytest.fixture(scope="module")
-def client(base: Settings) -> Iterator[httpx.Client]:
-    """A client of the API on a database of this file's own."""
-    with served(base) as client:
-        yield client
-
-
-@pytest.fixture
-def writer(base: Settings) -> Iterator[psycopg.Connection]:
-    """A connection to that database; it is empty at first."""
-    with psycopg.connect(base.database_dsn, autocommit=True) as conn:
-        conn.execute("TRUNCATE tickers, prices, misses, candles_1h RESTART IDENTITY")
-        yield conn
-
-
-@pytest.fixture(scope="module")
-def run() -> Iterator[Run]:
-    """Runs coroutines, all on one event loop."""
-    with asyncio.Runner() as runner:
-        yield runner.run
-
-
-@pytest.fixture(scope="module")
-def reader(base: Settings, run: Run) -> Iterator[AsyncConnection]:
-    """An asynchronous connection, as the API has it."""
-    conn = run(AsyncConnection.connect(base.database_dsn, autocommit=True))
-    yield conn
-    run(conn.close())
 
 
 KEEP = (

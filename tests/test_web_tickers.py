@@ -1,6 +1,5 @@
 """What is tracked, over real HTTP: counts, ends, and the last day's movement."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,9 +7,8 @@ import httpx
 import psycopg
 import pytest
 
-from tests.serving import problem, served
+from tests.serving import problem
 from tracker.models import MINUTE
-from tracker.settings import Settings
 
 NOON = datetime(2024, 1, 15, 12, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -25,21 +23,6 @@ NOTHING = {
     "high_24h": None,
     "low_24h": None,
 }
-
-
-@pytest.fixture(scope="module")
-def client(base: Settings) -> Iterator[httpx.Client]:
-    """A client of the API on that database; btc_usd and eth_usd are configured."""
-    with served(base) as client:
-        yield client
-
-
-@pytest.fixture
-def writer(base: Settings) -> Iterator[psycopg.Connection]:
-    """A connection to that database; it is empty at first."""
-    with psycopg.connect(base.database_dsn, autocommit=True) as conn:
-        conn.execute("TRUNCATE tickers, prices, misses, candles_1h RESTART IDENTITY")
-        yield conn
 
 
 def store(conn: psycopg.Connection, prices: dict[datetime, str], ticker: str = "btc_usd") -> None:

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -19,21 +18,6 @@ from tracker.settings import Settings
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 RESOLUTIONS = ["1", "5", "15", "30", "60", "240", "1D", "1W", "1M"]
-
-
-@pytest.fixture(scope="module")
-def client(base: Settings) -> Iterator[httpx.Client]:
-    """A client of the API on that database; btc_usd and eth_usd are configured."""
-    with served(base) as client:
-        yield client
-
-
-@pytest.fixture
-def writer(base: Settings) -> Iterator[psycopg.Connection]:
-    """A connection to that database; it is empty at first."""
-    with psycopg.connect(base.database_dsn, autocommit=True) as conn:
-        conn.execute("TRUNCATE tickers, prices, misses, candles_1h RESTART IDENTITY")
-        yield conn
 
 
 def store(conn: psycopg.Connection, first: datetime, step: timedelta, prices: list[str]) -> None:
