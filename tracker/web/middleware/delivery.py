@@ -11,6 +11,7 @@ from hashlib import blake2b
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tracker.web.answer.negotiation import gzipped
+from tracker.web.middleware.headers import asked
 
 _OK = 200
 _NOT_MODIFIED = 304
@@ -62,10 +63,10 @@ def _finish(scope: Scope, start: Message, body: bytes) -> bytes:
     vary = headers.get(b"vary")
     headers[b"vary"] = vary + b", Accept-Encoding" if vary else b"Accept-Encoding"
     kept = headers.setdefault(b"cache-control", b"no-cache")
-    packs = len(body) >= _WORTH_IT and gzipped(_asked(scope, b"accept-encoding").decode("latin-1"))
+    packs = len(body) >= _WORTH_IT and gzipped(asked(scope, b"accept-encoding").decode("latin-1"))
     if kept != b"no-store":
         headers[b"etag"] = tag = _tag(headers, body, packed=packs)
-        if _is_known(tag, _asked(scope, b"if-none-match")):
+        if _is_known(tag, asked(scope, b"if-none-match")):
             start["status"], body, packs = _NOT_MODIFIED, b"", False
             headers = {name: value for name, value in headers.items() if name not in _OF_BODY}
     if packs:
@@ -85,8 +86,3 @@ def _tag(headers: Headers, body: bytes, *, packed: bool) -> bytes:
 def _is_known(tag: bytes, if_none_match: bytes) -> bool:
     """Whether the client has it; a weak tag is as good as a strong one."""
     return bool(if_none_match) and not {tag, b"*"}.isdisjoint(_TAGS.findall(if_none_match))
-
-
-def _asked(scope: Scope, name: bytes) -> bytes:
-    """The request's header of that *name*; several lines are one."""
-    return b",".join(value for each, value in scope["headers"] if each == name)

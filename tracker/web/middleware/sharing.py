@@ -9,6 +9,8 @@ from collections.abc import Collection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tracker.web.middleware.headers import asked
+
 _EXPOSED = (b"access-control-expose-headers", b"Link, ETag, X-Request-ID, Retry-After")
 _METHOD = b"access-control-request-method"
 _HEADERS = b"access-control-request-headers"
@@ -29,7 +31,7 @@ class Shared:
         if scope["type"] != "http" or not self._origins:
             await self._app(scope, receive, send)
             return
-        origin = b"*" if self._any else _asked(scope, b"origin")
+        origin = b"*" if self._any else asked(scope, b"origin")
         allowed = self._any or origin.decode("latin-1") in self._origins
 
         async def send_shared(message: Message) -> None:
@@ -37,8 +39,8 @@ class Shared:
                 message["headers"] = [*message["headers"], *self._marks(origin, allowed=allowed)]
             await send(message)
 
-        if allowed and scope["method"] == "OPTIONS" and _asked(scope, _METHOD):
-            await _permission(_asked(scope, _HEADERS))(scope, receive, send_shared)
+        if allowed and scope["method"] == "OPTIONS" and asked(scope, _METHOD):
+            await _permission(asked(scope, _HEADERS))(scope, receive, send_shared)
         else:
             await self._app(scope, receive, send_shared)
 
@@ -46,10 +48,6 @@ class Shared:
         """Where any may read, all answers are alike: a cache need not tell origins apart."""
         marks = [(b"access-control-allow-origin", origin), _EXPOSED] if allowed else []
         return marks if self._any else [*marks, (b"vary", b"Origin")]
-
-
-def _asked(scope: Scope, name: bytes) -> bytes:
-    return b",".join(value for each, value in scope["headers"] if each == name)
 
 
 def _permission(wanted: bytes) -> Response:
