@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracker import buckets, zones
-from tracker.buckets import INTERVALS, LAST, UNITS
+from tracker.buckets import INTERVALS, UNITS
 from tracker.gaps import Span
-from tracker.models import MINUTE
-from tracker.zones import FIRST
+from tracker.models import FIRST, LAST, MINUTE
 
 HOUR = timedelta(hours=1)
 YEARS = Span(datetime(1880, 1, 1, tzinfo=UTC), datetime(2035, 1, 1, tzinfo=UTC))

@@ -13,11 +13,10 @@ from psycopg import AsyncConnection
 
 from tests.conftest import Run
 from tracker import buckets
-from tracker.buckets import INTERVALS, LAST, UNITS
+from tracker.buckets import INTERVALS, UNITS
 from tracker.gaps import Span
-from tracker.models import MINUTE, Candle
+from tracker.models import FIRST, LAST, MINUTE, Candle
 from tracker.web.reading import charts
-from tracker.zones import FIRST
 
 Rows = list[tuple[datetime, Decimal]]
 Write = tuple[str, dict[str, Any]]

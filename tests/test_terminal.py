@@ -18,12 +18,11 @@ from hypothesis import strategies as st
 from tests.running import free_ports
 from tests.serving import served
 from tests.terminals import PATIENCE, started
-from tracker import replies
+from tracker import replies, rows
 from tracker.cli import main
 from tracker.gaps import DAY, Coverage, Gap
 from tracker.models import MINUTE, Candle, SourcedPrice, exact_price
 from tracker.settings import Settings
-from tracker.terminal import rows
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 ROWS = (
@@ -257,7 +256,7 @@ def test_nothing_is_lost_on_the_way(
     price: SourcedPrice, candle: Candle, gap: Gap, coverage: Coverage
 ) -> None:
     """What is printed is read as the very value that came."""
-    assert replies.price(rows.PRICE.row(price)) == price
-    assert replies.candle(rows.CANDLE.row(candle)) == candle
-    assert replies.gap(rows.GAP.row(gap)) == gap
-    assert replies.coverage(rows.COVERAGE.row(coverage)) == coverage
+    assert replies.price(rows.sourced(price)) == price
+    assert replies.candle(rows.candle(candle)) == candle
+    assert replies.gap(rows.gap(gap)) == gap
+    assert replies.coverage(rows.coverage(coverage)) == coverage

@@ -12,9 +12,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 
 from tracker.errors import BadAnswer, ExchangeError, RateLimited, Refused, Unavailable
-from tracker.models import Quote, exact_price
+from tracker.models import EPOCH, Quote, exact_price
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LARGEST_CODE = 2**31  # misses.code is an integer
 _LATEST = 10**17  # microseconds since 1970: the year 5138
 _OK = 200
@@ -184,7 +183,7 @@ def _price(price: object) -> Decimal:
 def _moment(number: object, name: str) -> datetime:
     if not (isinstance(number, Decimal) and 0 < number < _LATEST and number == int(number)):
         raise BadAnswer(f"{name}: not microseconds since 1970: {_shown(number)}")
-    return _EPOCH + timedelta(microseconds=int(number))
+    return EPOCH + timedelta(microseconds=int(number))
 
 
 def _shown(value: object) -> str:

@@ -12,10 +12,7 @@ from typing import Protocol
 
 from tracker import gaps, zones
 from tracker.gaps import HOUR, Span
-from tracker.models import MINUTE
-from tracker.zones import FIRST
-
-LAST = datetime.max.replace(tzinfo=UTC)
+from tracker.models import FIRST, LAST, MINUTE
 
 WIDTHS = {
     "1m": MINUTE,

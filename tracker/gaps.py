@@ -6,16 +6,15 @@ Pure: what the database knows comes in as values. Lists are newest first, as ans
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 
-from tracker.models import MINUTE, minute_of
+from tracker.models import EPOCH, MINUTE, minute_of
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 NOT_POLLED = "not_polled"
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PARTS = 10_000  # a ratio has four decimals
 
 
@@ -95,7 +94,7 @@ def window(since: datetime, start: datetime | None, end: datetime | None, now: d
 
 def floor(moment: datetime, width: timedelta) -> datetime:
     """The start of the UTC bucket, *width* wide, that contains *moment*."""
-    return moment - (moment - _EPOCH) % width
+    return moment - (moment - EPOCH) % width
 
 
 def explained(holes: Iterable[Hole]) -> Iterator[Gap]:

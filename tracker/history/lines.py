@@ -9,14 +9,13 @@ from operator import itemgetter
 
 from tracker.errors import BadRequest
 from tracker.history.faults import Fault
-from tracker.models import exact_price, minute_of
+from tracker.models import EPOCH, exact_price, minute_of
 from tracker.web.asked import params
 
 REQUIRED = ("ticker", "created_at", "price")
 COLUMNS = (*REQUIRED, "observed_at", "source")
 
 _SOURCES = ("poll", "chart")
-_OLDEST = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_TICKER = 100  # letters; an index entry has an end
 
 # What most rows look like: they are passed on as they are, and only the others are taken apart.
@@ -122,7 +121,7 @@ def _minute(text: str) -> str:
     moment = _moment("created_at", text)
     if moment != minute_of(moment):
         raise ValueError(f"created_at: is not on the minute: {params.shorten(text)!r}")
-    if not _OLDEST <= moment <= datetime.now(UTC):
+    if not EPOCH <= moment <= datetime.now(UTC):
         raise ValueError(f"created_at: is before 1970 or to come: {params.shorten(text)!r}")
     return moment.isoformat()
 

@@ -1,11 +1,11 @@
 """What the API shows of prices: pages, and single minutes."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from psycopg import AsyncConnection
 
-from tracker.models import Price, SourcedPrice
+from tracker.models import FIRST, Price, SourcedPrice
 from tracker.queries.read import read, rows
 
 P = TypeVar("P", bound=Price)
@@ -19,11 +19,10 @@ _SOURCED_AT = read("queries/sourced_at")
 
 # Looking a month far first keeps a query to one or two chunks, however long the archive.
 _NEAR = timedelta(days=31)
-_EVER = datetime.min.replace(tzinfo=UTC)
 
 
 async def price_page(
-    conn: AsyncConnection, ticker: str, *, since: datetime = _EVER, until: datetime, count: int
+    conn: AsyncConnection, ticker: str, *, since: datetime = FIRST, until: datetime, count: int
 ) -> list[Price]:
     """Up to *count* prices of *ticker* with ``since <= created_at <= until``, newest first."""
     parameters = {"ticker": ticker, "since": since, "until": until, "count": count}
@@ -31,7 +30,7 @@ async def price_page(
 
 
 async def sourced_page(
-    conn: AsyncConnection, ticker: str, *, since: datetime = _EVER, until: datetime, count: int
+    conn: AsyncConnection, ticker: str, *, since: datetime = FIRST, until: datetime, count: int
 ) -> list[SourcedPrice]:
     """The same as `price_page`, with where each price comes from."""
     parameters = {"ticker": ticker, "since": since, "until": until, "count": count}
@@ -70,7 +69,7 @@ async def _falling(
     conn: AsyncConnection, query: bytes, row: type[P], parameters: dict[str, Any]
 ) -> list[P]:
     since, until = parameters["since"], parameters["until"]
-    near = max(since, until - min(_NEAR, until - _EVER))
+    near = max(since, until - min(_NEAR, until - FIRST))
     found = await rows(conn, query, row, parameters | {"since": near})
     if near == since or len(found) == parameters["count"]:
         return found
@@ -82,7 +81,7 @@ async def _rising(
 ) -> list[P]:
     """Who asks from the beginning of time on has nothing near."""
     since, until = parameters["since"], parameters["until"]
-    if since > _EVER and until - since > _NEAR:
+    if since > FIRST and until - since > _NEAR:
         found = await rows(conn, query, row, parameters | {"until": since + _NEAR})
         if len(found) == parameters["count"]:
             return found

@@ -4,9 +4,8 @@ from datetime import datetime
 
 from psycopg import AsyncConnection
 
-from tracker.models import Summary
+from tracker.models import FIRST, Summary
 from tracker.queries.read import read, rows
-from tracker.zones import FIRST
 
 _TICKER_SUMMARIES = read("queries/ticker_summaries")
 

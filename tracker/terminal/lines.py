@@ -5,8 +5,8 @@ from decimal import Decimal
 
 from rich.text import Text
 
+from tracker.rows import amount
 from tracker.terminal.looks import DIM, DOWN, REPAIRED, UP, minute
-from tracker.terminal.rows import amount
 from tracker.terminal.tables import console
 from tracker.terminal.tape import Move
 

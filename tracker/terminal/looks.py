@@ -9,7 +9,8 @@ from rich.text import Text
 
 from tracker.gaps import DAY, HOUR, Coverage, Gap
 from tracker.models import MINUTE, Candle, SourcedPrice
-from tracker.terminal.rows import Kind, amount
+from tracker.rows import amount
+from tracker.terminal.kinds import Kind
 from tracker.terminal.tables import Cells, Look
 
 T = TypeVar("T")

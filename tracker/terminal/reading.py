@@ -11,8 +11,8 @@ from tracker.client import Client
 from tracker.errors import ApiError
 from tracker.models import SourcedPrice
 from tracker.settings import Settings
-from tracker.terminal import api, rows, writing
-from tracker.terminal.rows import Kind
+from tracker.terminal import api, kinds, writing
+from tracker.terminal.kinds import Kind
 
 T = TypeVar("T")
 Listing = Callable[..., Iterable[T]]
@@ -30,7 +30,7 @@ def last(settings: Settings, arguments: argparse.Namespace) -> int:
     address = api.url(settings, arguments)
     with api.quiet(), api.client(address) as client:
         found = api.answers(address, lambda: newest(client, arguments.ticker, missing))
-        writing.write(arguments, rows.LAST, found)
+        writing.write(arguments, kinds.LAST, found)
     return NOTHING if missing else 0
 
 
@@ -56,22 +56,22 @@ def polled(client: Client) -> list[str]:
 
 def prices(settings: Settings, arguments: argparse.Namespace) -> int:
     """Prices of an index."""
-    return _listed(settings, arguments, rows.PRICE, Client.prices)
+    return _listed(settings, arguments, kinds.PRICE, Client.prices)
 
 
 def candles(settings: Settings, arguments: argparse.Namespace) -> int:
     """Candles of an index."""
-    return _listed(settings, arguments, rows.CANDLE, Client.candles)
+    return _listed(settings, arguments, kinds.CANDLE, Client.candles)
 
 
 def gaps(settings: Settings, arguments: argparse.Namespace) -> int:
     """What is missing of an index."""
-    return _listed(settings, arguments, rows.GAP, Client.gaps)
+    return _listed(settings, arguments, kinds.GAP, Client.gaps)
 
 
 def coverage(settings: Settings, arguments: argparse.Namespace) -> int:
     """How much of an index is stored."""
-    return _listed(settings, arguments, rows.COVERAGE, Client.coverage)
+    return _listed(settings, arguments, kinds.COVERAGE, Client.coverage)
 
 
 def _listed(

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from tracker.client import Client
 from tracker.models import SourcedPrice
 from tracker.replies import Reset
+from tracker.rows import rfc3339
 from tracker.settings import Settings
-from tracker.terminal import api, rows, writing
+from tracker.terminal import api, kinds, writing
 from tracker.terminal.link import Link, Started, tell
 from tracker.terminal.reading import newest, polled
 from tracker.terminal.tape import Move, Tape
@@ -59,12 +60,12 @@ def _writer(arguments: argparse.Namespace, tickers: Sequence[str]) -> Callable[[
 
         return lines.writer(tickers)
     start = writing.csv_writer if chosen == "csv" else writing.json_writer
-    put = start(rows.PRICE)
+    put = start(kinds.PRICE)
     return lambda move: put(move.price)
 
 
 def _told(reset: Reset) -> str:
     """What the stream does not carry, and where it is."""
-    ends = [rows.time(end) for end in (reset.first, reset.last) if end]
+    ends = [rfc3339(end) for end in (reset.first, reset.last) if end]
     when = f" from {' to '.join(ends)}" if ends else ""
     return f"{reset.ticker}: much has changed{when}; `tracker prices` has it"

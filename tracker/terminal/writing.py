@@ -7,7 +7,8 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from tracker.terminal.rows import Kind, Row
+from tracker.rows import Row
+from tracker.terminal.kinds import Kind
 
 T = TypeVar("T")
 

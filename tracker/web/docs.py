@@ -3,7 +3,7 @@
 from starlette.responses import Response
 
 from tracker.errors import DatabaseDown, MigrationsPending
-from tracker.web.answer.wire import as_json
+from tracker.web.answer.formats import as_json
 from tracker.web.asked import params
 from tracker.web.openapi import document
 from tracker.web.state import AppRequest

@@ -42,6 +42,11 @@ def answer(
     return Response(body, 200, {**(headers or {}), "Vary": "Accept"}, content_type(chosen))
 
 
+def as_json(content: object, headers: Mapping[str, str] | None = None) -> Response:
+    """*content* as JSON, whatever the client asks for."""
+    return Response(orjson.dumps(content), 200, headers, MEDIA_TYPES["json"])
+
+
 def written(chosen: str, content: Row | Sequence[Row], columns: Sequence[str]) -> bytes:
     """*content* in the format of the media type *chosen*."""
     return _WRITERS[chosen](content, columns)

@@ -5,12 +5,13 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from math import floor
 
+from tracker.models import EPOCH
+
 # Unix times are told apart by magnitude: seconds below 1e11 (the year 5138), milliseconds below
 # 1e14, microseconds from there. A time before 1970 is in seconds.
 SECONDS_BELOW = 10**11
 MILLISECONDS_BELOW = 10**14
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NUMBER = re.compile(r"[+-]?[0-9]{1,18}(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,3})?")
 _ISO = re.compile(
     r"([0-9]{4}-?(?:[0-9]{2}-?[0-9]{2}|W[0-9]{2}(?:-?[1-7])?))"  # date
@@ -30,7 +31,7 @@ def parse(text: str) -> datetime:
 def _unix_time(number: Fraction) -> datetime:
     """Seconds, milliseconds or microseconds since 1970; what is finer is cut off."""
     scale = 1_000_000 if number < SECONDS_BELOW else 1_000 if number < MILLISECONDS_BELOW else 1
-    return _EPOCH + timedelta(microseconds=floor(number * scale))
+    return EPOCH + timedelta(microseconds=floor(number * scale))
 
 
 def _iso_time(text: str) -> datetime:

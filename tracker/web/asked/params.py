@@ -9,6 +9,7 @@ from typing import Any
 from starlette.datastructures import QueryParams
 
 from tracker.errors import BadRequest
+from tracker.rows import EXTRAS
 from tracker.web.asked import moments
 
 DEFAULT_LIMIT = 50
@@ -18,7 +19,6 @@ INTERVALS = {"1h": timedelta(hours=1), "1d": timedelta(days=1)}
 ORDERS = ("desc", "asc")
 FORMATS = ("json", "csv", "ndjson")
 LINE_FORMATS = ("csv", "ndjson")  # those that need no end, and can be streamed
-EXTRAS = ("source", "observed_at")
 LARGEST_TOLERANCE = 86_400  # seconds
 INDEX_NAME = "[a-z0-9-]+_[a-z0-9]+"
 

@@ -2,14 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Self
 
-from tracker.models import MINUTE
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MIN = datetime.min.replace(tzinfo=UTC)
-_MAX = datetime.max.replace(tzinfo=UTC)
+from tracker.models import EPOCH, FIRST, LAST, MINUTE
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +55,19 @@ class Minutes:
 
 def number(moment: datetime) -> int:
     """The number of the minute that contains *moment*."""
-    return (moment - _EPOCH) // MINUTE
+    return (moment - EPOCH) // MINUTE
 
 
 def moment(number: int) -> datetime:
     """The start of the minute of that *number*; the nearest that can be told, if it has no year."""
-    return _EPOCH + min(max(number, EVER.first), EVER.last) * MINUTE
+    return EPOCH + min(max(number, EVER.first), EVER.last) * MINUTE
 
 
 def _ceiling(moment: datetime) -> int:
-    return -((_EPOCH - moment) // MINUTE)
+    return -((EPOCH - moment) // MINUTE)
 
 
-EVER = Minutes(number(_MIN), number(_MAX))
+EVER = Minutes(number(FIRST), number(LAST))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +120,8 @@ def around(moment: datetime, tolerance: int) -> tuple[Minutes, Minutes]:
     The minute that contains *moment* is always among the first.
     """
     aside = timedelta(seconds=tolerance)
-    earliest = moment - aside if moment - _MIN > aside else _MIN
-    latest = moment + aside if _MAX - moment > aside else _MAX
+    earliest = moment - aside if moment - FIRST > aside else FIRST
+    latest = moment + aside if LAST - moment > aside else LAST
     earlier = EVER.end(moment)
     return replace(earlier, first=min(_ceiling(earliest), earlier.last)), EVER.after(moment).end(
         latest

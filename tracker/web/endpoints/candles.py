@@ -8,19 +8,15 @@ from typing import Any
 from psycopg import AsyncConnection
 from starlette.responses import Response
 
-from tracker import buckets
-from tracker.buckets import LAST, Calendar, Even
+from tracker import buckets, rows
+from tracker.buckets import Calendar, Even
 from tracker.gaps import Span
-from tracker.models import MINUTE, Candle, minute_of
+from tracker.models import FIRST, LAST, MINUTE, Candle, minute_of
 from tracker.web.answer import caching, formats
-from tracker.web.answer.links import link
-from tracker.web.answer.wire import rfc3339
+from tracker.web.answer.links import neighbours
 from tracker.web.asked import grids, params
 from tracker.web.reading import charts
 from tracker.web.state import AppRequest
-from tracker.zones import FIRST
-
-COLUMNS = ("created_at", "open", "high", "low", "close", "samples")
 
 _ASKED = {
     "ticker": params.ticker,
@@ -60,20 +56,10 @@ async def candles(request: AppRequest) -> Response:
 
     page = await request.state["database"].run(read)
     fresh = caching.settled() if _is_over(asked, grid, now) else {}
-    headers = {**_links(request, asked, page), **fresh}
-    return formats.answer(request, [shown(candle) for candle in page.candles], COLUMNS, headers)
-
-
-def shown(candle: Candle) -> dict[str, object]:
-    """A candle as a row; prices are strings, because JSON's numbers are not exact."""
-    return {
-        "created_at": rfc3339(candle.start),
-        "open": f"{candle.open:f}",
-        "high": f"{candle.high:f}",
-        "low": f"{candle.low:f}",
-        "close": f"{candle.close:f}",
-        "samples": candle.samples,
-    }
+    rising = asked.get("order") == "asc"
+    links = neighbours(request, asked, page.older, page.newer, rising=rising)
+    shown = [rows.candle(each) for each in page.candles]
+    return formats.answer(request, shown, rows.CANDLE, {**links, **fresh})
 
 
 async def _page(
@@ -95,16 +81,6 @@ async def _page(
     ends = (edge if back else None, beyond)
     older, newer = ends if upwards else ends[::-1]
     return Page(page if upwards == rising else page[::-1], older, newer)
-
-
-def _links(request: AppRequest, asked: Mapping[str, Any], page: Page) -> dict[str, str]:
-    """To the neighbours; every other parameter stays as it was asked."""
-    kept = {name: value for name, value in asked.items() if name not in {"before", "after"}}
-    ways = [("next", "before", page.older), ("prev", "after", page.newer)]
-    if asked.get("order") == "asc":
-        ways = [("next", "after", page.newer), ("prev", "before", page.older)]
-    found = [link(request, rel, {**kept, name: edge}) for rel, name, edge in ways if edge]
-    return {"Link": ", ".join(found)} if found else {}
 
 
 def _is_over(asked: Mapping[str, Any], grid: Even | Calendar, now: datetime) -> bool:

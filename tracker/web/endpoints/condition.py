@@ -11,8 +11,8 @@ from starlette.responses import Response
 from tracker import queries
 from tracker.errors import DatabaseDown, MigrationsPending
 from tracker.web.answer import caching
+from tracker.web.answer.formats import as_json
 from tracker.web.answer.problems import reasons
-from tracker.web.answer.wire import as_json, rfc3339
 from tracker.web.asked import params
 from tracker.web.reading.standing import Standing, standings
 from tracker.web.state import AppRequest
@@ -21,6 +21,7 @@ from tracker.web.state import AppRequest
 # may have to wait; the worker says four times a minute that it runs.
 _SILENT_AFTER = {"scheduler": 90.0, "worker": 45.0}
 _LAST_SIGN = {"scheduler": "last tick", "worker": "last sign of life"}
+_WITHOUT_DATABASE = ("scheduler", "worker", "exchange")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +49,6 @@ async def condition(request: AppRequest) -> Response:
         words = why if name == "database" else f"{name} {why}"
         return _answer([Part("database", "down", words), *map(_unknown, _WITHOUT_DATABASE)], [])
     return _answer(_parts(beats, found, now), found)
-
-
-_WITHOUT_DATABASE = ("scheduler", "worker", "exchange")
 
 
 def _unknown(name: str) -> Part:
@@ -95,17 +93,7 @@ def _answer(parts: Sequence[Part], found: Sequence[Standing]) -> Response:
         {
             "status": "ok" if well else "impaired",
             "parts": [asdict(part) for part in parts],
-            "prices": [_shown(each) for each in found],
+            "prices": [{**each.row, "failing": each.failing} for each in found],
         },
         caching.never(),
     )
-
-
-def _shown(standing: Standing) -> dict[str, object]:
-    return {
-        "ticker": standing.ticker,
-        "created_at": standing.newest and rfc3339(standing.newest),
-        "age_seconds": round(standing.age, 1) if standing.newest else None,
-        "missing": standing.missing,
-        "failing": standing.failing,
-    }

@@ -7,11 +7,11 @@ from typing import Any
 from psycopg import AsyncConnection
 from starlette.responses import Response
 
+from tracker import rows
 from tracker.gaps import Coverage, Gap
-from tracker.models import MINUTE, minute_of
+from tracker.models import minute_of
 from tracker.web.answer import caching, formats
 from tracker.web.answer.links import link
-from tracker.web.answer.wire import rfc3339
 from tracker.web.asked import params
 from tracker.web.reading import missing
 from tracker.web.state import AppRequest
@@ -20,8 +20,6 @@ _WINDOW = {"ticker": params.ticker, "start_date": params.moment, "end_date": par
 _GAPS = {**_WINDOW, "limit": params.limit, "format": params.form}
 _COVERAGE = {**_GAPS, "interval": params.interval}
 _DEFAULT_INTERVAL = "1h"
-_GAP = ("from", "to", "minutes", "reason")
-_BUCKET = ("from", "expected", "polled", "chart", "missing", "ratio")
 
 
 async def gaps(request: AppRequest) -> Response:
@@ -37,7 +35,7 @@ async def gaps(request: AppRequest) -> Response:
 
     found = await request.state["database"].run(page)
     headers = _headers(request, asked, found[count - 1] if len(found) > count else None, now)
-    return formats.answer(request, [_gap(gap) for gap in found[:count]], _GAP, headers)
+    return formats.answer(request, [rows.gap(each) for each in found[:count]], rows.GAP, headers)
 
 
 async def coverage(request: AppRequest) -> Response:
@@ -54,33 +52,12 @@ async def coverage(request: AppRequest) -> Response:
 
     found = await request.state["database"].run(page)
     headers = _headers(request, asked, found[count - 1] if len(found) > count else None, now)
-    return formats.answer(
-        request, [_coverage(bucket) for bucket in found[:count]], _BUCKET, headers
-    )
+    shown = [rows.coverage(each) for each in found[:count]]
+    return formats.answer(request, shown, rows.COVERAGE, headers)
 
 
 def _ends(asked: Mapping[str, Any]) -> tuple[datetime | None, datetime | None]:
     return asked.get("start_date"), asked.get("end_date")
-
-
-def _gap(gap: Gap) -> dict[str, object]:
-    return {
-        "from": rfc3339(gap.since),
-        "to": rfc3339(gap.until - MINUTE),
-        "minutes": gap.minutes,
-        "reason": gap.reason,
-    }
-
-
-def _coverage(bucket: Coverage) -> dict[str, object]:
-    return {
-        "from": rfc3339(bucket.since),
-        "expected": bucket.expected,
-        "polled": bucket.polled,
-        "chart": bucket.chart,
-        "missing": bucket.missing,
-        "ratio": bucket.ratio,
-    }
 
 
 def _headers(

@@ -11,8 +11,8 @@ from starlette.responses import Response
 from tracker import migrations, queries
 from tracker.errors import DatabaseDown, MigrationsPending
 from tracker.web.answer import caching
+from tracker.web.answer.formats import as_json
 from tracker.web.answer.problems import reasons, unready
-from tracker.web.answer.wire import as_json, rfc3339
 from tracker.web.asked import params
 from tracker.web.reading.database import Work
 from tracker.web.reading.standing import Standing, standings
@@ -39,7 +39,7 @@ async def ready(request: AppRequest) -> Response:
         return unready(request, reasons(error))
     if why := _unmigrated(pending) or {each.ticker: each.stale for each in found if each.stale}:
         return unready(request, why)
-    prices = [_shown(each) for each in found]
+    prices = [each.row for each in found]
     return as_json({"status": "ready", "prices": prices}, caching.never())
 
 
@@ -80,13 +80,3 @@ async def _standings_or_none(request: AppRequest, now: datetime) -> list[Standin
 
 def _unmigrated(pending: Sequence[str]) -> dict[str, str]:
     return {"migrations": f"are pending: {', '.join(pending)}"} if pending else {}
-
-
-def _shown(standing: Standing) -> dict[str, object]:
-    assert standing.newest is not None  # a ticker without a price is a reason, and not shown
-    return {
-        "ticker": standing.ticker,
-        "created_at": rfc3339(standing.newest),
-        "age_seconds": round(standing.age, 1),
-        "missing": standing.missing,
-    }

@@ -7,10 +7,12 @@ from typing import Any
 from psycopg import AsyncConnection
 from starlette.responses import Response
 
+from tracker import rows
 from tracker.errors import NotFound
 from tracker.models import MINUTE, Price, minute_of
+from tracker.rows import rfc3339
 from tracker.web.answer import caching, formats
-from tracker.web.answer.wire import COLUMNS, rfc3339, shown
+from tracker.web.answer.links import neighbours
 from tracker.web.asked import params, ranges
 from tracker.web.reading import nearest, paging
 from tracker.web.state import AppRequest
@@ -49,7 +51,7 @@ async def prices(request: AppRequest) -> Response:
     page = await request.state["database"].run(read)
     newest = max((price.created_at for price in page.prices), default=None)
     fresh = caching.until_next(newest, now) if page.seen.reaches(now) else caching.settled()
-    links = paging.links(request, asked, page, rising=listing.rising)
+    links = neighbours(request, asked, page.older, page.newer, rising=listing.rising)
     return _answer(request, asked, page.prices, {**links, **fresh})
 
 
@@ -96,5 +98,9 @@ def _answer(
     headers: Mapping[str, str],
 ) -> Response:
     extras = asked.get("include", [])
-    rows = shown(found, extras) if isinstance(found, Price) else [shown(e, extras) for e in found]
-    return formats.answer(request, rows, [*COLUMNS, *extras], headers)
+    shown = (
+        rows.price(found, extras)
+        if isinstance(found, Price)
+        else [rows.price(each, extras) for each in found]
+    )
+    return formats.answer(request, shown, [*rows.PRICE, *extras], headers)

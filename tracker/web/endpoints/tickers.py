@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from tracker import queries
 from tracker.models import Summary
+from tracker.rows import amount, rfc3339
 from tracker.web.answer import formats
-from tracker.web.answer.wire import rfc3339
 from tracker.web.asked import params
 from tracker.web.state import AppRequest
 
@@ -76,11 +76,11 @@ def _change(newest: Decimal | None, past: Decimal | None) -> tuple[str | None, s
     with localcontext(prec=_DIGITS):
         change = newest - past
         percent = (change / past * 100).quantize(_PERCENT) + 0  # a zero has no sign
-    return f"{change:f}", f"{percent:f}"
+    return amount(change), amount(percent)
 
 
 def _text(price: Decimal | None) -> str | None:
-    return None if price is None else f"{price:f}"
+    return None if price is None else amount(price)
 
 
 def _columns(name: str, value: object) -> dict[str, object]:

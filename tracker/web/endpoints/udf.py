@@ -19,13 +19,12 @@ from starlette.responses import PlainTextResponse, Response
 from tracker import buckets
 from tracker.errors import BadRequest, NotFound
 from tracker.gaps import Span
-from tracker.models import Candle
+from tracker.models import FIRST, Candle
 from tracker.web.answer import caching, problems
-from tracker.web.answer.wire import as_json
+from tracker.web.answer.formats import as_json
 from tracker.web.asked import params, symbols
 from tracker.web.reading import bars, charts
 from tracker.web.state import AppRequest
-from tracker.zones import FIRST
 
 Endpoint = Callable[[AppRequest], Awaitable[Response]]
 

@@ -9,11 +9,9 @@ from datetime import datetime
 
 import orjson
 
+from tracker import rows
 from tracker.models import SourcedPrice
-from tracker.web.answer.wire import rfc3339, shown
-from tracker.web.asked.params import EXTRAS
-from tracker.web.live.position import Position, Positions
-from tracker.web.live.position import shown as shown_id
+from tracker.web.live.position import Position, Positions, shown
 
 _RETRY = 1000  # milliseconds until a client comes back
 
@@ -35,12 +33,12 @@ class Event:
 
 def stored(price: SourcedPrice) -> bytes:
     """A price that was stored, or has changed."""
-    return _body("price", shown(price, EXTRAS))
+    return _body("price", rows.sourced(price))
 
 
 def reset(ticker: str, first: datetime | None, last: datetime | None) -> bytes:
     """The prices of *ticker* from *first* to *last* must be read anew; None: all there are."""
-    ends = {name: end and rfc3339(end) for name, end in (("from", first), ("to", last))}
+    ends = {name: end and rows.rfc3339(end) for name, end in (("from", first), ("to", last))}
     return _body("reset", {"ticker": ticker, **ends})
 
 
@@ -76,7 +74,7 @@ def together(pieces: Sequence[bytes], size: int) -> list[bytes]:
 
 
 def _id(positions: Positions) -> bytes:
-    return b"id: %s\n" % shown_id(positions).encode()
+    return b"id: %s\n" % shown(positions).encode()
 
 
 def _body(name: str, content: object) -> bytes:

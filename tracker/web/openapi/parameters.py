@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from tracker.rows import EXTRAS
 from tracker.web.asked import moments, params
 from tracker.web.endpoints import site
 from tracker.web.openapi.parts import Schema
@@ -37,7 +38,7 @@ _TOLERANCE: Schema = {
 
 _INCLUDE: Schema = {
     "type": "array",
-    "items": {"type": "string", "enum": list(params.EXTRAS)},
+    "items": {"type": "string", "enum": list(EXTRAS)},
     "minItems": 1,
     "uniqueItems": True,
 }

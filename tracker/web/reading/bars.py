@@ -6,9 +6,8 @@ from psycopg import AsyncConnection
 
 from tracker.buckets import Calendar, Even
 from tracker.gaps import Span
-from tracker.models import Candle
+from tracker.models import FIRST, Candle
 from tracker.web.reading import charts
-from tracker.zones import FIRST
 
 
 async def history(

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tracker import rows
 from tracker.web.answer.formats import MEDIA_TYPES
-from tracker.web.answer.wire import COLUMNS
 from tracker.web.asked.ranges import Minutes
 
 _CSV = MEDIA_TYPES["csv"]
@@ -40,7 +40,7 @@ class Wanted:
     @property
     def columns(self) -> list[str]:
         """The names of its values."""
-        return [*COLUMNS, *self.extras]
+        return [*rows.PRICE, *self.extras]
 
     @property
     def head(self) -> bytes:

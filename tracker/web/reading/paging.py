@@ -3,17 +3,14 @@
 A cursor is a minute, never a count: rows that come meanwhile move no page.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from psycopg import AsyncConnection
-from starlette.requests import Request
 
 from tracker import queries
 from tracker.models import Price
-from tracker.web.answer.links import link
 from tracker.web.asked.ranges import Listing, Minutes, moment, number
 
 
@@ -68,21 +65,6 @@ async def prices(
         return await query(conn, ticker, since=within.since, until=within.until, count=count)
     plain = queries.rising_page if upwards else queries.price_page
     return await plain(conn, ticker, since=within.since, until=within.until, count=count)
-
-
-def links(
-    request: Request[Any], asked: Mapping[str, Any], page: Page, *, rising: bool
-) -> dict[str, str]:
-    """The header that leads to the neighbours; every other parameter stays as it was asked."""
-    older, newer = {"before": page.older}, {"after": page.newer}
-    ways = {"next": newer, "prev": older} if rising else {"next": older, "prev": newer}
-    kept = {name: value for name, value in asked.items() if name not in {"before", "after"}}
-    found = [
-        link(request, rel, {**kept, **cursor})
-        for rel, cursor in ways.items()
-        if any(cursor.values())
-    ]
-    return {"Link": ", ".join(found)} if found else {}
 
 
 def _behind(listing: Listing, edge: int) -> Minutes:

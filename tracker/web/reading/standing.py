@@ -7,6 +7,7 @@ from datetime import datetime
 from psycopg import AsyncConnection
 
 from tracker import queries
+from tracker.rows import Row, rfc3339
 
 STALE_AFTER = 180.0  # seconds; two polls missed, and the third is due
 
@@ -26,6 +27,16 @@ class Standing:
     age: float
     missing: int
     failing: str | None
+
+    @property
+    def row(self) -> Row:
+        """As JSON has it."""
+        return {
+            "ticker": self.ticker,
+            "created_at": self.newest and rfc3339(self.newest),
+            "age_seconds": round(self.age, 1) if self.newest else None,
+            "missing": self.missing,
+        }
 
     @property
     def stale(self) -> str:
