@@ -6,10 +6,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from tests.running import Running, members
+from tests.processes import paused, state
+from tests.running import Running
 from tracker.embedded.servers import servers
 from tracker.settings import CHECKOUT, Settings
 
@@ -58,19 +59,9 @@ class Processes:
         """Whether the supervisor said so."""
         return f"{name} was killed by SIGKILL" in self.demo.output()
 
-    @contextmanager
-    def paused(self, name: str) -> Iterator[None]:
+    def paused(self, name: str) -> AbstractContextManager[None]:
         """Stop all processes of *name* for a while: they neither answer nor hang up."""
-        pids = members(self.pid(name) or 0)
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            for pid in pids:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGCONT)
+        return paused(self.pid(name))
 
     def wait_for(self, what: Callable[[], object]) -> None:
         """Wait until *what* is true."""
@@ -103,11 +94,3 @@ def another(
             assert process.poll() in {None, -signal.SIGKILL}
         finally:
             process.kill()
-
-
-def state(pid: int) -> str:
-    """R, S or D for a process that lives, T if it is stopped, Z if it is dead; else nothing."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return ""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.processes import command, members
 from tracker.settings import CHECKOUT, Settings
 
 PATIENCE = 60.0  # seconds; machines are shared
@@ -116,20 +117,3 @@ def free_ports(count: int) -> list[int]:
     for listener in listeners:
         listener.close()
     return ports
-
-
-def members(root: int) -> list[int]:
-    """*root* and every process below it."""
-    try:
-        below = Path(f"/proc/{root}/task/{root}/children").read_text().split()
-    except FileNotFoundError:  # it ended meanwhile
-        return []
-    return [root, *(pid for child in below for pid in members(int(child)))]
-
-
-def command(pid: int) -> list[str]:
-    """The words that *pid* was started with; none if it has ended."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")[:-1]
-    except FileNotFoundError:
-        return []

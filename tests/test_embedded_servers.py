@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import psycopg
 import pytest
 import redis
 
+from tests.processes import is_alive, wait_gone
 from tracker.embedded import psql
 from tracker.embedded.account import Account
 from tracker.embedded.lock import only_one
@@ -40,21 +40,6 @@ def answer(settings: Settings, query: str = "SELECT 42") -> object:
 
 def pids(settings: Settings) -> list[int]:
     return [pid for server in of_home(settings) if (pid := server.pid())]
-
-
-def wait_gone(numbers: list[int], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while alive := [pid for pid in numbers if is_alive(pid)]:
-        assert time.monotonic() < deadline, alive
-        time.sleep(0.02)
-
-
-def is_alive(pid: int) -> bool:
-    """Not so for one that is dead and only waits for its parent."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.fixture

@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.processes import wait_gone
 from tracker.embedded.output import Lines, Log
 from tracker.embedded.process import Process
 from tracker.embedded.supervisor import US, Pace, Supervisor
@@ -66,21 +67,6 @@ class Run:
 
     def said(self, name: str) -> list[str]:
         return [text for who, text in self.lines if who == name]
-
-
-def wait_gone(pids: Iterable[str]) -> None:
-    """Gone, or dead and waiting for its parent."""
-    deadline = time.monotonic() + 3
-    while any(is_alive(pid) for pid in pids):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def is_alive(pid: str) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_each_line_has_its_process_and_the_names_line_up() -> None:
@@ -242,7 +228,7 @@ def test_who_ignores_the_signal_is_killed_with_all_it_started() -> None:
 
     assert run.code == 0
     assert "web does not stop within 0.3 s; killing it" in run.said(US)
-    wait_gone(run.said("web")[0].split())
+    wait_gone(map(int, run.said("web")[0].split()))
 
 
 def test_what_a_dead_process_left_behind_goes_before_it_starts_again() -> None:
@@ -252,7 +238,7 @@ def test_what_a_dead_process_left_behind_goes_before_it_starts_again() -> None:
         until=lambda text: text.count("starting") == 2,
     )
 
-    wait_gone(run.said("worker"))
+    wait_gone(map(int, run.said("worker")))
 
 
 def test_a_second_ctrl_c_kills_at_once() -> None:
@@ -306,4 +292,4 @@ def test_kill_9_of_the_supervisor_leaves_nothing() -> None:
         pid = parent.stdout.readline().split()[-1]
         parent.kill()
 
-    wait_gone([pid])
+    wait_gone([int(pid)])

@@ -9,7 +9,6 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import psycopg
 import pytest
 
 from tests.conftest import make_settings
+from tests.processes import paused
 from tests.serving import problem, served
 from tracker import migrations
 from tracker.embedded.account import Account
@@ -47,26 +47,9 @@ def own(open_tmp: Path) -> Settings:
     return settings
 
 
-def processes(settings: Settings) -> list[int]:
-    """PostgreSQL's first process and all its children."""
-    first = Postgres(settings, Account.of(settings.home)).pid()
-    assert first is not None
-    children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
-    return [first, *map(int, children)]
-
-
-@contextmanager
-def paused(settings: Settings) -> Iterator[None]:
-    """PostgreSQL stands still: connections open, and nothing answers."""
-    stopped = processes(settings)
-    for pid in stopped:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in stopped:
-            with suppress(ProcessLookupError):  # the first of them may have reaped it by now
-                os.kill(pid, signal.SIGCONT)
+def postmaster(settings: Settings) -> int | None:
+    """PostgreSQL's first process."""
+    return Postgres(settings, Account.of(settings.home)).pid()
 
 
 def refused_in_time(client: httpx.Client) -> None:
@@ -136,7 +119,7 @@ def test_the_server_is_killed_and_comes_back(own: Settings) -> None:
         with started(own, durable=False):
             recovered(client, own)
             begun = time.monotonic()
-            os.kill(processes(own)[0], signal.SIGKILL)
+            os.kill(postmaster(own) or 0, signal.SIGKILL)
             while client.get(PAGE).status_code == 200:  # its children take a moment to notice
                 assert time.monotonic() - begun < BACK
             refused_in_time(client)
@@ -159,7 +142,7 @@ def test_the_server_stands_still_and_goes_on(own: Settings) -> None:
     """Who waits on an open connection is told in time; afterwards none of them is lost."""
     with started(own, durable=False), served(own) as client:
         recovered(client, own)
-        with paused(own):
+        with paused(postmaster(own)):
             refused_in_time(client)
             with ThreadPoolExecutor(4) as threads:
                 paths = ("/health/ready", "/health/live", "/metrics", "/openapi.json")
@@ -176,7 +159,7 @@ def test_the_api_starts_and_stops_without_the_server(own: Settings) -> None:
         refused_in_time(client)
         with started(own, durable=False):
             assert recovered(client, own) < BACK
-            with paused(own):
+            with paused(postmaster(own)):
                 with served(own) as other:
                     refused_in_time(other)
                     begun = time.monotonic()

@@ -4,7 +4,6 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 import redis
 
 from tests.conftest import make_settings
+from tests.processes import paused
 from tests.working import (
     asked,
     assert_true,
@@ -90,26 +90,6 @@ def queue(own: Settings) -> Server:
     return servers(own)[1]
 
 
-@contextmanager
-def paused(server: Server) -> Iterator[None]:
-    """Stop all processes of *server* for a while: they neither answer nor hang up."""
-    pids = family(server.pid() or 0)
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
-
-
-def family(pid: int) -> list[int]:
-    """A process and its children."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *map(int, children)]
-
-
 def kill(server: Server) -> None:
     """End *server* as a crash would."""
     os.kill(server.pid() or 0, signal.SIGKILL)
@@ -182,7 +162,7 @@ def test_a_price_outlives_a_database_that_is_stopped(
     """It does not hang up; the worker does, and tries again."""
     minute = this_minute()
     with working(tracked):
-        with paused(postgres):
+        with paused(postgres.pid()):
             tick(tracked, minute)
             wait_for(lambda: asked(exchange) == 2 and not polls(tracked))
         wait_for(lambda: both_stored(tracked) and idle(tracked))
@@ -212,7 +192,7 @@ def test_a_pause_of_redis_costs_nothing(tracked: Settings, exchange: Served, que
     """Time-outs are no other error to a consumer than a lost connection: none dies of it."""
     minute = this_minute()
     with working(tracked) as worker:
-        with paused(queue):
+        with paused(queue.pid()):
             time.sleep(2)
         tick(tracked, minute)
         wait_for(lambda: both_stored(tracked) and idle(tracked))
@@ -244,7 +224,7 @@ def test_a_long_outage_does_not_keep_polls_waiting(
 ) -> None:
     """Two hundred prices wait for a stopped database; this minute's are fetched all the same."""
     minute = this_minute()
-    with paused(postgres):
+    with paused(postgres.pid()):
         for back in range(1, 201):
             late = (minute - back * MINUTE).isoformat()
             send(tracked, "store", "btc_usd", late, "1.00", late, queue="later")
