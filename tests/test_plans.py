@@ -14,6 +14,7 @@ from psycopg.adapt import Transformer
 from tests.conftest import fresh_database
 from tracker import migrations, queries
 from tracker.gaps import HOUR
+from tracker.models import FIRST
 from tracker.queries import prices
 from tracker.queries.read import FOLDER
 from tracker.settings import Settings
@@ -134,7 +135,7 @@ def test_a_page_without_a_lower_bound_stops_when_it_is_full(
 ) -> None:
     """Chunks are read in its order, from the newest or oldest: the others are never opened."""
     file = FOLDER / f"queries/{name}.sql"
-    nodes = flat(plan(archive, file, {**VALUES, "since": prices._EVER}, generic=generic))
+    nodes = flat(plan(archive, file, {**VALUES, "since": FIRST}, generic=generic))
     scans = [node for node in nodes if node.get("Relation Name", "").startswith("_hyper_")]
     opened = [scan for scan in scans if scan["Actual Loops"]]
 
