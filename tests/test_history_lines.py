@@ -1,0 +1,118 @@
+"""A line of a history file: what it may hold, and what is wrong with it."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tracker.errors import BadRequest
+from tracker.history.faults import Fault
+from tracker.history.lines import rows
+
+NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
+HEADER = "ticker,created_at,price,observed_at,source"
+
+
+def understood(line: str, header: str = HEADER) -> list[str | Fault]:
+    """What becomes of one line below a header."""
+    return list(rows([header, line]))
+
+
+def reason(line: str) -> str:
+    """What is wrong with a line, which is the second of its file."""
+    (fault,) = understood(line)
+    assert isinstance(fault, Fault)
+    assert fault.line == 2
+    return fault.reason
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "2024-01-15T12:00:00Z",
+        "2024-01-15 12:00",
+        "2024-01-15T17:30:00+05:30",
+        "1705320000",
+        "1705320000000",
+        "1705320000000000",
+        '"2024-01-15T12:00:00.000Z"',
+    ],
+)
+def test_a_time_has_many_forms(moment: str) -> None:
+    """The same as in the API: RFC 3339, ISO 8601, none meaning UTC, or Unix time."""
+    (row,) = understood(f"btc_usd,{moment},1.25,{moment},chart")
+    _, _, created_at, _, observed_at, _ = str(row).split("\t")
+    assert datetime.fromisoformat(created_at) == datetime.fromisoformat(observed_at) == NOON
+
+
+@pytest.mark.parametrize("year", [1970, 1972, 2000, 2023, 2024])
+def test_a_day_is_one_of_the_calendar(year: int) -> None:
+    """Whether the line is passed on as it is or taken apart."""
+    days = [f"{year:04}-{month:02}-{day:02}" for month in range(14) for day in range(33)]
+    taken = [
+        day
+        for day in days
+        if isinstance(understood(f"btc_usd,{day}T23:59:00Z,1.25,{day}T23:59:59.25Z,")[0], str)
+    ]
+    first = datetime(year, 1, 1, tzinfo=UTC)
+    whole = [first + timedelta(days=number) for number in range(366)]
+    assert taken == [f"{day.date()}" for day in whole if day.year == year]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("BTC,2024-01-15T12:00:00Z,1.25,,", "ticker: is not an index name such as btc_usd: 'BTC'"),
+        (f"{'a' * 99}_usd,2024-01-15T12:00:00Z,1.25,,", "ticker: is longer than 100 letters"),
+        (
+            "btc_usd,1969-12-31T23:59:00Z,1.25,,",
+            "created_at: is before 1970 or to come: '1969-12-31T23:59:00Z'",
+        ),
+        (
+            "btc_usd,2999-01-01T00:00:00Z,1.25,,",
+            "created_at: is before 1970 or to come: '2999-01-01T00:00:00Z'",
+        ),
+        ("btc_usd,2024-01-15T12:00:30Z,1.25,,", "created_at: is not on the minute: '2024"),
+        ("btc_usd,2024-02-30T12:00:00Z,1.25,,", "created_at: is neither RFC 3339"),
+        ("btc_usd,,1.25,,", "created_at: is neither RFC 3339"),
+        ("btc_usd,2024-01-15T12:00:00Z,,,", "price: is not a decimal number: ''"),
+        ("btc_usd,2024-01-15T12:00:00Z,NaN,,", "price: is not a decimal number: 'NaN'"),
+        ("btc_usd,2024-01-15T12:00:00Z,1_000.00,,", "price: is not a decimal number: '1_000.00'"),
+        ("btc_usd,2024-01-15T12:00:00Z,0.00,,", "price: is not a positive number: 0.00"),
+        ("btc_usd,2024-01-15T12:00:00Z,-1.25,,", "price: is not a positive number: -1.25"),
+        ("btc_usd,2024-01-15T12:00:00Z,1e19,,", "price: is not a credible price: 1E+19"),
+        ("btc_usd,2024-01-15T12:00:00Z,1.25,today,", "observed_at: is neither RFC 3339"),
+        ("btc_usd,2024-01-15T12:00:00Z,1.25,,guess", "source: is neither poll nor chart: 'guess'"),
+        ("btc_usd,2024-01-15T12:00:00Z", "has 2 columns, not 5"),
+        ("btc_usd,2024-01-15T12:00:00Z,1,25,,", "has 6 columns, not 5"),
+        ('btc_usd,"2024-01-15T12:00:00Z,1.25,,', "is not CSV: unexpected end of data"),
+    ],
+)  # fmt: skip
+def test_a_bad_line_is_told_with_its_value(line: str, expected: str) -> None:
+    """The column, what is wrong with it, and what was found."""
+    assert reason(line).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("", "the first line must name the columns: ticker, created_at, price"),
+        ("btc_usd,2024-01-15T12:00:00Z,1.25", "the first line must name the columns"),
+        ("ticker,created_at", "column price is missing"),
+        ("ticker,created_at,price,id", "unknown column 'id'"),
+        ("ticker,created_at,price,price", "column price is repeated"),
+        ('ticker,"created_at', "is not CSV"),
+    ],
+)
+def test_a_bad_header_is_refused(header: str, expected: str) -> None:
+    """Before any line is looked at."""
+    with pytest.raises(BadRequest, match=f"header: {expected}"):
+        understood("btc_usd,2024-01-15T12:00:00Z,1.25", header)
+
+
+@given(st.text())
+def test_any_line_is_a_row_or_a_fault(line: str) -> None:
+    """Nothing else can happen, and a row has its six columns."""
+    for found in understood(line):
+        assert isinstance(found, Fault) or found.count("\t") == 5
