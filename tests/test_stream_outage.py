@@ -16,11 +16,12 @@ import psycopg
 import pytest
 
 from tests.conftest import make_settings
+from tests.processes import paused
 from tests.running import free_ports
 from tests.serving import problem, served
 from tests.streaming import following
 from tests.test_stream import FILL, followers, measured, text
-from tests.test_web_outage import paused, processes
+from tests.test_web_outage import postmaster
 from tests.working import wait_for
 from tracker import migrations
 from tracker.embedded.servers import started
@@ -74,7 +75,7 @@ def test_the_server_is_killed_and_comes_back(own: Settings, minutes: Iterator[da
             stored = store(own, minutes)
             assert [event.data["created_at"] for event in follower.take(1)] == stored
             stored += store(own, minutes, count=3)
-            os.kill(processes(own)[0], signal.SIGKILL)
+            os.kill(postmaster(own) or 0, signal.SIGKILL)
             wait_for(lambda: not measured(client)["tracker_feed_current"], 10)
             assert problem(client.get(PATH), 503) == {"database": "does not answer"}
             time.sleep(3 * QUICK.heartbeat)
@@ -94,7 +95,7 @@ def test_the_server_stands_still_and_goes_on(own: Settings, minutes: Iterator[da
     with started(own), served(own, QUICK) as client:
         wait_for(lambda: client.head(PATH).status_code == 200)
         with following(client.base_url) as follower:
-            with paused(own):
+            with paused(postmaster(own)):
                 begun = time.monotonic()
                 wait_for(lambda: not measured(client)["tracker_feed_current"])
                 assert time.monotonic() - begun < 10
@@ -110,7 +111,7 @@ def test_the_api_stops_while_the_server_stands_still(own: Settings) -> None:
         client = serving.enter_context(served(own, QUICK))
         wait_for(lambda: client.head(PATH).status_code == 200)
         follower = stream.enter_context(following(client.base_url))
-        with stream, paused(own):
+        with stream, paused(postmaster(own)):
             stopping = time.monotonic()
             serving.close()
             assert time.monotonic() - stopping < 5
