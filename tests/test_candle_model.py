@@ -97,12 +97,8 @@ def model(rows: Rows, interval: str, zone: tzinfo) -> Iterator[Candle]:
         yield Candle(begin, prices[0], max(prices), min(prices), prices[-1], len(prices))
 
 
-@settings(deadline=None)
-@given(writes=writes, asked=questions)
-def test_candles_are_made_of_the_prices_alone(
-    run: Run, reader: AsyncConnection, writes: list[Write], asked: Question
-) -> None:
-    """Whatever was polled, repaired and imported in whatever order, from either end."""
+def agree(run: Run, reader: AsyncConnection, writes: list[Write], asked: Question) -> None:
+    """After these *writes*, which are undone, the answer is the model's, from either end."""
     since, until = asked["since"] or FIRST, asked["until"] or LAST
     grid, count = (asked["interval"], asked["zone"]), asked["count"]
 
@@ -123,3 +119,12 @@ def test_candles_are_made_of_the_prices_alone(
                 assert found == (expected if rising else expected[::-1])[:count]
 
     run(check())
+
+
+@settings(deadline=None)
+@given(writes=writes, asked=questions)
+def test_candles_are_made_of_the_prices_alone(
+    run: Run, reader: AsyncConnection, writes: list[Write], asked: Question
+) -> None:
+    """Whatever was polled, repaired and imported in whatever order, from either end."""
+    agree(run, reader, writes, asked)

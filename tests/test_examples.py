@@ -110,13 +110,30 @@ ANSWERS: dict[str, Callable[[datetime], list[Row]]] = {
 }
 
 
+def fill(conn: psycopg.Connection) -> None:
+    """Three days and four hours up to some hours ago, with holes and some reasons for them."""
+    for ticker, series in SERIES.items():
+        store(conn, ticker, series)
+    miss(conn, "btc_usd", FAILED, "refused")
+
+
+def assert_same(found: list[Row], expected: list[Row]) -> None:
+    """Row for row; a number that was rounded is as near as its last place."""
+    assert len(found) == len(expected) > 0
+    for row, model in zip(found, expected, strict=True):
+        for value, wanted in zip(row, model, strict=True):
+            if isinstance(wanted, float):
+                places = -value.as_tuple().exponent
+                assert float(value) == pytest.approx(wanted, abs=0.51 * 10**-places)
+            else:
+                assert value == wanted
+
+
 @pytest.fixture(scope="module")
 def filled(base: Settings) -> Settings:
-    """Three days and four hours up to some hours ago, with holes and some reasons for them."""
+    """Known prices of two indexes."""
     with psycopg.connect(base.database_dsn, autocommit=True) as conn:
-        for ticker, series in SERIES.items():
-            store(conn, ticker, series)
-        miss(conn, "btc_usd", FAILED, "refused")
+        fill(conn)
         conn.execute("VACUUM ANALYZE")
     return base
 
@@ -134,15 +151,7 @@ def test_an_example_answers_as_python_does(analyst: psycopg.Connection, file: Pa
         [(now,)] = analyst.execute("SELECT now()").fetchall()
         found = analyst.execute(file.read_bytes()).fetchall()
 
-    expected = ANSWERS[file.stem](now)
-    assert len(found) == len(expected) > 0
-    for row, model in zip(found, expected, strict=True):
-        for value, wanted in zip(row, model, strict=True):
-            if isinstance(wanted, float):
-                places = -value.as_tuple().exponent
-                assert float(value) == pytest.approx(wanted, abs=0.51 * 10**-places)
-            else:
-                assert value == wanted
+    assert_same(found, ANSWERS[file.stem](now))
 
 
 def test_every_example_has_its_answer() -> None:

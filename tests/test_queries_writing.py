@@ -72,7 +72,7 @@ def test_a_miss_is_recorded_once(conn: psycopg.Connection) -> None:
         (NOON, "rate_limited", 429, 4),
         (NOON + MINUTE, "too_late", None, 0),
     ]
-    assert conn.execute("TABLE tickers").fetchall() == [("btc_usd", NOON, 0)]
+    assert conn.execute("TABLE tickers").fetchall() == [("btc_usd", NOON, 0, None)]
 
 
 def test_a_minute_with_a_price_has_no_miss(conn: psycopg.Connection) -> None:

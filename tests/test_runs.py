@@ -170,7 +170,7 @@ def test_a_miss_tracks_its_index_and_tells_nobody(writer: psycopg.Connection) ->
         for minute in (NOON, NOON - MINUTE, NOON + MINUTE):
             queries.insert_miss(writer, "btc_usd", minute, "refused", code=400, attempts=1)
 
-        assert writer.execute("TABLE tickers").fetchall() == [("btc_usd", NOON - MINUTE, 0)]
+        assert writer.execute("TABLE tickers").fetchall() == [("btc_usd", NOON - MINUTE, 0, None)]
 
 
 def test_runs_stay_exact_under_concurrent_writers(

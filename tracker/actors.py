@@ -15,12 +15,9 @@ from dramatiq.errors import Retry
 from dramatiq.middleware import CurrentMessage, Retries
 from loguru import logger
 from periodiq import PeriodiqMiddleware, cron
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry as RedisRetry
 
 from tracker import metrics
-from tracker.broker import Rejections
+from tracker.broker import Rejections, connect
 from tracker.errors import DatabaseDown, ExchangeError
 from tracker.models import MINUTE, Quote, minute_of
 from tracker.settings import Settings
@@ -31,9 +28,10 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 Beat = Callable[[str, datetime], None]
+Keep = Callable[[datetime], None]
 
+_TIDYING = 17  # the minute of each hour in which others have less to do
 _A_WEEK = 7 * 24 * 3600  # seconds
-_REDIS = {"socket_timeout": 3, "socket_connect_timeout": 3}  # seconds
 
 
 def _passes(_: int, error: BaseException) -> bool:
@@ -56,13 +54,12 @@ def create_broker(settings: Settings, kind: type[RedisBroker] = RedisBroker) -> 
     A late tick is not dropped: its polls find their minute gone, and record that.
     What a killed worker was at is given to the next one within its minute.
     """
-    client = Redis.from_url(settings.broker_url, retry=RedisRetry(NoBackoff(), 0), **_REDIS)
     middleware = [
         *(Retries(), CurrentMessage(), Rejections()),
         PeriodiqMiddleware(skip_delay=_A_WEEK),
     ]
     return kind(
-        client=client,
+        client=connect(settings),
         middleware=middleware,
         heartbeat_timeout=10_000,  # milliseconds
         maintenance_chance=1_000_000,  # of a million: each command looks for killed workers
@@ -77,16 +74,21 @@ def declare_tick(broker: RedisBroker, tickers: Iterable[str]) -> dramatiq.Actor[
         """Every minute, a poll of each index; the minute is the tick's, whatever the clock says."""
         sent_at = _sent_at()
         metrics.LAST_TICK.set(sent_at.timestamp())
-        minute = _minute_of_tick().isoformat()
+        tick_minute = _minute_of_tick()
+        minute = tick_minute.isoformat()
         for ticker in tickers:
             broker.enqueue(_message("poll", ticker, minute))
         broker.enqueue(_message("repair", minute, queue="later"))
         broker.enqueue(_message("heard", sent_at.isoformat(), queue="later"))
+        if tick_minute.minute == _TIDYING:
+            broker.enqueue(_message("tidy", queue="later"))
 
     return tick
 
 
-def declare(broker: RedisBroker, poller: "Poller", repairer: "Repairer", beat: Beat) -> None:
+def declare(
+    broker: RedisBroker, poller: "Poller", repairer: "Repairer", beat: Beat, keep: Keep
+) -> None:
     """Declare the worker's own actors."""
 
     @dramatiq.actor(broker=broker, max_retries=0)
@@ -128,6 +130,11 @@ def declare(broker: RedisBroker, poller: "Poller", repairer: "Repairer", beat: B
     def heard(sent_at: str) -> None:
         """Record when the scheduler sent a tick."""
         beat("scheduler", _time(sent_at))
+
+    @dramatiq.actor(broker=broker, queue_name="later", max_retries=0)
+    def tidy() -> None:
+        """Keep less of what is old by now, however late this comes."""
+        keep(datetime.now(UTC))
 
 
 def _message(actor: str, *args: str, queue: str = "default") -> dramatiq.Message[None]:

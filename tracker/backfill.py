@@ -5,6 +5,7 @@ It may be run again, or after an interruption: what is stored is left alone.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import stamina
 
@@ -19,7 +20,7 @@ _AT_A_TIME = 100  # rows on one connection, which is bounded in time
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What one chart gave: points off the minute grid are not counted."""
+    """What one chart gave: points off the minute grid, or too old to be kept, are not counted."""
 
     ticker: str
     reach: str
@@ -39,6 +40,8 @@ def backfill(
     for ticker, reach in progress.counted(charts, len(charts), "charts"):
         points = _fetch(client, ticker, reach, testnet=settings.testnet)
         on_grid = [point for point in points if point.observed_at == minute_of(point.observed_at)]
+        if kept_since := settings.kept_since(datetime.now(UTC)):
+            on_grid = [point for point in on_grid if point.observed_at >= kept_since]
         added = _store(settings, on_grid)
         present = len(on_grid) - added
         yield Outcome(ticker=ticker, reach=reach, added=added, present=present)

@@ -11,15 +11,16 @@ import psycopg
 from tracker.errors import DatabaseDown
 
 _CONNECTING = 5  # seconds
-_LONGEST_WORK = 8.0  # seconds on a connection; a statement ends earlier if the server runs at all
-_OPTIONS = "-c statement_timeout=5000 -c timezone=UTC"
+_STATEMENT = 5.0  # seconds, if the server runs at all
+_SPARE = 3.0  # seconds more, and the connection is cut
 
 
 @contextmanager
-def connected(dsn: str) -> Iterator[psycopg.Connection]:
+def connected(dsn: str, seconds: float = _STATEMENT) -> Iterator[psycopg.Connection]:
     """A connection for one statement; what a later try may mend is raised as DatabaseDown.
 
-    No pool: for a few rows a minute a fresh connection costs nothing, and is never a dead one.
+    It may take *seconds*. No pool: for a few rows a minute a fresh connection costs nothing, and
+    is never a dead one.
     """
     try:
         with (
@@ -28,9 +29,9 @@ def connected(dsn: str) -> Iterator[psycopg.Connection]:
                 autocommit=True,
                 connect_timeout=_CONNECTING,
                 application_name="tracker-worker",
-                options=_OPTIONS,
+                options=f"-c statement_timeout={seconds:.0f}s -c timezone=UTC",
             ) as conn,
-            _cut_off(conn),
+            _cut_off(conn, seconds + _SPARE),
         ):
             yield conn
     except (psycopg.OperationalError, psycopg.ProgrammingError, psycopg.InternalError) as error:
@@ -38,15 +39,15 @@ def connected(dsn: str) -> Iterator[psycopg.Connection]:
 
 
 @contextmanager
-def _cut_off(conn: psycopg.Connection) -> Iterator[None]:
-    """Bound the work on *conn*: a server that is stopped or unplugged would never answer."""
+def _cut_off(conn: psycopg.Connection, seconds: float) -> Iterator[None]:
+    """Bound the work on *conn* to *seconds*: a server that is stopped would never answer."""
 
     def cut() -> None:
         with suppress(OSError):
             line.shutdown(socket.SHUT_RDWR)
 
     with socket.socket(fileno=os.dup(conn.fileno())) as line:
-        timer = Timer(_LONGEST_WORK, cut)
+        timer = Timer(seconds, cut)
         timer.start()
         try:
             yield

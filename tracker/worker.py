@@ -11,7 +11,7 @@ import dramatiq
 import stamina
 from loguru import logger
 
-from tracker import actors, beats, deribit, metrics
+from tracker import actors, beats, deribit, metrics, retention
 from tracker.broker import Broker, lengths
 from tracker.polling import Poller
 from tracker.repair import Repairer
@@ -46,7 +46,8 @@ def start(settings: Settings, poller: Poller, repairer: Repairer) -> dramatiq.Wo
     """A running worker, with a thread for each index and some for what is stored later."""
     broker = actors.create_broker(settings, Broker)
     actors.declare_tick(broker, settings.tickers)
-    actors.declare(broker, poller, repairer, partial(beats.beat, settings))
+    beat, keep = partial(beats.beat, settings), partial(retention.tidy, settings)
+    actors.declare(broker, poller, repairer, beat, keep)
     metrics.begin(settings.tickers)
     metrics.QUEUES.watch(partial(lengths, broker))
     threads = len(settings.tickers) + deribit.AT_ONCE

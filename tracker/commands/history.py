@@ -1,6 +1,7 @@
 """History from elsewhere, and history taken along."""
 
 import argparse
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from tracker.commands.group import Group
@@ -51,10 +52,13 @@ def _import(settings: "Settings", arguments: argparse.Namespace) -> None:
     from tracker.history.importing import import_file
 
     dry_run = arguments.dry_run
-    dsn = instances.in_use(settings).database_dsn
-    for tally in import_file(dsn, arguments.file, dry_run=dry_run):
+    dsn = instances.in_use(settings).direct_dsn
+    kept_since = settings.kept_since(datetime.now(UTC))
+    for tally in import_file(dsn, arguments.file, dry_run=dry_run, kept_since=kept_since):
         verb, were = ("would add", "are") if dry_run else ("added", "were")
         print(f"{tally.ticker}: {verb} {tally.added:,}, {tally.known:,} {were} there already")
+        if tally.too_old:
+            print(f"{tally.ticker}: {tally.too_old:,} of them are older than RETENTION keeps")
 
 
 def _export(settings: "Settings", arguments: argparse.Namespace) -> None:
@@ -62,6 +66,6 @@ def _export(settings: "Settings", arguments: argparse.Namespace) -> None:
     from tracker.history.exporting import export_file, selection
 
     chosen = selection(arguments.ticker, arguments.start_date, arguments.end_date)
-    written = export_file(instances.in_use(settings).database_dsn, arguments.file, chosen)
+    written = export_file(instances.in_use(settings).direct_dsn, arguments.file, chosen)
     if arguments.file != "-":
         print(f"wrote {written:,} prices to {arguments.file}")

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -30,6 +31,7 @@ _STAGE = read("history/stage")
 _FILL = read("history/fill")
 _GIVEN = read("history/given")
 _CONTRADICTIONS = read("history/contradictions")
+_TOO_OLD = read("history/too_old")
 _ANALYZE = read("history/analyze")
 _FORGET_STORED = read("history/forget_stored")
 _LEFT = read("history/left")
@@ -38,17 +40,23 @@ _STORE = read("history/store")
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many lines of an index were added, and how many found that their minute has a price."""
+    """How many lines of an index were added, and how many found that their minute has a price.
+
+    too_old: how many of them are of a time whose prices are not kept: they will be dropped.
+    """
 
     ticker: str
     added: int
     known: int
+    too_old: int = 0
 
 
-def import_file(dsn: str, file: str, *, dry_run: bool = False) -> list[Tally]:
+def import_file(
+    dsn: str, file: str, *, dry_run: bool = False, kept_since: datetime | None = None
+) -> list[Tally]:
     """Store the prices in *file*, "-" being stdin; what became of each index's lines, by name.
 
-    With *dry_run* all is looked at and nothing stored.
+    With *dry_run* all is looked at and nothing stored. *kept_since*: nothing older is kept.
     Raises BadRequest for a file that cannot be read, BadLines, DatabaseDown, MigrationsPending.
     """
     with _opened(file) as stream, session(dsn) as conn, progress.read(stream) as show:
@@ -60,9 +68,13 @@ def import_file(dsn: str, file: str, *, dry_run: bool = False) -> list[Tally]:
         show("checking")
         given = _given(conn, faults)
         faults.demand_none(name)
+        old = dict(conn.execute(_TOO_OLD, {"kept_since": kept_since}).fetchall())
         show("storing")
         added = _new(conn) if dry_run else _store(conn)
-    return [Tally(each, added.get(each, 0), given[each] - added.get(each, 0)) for each in given]
+    return [
+        Tally(each, new := added.get(each, 0), given[each] - new, old.get(each, 0))
+        for each in given
+    ]
 
 
 @contextmanager

@@ -1,0 +1,370 @@
+"""What is older than RETENTION is dropped and not called missing; its hourly candles stay."""
+
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from loguru import logger
+from psycopg import AsyncConnection
+from psycopg.errors import InsufficientPrivilege, InvalidParameterValue
+
+from tests import test_runs as runs
+from tests.archive import Series, gaps, miss, store, walk
+from tests.conftest import Run
+from tests.running import free_ports
+from tests.working import idle, login, send, tick, wait_for, working
+from tracker import queries, retention
+from tracker.gaps import DAY, HOUR, floor
+from tracker.models import MINUTE, Quote, minute_of
+from tracker.settings import Settings
+from tracker.simulator import serve
+
+NOW = minute_of(datetime.now(UTC))
+KEPT = timedelta(days=3)
+HORIZON = floor(NOW - KEPT, DAY)
+OLD = HORIZON - timedelta(days=800)  # in a chunk of its own
+SERIES = {
+    "btc_usd": {
+        **walk(1, OLD, 180, 60_000),
+        **walk(2, HORIZON - 30 * HOUR, 36 * 60, 65_000),
+        NOW - MINUTE: Decimal("68000.00"),
+    },
+    "eth_usd": walk(3, HORIZON - 90 * MINUTE, 180, 3_500),
+}
+LATE = HORIZON - 5 * HOUR + 7 * MINUTE
+
+
+@pytest.fixture
+def filled(base: Settings, writer: psycopg.Connection) -> Settings:
+    """Two indexes, with holes, before the horizon and after it; prices are kept for three days."""
+    for ticker, series in SERIES.items():
+        store(writer, ticker, series)
+    miss(writer, "btc_usd", [HORIZON - HOUR, LATE], "refused")
+    return base.changed(retention=KEPT)
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """What is logged."""
+    written: list[str] = []
+    number = logger.add(written.append, format="{level} {message}")
+    yield written
+    logger.remove(number)
+
+
+def kept(ticker: str) -> Series:
+    """What is left."""
+    return {minute: price for minute, price in SERIES[ticker].items() if minute >= HORIZON}
+
+
+def rows(client: httpx.Client, path: str, **asked: object) -> list[dict[str, Any]]:
+    """All that *path* says of btc_usd, oldest first where that can be asked for."""
+    found: list[dict[str, Any]] = []
+    following, query = path, {"ticker": "btc_usd", "limit": 1000, **asked}
+    while following:
+        answer = client.get(following, params=query)
+        assert answer.status_code == 200, answer.text
+        found += answer.json()
+        following, query = answer.links.get("next", {}).get("url", ""), {}
+    return found
+
+
+def text(moment: datetime) -> str:
+    """As the API writes it."""
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def tracked(conn: psycopg.Connection) -> list[tuple[Any, ...]]:
+    """Since when each index is, and since when its prices are kept."""
+    return conn.execute("SELECT ticker, since, kept_since FROM tickers ORDER BY 1").fetchall()
+
+
+def stored(conn: psycopg.Connection) -> list[tuple[Any, ...]]:
+    """Every price."""
+    query = "SELECT ticker, created_at, price FROM prices ORDER BY ticker, created_at"
+    return conn.execute(query).fetchall()
+
+
+def candle(conn: psycopg.Connection, hour: datetime) -> tuple[Any, ...] | None:
+    """An hour of btc_usd: how many minutes it was made of, and its close."""
+    query = "SELECT samples, close FROM candles_1h WHERE ticker = 'btc_usd' AND bucket = %s"
+    return conn.execute(query, [hour]).fetchone()
+
+
+def test_what_is_older_is_gone(
+    filled: Settings, writer: psycopg.Connection, said: list[str]
+) -> None:
+    """To the minute, the chunk that held nothing else as a whole; it is told in one line."""
+    lost = sum(len(series) - len(kept(ticker)) for ticker, series in SERIES.items())
+
+    retention.tidy(filled, NOW)
+
+    assert stored(writer) == [
+        (ticker, *row) for ticker in SERIES for row in sorted(kept(ticker).items())
+    ]
+    assert writer.execute("SELECT count(*) FROM show_chunks('prices')").fetchone() == (1,)
+    assert tracked(writer) == [(ticker, HORIZON, HORIZON) for ticker in SERIES]
+    assert said == [
+        f"INFO dropped {lost:,} prices from before {HORIZON:%Y-%m-%d}, 1 whole chunks\n"
+    ]
+
+
+def test_nothing_that_was_dropped_is_missing(
+    filled: Settings, client: httpx.Client, writer: psycopg.Connection
+) -> None:
+    """Gaps, coverage, pages and summaries begin where prices are kept; holes after it are told."""
+    retention.tidy(filled, NOW)
+
+    now = minute_of(datetime.now(UTC))
+    expected = gaps(kept("btc_usd"), {}, HORIZON, now)
+    found = rows(client, "/prices/gaps", end_date=text(now))
+    assert [(gap["from"], gap["minutes"]) for gap in found[::-1]] == [
+        (text(start), minutes) for start, _, minutes, _ in expected
+    ]
+    query = "SELECT * FROM gaps('btc_usd', '-infinity', %s)"
+    assert writer.execute(query, [now]).fetchall() == expected
+    coverage = rows(client, "/prices/coverage", interval="1d", end_date=text(now))
+    assert (coverage[-1]["from"], coverage[-1]["expected"]) == (text(HORIZON), 1440)
+    summary = {row["ticker"]: row for row in client.get("/tickers").json()}["btc_usd"]
+    assert summary["since"] == text(HORIZON)
+    assert len(rows(client, "/prices")) == len(kept("btc_usd"))
+    answer = client.get("/prices/at", params={"ticker": "btc_usd", "date": text(LATE)})
+    assert answer.status_code == 404
+
+
+def test_candles_of_an_hour_and_longer_stay(filled: Settings, client: httpx.Client) -> None:
+    """Those of minutes are made of what is left."""
+    asked = [{"interval": width} for width in ("1h", "4h", "1d", "1w", "1M")]
+    asked += [{"interval": "1d", "tz": zone} for zone in ("America/New_York", "Asia/Tokyo")]
+    before = [rows(client, "/prices/candles", **each) for each in asked]
+
+    retention.tidy(filled, NOW)
+
+    assert [rows(client, "/prices/candles", **each) for each in asked] == before
+    for width in ("1m", "30m"):
+        found = rows(client, "/prices/candles", interval=width)
+        assert min(row["created_at"] for row in found) == text(HORIZON)
+
+
+def test_twice_is_once(filled: Settings, writer: psycopg.Connection, said: list[str]) -> None:
+    """No revision, no change and no line more; with nothing to drop at all, neither."""
+    retention.tidy(filled, NOW)
+    query = "SELECT ticker, revision FROM changes ORDER BY 1, 2"
+    before, lines = writer.execute(query).fetchall(), len(said)
+
+    retention.tidy(filled, NOW)
+    retention.tidy(filled.changed(retention=timedelta(days=9999)), NOW)
+    assert writer.execute(query).fetchall() == before
+    assert before
+    writer.execute("TRUNCATE prices, tickers, misses")
+    retention.tidy(filled, NOW)
+
+    assert len(said) == lines
+
+
+def test_who_follows_is_told(
+    filled: Settings, reader: AsyncConnection, run: Run, writer: psycopg.Connection
+) -> None:
+    """The log of changes stays whole: from the first minute up to the horizon all may differ."""
+    [(revision,)] = writer.execute(
+        "SELECT revision FROM tickers WHERE ticker = 'btc_usd'"
+    ).fetchall()
+
+    retention.tidy(filled, NOW)
+
+    steps = run(queries.changed_minutes(reader, "btc_usd", revision, 0, 10_000))
+    assert all(step.whole for step in steps)
+    ranges = [step for step in steps if step.place is None]
+    assert ranges[-1].last_minute < HORIZON
+    assert any(step.first_minute is None for step in ranges)
+
+
+def test_a_late_price_undoes_no_candle(filled: Settings, writer: psycopg.Connection) -> None:
+    """One minute tells less of an hour than the kept candle; all of them are its equal."""
+    hour = floor(LATE, HOUR)
+    before = candle(writer, hour)
+    retention.tidy(filled, NOW)
+
+    store(writer, "btc_usd", {LATE: Decimal("1.00")})
+    assert candle(writer, hour) == before
+    writer.execute("DELETE FROM prices WHERE created_at = %s", [LATE])
+    assert candle(writer, hour) == before
+    store(writer, "btc_usd", {hour + n * MINUTE: Decimal("2.00") for n in range(60)})
+    assert candle(writer, hour) == (60, Decimal("2.00"))
+    assert tracked(writer) == [(ticker, HORIZON, HORIZON) for ticker in SERIES]
+    retention.tidy(filled, NOW)
+
+    assert candle(writer, hour) == (60, Decimal("2.00"))
+    assert len(stored(writer)) == sum(len(kept(ticker)) for ticker in SERIES)
+
+
+def test_a_late_miss_is_no_gap(filled: Settings, writer: psycopg.Connection) -> None:
+    """It is recorded, and the index is tracked since its prices are kept, as before."""
+    retention.tidy(filled, NOW)
+
+    miss(writer, "btc_usd", [LATE - MINUTE], "too_late")
+
+    assert tracked(writer) == [(ticker, HORIZON, HORIZON) for ticker in SERIES]
+
+
+def test_a_reader_of_old_prices_is_not_waited_for(
+    filled: Settings, writer: psycopg.Connection, said: list[str]
+) -> None:
+    """Nothing is dropped then, polls go on, and an hour later it is."""
+    before = stored(writer)
+    with psycopg.connect(filled.database_dsn) as export:
+        export.execute("SELECT count(*) FROM prices")
+        started = time.monotonic()
+        retention.tidy(filled, NOW)
+        assert time.monotonic() - started < 5
+        assert stored(writer) == before
+        store(writer, "btc_usd", {NOW: Decimal("1.00")})
+    [line] = said
+    assert line.startswith("WARNING old prices are left for an hour: canceling statement due to")
+
+    retention.tidy(filled, NOW + HOUR)
+
+    assert len(stored(writer)) == 1 + sum(len(kept(ticker)) for ticker in SERIES)
+
+
+def test_several_may_cut_while_others_store(
+    filled: Settings, writer: psycopg.Connection, said: list[str]
+) -> None:
+    """Nothing is overlooked: in the end what is kept is there, and its runs are exact."""
+    stop = threading.Event()
+
+    def write(seed: int) -> int:
+        chance, count = random.Random(seed), 0
+        with psycopg.connect(filled.database_dsn, autocommit=True) as conn:
+            while not stop.is_set():
+                minute = HORIZON + chance.randrange(-1440, 1440) * MINUTE
+                quote = Quote(ticker="eth_usd", price=Decimal("9.00"), observed_at=minute)
+                count += queries.insert_price(conn, quote, minute)
+        return count
+
+    with ThreadPoolExecutor(4) as threads:
+        writing = [threads.submit(write, seed) for seed in range(2)]
+        cutting = [threads.submit(retention.tidy, filled, NOW) for _ in range(12)]
+        wait(cutting)
+        stop.set()
+        assert all(each.result() for each in writing)
+    retention.tidy(filled, NOW)
+
+    assert all(minute >= HORIZON for _, minute, _ in stored(writer))
+    assert {minute for _, minute, _ in stored(writer)} >= kept("btc_usd").keys()
+    assert runs.kept(writer)[0] == runs.grouped(writer)[0]
+    assert not [line for line in said if "deadlock" in line]
+
+
+def test_the_worker_may_and_nobody_else(filled: Settings, writer: psycopg.Connection) -> None:
+    """Not what is younger than two days, whoever asks."""
+    with login(filled, "tracker_worker") as conn:
+        for statement in ("cut_prices(now())", "cut_prices(NULL)", "cut_prices('infinity')"):
+            with pytest.raises(InvalidParameterValue, match="two days"):
+                conn.execute(f"SELECT {statement}")
+    for role in ("tracker_web", "analyst"):
+        with login(filled, role) as conn:
+            conn.execute("SET default_transaction_read_only = off")
+            for name in ("cut_prices", "compress_prices"):
+                with pytest.raises(InsufficientPrivilege):
+                    conn.execute(f"SELECT {name}('2000-01-01Z')")
+
+    retention.tidy(filled.changed(postgres_user="tracker_worker"), NOW)
+
+    assert len(stored(writer)) == sum(len(kept(ticker)) for ticker in SERIES)
+    assert writer.execute("SELECT count(*) FROM deleted_prices").fetchone() == (0,)
+
+
+def test_other_editions_compress_nothing(
+    filled: Settings, writer: psycopg.Connection, said: list[str]
+) -> None:
+    """It is said, and prices are dropped all the same."""
+    retention.tidy(filled.changed(compress_after=KEPT), NOW)
+
+    assert said[-1] == (
+        "WARNING COMPRESS_AFTER: nothing is compressed:"
+        " only TimescaleDB's Community edition compresses\n"
+    )
+    assert len(stored(writer)) == sum(len(kept(ticker)) for ticker in SERIES)
+
+
+def test_a_database_that_is_away_is_a_line(said: list[str], tmp_path: object) -> None:
+    """The next hour tries again."""
+    away = Settings.load().changed(postgres_host=f"{tmp_path}", retention=KEPT)
+    retention.tidy(away, NOW)
+    [line] = said
+    assert line.startswith("WARNING old prices are left for an hour: connection")
+    assert "No such file or directory" in line
+
+
+def test_without_a_word_all_is_kept(filled: Settings, writer: psycopg.Connection) -> None:
+    """The default."""
+    before = stored(writer)
+    retention.tidy(filled.changed(retention=None), NOW)
+    assert stored(writer) == before
+
+
+def test_the_tick_of_a_certain_minute_has_it_done(
+    database: Settings, conn: psycopg.Connection
+) -> None:
+    """Once an hour; a message that comes twice, or late, does no harm."""
+    store(conn, "btc_usd", SERIES["btc_usd"])
+    [port] = free_ports(1)
+    settings = database.changed(retention=KEPT, client_base_url=f"http://127.0.0.1:{port}")
+    with working(settings):
+        tick(settings, NOW.replace(minute=17) - 2 * HOUR)
+        wait_for(lambda: len(stored(conn)) == len(kept("btc_usd")))
+        send(settings, "tidy", queue="later")
+        wait_for(lambda: idle(settings))
+    assert len(stored(conn)) == len(kept("btc_usd"))
+
+
+def tracker(settings: Settings, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    """`tracker` with these *words*, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "tracker", *words],
+        env={**os.environ, **settings.environment()},
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_backfill_leaves_out_what_would_not_be_kept(
+    database: Settings, conn: psycopg.Connection
+) -> None:
+    """A chart reaches back a month; what is stored of it is no older than RETENTION."""
+    with serve() as exchange:
+        settings = database.changed(retention=KEPT, client_base_url=exchange.url)
+        done = tracker(settings, "backfill", "--range", "1m")
+    assert done.returncode == 0, done.stderr
+    [(oldest,)] = conn.execute("SELECT min(created_at) FROM prices").fetchall()
+    assert HORIZON <= oldest < HORIZON + DAY
+
+
+@pytest.mark.slow
+def test_import_says_what_will_be_dropped(database: Settings) -> None:
+    """It stores all the same: whoever imports may mean to keep more from now on."""
+    settings = database.changed(retention=KEPT)
+    lines = ["ticker,created_at,price"]
+    lines += [f"btc_usd,{text(at)},1.50" for at in (OLD, HORIZON - MINUTE, HORIZON)]
+    done = tracker(settings, "import", "-", given="\n".join(lines))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        "btc_usd: added 3, 0 were there already\n"
+        "btc_usd: 2 of them are older than RETENTION keeps\n"
+    )
