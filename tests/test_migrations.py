@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from tests.conftest import fresh_database
+from tests.working import wait_for
 from tracker import migrations
 from tracker.errors import BadRequest, DatabaseDown, NotFound
 from tracker.settings import Settings
@@ -119,6 +120,52 @@ def test_the_lock_of_a_killed_run_is_broken(fresh: Settings) -> None:
         conn.execute("INSERT INTO yoyo_lock (locked, ctime, pid) VALUES (1, now(), 999999)")
 
     assert migrations.apply(fresh.database_dsn) == NAMES[1:]
+
+
+@pytest.mark.parametrize(
+    ("reached", "table", "mode"),
+    [
+        (NAMES[0], "_yoyo_migration", "SHARE"),  # its step is done, but not noted
+        (NAMES[3], "prices", "ROW EXCLUSIVE"),  # it is in the midst of a step
+    ],
+)
+def test_a_killed_run_leaves_whole_steps(
+    fresh: Settings, reached: str, table: str, mode: str
+) -> None:
+    """Wherever it is killed; who waits for it goes on from there, and so does a later run."""
+    dsn = fresh.database_dsn
+    migrations.apply(dsn, reached)
+    command = [sys.executable, "-m", "tracker", "migrate"]
+    waits = "SELECT FROM pg_locks WHERE NOT granted AND locktype = %s AND database = %s::oid"
+    with (
+        psycopg.connect(dsn) as blocker,
+        psycopg.connect(dsn, autocommit=True) as conn,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        [(database,)] = conn.execute(
+            "SELECT oid FROM pg_database WHERE datname = %s", [fresh.postgres_db]
+        ).fetchall()
+        blocker.execute(f"LOCK TABLE {table} IN {mode} MODE")
+        with subprocess.Popen(command, env=fresh.environment()) as process:
+            wait_for(lambda: conn.execute(waits, ["relation", database]).rowcount)
+            waiting = threads.submit(migrations.apply, dsn)
+            wait_for(lambda: conn.execute(waits, ["advisory", database]).rowcount)
+            process.kill()
+        blocker.rollback()
+
+        assert waiting.result(timeout=60) == NAMES[NAMES.index(reached) + 1 :]
+    assert migrations.apply(dsn) == []
+
+
+def test_rights_may_be_given_again(fresh: Settings) -> None:
+    """Also twice in one session and with chunks, which once crashed the server."""
+    migrations.apply(fresh.database_dsn)
+    with psycopg.connect(fresh.database_dsn, autocommit=True) as conn:
+        conn.execute(
+            "INSERT INTO prices (ticker, price, created_at) VALUES ('btc_usd', 1.50, '2024-01-15Z')"
+        )
+        for _ in range(3):
+            conn.execute("SELECT grant_roles()")
 
 
 @pytest.mark.parametrize("revision", ["", " ", "6x", "0099", "-1", "0001.create-prices", "0.0"])

@@ -283,10 +283,19 @@ def test_every_file_is_read_exactly_once() -> None:
     """No dead SQL, and one typed function for each statement of worker and API."""
     package = Path(queries.__file__).parent.parent
     source = "".join(file.read_text() for file in package.rglob("*.py"))
-    history = (FOLDER / "history").glob("*.sql")
-    kept = [f"{file.parent.name}/{file.stem}" for file in [*history, *FILES]]
-    assert sorted(re.findall(r'= read\("(\w+/\w+)"\)', source)) == sorted(kept)
+    others = [file for name in ("extension", "history") for file in (FOLDER / name).iterdir()]
+    kept = [f"{file.parent.name}/{file.stem}" for file in [*others, *FILES]]
+    found = re.findall(r'= read\("(\w+/\w+)"\)', source)
+    assert sorted(name for name in found if not name.startswith("backups/")) == sorted(kept)
     assert {file.stem for file in FILES} < set(queries.__all__)
+
+
+def test_every_statement_of_backups_is_used() -> None:
+    """They are named where they are used: some are read with the name of a table put in."""
+    package = Path(queries.__file__).parent.parent / "backups"
+    source = "".join(file.read_text() for file in package.glob("*.py"))
+    names = [file.stem for file in (FOLDER / "backups").iterdir()]
+    assert [name for name in names if not re.search(rf'["/]{name}"', source)] == []
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

@@ -46,6 +46,21 @@ def test_upgrade_and_downgrade(env: dict[str, str]) -> None:
     assert "no migration '9999'" in wrong.stderr
 
 
+def test_backup_and_restore(env: dict[str, str], open_tmp: Path) -> None:
+    """From the folder one is in, into another database; whose extension is current."""
+    env = env | {"POSTGRES_DB": "saved"}
+    folder = open_tmp / "backups"
+    folder.mkdir()
+    out("infra", env=env)
+    out("upgrade", env=env)
+    saved = just("backup", env=env, cwd=folder)
+    [file] = folder.glob("saved-20??????T??????Z.zip")
+    assert saved.stdout == f"wrote 0 prices and 0 misses of 0 indexes to {file.name}\n"
+    again = just("restore", file.name, env=env | {"POSTGRES_DB": "again"}, cwd=folder)
+    assert again.stdout.startswith("restored 0 prices and 0 misses of 0 indexes;"), again.stderr
+    assert out("timescale-upgrade", env=env) == "TimescaleDB is 2.19.3 already"
+
+
 def test_dev_processes_record_and_serve(env: dict[str, str]) -> None:
     """dev-web and dev-worker together do what `up` does, beside servers that run already."""
     out("upgrade", env=env)

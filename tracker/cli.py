@@ -4,11 +4,11 @@ import argparse
 import sys
 from typing import NoReturn
 
-from tracker.commands import completion, database, history, parts, prices, running
+from tracker.commands import backups, completion, database, history, parts, prices, running
 from tracker.commands.group import Group
 from tracker.errors import ApiError, DatabaseDown, TrackerError
 
-_WIDTH = 15  # of the column of names
+_WIDTH = 19  # of the column of names
 _STATUS = """\
 exit status:
   0 done, and found; 1 it failed, or the service is away; 2 wrong words;
@@ -76,6 +76,7 @@ def parser(*, simulate: bool) -> argparse.ArgumentParser:
     prices.register(read)
     files = history.register(keep)
     database.register(base)
+    files += backups.register(base)
     parts.register(each, simulate=simulate)
     completion.register(shell, whole, files)
     return whole

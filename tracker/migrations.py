@@ -1,7 +1,7 @@
 """The schema's steps: sql/migrations, applied by yoyo."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlencode
@@ -10,7 +10,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from yoyo import get_backend, read_migrations
 from yoyo.backends import DatabaseBackend
-from yoyo.migrations import MigrationList
+from yoyo.migrations import Migration, MigrationList
 
 from tracker.errors import BadRequest, DatabaseDown, NotFound
 
@@ -24,15 +24,17 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.sql") if not path.stem.endswith(".rollback"))
 
 
-def apply(dsn: str) -> list[str]:
-    """Bring the database at *dsn* up to date; the names of what was applied.
+def apply(dsn: str, newest: str | None = None) -> list[str]:
+    """Bring the database at *dsn* up to date, or up to *newest*; the names of what was applied.
 
     Several may call this at once: one works, the others wait and find nothing to do.
     Raises DatabaseDown.
     """
+    last = newest or names()[-1]
     with _only_one(dsn), _backend(dsn) as backend:
-        pending = backend.to_apply(_all())
-        backend.apply_migrations(pending)
+        pending = backend.to_apply(_all()).filter(lambda migration: migration.id <= last)
+        for migration in pending:
+            _step(backend, migration, "apply", type(backend).mark_one)
         return [migration.id for migration in pending]
 
 
@@ -44,7 +46,8 @@ def rollback(dsn: str, revision: str) -> list[str]:
     kept = "" if re.fullmatch("0+", revision) else _find(revision)
     with _only_one(dsn), _backend(dsn) as backend:
         undone = backend.to_rollback(_all()).filter(lambda migration: migration.id > kept)
-        backend.rollback_migrations(undone)
+        for migration in undone:
+            _step(backend, migration, "rollback", type(backend).unmark_one)
         return [migration.id for migration in undone]
 
 
@@ -70,6 +73,22 @@ def _find(revision: str) -> str:
 
 def _all() -> MigrationList:
     return read_migrations(str(FOLDER))
+
+
+def _step(
+    backend: DatabaseBackend,
+    migration: Migration,
+    direction: str,
+    note: Callable[[DatabaseBackend, Migration], None],
+) -> None:
+    """Take a step and note it, in one transaction: whoever is killed leaves both or neither.
+
+    yoyo would note it in another one. Each step has a session of its own, as with yoyo: the second
+    grant_roles() of a session crashes TimescaleDB 2.19 where there are chunks.
+    """
+    with backend.copy() as session, session.transaction():
+        migration.process_steps(session, direction)
+        note(session, migration)
 
 
 @contextmanager

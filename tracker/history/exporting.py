@@ -1,10 +1,8 @@
 """`tracker export`: prices as CSV, streamed; what it writes, `tracker import` reads back."""
 
-import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +13,7 @@ from psycopg.rows import scalar_row
 from tracker import progress
 from tracker.errors import BadRequest, NotFound
 from tracker.history.session import session
+from tracker.history.written import written
 from tracker.queries.read import read
 from tracker.web.asked import params
 
@@ -66,7 +65,7 @@ def export_file(dsn: str, file: str, chosen: Selection) -> int:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who stops reading ends us, quietly
         return _export(dsn, sys.stdout.buffer, chosen)
     try:
-        with _written(Path(file)) as stream:
+        with written(Path(file)) as stream:
             return _export(dsn, stream, chosen)
     except OSError as error:
         raise BadRequest({file: error.strerror or str(error)}) from None
@@ -99,22 +98,3 @@ def _demand_known(conn: psycopg.Connection, tickers: Sequence[str]) -> None:
         cursor.execute(_UNKNOWN_TICKERS, {"tickers": list(tickers)})
         if unknown := cursor.fetchall():
             raise NotFound({"--ticker": f"{', '.join(unknown)} was never tracked"})
-
-
-@contextmanager
-def _written(file: Path) -> Iterator[BinaryIO]:
-    """A file beside *file*, that takes its name at the end; a device or pipe is written itself."""
-    file = file.resolve()
-    if file.exists() and not file.is_file():
-        with file.open("wb") as stream:
-            yield stream
-        return
-    beside = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        with beside.open("xb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        beside.replace(file)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -1,0 +1,2 @@
+-- Makes a role that can be given rights, and cannot log in.
+CREATE ROLE {role} NOLOGIN

@@ -1,0 +1,2 @@
+-- Forgets what triggers have made, to take it from the backup instead.
+TRUNCATE {tables}

@@ -1,0 +1,4 @@
+-- The migrations this database has, by name.
+SELECT migration_id
+  FROM _yoyo_migration
+ ORDER BY migration_id

@@ -1,0 +1,2 @@
+-- Ends what timescaledb_pre_restore() began.
+SELECT timescaledb_post_restore()

@@ -1,0 +1,2 @@
+-- Gives a database another name; nobody may be connected to it.
+ALTER DATABASE {database} RENAME TO {other}
