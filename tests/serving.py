@@ -15,10 +15,15 @@ from tracker.web.live.streams import DEFAULT_PACE, Pace
 from tracker.web.server import configure
 
 ANCHORS = {
+    400: "malformed",
     404: "not-found",
     405: "method-not-allowed",
     406: "not-acceptable",
+    408: "slow-request",
+    414: "long-address",
     422: "invalid-parameter",
+    429: "too-many-requests",
+    431: "long-headers",
     500: "server-error",
     503: "unavailable",
 }

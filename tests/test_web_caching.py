@@ -215,7 +215,7 @@ def test_any_page_may_read(client: httpx.Client, path: str) -> None:
     headers = client.get(path, headers=ORIGIN).headers
     assert headers["access-control-allow-origin"] == "*"
     exposed = headers["access-control-expose-headers"]
-    assert exposed == "Link, ETag, X-Request-ID, Retry-After"
+    assert exposed == "Link, ETag, X-Request-ID, Retry-After, RateLimit, RateLimit-Policy"
 
 
 def test_a_browser_that_asks_first_is_answered(client: httpx.Client) -> None:

@@ -17,6 +17,11 @@ class Kind:
 
 
 KINDS = {
+    HTTPStatus.BAD_REQUEST: Kind(
+        "malformed",
+        "What came was no HTTP.",
+        "Bytes above 127 in an address have to be written with %.",
+    ),
     HTTPStatus.NOT_FOUND: Kind(
         "not-found",
         "What was asked for is not stored, or no such path is served.",
@@ -33,10 +38,31 @@ KINDS = {
         "None of the formats that there are is among those that Accept names.",
         "Accept one of them, or ask with format=, which wins over Accept.",
     ),
+    HTTPStatus.REQUEST_TIMEOUT: Kind(
+        "slow-request",
+        "The request was not complete after some seconds.",
+        "Send all of it at once.",
+    ),
+    HTTPStatus.REQUEST_URI_TOO_LONG: Kind(
+        "long-address",
+        "Path and query together are too long.",
+        "No question here needs so much: look for what is in it twice.",
+    ),
     HTTPStatus.UNPROCESSABLE_ENTITY: Kind(
         "invalid-parameter",
         "A parameter is missing, malformed, given twice, or not known at this path.",
         "Mend each of those that errors names; the same request would fail again.",
+    ),
+    HTTPStatus.TOO_MANY_REQUESTS: Kind(
+        "too-many-requests",
+        "This client has made as many requests as one may make in that time.",
+        "Ask again after the seconds that Retry-After says; RateLimit says with each answer what is"
+        " left. Whoever wants prices as they come follows /prices/stream: it counts once.",
+    ),
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: Kind(
+        "long-headers",
+        "The headers together are too long.",
+        "Send fewer of them: cookies, say, are of no use here.",
     ),
     HTTPStatus.INTERNAL_SERVER_ERROR: Kind(
         "server-error",
@@ -45,8 +71,8 @@ KINDS = {
     ),
     HTTPStatus.SERVICE_UNAVAILABLE: Kind(
         "unavailable",
-        "Not now: the database is away or not yet migrated, prices are stale, or too many others"
-        " are being served.",
+        "Not now: the database is away or not yet migrated, prices are stale, too many others are"
+        " being served, or an answer was not found in time.",
         "Ask again after the seconds that Retry-After says.",
     ),
 }

@@ -35,7 +35,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     MigrationsPending: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
-_RETRY_AFTER = {"Retry-After": "5"}  # seconds
+RETRY_AFTER = {"Retry-After": "5"}  # seconds
 _ROUTE = {
     HTTPStatus.NOT_FOUND: {"path": "there is nothing here"},
     HTTPStatus.METHOD_NOT_ALLOWED: {"method": "this path takes GET and HEAD only"},
@@ -92,7 +92,7 @@ async def fail(request: Request[Any], _: Exception) -> Response:
 def unready(request: Request[Any], why: Mapping[str, str]) -> Response:
     """503 with the reasons, and when to come back."""
     status = HTTPStatus.SERVICE_UNAVAILABLE
-    return problem(status, why, request.scope["request_id"], _RETRY_AFTER)
+    return problem(status, why, request.scope["request_id"], RETRY_AFTER)
 
 
 def reasons(error: DatabaseDown | MigrationsPending) -> dict[str, str]:

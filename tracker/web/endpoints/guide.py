@@ -8,12 +8,6 @@ from tracker.web.answer.kinds import KINDS
 from tracker.web.asked import params
 from tracker.web.state import AppRequest
 
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
-
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -53,4 +47,4 @@ async def problems(request: AppRequest) -> Response:
         )
         for status, kind in KINDS.items()
     )
-    return HTMLResponse(_PAGE.format(sections="\n".join(sections)), headers=_HEADERS)
+    return HTMLResponse(_PAGE.format(sections="\n".join(sections)))

@@ -41,8 +41,6 @@ _POLICY = (
 _HEADERS = {
     "Cache-Control": "no-cache",  # kept, and asked about: a new version shows at once
     "Content-Security-Policy": _POLICY,
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
 }
 
 

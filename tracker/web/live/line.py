@@ -10,6 +10,8 @@ from typing import Any, cast
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from tracker.web.live.bounds import Bounded
+
 _KEY = "tracker.line"
 _BUFFER = 32_768  # bytes
 
@@ -74,8 +76,8 @@ class Line:
             self._task.cancel()
 
 
-class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, with a Line in each request's scope."""
+class Protocol(Bounded):
+    """uvicorn's protocol, within bounds, and with a Line in each request's scope."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Open its line."""

@@ -11,7 +11,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tracker.web.middleware.headers import asked
 
-_EXPOSED = (b"access-control-expose-headers", b"Link, ETag, X-Request-ID, Retry-After")
+_EXPOSED = (
+    b"access-control-expose-headers",
+    b"Link, ETag, X-Request-ID, Retry-After, RateLimit, RateLimit-Policy",
+)
 _METHOD = b"access-control-request-method"
 _HEADERS = b"access-control-request-headers"
 _REMEMBERED = 86_400  # seconds that a browser may keep the answer to its question beforehand

@@ -18,6 +18,7 @@ from tracker.web.openapi import (
     udf,
 )
 from tracker.web.openapi.leads import led
+from tracker.web.openapi.limits import limited
 from tracker.web.openapi.parts import Schema
 
 _ABOUT = (
@@ -43,9 +44,7 @@ def document(api_version: str, tickers: Sequence[str]) -> Schema:
         },
         "servers": [{"url": f"/{api_version}"}, {"url": "/"}],
         "tags": [{"name": name, "description": about} for name, about in _TAGS.items()],
-        "paths": led(
-            {path: item for resource in _RESOURCES for path, item in resource.PATHS.items()}
-        ),
+        "paths": limited(led(_paths())),
         "components": {
             "parameters": {
                 **parameters.PARAMETERS,
@@ -63,3 +62,7 @@ def document(api_version: str, tickers: Sequence[str]) -> Schema:
             "headers": errors.HEADERS,
         },
     }
+
+
+def _paths() -> Schema:
+    return {path: item for resource in _RESOURCES for path, item in resource.PATHS.items()}

@@ -31,6 +31,15 @@ HEADERS: Schema = {
         "required": True,
         "schema": {"type": "integer"},
     },
+    "RateLimit": {
+        "description": "What the client has left: r requests, and more in t seconds"
+        " (draft-ietf-httpapi-ratelimit-headers-09). Where the operator has set a limit",
+        "schema": {"type": "string", "pattern": '^"client";r=[0-9]+;t=[0-9]+$'},
+    },
+    "RateLimit-Policy": {
+        "description": "The limit: q requests in w seconds; with RateLimit",
+        "schema": {"type": "string", "pattern": '^"client";q=[0-9]+;w=[0-9]+$'},
+    },
     "Cache-Control": {"required": True, "schema": {"const": "no-store"}},
     "Max-Age": {
         "description": "How many seconds it may be kept: until it can next change",
@@ -69,6 +78,10 @@ RESPONSES: Schema = {
     "404": _refusal("Not stored"),
     "406": _refusal("None of the formats is among those that Accept names"),
     "422": _refusal("A parameter is missing, malformed, repeated or unknown"),
+    "429": _refusal(
+        "Too many requests of this client, where the operator has set a limit",
+        *("Retry-After", "RateLimit", "RateLimit-Policy"),
+    ),
     "500": _refusal("An error of ours"),
     "503": _refusal(
         "Not now: the database is away, prices are stale, or too many are served", "Retry-After"

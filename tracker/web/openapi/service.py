@@ -81,10 +81,19 @@ _FRESH = closed(
     },
 )
 
+_REPLICA = closed(
+    "What prices are read from, where READ_POSTGRES_HOST names a replica",
+    {
+        "lag_seconds": _or_null(
+            _AGE, "Seconds that it is behind, at most; null: nothing replayed since its start"
+        ),
+    },
+)
+
 _PART = closed(
     "",
     {
-        "name": {"enum": ["database", "scheduler", "worker", "exchange"]},
+        "name": {"enum": ["database", "scheduler", "worker", "exchange", "replica"]},
         "state": {"enum": ["up", "down", "unknown"]},
         "words": TEXT,
     },
@@ -104,7 +113,13 @@ _RECORDED = closed(
 SCHEMAS: Schema = {
     "Live": closed("", {"status": {"const": "live"}}),
     "Ready": closed(
-        "", {"status": {"const": "ready"}, "prices": {"type": "array", "items": _FRESH}}
+        "",
+        {
+            "status": {"const": "ready"},
+            "prices": {"type": "array", "items": _FRESH},
+            "replica": _REPLICA,
+        },
+        "replica",
     ),
     "State": closed(
         "",
