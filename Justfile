@@ -61,6 +61,26 @@ migrate msg: _venv
 downgrade rev: _venv
     @tracker rollback "${1#rev=}"
 
+# Save the whole database to a file: just backup [--csv] [FILE]; --csv fits every TimescaleDB
+[group('database')]
+[no-cd]
+[no-exit-message]
+backup *args: _venv
+    @exec "{{ justfile_directory() }}/ops/backup" backup "$@"
+
+# Bring such a file back, into a database that holds nothing
+[group('database')]
+[no-cd]
+[no-exit-message]
+restore file: _venv
+    @exec "{{ justfile_directory() }}/ops/backup" restore "$@"
+
+# Bring TimescaleDB to the version that the server has
+[group('database')]
+[no-exit-message]
+timescale-upgrade: _venv
+    @if ops/docker-here; then docker compose run --rm --build migrate timescale-upgrade; else tracker timescale-upgrade; fi
+
 # Start TimescaleDB and Redis in the background
 [group('develop')]
 infra: _venv
@@ -128,6 +148,18 @@ compose-test *args: _dev
 test-pythons *versions: _dev
     ops/test-pythons "$@"
 
+# How fast it is, side by side with others, in twenty minutes: just bench [--large] [LINE]...
+[group('check')]
+[no-exit-message]
+bench *args: _venv
+    @exec python -m ops.bench "$@"
+
+# The same in two minutes or three: fewer and shorter rounds
+[group('check')]
+[no-exit-message]
+bench-quick *args: _venv
+    @exec python -m ops.bench --quick "$@"
+
 # Style, and imports that go down only
 [group('check')]
 lint: _dev
@@ -139,6 +171,12 @@ lint: _dev
 [group('check')]
 type-check: _dev
     mypy
+
+# Known holes in our code and, where a source of advisories answers, in what we depend on
+[group('check')]
+[no-exit-message]
+audit:
+    @exec ops/audit
 
 # Put the code into form
 [group('check')]

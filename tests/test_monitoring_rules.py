@@ -13,7 +13,7 @@ ALERTMANAGER = CHECKOUT / "ops/alertmanager/alertmanager.yml"
 WORTH_HAVING = {
     *("TargetDown", "TargetGone", "PriceStale", "PriceNone", "PollFailing", "TickMissing"),
     *("RepairFailing", "HolesStayOpen", "MessagesRejected", "QueueGrowing"),
-    *("DatabaseDown", "RedisDown", "ErrorsMany", "AnswersSlow", "DiskFilling"),
+    *("DatabaseDown", "ReplicaBehind", "RedisDown", "ErrorsMany", "AnswersSlow", "DiskFilling"),
 }
 
 

@@ -36,6 +36,8 @@ RUN_BY = {
     "dsn": "test_demo.py",
     "infra": "test_recipes.py",
     "upgrade": "test_recipes.py",
+    "backup": "test_recipes.py",
+    "restore": "test_recipes.py",
     "dev-web": "test_recipes.py",
     "dev-worker": "test_recipes.py",
     "down-infra": "test_recipes.py",

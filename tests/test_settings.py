@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,21 @@ def test_compose_defaults_are_ours() -> None:
         ("WEB_PORT", "http"),
         ("SIMULATOR_PORT", "65536"),
         ("STREAM_CLIENTS", "0"),
+        ("RETENTION", "2d"),
+        ("RETENTION", "90"),
+        ("RETENTION", "90 d"),
+        ("RETENTION", "1.5y"),
+        ("RETENTION", "-9d"),
+        ("RETENTION", "²d"),
+        ("RETENTION", "101y"),
+        ("RETENTION", "99999999999y"),
+        ("COMPRESS_AFTER", "d"),
+        ("COMPRESS_AFTER", "6m"),
         ("REDIS_DB", "16"),
+        ("REDIS_SENTINELS", "sentinel.example.org"),
+        ("REDIS_SENTINELS", "one:26379,:26379"),
+        ("REDIS_SENTINELS", "one:70000"),
+        ("READ_POSTGRES_PORT", "none"),
         ("REDIS_CELERY_BROKER_DB", "-1"),
         ("POSTGRES_PORT", "5432.5"),
         ("API_VERSION", "v1/x"),
@@ -84,6 +99,17 @@ def test_compose_defaults_are_ours() -> None:
         ("POSTGRES_PASSWORD_FILE", "/nowhere/at all"),
         ("ANALYST_PASSWORD_FILE", "/nowhere/password"),
         ("ANALYST_PASSWORD_FILE", "/dev/null"),
+        ("RATE_LIMIT", "many"),
+        ("RATE_LIMIT", "120"),
+        ("RATE_LIMIT", "0/minute"),
+        ("RATE_LIMIT", "9999999999/minute"),
+        ("RATE_LIMIT", "1 per 2 years"),
+        ("RATE_LIMIT", "1/second;100/minute"),
+        ("RATE_LIMIT", "10/fortnight"),
+        ("TRUSTED_PROXIES", "proxy.example.org"),
+        ("TRUSTED_PROXIES", "*"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8"),
+        ("TRUSTED_PROXIES", "10.0.0.1,,10.0.0.2"),
         ("CORS_ORIGINS", "example.org"),
         ("CORS_ORIGINS", "https://example.org/"),
         ("CORS_ORIGINS", "https://example.org,*"),
@@ -167,6 +193,33 @@ def test_origins_are_any_some_or_none(
 
 
 @pytest.mark.parametrize(
+    ("value", "proxies"),
+    [
+        ("", ("127.0.0.1", "::1")),
+        ("none", ()),
+        ("10.0.0.0/8, 2001:db8::/32", ("10.0.0.0/8", "2001:db8::/32")),
+    ],
+)
+def test_proxies_are_those_of_this_machine_others_or_none(
+    monkeypatch: pytest.MonkeyPatch, value: str, proxies: tuple[str, ...]
+) -> None:
+    """And a child gets the same."""
+    monkeypatch.setenv("TRUSTED_PROXIES", value)
+    settings = Settings.load()
+    assert settings.trusted_proxies == proxies
+    monkeypatch.setenv("TRUSTED_PROXIES", settings.environment()["TRUSTED_PROXIES"])
+    assert Settings.load() == settings
+
+
+@pytest.mark.parametrize("value", ["120/minute", "10 per 2 seconds", "1/day"])
+def test_rates_are_as_people_write_them(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """One of them; without, nobody is limited."""
+    assert Settings.load().rate_limit is None
+    monkeypatch.setenv("RATE_LIMIT", value)
+    assert Settings.load().rate_limit == value
+
+
+@pytest.mark.parametrize(
     ("url", "testnet"),
     [("https://www.deribit.com/api/v2", False), ("https://test.deribit.com/api/v2/", True)],
 )
@@ -189,6 +242,50 @@ def test_hosts_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.broker_url == "redis://queue.example.org:6379/1"
 
 
+def test_times_are_days_weeks_or_years(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 365 days, a year."""
+    for name, text in {"RETENTION": "2y", "COMPRESS_AFTER": "26w"}.items():
+        monkeypatch.setenv(name, text)
+    settings = Settings.load()
+    assert (settings.retention, settings.compress_after) == (
+        timedelta(days=730),
+        timedelta(days=182),
+    )
+
+
+def test_replica_and_direct_server_are_the_database_unless_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each by host and port of its own; names and password are the same for all."""
+    monkeypatch.setenv("POSTGRES_HOST", "bouncer.example.org")
+    monkeypatch.setenv("POSTGRES_PORT", "6432")
+    plain = Settings.load()
+    assert plain.read_dsn == plain.direct_dsn == plain.database_dsn
+    monkeypatch.setenv("READ_POSTGRES_HOST", "replica.example.org")
+    monkeypatch.setenv("READ_POSTGRES_PORT", "5433")
+    monkeypatch.setenv("DIRECT_POSTGRES_HOST", "db.example.org")
+    settings = Settings.load()
+    rest = "dbname=tracker user=postgres"
+    assert settings.database_dsn == f"host=bouncer.example.org port=6432 {rest}"
+    assert settings.read_dsn == f"host=replica.example.org port=5433 {rest}"
+    assert settings.direct_dsn == f"host=db.example.org port=5432 {rest}"
+
+
+@pytest.mark.parametrize(
+    ("value", "sentinels"),
+    [("", ()), ("none", ()), ("one:26379, [::1]:5000", ("one:26379", "[::1]:5000"))],
+)
+def test_sentinels_are_hosts_with_ports_or_none(
+    monkeypatch: pytest.MonkeyPatch, value: str, sentinels: tuple[str, ...]
+) -> None:
+    """And a child gets the same."""
+    monkeypatch.setenv("REDIS_SENTINELS", value)
+    settings = Settings.load()
+    assert settings.redis_sentinels == sentinels
+    monkeypatch.setenv("REDIS_SENTINELS", settings.environment()["REDIS_SENTINELS"])
+    assert Settings.load() == settings
+
+
 def test_long_home_gets_short_sockets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A socket's path must fit into 107 bytes, however deep the home is."""
     monkeypatch.setenv("TRACKER_HOME", str(tmp_path / ("deep/" * 30)))
@@ -198,7 +295,9 @@ def test_long_home_gets_short_sockets(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 def test_a_child_loads_the_same_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What `environment` states wins over a `.env` that says otherwise."""
-    settings = Settings.load().changed(tickers=("sol_usdc",), web_port=8123, tracker_home=tmp_path)
+    settings = Settings.load().changed(
+        tickers=("sol_usdc",), web_port=8123, tracker_home=tmp_path, retention="2y"
+    )
     for name, value in settings.environment().items():
         monkeypatch.setenv(name, value)
     env_file = tmp_path / ".env"

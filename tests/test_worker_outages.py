@@ -26,7 +26,7 @@ from tests.working import (
     wait_for,
     working,
 )
-from tracker import actors, connection, migrations
+from tracker import connection, migrations
 from tracker.embedded.server import Server
 from tracker.embedded.servers import servers, start_background, stop_background
 from tracker.models import MINUTE
@@ -73,9 +73,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorter waits than in production, of the same order."""
     monkeypatch.setattr("dramatiq.worker.CONSUMER_RESTART_DELAY_SECS", 0.5)
     monkeypatch.setattr("dramatiq.worker.POST_PROCESS_MESSAGE_RETRY_DELAY_SECS", 0.5)
-    monkeypatch.setattr(actors, "_REDIS", {"socket_timeout": 0.5, "socket_connect_timeout": 0.5})
+    waiting = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
+    monkeypatch.setattr("tracker.broker._WAITING", waiting)
     monkeypatch.setattr(connection, "_CONNECTING", 2)
-    monkeypatch.setattr(connection, "_LONGEST_WORK", 2)
+    monkeypatch.setattr(connection, "_SPARE", 2 - connection._STATEMENT)
 
 
 @pytest.fixture

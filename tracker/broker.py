@@ -10,11 +10,33 @@ from dramatiq.common import dq_name
 from dramatiq.errors import BrokerConnectionError, ConnectionClosed, DecodeError
 from dramatiq.middleware import Middleware
 from loguru import logger
+from redis import Redis, Sentinel
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from tracker import metrics
+from tracker.settings import Settings
 
 Message = dramatiq.Message[Any]
+
+_WAITING = {"socket_timeout": 3, "socket_connect_timeout": 3}  # seconds
+
+
+def connect(settings: Settings) -> Redis:
+    """The queue's Redis; where sentinels are named, whichever they call master at the moment.
+
+    It tries once: whoever asks knows better what to do meanwhile.
+    """
+    options: dict[str, Any] = {**_WAITING, "retry": Retry(NoBackoff(), 0)}
+    if not settings.redis_sentinels:
+        return Redis.from_url(settings.broker_url, **options)
+    parts = [name.rpartition(":") for name in settings.redis_sentinels]
+    hosts = [(host.strip("[]"), int(port)) for host, _, port in parts]
+    sentinels = Sentinel(hosts, sentinel_kwargs=options)  # type: ignore[no-untyped-call] # redis'
+    name, database = settings.redis_sentinel_master, settings.redis_celery_broker_db
+    master: Redis = sentinels.master_for(name, db=database, **options)  # type: ignore[no-untyped-call] # redis'
+    return master
 
 
 class Broker(RedisBroker):
@@ -79,8 +101,13 @@ def lengths(broker: RedisBroker) -> dict[str, int] | None:
     return dict(zip(queues, map(sum, zip(found[::2], found[1::2], strict=True)), strict=True))
 
 
+def told(error: RedisError) -> str:
+    """*error* in a few words; redis-py adds the insides of each sentinel that it asked."""
+    return str(error).partition(" : ")[0]
+
+
 def _lost(error: RedisError) -> BrokerConnectionError:
-    return ConnectionClosed(error)  # type: ignore[no-untyped-call] # dramatiq's have no types
+    return ConnectionClosed(told(error))  # type: ignore[no-untyped-call] # dramatiq's have no types
 
 
 class _Consumer(_RedisConsumer):

@@ -1,6 +1,6 @@
 """The error tree, by who can act on it."""
 
-_PASSING = {502, 503, 504}  # HTTP statuses: the API or a proxy before it cannot serve now
+_PASSING = {429, 502, 503, 504}  # HTTP statuses: too many requests; it cannot serve now
 
 
 class TrackerError(Exception):
@@ -13,6 +13,10 @@ class SettingsError(TrackerError):
 
 class EmbeddedError(TrackerError):
     """The embedded TimescaleDB or Redis cannot be fetched or started."""
+
+
+class BackupError(TrackerError):
+    """A backup cannot be made, or not restored here."""
 
 
 class ExchangeError(TrackerError):

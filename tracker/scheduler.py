@@ -11,6 +11,7 @@ from periodiq import Scheduler
 from redis.exceptions import RedisError
 
 from tracker import actors
+from tracker.broker import told
 from tracker.settings import Settings
 
 
@@ -26,5 +27,5 @@ def run(settings: Settings) -> None:
         scheduler.schedule()
         scheduler.loop()
     except RedisError as error:
-        logger.error("the tick could not be sent: {}", error)
+        logger.error("the tick could not be sent: {}", told(error))
         sys.exit(1)

@@ -3,8 +3,10 @@
 import os
 import re
 import tempfile
+from datetime import datetime, timedelta
 from functools import cached_property
 from hashlib import sha256
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import quote, urlsplit
@@ -28,6 +30,12 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 ROLES = ("tracker_worker", "tracker_web", "analyst")  # of the database; the migrations make them
 _INDEX_NAME = re.compile(r"[a-z0-9-]+_[a-z0-9]+")
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
+_HIGHEST_PORT = 65535
+_MOST_REQUESTS = 1_000_000_000
+_LONGEST_WINDOW = 31_536_000  # seconds
+_DAYS = {"d": 1, "w": 7, "y": 365}
+_FEWEST_DAYS = 3  # what is repaired is up to two days old
+_MOST_DAYS = 100 * 365
 _LONGEST_SOCKET_FOLDER = 85  # sun_path holds 107 bytes, "/.s.PGSQL.5432.lock" takes 19
 
 _BARE_PATHS = {
@@ -47,6 +55,29 @@ def _tickers(value: str | tuple[str, ...]) -> tuple[str, ...]:
         if not _INDEX_NAME.fullmatch(name):
             raise ValueError(f"{name!r} is not an index name such as btc_usd")
     return tickers
+
+
+def _days(value: str | timedelta) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    number, unit = value[:-1], value[-1:]
+    if not (number.isascii() and number.isdecimal() and unit in _DAYS):
+        raise ValueError("is not a time such as 90d, 26w or 2y (of 365 days)")
+    days = int(number) * _DAYS[unit]
+    if not _FEWEST_DAYS <= days <= _MOST_DAYS:
+        raise ValueError(f"is not between {_FEWEST_DAYS}d and 100y")
+    return timedelta(days=days)
+
+
+def _sentinels(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    names = value.split(",") if isinstance(value, str) else value
+    if names in (["none"], [""]):
+        return ()
+    for name in names:
+        host, colon, port = name.strip().rpartition(":")
+        if not (host and colon and port.isdecimal() and 0 < int(port) <= _HIGHEST_PORT):
+            raise ValueError(f"{name!r} is not a sentinel such as sentinel.example.org:26379")
+    return tuple(name.strip() for name in names)
 
 
 def _base_url(value: str) -> str:
@@ -70,6 +101,33 @@ def _origins(value: str) -> str:
         if not _ORIGIN.fullmatch(name):
             raise ValueError(f"{name!r} is not an origin such as https://example.org")
     return ",".join(names)
+
+
+def _rate(value: str) -> str:
+    from limits import parse_many  # noqa: PLC0415 -- a tenth of a second, for those who limit
+
+    try:
+        rates = parse_many(value)
+    except ValueError:
+        raise ValueError("is not a rate such as 120/minute") from None
+    if len(rates) != 1 or not 0 < rates[0].amount <= _MOST_REQUESTS:
+        raise ValueError(f"is not one rate of 1 to {_MOST_REQUESTS} requests, such as 120/minute")
+    if not 0 < rates[0].get_expiry() <= _LONGEST_WINDOW:
+        raise ValueError("is a rate of more than a year")
+    return value.strip()
+
+
+def _proxies(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    names = value.split(",") if isinstance(value, str) else value
+    proxies = tuple(name.strip() for name in names)
+    if proxies in (("none",), ()):
+        return ()
+    for name in proxies:
+        try:
+            ip_network(name)
+        except ValueError as error:
+            raise ValueError(f"is no list of addresses and networks: {error}") from None
+    return proxies
 
 
 def _readable(file: Path) -> Path:
@@ -131,8 +189,15 @@ class Settings(BaseSettings):
         ),
     ] = 1
 
+    redis_sentinels: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_sentinels)] = ()
+    redis_sentinel_master: Annotated[str, Field(min_length=1)] = "mymaster"
+
     postgres_host: str = ""
     postgres_port: Port = 5432
+    read_postgres_host: str = ""
+    read_postgres_port: Port = 5432
+    direct_postgres_host: str = ""
+    direct_postgres_port: Port = 5432
     postgres_db: str = "tracker"
     postgres_user: str = "postgres"
     postgres_password_file: Annotated[Path, AfterValidator(_readable)] | None = None
@@ -149,11 +214,19 @@ class Settings(BaseSettings):
         "eth_usd",
     )
 
+    retention: Annotated[timedelta, BeforeValidator(_days)] | None = None
+    compress_after: Annotated[timedelta, BeforeValidator(_days)] | None = None
+
     tracker_home: Path | None = None
     tracker_cache: Path | None = None
     web_host: str = "127.0.0.1"
     web_port: Port = 8000
     cors_origins: Annotated[str, AfterValidator(_origins)] = "*"
+    rate_limit: Annotated[str, AfterValidator(_rate)] | None = None
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_proxies)] = (
+        "127.0.0.1",
+        "::1",
+    )
     stream_clients: Annotated[int, Field(ge=1, le=100_000)] = 1000
     worker_metrics_port: Port | None = None
     simulator_port: Port = 8090
@@ -200,13 +273,21 @@ class Settings(BaseSettings):
     @property
     def database_dsn(self) -> str:
         """The connection string of PostgreSQL, password included: never log it."""
-        return make_conninfo(
-            host=self.postgres_host or str(self.sockets),
-            port=self.postgres_port if self.postgres_host else 5432,
-            dbname=self.postgres_db,
-            user=self.postgres_user,
-            password=self.postgres_password.get_secret_value() or None,
-        )
+        if not self.postgres_host:
+            return self._dsn(str(self.sockets), 5432)
+        return self._dsn(self.postgres_host, self.postgres_port)
+
+    @property
+    def read_dsn(self) -> str:
+        """The same of the server that requests are answered from: a replica, if there is one."""
+        host = self.read_postgres_host
+        return self._dsn(host, self.read_postgres_port) if host else self.database_dsn
+
+    @property
+    def direct_dsn(self) -> str:
+        """The same past a pool of connections, for what must keep its own: LISTEN, migrations."""
+        host = self.direct_postgres_host
+        return self._dsn(host, self.direct_postgres_port) if host else self.database_dsn
 
     @property
     def role_passwords(self) -> dict[str, str]:
@@ -214,10 +295,23 @@ class Settings(BaseSettings):
         files = {role: getattr(self, f"{role}_password_file") for role in ROLES}
         return {role: _secret(file) for role, file in files.items() if file}
 
+    def kept_since(self, now: datetime) -> datetime | None:
+        """The midnight of UTC before which prices are dropped at *now*, in UTC; None: none are."""
+        return _midnight(now, self.retention)
+
+    def plain_since(self, now: datetime) -> datetime | None:
+        """The midnight of UTC before which chunks are compressed at *now*, in UTC; None: none."""
+        return _midnight(now, self.compress_after)
+
     @property
     def broker_url(self) -> str:
         """The URL of the Redis database that holds the queue."""
         return self._redis_url(self.redis_celery_broker_db)
+
+    @property
+    def limits_url(self) -> str:
+        """The URL of the Redis database that counts clients' requests."""
+        return self._redis_url(self.redis_db)
 
     @property
     def testnet(self) -> bool:
@@ -229,11 +323,25 @@ class Settings(BaseSettings):
         """The origins whose pages may read the API in a browser; "*" for any."""
         return () if self.cors_origins == "none" else tuple(self.cors_origins.split(","))
 
+    def _dsn(self, host: str, port: int) -> str:
+        return make_conninfo(
+            host=host,
+            port=port,
+            dbname=self.postgres_db,
+            user=self.postgres_user,
+            password=self.postgres_password.get_secret_value() or None,
+        )
+
     def _redis_url(self, database: int) -> str:
         host = self.redis_host or str(self.sockets / "redis.sock")
         if host.startswith("/"):
             return f"unix://{quote(host)}?db={database}"
         return f"redis://{host}:{self.redis_port}/{database}"
+
+
+def _midnight(now: datetime, age: timedelta | None) -> datetime | None:
+    """The first midnight of UTC that is *age* old, or older."""
+    return (now - age).replace(hour=0, minute=0, second=0, microsecond=0) if age else None
 
 
 def _check_file(path: object) -> None:
@@ -255,7 +363,9 @@ def _stated(value: object) -> str:
         case None:
             return ""
         case tuple():
-            return ",".join(value)
+            return ",".join(value) or "none"
+        case timedelta():
+            return f"{value.days}d"
         case SecretStr():
             return value.get_secret_value()
         case _:

@@ -24,8 +24,8 @@ def watched(stack: Stack) -> Iterator[Stack]:
 
 @pytest.fixture
 def scaled(watched: Stack) -> Iterator[Stack]:
-    """Two webs on a port each, and three workers."""
-    scale = ("--scale", "web=2", "--scale", "worker=3")
+    """Two webs on a port each, three workers and two schedulers; each has an address of its own."""
+    scale = ("--scale", "web=2", "--scale", "worker=3", "--scale", "scheduler=2")
     watched.compose("up", "--detach", "--wait", "--no-recreate", *scale, *STEADY)
     yield watched
     watched.up(*STEADY)
@@ -61,11 +61,12 @@ def test_price_reaches_prometheus(watched: Stack) -> None:
     assert asked(watched, "redis_up == 1")
 
 
-def test_two_webs_and_three_workers(scaled: Stack) -> None:
+def test_two_webs_three_workers_and_two_schedulers(scaled: Stack) -> None:
     """Each is healthy, both webs answer alike, Prometheus finds them all, minutes go on."""
     states = scaled.states()
     names = [scaled.name("web", 2), *(scaled.name("worker", number) for number in (2, 3))]
-    assert [states[name] for name in names] == ["healthy"] * 3
+    names.append(scaled.name("scheduler", 2))
+    assert [states[name] for name in names] == ["healthy"] * 4
     minute = minute_of(datetime.now(UTC)) + MINUTE
     scaled.docker("kill", scaled.name("worker", 3))
     scaled.wait_for(lambda: scaled.polled(minute))

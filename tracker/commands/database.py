@@ -34,26 +34,26 @@ def open_psql(settings: "Settings", arguments: argparse.Namespace) -> None:
 def _dsn(settings: "Settings", _: argparse.Namespace) -> None:
     from tracker.embedded import instances
 
-    print(instances.in_use(settings).database_dsn)
+    print(instances.in_use(settings).direct_dsn)
 
 
 def _migrate(settings: "Settings", _: argparse.Namespace) -> None:
     from tracker import migrations, roles
 
-    applied = migrations.apply(settings.database_dsn)
+    applied = migrations.apply(settings.direct_dsn)
     print("\n".join(f"applied {name}" for name in applied) or "the database is up to date")
-    if applied and (missing := roles.missing(settings.database_dsn)):
+    if applied and (missing := roles.missing(settings.direct_dsn)):
         sys.stderr.write(
             f"without {', '.join(missing)}: {settings.postgres_user} may not create roles."
             " Once they are made, SELECT grant_roles() gives them their rights.\n"
         )
-    roles.set_passwords(settings.database_dsn, settings.role_passwords)
+    roles.set_passwords(settings.direct_dsn, settings.role_passwords)
 
 
 def _rollback(settings: "Settings", arguments: argparse.Namespace) -> None:
     from tracker import migrations
 
-    undone = migrations.rollback(settings.database_dsn, arguments.revision)
+    undone = migrations.rollback(settings.direct_dsn, arguments.revision)
     print("\n".join(f"undid {name}" for name in undone) or "there was nothing to undo")
 
 

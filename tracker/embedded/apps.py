@@ -65,8 +65,11 @@ def _environment(settings: Settings) -> dict[str, str]:
         "tracker_cache": settings.cache,
         "log_format": "plain",
     }
-    if not settings.postgres_host:
-        changes |= {"postgres_host": str(settings.sockets), "postgres_port": 5432}
+    host = settings.postgres_host or str(settings.sockets)
+    port = settings.postgres_port if settings.postgres_host else 5432
+    for name in ("", "read_", "direct_"):
+        if not getattr(settings, f"{name}postgres_host"):
+            changes |= {f"{name}postgres_host": host, f"{name}postgres_port": port}
     if not settings.redis_host:
         changes["redis_host"] = str(settings.sockets / "redis.sock")
     stated = settings.changed(**changes).environment()

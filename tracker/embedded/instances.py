@@ -12,8 +12,11 @@ def demo_of(settings: Settings) -> Settings:
         tracker_home=settings.home / "demo",
         tracker_cache=settings.cache,
         postgres_host="",
+        read_postgres_host="",
+        direct_postgres_host="",
         postgres_db="tracker_demo",
         redis_host="",
+        redis_sentinels=(),
         client_base_url=f"http://127.0.0.1:{settings.simulator_port}/api/v2",
     )
 

@@ -14,7 +14,7 @@ def command(settings: Settings, arguments: Sequence[str]) -> list[str]:
     Raises EmbeddedError if there is no psql and none can be fetched.
     """
     bare = settings.changed(postgres_password="", postgres_password_file=None)
-    return [_psql(settings), "--dbname", bare.database_dsn, *arguments]
+    return [_psql(settings), "--dbname", bare.direct_dsn, *arguments]
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -21,12 +21,12 @@ _SHOWN = 8  # lines of a log
 
 
 def servers(settings: Settings) -> list[Server]:
-    """The servers that *settings* leaves to us; none where POSTGRES_HOST and REDIS_HOST are set."""
+    """The servers that *settings* leaves to us; none where their hosts are named."""
     account = Account.of(settings.home)
     chosen: list[Server] = []
     if not settings.postgres_host:
         chosen.append(Postgres(settings, account))
-    if not settings.redis_host:
+    if not (settings.redis_host or settings.redis_sentinels):
         chosen.append(Redis(settings, account))
     return chosen
 

@@ -14,6 +14,7 @@ from tracker.queries.candles import (
 )
 from tracker.queries.changes import changed_minutes, listen, prices_of, revisions
 from tracker.queries.exporting import exported_lines, sourced_lines
+from tracker.queries.keeping import compress_prices, cut_prices
 from tracker.queries.missing import (
     counted_hours,
     counted_minutes,
@@ -35,6 +36,7 @@ from tracker.queries.service import (
     missing_roles,
     newest_minutes,
     recent_hours,
+    replica_lag,
     stored_tickers,
 )
 from tracker.queries.tickers import ticker_summaries
@@ -45,8 +47,10 @@ __all__ = [
     "beat",
     "bucket_candles",
     "changed_minutes",
+    "compress_prices",
     "counted_hours",
     "counted_minutes",
+    "cut_prices",
     "exported_lines",
     "falling_candles",
     "falling_hour_candles",
@@ -63,6 +67,7 @@ __all__ = [
     "price_page",
     "prices_of",
     "recent_hours",
+    "replica_lag",
     "revisions",
     "rising_candles",
     "rising_hour_candles",

@@ -15,6 +15,7 @@ _NEWEST_MINUTES = read("queries/newest_minutes")
 _RECENT_HOURS = read("queries/recent_hours")
 _STORED_TICKERS = read("queries/stored_tickers")
 _APPLIED_MIGRATIONS = read("queries/applied_migrations")
+_REPLICA_LAG = read("queries/replica_lag")
 _MISSING_ROLES = read("queries/missing_roles")
 
 _A_MONTH = timedelta(days=31)
@@ -71,6 +72,16 @@ async def applied_migrations(conn: AsyncConnection) -> list[str]:
     async with conn.cursor(row_factory=scalar_row) as cursor:
         await cursor.execute(_APPLIED_MIGRATIONS)
         return await cursor.fetchall()
+
+
+async def replica_lag(conn: AsyncConnection) -> float | None:
+    """How many seconds the server of *conn* is behind the one that it follows, at most.
+
+    0 if it follows none; None if it has replayed no commit since its start, and cannot know.
+    """
+    async with conn.cursor(row_factory=scalar_row) as cursor:
+        await cursor.execute(_REPLICA_LAG)
+        return await cursor.fetchone()
 
 
 def missing_roles(conn: Connection, roles: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from tracker.settings import Settings
 from tracker.web import docs
@@ -28,8 +29,10 @@ from tracker.web.live.feed import Feed
 from tracker.web.live.streams import DEFAULT_PACE, Pace, Streams
 from tracker.web.metrics import Metrics
 from tracker.web.middleware.delivery import Delivered
+from tracker.web.middleware.guarding import Guarded
 from tracker.web.middleware.observe import Observed
 from tracker.web.middleware.sharing import Shared
+from tracker.web.middleware.timely import Timely
 from tracker.web.reading.database import Database
 from tracker.web.reading.exports import Exports
 from tracker.web.reading.tracked import Tracked
@@ -68,15 +71,19 @@ def create_app(settings: Settings, pace: Pace = DEFAULT_PACE) -> Observed:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
-        dsn = settings.database_dsn
-        async with Database.opened(dsn) as database, Feed.opened(dsn, pace.kept) as feed:
+        async with (
+            Database.opened(settings.read_dsn) as database,
+            _primary(settings, database) as primary,
+            Feed.opened(settings.direct_dsn, pace.kept) as feed,
+        ):
             yield {
                 "settings": settings,
                 "database": database,
+                "primary": primary,
                 "metrics": metrics,
                 "tracked": Tracked(settings.tickers),
-                "streams": Streams(feed, database, metrics, settings.stream_clients, pace),
-                "exports": Exports(dsn),
+                "streams": Streams(feed, primary, metrics, settings.stream_clients, pace),
+                "exports": Exports(settings.read_dsn),
             }
 
     app = Starlette(
@@ -93,4 +100,26 @@ def create_app(settings: Settings, pace: Pace = DEFAULT_PACE) -> Observed:
         },
     )
     app.router.redirect_slashes = False
-    return Observed(Shared(Delivered(app), settings.allowed_origins), metrics)
+    limited = _limited(Timely(Delivered(app)), settings, metrics)
+    origins = settings.allowed_origins
+    return Observed(Guarded(Shared(limited, origins), origins), metrics)
+
+
+def _limited(app: ASGIApp, settings: Settings, metrics: Metrics) -> ASGIApp:
+    """*app*; where RATE_LIMIT says so, with a limit for each client."""
+    if not settings.rate_limit:
+        return app
+    from tracker.web.middleware.limiting import Limited  # noqa: PLC0415 -- 10 MB that few need
+    from tracker.web.middleware.quota import Quota  # noqa: PLC0415 -- the same
+
+    return Limited(app, Quota(settings), settings.api_version, metrics)
+
+
+@asynccontextmanager
+async def _primary(settings: Settings, database: Database) -> AsyncIterator[Database]:
+    """The database that is written; *database*, unless that is a replica."""
+    if settings.read_dsn == settings.database_dsn:
+        yield database
+        return
+    async with Database.opened(settings.database_dsn) as primary:
+        yield primary

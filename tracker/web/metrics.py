@@ -1,6 +1,7 @@
 """What Prometheus reads of this process."""
 
 from collections.abc import Iterable
+from math import nan
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.platform_collector import PlatformCollector
@@ -51,6 +52,17 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._replica_lag = Gauge(
+            "tracker_replica_lag_seconds",
+            "Seconds that the replica is behind, at most; NaN if there is none or it cannot know",
+            registry=self.registry,
+        )
+        self._replica_lag.set(nan)
+        self._uncounted = Counter(
+            "tracker_http_requests_uncounted",
+            "Requests that RATE_LIMIT did not hold for, as Redis did not count them",
+            registry=self.registry,
+        )
         self._streams = Gauge(
             "tracker_stream_clients",
             "Clients that follow the stream of prices",
@@ -66,6 +78,10 @@ class Metrics:
             "1 if every commit until some seconds ago is known to this process",
             registry=self.registry,
         )
+
+    def count_uncounted(self) -> None:
+        """Count a request that no limit held for."""
+        self._uncounted.inc()
 
     def count(self, *, endpoint: str, method: str, status: int, seconds: float) -> None:
         """Count one answered request."""
@@ -84,6 +100,10 @@ class Metrics:
     def show_feed(self, *, current: bool) -> None:
         """Set whether the feed knows of every commit."""
         self._feed_current.set(current)
+
+    def show_replica(self, lag: float | None) -> None:
+        """Set how many seconds the replica is behind; None: nobody knows."""
+        self._replica_lag.set(nan if lag is None else lag)
 
     def show_standings(self, standings: Iterable[Standing] | None) -> None:
         """Set what is known of each index; None if the database did not answer."""

@@ -13,10 +13,15 @@ from tracker.web.reading.tracked import Tracked
 
 
 class State(TypedDict):
-    """The parts of the running application."""
+    """The parts of the running application.
+
+    database: what requests are answered from; a replica, if there is one.
+    primary: the one that is written, for what a replica cannot tell.
+    """
 
     settings: Settings
     database: Database
+    primary: Database
     metrics: Metrics
     tracked: Tracked
     streams: Streams

@@ -14,12 +14,14 @@ from tracker.web.answer import caching
 from tracker.web.answer.formats import as_json
 from tracker.web.answer.problems import reasons
 from tracker.web.asked import params
+from tracker.web.reading.replica import replica
 from tracker.web.reading.standing import Standing, standings
 from tracker.web.state import AppRequest
 
 # How long each part may be silent, in seconds: the scheduler ticks each minute, and its message
 # may have to wait; the worker says four times a minute that it runs.
 _SILENT_AFTER = {"scheduler": 90.0, "worker": 45.0}
+_LATE = 60.0  # seconds that a replica may be behind
 _LAST_SIGN = {"scheduler": "last tick", "worker": "last sign of life"}
 _WITHOUT_DATABASE = ("scheduler", "worker", "exchange")
 
@@ -43,12 +45,30 @@ async def condition(request: AppRequest) -> Response:
         return await queries.heartbeats(conn), await standings(conn, tickers, now)
 
     try:
-        beats, found = await request.state["database"].run(look)
+        beats, found = await request.state["primary"].run(look)
     except (DatabaseDown, MigrationsPending) as error:
-        [(name, why)] = reasons(error).items()
-        words = why if name == "database" else f"{name} {why}"
-        return _answer([Part("database", "down", words), *map(_unknown, _WITHOUT_DATABASE)], [])
-    return _answer(_parts(beats, found, now), found)
+        parts, found = [_down(error), *map(_unknown, _WITHOUT_DATABASE)], []
+    else:
+        parts = _parts(beats, found, now)
+    return _answer([*parts, *await _replicas(request)], found)
+
+
+def _down(error: DatabaseDown | MigrationsPending) -> Part:
+    [(name, why)] = reasons(error).items()
+    return Part("database", "down", why if name == "database" else f"{name} {why}")
+
+
+async def _replicas(request: AppRequest) -> list[Part]:
+    """The replica that prices are read from; none where there is none."""
+    database = request.state["database"]
+    if database is request.state["primary"]:
+        return []
+    try:
+        found = await database.run(replica)
+    except DatabaseDown:
+        return [Part("replica", "down", "does not answer, and no price is read without it")]
+    late = found.lag is None or found.lag > _LATE
+    return [Part("replica", "down" if late else "up", found.behind or "is in step")]
 
 
 def _unknown(name: str) -> Part:

@@ -1,6 +1,6 @@
 """Is the process alive, can it serve fresh prices, and what does it measure."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -14,13 +14,29 @@ from tracker.web.answer import caching
 from tracker.web.answer.formats import as_json
 from tracker.web.answer.problems import reasons, unready
 from tracker.web.asked import params
-from tracker.web.reading.database import Work
+from tracker.web.reading.replica import Replica, replica
 from tracker.web.reading.standing import Standing, standings
 from tracker.web.state import AppRequest
 
 # Not prometheus_client's choose_encoder: it fails on a version that is no number.
 _OPENMETRICS = (openmetrics.generate_latest, openmetrics.CONTENT_TYPE_LATEST)
 _PLAIN = (generate_latest, CONTENT_TYPE_PLAIN_0_0_4)
+
+
+@dataclass(frozen=True, slots=True)
+class _Health:
+    """How each index stands, and the replica that says so, if it is one."""
+
+    standings: list[Standing]
+    replica: Replica | None
+
+    @property
+    def unready(self) -> dict[str, str]:
+        """Why fresh prices cannot be served; nothing if they can."""
+        stale = {each.ticker: each.stale for each in self.standings if each.stale}
+        if stale and self.replica and self.replica.behind:
+            stale["replica"] = self.replica.behind
+        return stale
 
 
 async def live(request: AppRequest) -> Response:
@@ -32,51 +48,53 @@ async def live(request: AppRequest) -> Response:
 async def ready(request: AppRequest) -> Response:
     """GET /health/ready: fresh prices of every ticker can be served; 503 with reasons if not."""
     params.read(request.query_params, {})
-    now = datetime.now(UTC)
+
+    async def look(conn: AsyncConnection) -> tuple[list[str], _Health | None]:
+        applied = await queries.applied_migrations(conn)
+        pending = [name for name in migrations.names() if name not in applied]
+        return pending, None if pending else await _health(request, conn)
+
     try:
-        pending, found = await request.state["database"].run(_state_of(request, now))
+        pending, found = await request.state["database"].run(look)
     except (DatabaseDown, MigrationsPending) as error:
         return unready(request, reasons(error))
-    if why := _unmigrated(pending) or {each.ticker: each.stale for each in found if each.stale}:
-        return unready(request, why)
-    prices = [each.row for each in found]
-    return as_json({"status": "ready", "prices": prices}, caching.never())
+    if found is None:
+        return unready(request, {"migrations": f"are pending: {', '.join(pending)}"})
+    return unready(request, found.unready) if found.unready else _ready(found)
 
 
 async def metrics(request: AppRequest) -> Response:
     """GET /metrics: in the format of Prometheus or OpenMetrics, as the client accepts."""
     params.read(request.query_params, {})
-    now = datetime.now(UTC)
-    request.state["metrics"].show_feed(current=request.state["streams"].feed.current)
-    request.state["metrics"].show_standings(await _standings_or_none(request, now))
+    measured = request.state["metrics"]
+    measured.show_feed(current=request.state["streams"].feed.current)
+    found = await _health_or_none(request)
+    measured.show_standings(found.standings if found else None)
+    measured.show_replica(found.replica.lag if found and found.replica else None)
     known = "application/openmetrics-text" in request.headers.get("accept", "")
     encode, media_type = _OPENMETRICS if known else _PLAIN
-    body = encode(request.state["metrics"].registry)
-    return Response(body, 200, caching.never(), media_type)
+    return Response(encode(measured.registry), 200, caching.never(), media_type)
 
 
-def _state_of(request: AppRequest, now: datetime) -> Work[tuple[list[str], list[Standing]]]:
+async def _health(request: AppRequest, conn: AsyncConnection) -> _Health:
     tickers = request.state["settings"].tickers
-
-    async def state(conn: AsyncConnection) -> tuple[list[str], list[Standing]]:
-        applied = await queries.applied_migrations(conn)
-        pending = [name for name in migrations.names() if name not in applied]
-        return pending, [] if pending else await standings(conn, tickers, now)
-
-    return state
+    found = await standings(conn, tickers, datetime.now(UTC))
+    alone = request.state["database"] is request.state["primary"]
+    return _Health(found, None if alone else await replica(conn))
 
 
-async def _standings_or_none(request: AppRequest, now: datetime) -> list[Standing] | None:
-    tickers = request.state["settings"].tickers
-
-    async def standing(conn: AsyncConnection) -> list[Standing]:
-        return await standings(conn, tickers, now)
-
+async def _health_or_none(request: AppRequest) -> _Health | None:
     try:
-        return await request.state["database"].run(standing)
+        return await request.state["database"].run(lambda conn: _health(request, conn))
     except (DatabaseDown, MigrationsPending):
         return None
 
 
-def _unmigrated(pending: Sequence[str]) -> dict[str, str]:
-    return {"migrations": f"are pending: {', '.join(pending)}"} if pending else {}
+def _ready(found: _Health) -> Response:
+    shown: dict[str, object] = {
+        "status": "ready",
+        "prices": [each.row for each in found.standings],
+    }
+    if found.replica:
+        shown["replica"] = found.replica.row
+    return as_json(shown, caching.never())

@@ -43,6 +43,6 @@ async def _demand_feed(request: AppRequest) -> None:
     """Raises DatabaseDown, MigrationsPending."""
     feed = request.state["streams"].feed
     if not feed.current:
-        await request.state["database"].run(queries.revisions)
+        await request.state["primary"].run(queries.revisions)
         if not await feed.ready(_PATIENCE):
             raise DatabaseDown("the feed does not hear it")

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self, TypeVar
 
 from psycopg import AsyncConnection, OperationalError
-from psycopg.errors import UndefinedColumn, UndefinedTable
+from psycopg.errors import SerializationFailure, UndefinedColumn, UndefinedTable
 from psycopg_pool import AsyncConnectionPool
 
 from tracker.errors import DatabaseDown, MigrationsPending
@@ -93,15 +93,18 @@ class Database:
             return await self._run(work, until)
 
     async def _run(self, work: Work[T], until: float) -> T:
-        """After a restart of the server each pooled connection fails once: try the next."""
+        """After a restart of the server each pooled connection fails once: try the next.
+
+        A replica that has to catch up ends what stands in its way, as a failed serialization.
+        """
         loop = asyncio.get_running_loop()
         while True:
             async with self._pool.connection(timeout=until - loop.time()) as conn:
                 deadline = loop.call_at(until, cut, conn)
                 try:
                     return await work(conn)
-                except OperationalError:
-                    if not conn.closed:
+                except OperationalError as error:
+                    if not (conn.closed or isinstance(error, SerializationFailure)):
                         raise
                 finally:
                     deadline.cancel()
