@@ -1,0 +1,5 @@
+"""What can go wrong with a measurement."""
+
+
+class BenchError(Exception):
+    """A line cannot be measured here; the others can."""

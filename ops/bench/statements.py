@@ -1,0 +1,75 @@
+"""The SQL of a page by pgbench: the hypertable against a plain table with the same rows."""
+
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+from ops.bench import filling
+from ops.bench.bench import Bench
+from ops.bench.errors import BenchError
+from ops.bench.figures import Figure, ratios
+from ops.bench.rounds import alternate
+from tracker.embedded import programs
+from tracker.settings import CHECKOUT
+
+_PAGE = CHECKOUT / "sql/queries/price_page.sql"
+_NEAR = 31 * 86_400  # seconds: how far ours looks at first, so that few chunks are opened
+_DRAW = """\
+\\set until random(:first, :last) / 60 * 60
+\\set since :until - {near}
+\\set count 51
+"""
+
+
+def page(bench: Bench) -> Iterator[Figure]:
+    """50 rows at a random depth, prepared as the API's connections have it."""
+    database = bench.database("deep")
+    filling.copy_plainly(database)
+    sides = []
+    for table in ("prices", "plain"):
+        script = bench.folder / f"{table}.pgbench"
+        script.write_text(script_of(_PAGE.read_text(), table))
+        sides.append(partial(_rate, bench, script))
+    ours, plain = alternate(bench.scale.shots, *sides)
+    yield Figure(
+        what="SQL of a page, hypertable against a plain table",
+        values=ratios(ours, plain),
+        wanted=0.7,
+        note=f"{median(ours):,.0f}/s against {median(plain):,.0f}/s",
+    )
+
+
+def script_of(query: str, table: str) -> str:
+    """The *query* of a page as pgbench takes it, from *table*; moments are Unix times there."""
+    lines = [line for line in query.splitlines() if not line.startswith("--")]
+    text = "\n".join(lines).replace("FROM prices", f"FROM {table}")
+    text = re.sub(r"%\((\w+)\)s::timestamptz", r"to_timestamp(:\1)", text)
+    text = re.sub(r"%\((\w+)\)s", r":\1", text)
+    return f"{_DRAW.format(near=_NEAR)}{text};\n"
+
+
+def _rate(bench: Bench, script: Path) -> float:
+    """Pages a second, over four connections."""
+    database = bench.database("deep")
+    ends = _moments(bench)
+    words = [
+        *(str(programs.find(database).postgres / "pgbench"), "--no-vacuum", "--protocol=prepared"),
+        *("--client=4", "--jobs=1", f"--time={max(1, round(bench.scale.seconds))}"),
+        *("--define=ticker=btc_usd", f"--define=first={ends[0]}", f"--define=last={ends[1]}"),
+        *(f"--file={script}", database.database_dsn),
+    ]
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
+    found = re.search(r"^tps = ([\d.]+)", done.stdout, re.MULTILINE)
+    if done.returncode or not found:
+        raise BenchError(f"pgbench: {' '.join(done.stderr.split())}")
+    return float(found[1])
+
+
+def _moments(bench: Bench) -> tuple[int, int]:
+    """Between which every page is full."""
+    now = int(time.time())
+    return now - (bench.scale.minutes - 1000) * 60, now - 3600
