@@ -124,8 +124,8 @@ def test_a_worker_works_and_ends_when_told(
     tracked: Settings, conn: psycopg.Connection, exchange: Served, tmp_path: Path
 ) -> None:
     """Rows from a tick; a line for each with ticker and minute; small; quickly gone, exit 0."""
-    minute = this_minute()
     with worker(tracked, tmp_path) as process:
+        minute = this_minute()
         tick(tracked, minute)
         wait_for(lambda: len(rows(conn)) == 2 and idle(tracked))
         memory, took = process.memory(), process.stop()
@@ -171,8 +171,8 @@ def test_a_killed_worker_leaves_nothing_that_hinders_the_next(
 ) -> None:
     """In the middle of a poll; the same message again, and the price is there, once."""
     order(exchange, "timeout", method="get_index_price", calls=1)
-    minute = this_minute()
     with worker(tracked, tmp_path) as process:
+        minute = this_minute(spare=30)  # a call that times out, and the start of another worker
         send(tracked, "poll", "btc_usd", minute.isoformat())
         wait_for(lambda: asked(exchange) == 2)
         process.stop(signal.SIGKILL)
