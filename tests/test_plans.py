@@ -25,7 +25,6 @@ OF_ORIGIN = {
     "sourced_page",
     "sourced_rising_page",
     "sourced_lines",
-    "sourced_at",
     "counted_minutes",
     "prices_of",
     "insert_price",

@@ -1,5 +1,6 @@
 """Ranges of prices: what their pages show together, in both orders and both directions."""
 
+import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from psycopg import AsyncConnection
 
 from tests.conftest import Run
 from tracker.models import MINUTE
+from tracker.web.answer.lines import Form
 from tracker.web.asked import ranges
 from tracker.web.reading import nearest, paging
 
@@ -20,6 +22,7 @@ Asked = dict[str, Any]
 
 EDGE = datetime(1970, 1, 1, tzinfo=UTC) + 52 * timedelta(days=365)  # between two chunks
 NOW = EDGE + 40 * MINUTE
+FORMS = [Form("application/json"), Form("application/json", ("source", "observed_at"))]
 FIRST = datetime.min.replace(tzinfo=UTC)
 LAST = datetime.max.replace(tzinfo=UTC)
 
@@ -67,7 +70,7 @@ async def walk(
     while cursor is not None:
         assert len(pages) < 200, (asked, cursor, pages[-1])
         listing = ranges.listing({**asked, **cursor}, NOW)
-        page = await paging.read(conn, "btc_usd", listing, limit, sourced=len(pages) % 2 == 1)
+        page = await paging.read(conn, "btc_usd", listing, limit, FORMS[len(pages) % 2])
         pages.append(page)
         await conn.execute(KEEP, [list(set(next(added, [])))])
         cursor = neighbours(page, asked["order"])[way]
@@ -106,7 +109,13 @@ def there_and_back(run: Run, reader: AsyncConnection) -> Walk:
 
 def shown(pages: list[paging.Page]) -> list[datetime]:
     """The minutes of all *pages*."""
-    return [price.created_at for page in pages for price in page.prices]
+    return [minute for page in pages for minute in minutes_in(page)]
+
+
+def minutes_in(page: paging.Page) -> list[datetime]:
+    """The minutes of its lines."""
+    rows = [json.loads(line) for line in (page.lines or "").splitlines()]
+    return [datetime.fromisoformat(row["created_at"]) for row in rows]
 
 
 @settings(deadline=None)
@@ -132,7 +141,7 @@ def test_the_pages_together_are_the_range(
         found = shown(pages)
         assert found == sorted(set(found), reverse=asked["order"] == "desc")
         assert least <= set(found) <= there | came
-    assert [len(page.prices) for page in forth[:-1]] == [limit] * (len(forth) - 1)
+    assert [len(minutes_in(page)) for page in forth[:-1]] == [limit] * (len(forth) - 1)
     assert neighbours(forth[0], asked["order"])["prev"] is None
 
 
@@ -154,7 +163,7 @@ def test_a_page_has_the_neighbours_that_exist(
         async with reader.transaction(force_rollback=True):
             await reader.execute(KEEP, [list(set(stored))])
             listing = ranges.listing(asked, NOW)
-            return await paging.read(reader, "btc_usd", listing, 3, sourced=False)
+            return await paging.read(reader, "btc_usd", listing, 3, FORMS[0])
 
     page = run(found())
     there = sorted({minute for minute in stored if within(asked, minute)})
@@ -286,8 +295,8 @@ def test_the_nearest_price_is_that_of_a_list(
     async def found() -> datetime | None:
         async with reader.transaction(force_rollback=True):
             await reader.execute(KEEP, [list(set(stored))])
-            price = await nearest.price(reader, "btc_usd", date, tolerance, sourced=bool(stored))
-            return price.created_at if price else None
+            price = await nearest.price(reader, "btc_usd", date, tolerance, FORMS[len(stored) % 2])
+            return price.newest
 
     near = [
         minute

@@ -1,8 +1,18 @@
--- Prices of one index in [since, until], oldest first, at most count of them.
-SELECT id, ticker, price, created_at
-  FROM prices
- WHERE ticker = %(ticker)s
-   AND created_at >= %(since)s::timestamptz
-   AND created_at <= %(until)s::timestamptz
- ORDER BY created_at
- LIMIT %(count)s
+-- The same as price_page, from the oldest on.
+SELECT string_agg(
+         format(%(template)s, id, ticker, price, to_char(created_at, %(minute_pattern)s)),
+         %(separator)s
+         ORDER BY created_at) FILTER (WHERE place <= %(count)s) AS text,
+       min(created_at) FILTER (WHERE place <= %(count)s) AS oldest,
+       max(created_at) FILTER (WHERE place <= %(count)s) AS newest,
+       count(place) > %(count)s AS more
+  FROM (
+    SELECT id, ticker, price, created_at,
+           row_number() OVER (ORDER BY created_at) AS place
+      FROM prices
+     WHERE ticker = %(ticker)s
+       AND created_at >= %(since)s::timestamptz
+       AND created_at <= %(until)s::timestamptz
+     ORDER BY created_at
+     LIMIT %(count)s + 1
+  ) AS page

@@ -1,8 +1,22 @@
--- Prices of one index in [since, until] and where they come from, newest first, at most count.
-SELECT id, ticker, price, created_at, source, observed_at
-  FROM prices
- WHERE ticker = %(ticker)s
-   AND created_at >= %(since)s::timestamptz
-   AND created_at <= %(until)s::timestamptz
- ORDER BY created_at DESC
- LIMIT %(count)s
+-- The same as price_page, for templates that also take source, and observed_at as text and as JSON;
+-- both as they are if it is null.
+SELECT string_agg(
+         format(
+           %(template)s, id, ticker, price, to_char(created_at, %(minute_pattern)s), source,
+           to_char(observed_at, %(moment_pattern)s),
+           coalesce(to_json(to_char(observed_at, %(moment_pattern)s))::text, %(null)s)),
+         %(separator)s
+         ORDER BY created_at DESC) FILTER (WHERE place <= %(count)s) AS text,
+       min(created_at) FILTER (WHERE place <= %(count)s) AS oldest,
+       max(created_at) FILTER (WHERE place <= %(count)s) AS newest,
+       count(place) > %(count)s AS more
+  FROM (
+    SELECT id, ticker, price, created_at, source, observed_at,
+           row_number() OVER (ORDER BY created_at DESC) AS place
+      FROM prices
+     WHERE ticker = %(ticker)s
+       AND created_at >= %(since)s::timestamptz
+       AND created_at <= %(until)s::timestamptz
+     ORDER BY created_at DESC
+     LIMIT %(count)s + 1
+  ) AS page

@@ -22,10 +22,8 @@ from tracker.queries.missing import (
     tracked_since,
 )
 from tracker.queries.prices import (
-    price_at,
     price_page,
     rising_page,
-    sourced_at,
     sourced_page,
     sourced_rising_page,
 )
@@ -63,7 +61,6 @@ __all__ = [
     "listen",
     "missing_roles",
     "newest_minutes",
-    "price_at",
     "price_page",
     "prices_of",
     "recent_hours",
@@ -72,7 +69,6 @@ __all__ = [
     "rising_candles",
     "rising_hour_candles",
     "rising_page",
-    "sourced_at",
     "sourced_lines",
     "sourced_page",
     "sourced_rising_page",

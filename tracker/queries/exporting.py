@@ -5,18 +5,11 @@ from datetime import datetime
 
 from psycopg import AsyncConnection, AsyncCopy
 
-from tracker.queries.read import read
+from tracker.queries.read import PATTERNS, read
 
 _EXPORTED_LINES = read("queries/exported_lines")
 _SOURCED_LINES = read("queries/sourced_lines")
 _COPY = b"COPY (%b) TO STDOUT"
-
-# Of a session whose time zone is UTC.
-_PATTERNS = {
-    "minute_pattern": 'YYYY-MM-DD"T"HH24:MI:SS"Z"',
-    "moment_pattern": 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"',
-    "null": "null",
-}
 
 Copying = AbstractAsyncContextManager[AsyncCopy]
 
@@ -67,6 +60,6 @@ def _copied(
         "until": until,
         "template": template,
         "separator": separator,
-        **_PATTERNS,
+        **PATTERNS,
     }
     return conn.cursor().copy(_COPY % query, parameters)

@@ -1,88 +1,132 @@
-"""What the API shows of prices: pages, and single minutes."""
+"""What the API shows of prices: pages, as text that PostgreSQL has made."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from psycopg import AsyncConnection
+from psycopg.rows import args_row
 
-from tracker.models import FIRST, Price, SourcedPrice
-from tracker.queries.read import read, rows
-
-P = TypeVar("P", bound=Price)
+from tracker.models import FIRST
+from tracker.queries.read import PATTERNS, read
 
 _PRICE_PAGE = read("queries/price_page")
-_SOURCED_PAGE = read("queries/sourced_page")
 _RISING_PAGE = read("queries/rising_page")
+_SOURCED_PAGE = read("queries/sourced_page")
 _SOURCED_RISING_PAGE = read("queries/sourced_rising_page")
-_PRICE_AT = read("queries/price_at")
-_SOURCED_AT = read("queries/sourced_at")
+
+Asked = dict[str, Any]
 
 # Looking a month far first keeps a query to one or two chunks, however long the archive.
 _NEAR = timedelta(days=31)
 
 
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Some prices that follow each other, as text.
+
+    text: a line for each, LF between two; None if there are none, as for both minutes.
+    oldest, newest: the first and the last of their minutes.
+    more: whether another price follows, where no more were asked for.
+    """
+
+    text: str | None
+    oldest: datetime | None
+    newest: datetime | None
+    more: bool
+
+
+NOTHING = Lines(None, None, None, more=False)
+
+
 async def price_page(
-    conn: AsyncConnection, ticker: str, *, since: datetime = FIRST, until: datetime, count: int
-) -> list[Price]:
-    """Up to *count* prices of *ticker* with ``since <= created_at <= until``, newest first."""
-    parameters = {"ticker": ticker, "since": since, "until": until, "count": count}
-    return await _falling(conn, _PRICE_PAGE, Price, parameters)
+    conn: AsyncConnection,
+    ticker: str,
+    template: str,
+    *,
+    since: datetime = FIRST,
+    until: datetime,
+    count: int,
+) -> Lines:
+    """Up to *count* prices of *ticker* with ``since <= created_at <= until``, newest first.
+
+    A line is *template*, PostgreSQL's format(), of id, ticker, price and created_at.
+    """
+    return await _falling(conn, _PRICE_PAGE, _asked(ticker, template, count), since, until)
 
 
 async def sourced_page(
-    conn: AsyncConnection, ticker: str, *, since: datetime = FIRST, until: datetime, count: int
-) -> list[SourcedPrice]:
-    """The same as `price_page`, with where each price comes from."""
-    parameters = {"ticker": ticker, "since": since, "until": until, "count": count}
-    return await _falling(conn, _SOURCED_PAGE, SourcedPrice, parameters)
+    conn: AsyncConnection,
+    ticker: str,
+    template: str,
+    *,
+    since: datetime = FIRST,
+    until: datetime,
+    count: int,
+) -> Lines:
+    """The same; the template also takes source, and observed_at as text and as JSON."""
+    return await _falling(conn, _SOURCED_PAGE, _asked(ticker, template, count), since, until)
 
 
 async def rising_page(
-    conn: AsyncConnection, ticker: str, *, since: datetime, until: datetime, count: int
-) -> list[Price]:
-    """Up to *count* prices of *ticker* with ``since <= created_at <= until``, oldest first."""
-    parameters = {"ticker": ticker, "since": since, "until": until, "count": count}
-    return await _rising(conn, _RISING_PAGE, Price, parameters)
+    conn: AsyncConnection,
+    ticker: str,
+    template: str,
+    *,
+    since: datetime,
+    until: datetime,
+    count: int,
+) -> Lines:
+    """The same as `price_page`, oldest first."""
+    return await _rising(conn, _RISING_PAGE, _asked(ticker, template, count), since, until)
 
 
 async def sourced_rising_page(
-    conn: AsyncConnection, ticker: str, *, since: datetime, until: datetime, count: int
-) -> list[SourcedPrice]:
-    """The same as `rising_page`, with where each price comes from."""
-    parameters = {"ticker": ticker, "since": since, "until": until, "count": count}
-    return await _rising(conn, _SOURCED_RISING_PAGE, SourcedPrice, parameters)
+    conn: AsyncConnection,
+    ticker: str,
+    template: str,
+    *,
+    since: datetime,
+    until: datetime,
+    count: int,
+) -> Lines:
+    """The same as `sourced_page`, oldest first."""
+    return await _rising(conn, _SOURCED_RISING_PAGE, _asked(ticker, template, count), since, until)
 
 
-async def price_at(conn: AsyncConnection, ticker: str, minute: datetime) -> Price | None:
-    """The price of *ticker* for *minute*, which stands on the minute grid."""
-    found = await rows(conn, _PRICE_AT, Price, {"ticker": ticker, "minute": minute})
-    return found[0] if found else None
-
-
-async def sourced_at(conn: AsyncConnection, ticker: str, minute: datetime) -> SourcedPrice | None:
-    """The same as `price_at`, with where the price comes from."""
-    found = await rows(conn, _SOURCED_AT, SourcedPrice, {"ticker": ticker, "minute": minute})
-    return found[0] if found else None
+def _asked(ticker: str, template: str, count: int) -> Asked:
+    return {
+        "ticker": ticker,
+        "template": template,
+        "separator": "\n",
+        "count": count,
+        **PATTERNS,
+    }
 
 
 async def _falling(
-    conn: AsyncConnection, query: bytes, row: type[P], parameters: dict[str, Any]
-) -> list[P]:
-    since, until = parameters["since"], parameters["until"]
+    conn: AsyncConnection, query: bytes, asked: Asked, since: datetime, until: datetime
+) -> Lines:
     near = max(since, until - min(_NEAR, until - FIRST))
-    found = await rows(conn, query, row, parameters | {"since": near})
-    if near == since or len(found) == parameters["count"]:
+    found = await _page(conn, query, {**asked, "since": near, "until": until})
+    if near == since or found.more:
         return found
-    return await rows(conn, query, row, parameters)
+    return await _page(conn, query, {**asked, "since": since, "until": until})
 
 
 async def _rising(
-    conn: AsyncConnection, query: bytes, row: type[P], parameters: dict[str, Any]
-) -> list[P]:
+    conn: AsyncConnection, query: bytes, asked: Asked, since: datetime, until: datetime
+) -> Lines:
     """Who asks from the beginning of time on has nothing near."""
-    since, until = parameters["since"], parameters["until"]
     if since > FIRST and until - since > _NEAR:
-        found = await rows(conn, query, row, parameters | {"until": since + _NEAR})
-        if len(found) == parameters["count"]:
+        found = await _page(conn, query, {**asked, "since": since, "until": since + _NEAR})
+        if found.more:
             return found
-    return await rows(conn, query, row, parameters)
+    return await _page(conn, query, {**asked, "since": since, "until": until})
+
+
+async def _page(conn: AsyncConnection, query: bytes, parameters: Asked) -> Lines:
+    async with conn.cursor(row_factory=args_row(Lines)) as cursor:
+        await cursor.execute(query, parameters)
+        [found] = await cursor.fetchall()
+    return found

@@ -8,6 +8,13 @@ from psycopg.rows import class_row
 
 R = TypeVar("R")
 
+# How lines have moments, in a session whose time zone is UTC; and what is not known, as JSON.
+PATTERNS = {
+    "minute_pattern": 'YYYY-MM-DD"T"HH24:MI:SS"Z"',
+    "moment_pattern": 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"',
+    "null": "null",
+}
+
 FOLDER = Path(__file__).resolve().parent.parent.parent / "sql"
 
 

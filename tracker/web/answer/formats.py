@@ -38,8 +38,12 @@ def answer(
     `format=` wins over `Accept`. Raises NotAcceptable.
     """
     chosen = accepted(request)
-    body = written(chosen, content, columns)
-    return Response(body, 200, {**(headers or {}), "Vary": "Accept"}, content_type(chosen))
+    return sent(chosen, written(chosen, content, columns), headers or {})
+
+
+def sent(chosen: str, body: bytes, headers: Mapping[str, str]) -> Response:
+    """*body* as an answer of the media type *chosen*, where others might have been asked for."""
+    return Response(body, 200, {**headers, "Vary": "Accept"}, content_type(chosen))
 
 
 def as_json(content: object, headers: Mapping[str, str] | None = None) -> Response:

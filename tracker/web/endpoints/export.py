@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tracker.errors import DatabaseDown
-from tracker.web.answer import formats
+from tracker.web.answer import formats, lines
 from tracker.web.asked import params, ranges
 from tracker.web.live.line import line_of
 from tracker.web.reading.exported import Wanted
@@ -36,8 +36,7 @@ async def export(request: AppRequest) -> Response:
     wanted = Wanted(
         ticker=ticker,
         minutes=ranges.listing({**asked, "order": "asc"}, datetime.now(UTC)).whole,
-        extras=asked.get("include", []),
-        media_type=media_type,
+        form=lines.form(media_type, tuple(asked.get("include", ()))),
     )
     return Download(await request.state["exports"].open(wanted), wanted)
 
@@ -47,13 +46,14 @@ class Download(Response):
 
     def __init__(self, export: Export, wanted: Wanted) -> None:
         """Send *export*, and close it."""
-        suffix = next(name for name, found in MEDIA_TYPES.items() if found == wanted.media_type)
+        media_type = wanted.form.media_type
+        suffix = next(name for name, found in MEDIA_TYPES.items() if found == media_type)
         headers = {
             "Cache-Control": "no-store",
             "Content-Disposition": f'attachment; filename="{wanted.ticker}.{suffix}"',
             "Vary": "Accept",
         }
-        super().__init__(None, 200, headers, formats.content_type(wanted.media_type))
+        super().__init__(None, 200, headers, formats.content_type(media_type))
         del self.headers["content-length"]
         self._export = export
 

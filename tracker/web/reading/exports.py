@@ -72,7 +72,7 @@ class Export:
                 self._copy = await self._stack.enter_async_context(copying)
                 # First of all: psycopg would otherwise ask the server to cancel, and read the rest.
                 self._stack.callback(self._conn.pgconn.finish)
-            self.first = self._wanted.head + await self._piece()
+            self.first = self._wanted.form.head.encode() + await self._piece()
         self._stack = self._stack.pop_all()
         return self
 
@@ -92,14 +92,14 @@ class Export:
     async def _copying(self) -> Copying | None:
         """From the first price to the last: no day outside is looked at."""
         ticker, minutes = self._wanted.ticker, self._wanted.minutes
-        first = await paging.prices(self._conn, ticker, minutes, 1, upwards=True)
-        last = await paging.prices(self._conn, ticker, minutes, 1, upwards=False)
+        first = (await paging.prices(self._conn, ticker, minutes, 1, upwards=True)).oldest
+        last = (await paging.prices(self._conn, ticker, minutes, 1, upwards=False)).newest
         if not first or not last:
             return None
-        lines = queries.sourced_lines if self._wanted.extras else queries.exported_lines
-        template, separator = self._wanted.template, self._wanted.end
-        ends = first[0].created_at, last[0].created_at
-        return lines(self._conn, ticker, *ends, template=template, separator=separator)
+        form = self._wanted.form
+        lines = queries.sourced_lines if form.extras else queries.exported_lines
+        template, separator = form.template, form.end
+        return lines(self._conn, ticker, first, last, template=template, separator=separator)
 
     async def _piece(self) -> bytes:
         row = bytes(await self._copy.read()) if self._copy else b""

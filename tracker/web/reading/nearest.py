@@ -1,35 +1,29 @@
 """The price of a moment: that of its minute, or one that lies nearer."""
 
-from collections.abc import Awaitable
 from datetime import datetime
 
 from psycopg import AsyncConnection
 
-from tracker import queries
-from tracker.models import Price, minute_of
+from tracker.queries.prices import Lines
+from tracker.web.answer.lines import Form
 from tracker.web.asked import ranges
+from tracker.web.asked.ranges import Minutes
 from tracker.web.reading import paging
 
 
 async def price(
-    conn: AsyncConnection, ticker: str, date: datetime, tolerance: int, *, sourced: bool
-) -> Price | None:
-    """The price whose minute begins nearest to *date*, the earlier of two; None if there is none.
+    conn: AsyncConnection, ticker: str, date: datetime, tolerance: int, form: Form
+) -> Lines:
+    """The price whose minute begins nearest to *date*, the earlier of two, if there is one.
 
     It is that of the minute that contains *date*, or one that begins within *tolerance* seconds.
     """
     if not tolerance:
-        return await _of_minute(conn, ticker, date, sourced=sourced)
+        own = ranges.number(date)
+        return await paging.prices(conn, ticker, Minutes(own, own), 1, form, upwards=False)
     earlier, later = ranges.around(date, tolerance)
-    found = [
-        *await paging.prices(conn, ticker, earlier, 1, upwards=False, sourced=sourced),
-        *await paging.prices(conn, ticker, later, 1, upwards=True, sourced=sourced),
-    ]
-    return min(found, key=lambda each: abs(each.created_at - date), default=None)
-
-
-def _of_minute(
-    conn: AsyncConnection, ticker: str, date: datetime, *, sourced: bool
-) -> Awaitable[Price | None]:
-    price_at = queries.sourced_at if sourced else queries.price_at
-    return price_at(conn, ticker, minute_of(date))
+    before = await paging.prices(conn, ticker, earlier, 1, form, upwards=False)
+    after = await paging.prices(conn, ticker, later, 1, form, upwards=True)
+    if before.newest is None or after.newest is None:
+        return after if before.newest is None else before
+    return before if date - before.newest <= after.newest - date else after

@@ -3,45 +3,50 @@
 A cursor is a minute, never a count: rows that come meanwhile move no page.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from psycopg import AsyncConnection
 
 from tracker import queries
-from tracker.models import Price
+from tracker.queries.prices import NOTHING, Lines
+from tracker.web.answer.formats import MEDIA_TYPES
+from tracker.web.answer.lines import Form
 from tracker.web.asked.ranges import Listing, Minutes, moment, number
+
+_PLAIN = Form(MEDIA_TYPES["csv"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Some prices of a listing, in its order.
+    """Some prices of a listing.
 
+    lines: in its order.
+    newest: the newest minute among them, if there is any.
     seen: the minutes that were looked at; a change elsewhere leaves the page as it is.
     older, newer: the cursor of the page with older prices, and with newer ones; None: no such page.
     """
 
-    prices: Sequence[Price]
+    lines: str | None
+    newest: datetime | None
     seen: Minutes
     older: datetime | None
     newer: datetime | None
 
 
 async def read(
-    conn: AsyncConnection, ticker: str, listing: Listing, count: int, *, sourced: bool
+    conn: AsyncConnection, ticker: str, listing: Listing, count: int, form: Form
 ) -> Page:
-    """The page of at most *count* prices; a row more than it shows tells of a page beyond."""
+    """The page of at most *count* prices, written in that *form*."""
     left, upwards = listing.left, listing.upwards
-    found = await prices(conn, ticker, left, count + 1, upwards=upwards, sourced=sourced)
-    shown, more = found[:count], len(found) > count
-    edge = number(shown[0].created_at) if shown else left.first if upwards else left.last
-    behind = _behind(listing, edge)
-    is_behind = listing.inside and await prices(conn, ticker, behind, 1, upwards=not upwards)
-    back = moment(edge) if is_behind else None
-    beyond = shown[-1].created_at if more else None
+    found = await prices(conn, ticker, left, count, form, upwards=upwards)
+    near, far = (found.oldest, found.newest) if upwards else (found.newest, found.oldest)
+    beyond = far if found.more else None
+    edge = number(near) if near else left.first if upwards else left.last
+    back = moment(edge) if await _is_behind(conn, ticker, listing, edge) else None
     return Page(
-        prices=shown if upwards == listing.rising else shown[::-1],
+        lines=found.text if upwards == listing.rising else _turned(found.text),
+        newest=found.newest,
         seen=_seen(left, beyond, upwards=upwards),
         older=back if upwards else beyond,
         newer=beyond if upwards else back,
@@ -53,26 +58,41 @@ async def prices(
     ticker: str,
     within: Minutes,
     count: int,
+    form: Form = _PLAIN,
     *,
     upwards: bool,
-    sourced: bool = False,
-) -> Sequence[Price]:
+) -> Lines:
     """Up to *count* prices *within* those minutes: the oldest first if *upwards*, or the newest."""
     if not within:
-        return []
-    if sourced:
-        query = queries.sourced_rising_page if upwards else queries.sourced_page
-        return await query(conn, ticker, since=within.since, until=within.until, count=count)
-    plain = queries.rising_page if upwards else queries.price_page
-    return await plain(conn, ticker, since=within.since, until=within.until, count=count)
+        return NOTHING
+    if form.extras:
+        page = queries.sourced_rising_page if upwards else queries.sourced_page
+    else:
+        page = queries.rising_page if upwards else queries.price_page
+    since, until = within.since, within.until
+    return await page(conn, ticker, form.template, since=since, until=until, count=count)
+
+
+async def _is_behind(conn: AsyncConnection, ticker: str, listing: Listing, edge: int) -> bool:
+    """Whether the listing has prices on the other side of the page's *edge*, where its cursor is.
+
+    Without a cursor there is nothing: the page is the first.
+    """
+    if not listing.inside:
+        return False
+    behind = _behind(listing, edge)
+    return (await prices(conn, ticker, behind, 1, upwards=not listing.upwards)).text is not None
 
 
 def _behind(listing: Listing, edge: int) -> Minutes:
-    """What the listing has on the other side of the page's *edge*, where its cursor is."""
     whole = listing.whole
     if listing.upwards:
         return Minutes(whole.first, min(edge - 1, whole.last))
     return Minutes(max(edge + 1, whole.first), whole.last)
+
+
+def _turned(text: str | None) -> str | None:
+    return "\n".join(text.split("\n")[::-1]) if text else text
 
 
 def _seen(left: Minutes, last_read: datetime | None, *, upwards: bool) -> Minutes:
