@@ -12,6 +12,7 @@ from psycopg.errors import SerializationFailure, UndefinedColumn, UndefinedTable
 from psycopg_pool import AsyncConnectionPool
 
 from tracker.errors import DatabaseDown, MigrationsPending
+from tracker.web.reading.turns import MOST, Turns
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
@@ -60,9 +61,9 @@ def translated() -> Iterator[None]:
 class Database:
     """A pool whose work cannot outlast the deadline, whatever state the server is in."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, turns: Turns) -> None:
         """Use `opened`."""
-        self._pool = pool
+        self._turns = turns
 
     @classmethod
     @asynccontextmanager
@@ -72,8 +73,7 @@ class Database:
             dsn,
             connection_class=_Connection,
             min_size=2,
-            max_size=10,
-            max_waiting=500,
+            max_size=MOST,
             reconnect_timeout=2,
             kwargs={
                 "autocommit": True,
@@ -84,7 +84,11 @@ class Database:
             open=False,
         )
         async with pool:
-            yield cls(pool)
+            turns = Turns(pool)
+            try:
+                yield cls(turns)
+            finally:
+                await turns.close()
 
     async def run(self, work: Work[T]) -> T:
         """The result of *work*, which only reads. Raises DatabaseDown, MigrationsPending."""
@@ -99,15 +103,16 @@ class Database:
         """
         loop = asyncio.get_running_loop()
         while True:
-            async with self._pool.connection(timeout=until - loop.time()) as conn:
-                deadline = loop.call_at(until, cut, conn)
-                try:
-                    return await work(conn)
-                except OperationalError as error:
-                    if not (conn.closed or isinstance(error, SerializationFailure)):
-                        raise
-                finally:
-                    deadline.cancel()
+            conn = await self._turns.take(until)
+            deadline = loop.call_at(until, cut, conn)
+            try:
+                return await work(conn)
+            except OperationalError as error:
+                if not (conn.closed or isinstance(error, SerializationFailure)):
+                    raise
+            finally:
+                deadline.cancel()
+                await self._turns.give(conn)
 
 
 def cut(conn: AsyncConnection) -> None:
