@@ -183,7 +183,7 @@ def test_following_the_links_gives_every_gap_once(
 
     assert "next" not in whole.links
     assert first.links["next"]["url"] == (
-        f"{client.base_url}/v1/prices/gaps?{window}&end_date={everything[4]['from']}&limit=5"
+        f"{client.base_url}/v1/prices/gaps?{window}&limit=5&end_date={everything[4]['from']}"
     )
     for limit in (1, 7, len(everything) - 1, len(everything)):
         end = text(NOON + 541 * MINUTE)
@@ -210,7 +210,7 @@ def test_following_the_links_gives_every_bucket_once(
         assert walk(client, f"{path}&limit={limit}") == [everything[n : n + limit] for n in places]
     default = client.get(f"/prices/coverage?ticker=btc_usd&end_date={end}")
     assert len(default.json()) == 50
-    assert f"&end_date={default.json()[-1]['from']}&limit=50>" in default.headers["link"]
+    assert f"&limit=50&end_date={default.json()[-1]['from']}>" in default.headers["link"]
 
 
 def test_a_minute_moves_from_gap_to_row_when_it_is_repaired(

@@ -101,7 +101,7 @@ def test_the_next_page_includes_the_same(client: httpx.Client) -> None:
     following = first.links["next"]["url"]
 
     assert following == (
-        f"{client.base_url}/prices?ticker=btc_usd&limit=2&include=source,observed_at"
+        f"{client.base_url}/prices?ticker=btc_usd&limit=2&include=observed_at,source"
         "&before=2024-01-15T12:01:00Z"
     )
     answer = client.get(following)

@@ -88,7 +88,7 @@ def test_a_page_is_the_newest_fifty_without_being_asked(
     assert minutes_of(answer)[:2] == [text(now), text(now - MINUTE)]
     assert len(answer.json()) == 50
     assert answer.links["next"]["url"] == (
-        f"{client.base_url}/prices?ticker=btc_usd&before={text(minutes[49])}&limit=50"
+        f"{client.base_url}/prices?ticker=btc_usd&limit=50&before={text(minutes[49])}"
     )
     assert client.get("/prices/last?ticker=btc_usd").json() == answer.json()[0]
 

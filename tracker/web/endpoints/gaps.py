@@ -11,7 +11,7 @@ from tracker import rows
 from tracker.gaps import Coverage, Gap
 from tracker.models import minute_of
 from tracker.web.answer import caching, formats
-from tracker.web.answer.links import link
+from tracker.web.answer.links import following
 from tracker.web.asked import params
 from tracker.web.reading import missing
 from tracker.web.state import AppRequest
@@ -67,8 +67,7 @@ def _headers(
 
     Every minute's mark ends a minute that may be missing.
     """
-    following = {**asked, "end_date": oldest.since} if oldest else {}
-    links = {"Link": link(request, "next", following)} if following else {}
+    links = following(request, "end_date", oldest.since) if oldest else {}
     is_over = "end_date" in asked and asked["end_date"] <= minute_of(now)
     fresh = caching.settled() if is_over else caching.until_next(minute_of(now), now)
     return links | fresh
