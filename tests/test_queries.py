@@ -81,8 +81,8 @@ async def walk(conn: AsyncConnection, ticker: str, until: datetime, limit: int) 
         pages.append(rows_of(found))
         if not found.more:
             return pages
-        assert found.oldest == pages[-1][-1].created_at
-        until = found.oldest - MINUTE
+        assert found.far == pages[-1][-1].created_at
+        until = found.far - MINUTE
 
 
 @settings(deadline=None)

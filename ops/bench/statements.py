@@ -14,14 +14,23 @@ from ops.bench.errors import BenchError
 from ops.bench.figures import Figure, ratios
 from ops.bench.rounds import alternate
 from tracker.embedded import programs
+from tracker.queries.read import PATTERNS
 from tracker.settings import CHECKOUT
+from tracker.web.answer.formats import MEDIA_TYPES
+from tracker.web.answer.lines import Form
 
 _PAGE = CHECKOUT / "sql/queries/price_page.sql"
 _NEAR = 31 * 86_400  # seconds: how far ours looks at first, so that few chunks are opened
+_TEXTS = {
+    "ticker": "btc_usd",
+    "template": Form(MEDIA_TYPES["json"]).template,
+    "separator": "\n",
+    **PATTERNS,
+}
 _DRAW = """\
 \\set until random(:first, :last) / 60 * 60
 \\set since :until - {near}
-\\set count 51
+\\set count 50
 """
 
 
@@ -59,7 +68,8 @@ def _rate(bench: Bench, script: Path) -> float:
     words = [
         *(str(programs.find(database).postgres / "pgbench"), "--no-vacuum", "--protocol=prepared"),
         *("--client=4", "--jobs=1", f"--time={max(1, round(bench.scale.seconds))}"),
-        *("--define=ticker=btc_usd", f"--define=first={ends[0]}", f"--define=last={ends[1]}"),
+        *(f"--define=first={ends[0]}", f"--define=last={ends[1]}"),
+        *(f"--define={name}={value}" for name, value in _TEXTS.items()),
         *(f"--file={script}", database.database_dsn),
     ]
     done = subprocess.run(words, check=False, capture_output=True, text=True)

@@ -2,13 +2,13 @@
 SELECT string_agg(
          format(%(template)s, id, ticker, price, to_char(created_at, %(minute_pattern)s)),
          %(separator)s
-         ORDER BY created_at) FILTER (WHERE place <= %(count)s) AS text,
-       min(created_at) FILTER (WHERE place <= %(count)s) AS oldest,
-       max(created_at) FILTER (WHERE place <= %(count)s) AS newest,
-       count(place) > %(count)s AS more
+         ORDER BY created_at) AS text,
+       min(created_at) AS near,
+       coalesce(
+         (array_agg(created_at ORDER BY created_at))[%(count)s], max(created_at)) AS far,
+       count(created_at) > %(count)s AS more
   FROM (
-    SELECT id, ticker, price, created_at,
-           row_number() OVER (ORDER BY created_at) AS place
+    SELECT id, ticker, price, created_at
       FROM prices
      WHERE ticker = %(ticker)s
        AND created_at >= %(since)s::timestamptz

@@ -5,13 +5,13 @@ SELECT string_agg(
            to_char(observed_at, %(moment_pattern)s),
            coalesce(to_json(to_char(observed_at, %(moment_pattern)s))::text, %(null)s)),
          %(separator)s
-         ORDER BY created_at) FILTER (WHERE place <= %(count)s) AS text,
-       min(created_at) FILTER (WHERE place <= %(count)s) AS oldest,
-       max(created_at) FILTER (WHERE place <= %(count)s) AS newest,
-       count(place) > %(count)s AS more
+         ORDER BY created_at) AS text,
+       min(created_at) AS near,
+       coalesce(
+         (array_agg(created_at ORDER BY created_at))[%(count)s], max(created_at)) AS far,
+       count(created_at) > %(count)s AS more
   FROM (
-    SELECT id, ticker, price, created_at, source, observed_at,
-           row_number() OVER (ORDER BY created_at) AS place
+    SELECT id, ticker, price, created_at, source, observed_at
       FROM prices
      WHERE ticker = %(ticker)s
        AND created_at >= %(since)s::timestamptz

@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg import AsyncConnection
-from psycopg.rows import args_row
 
 from tracker.models import FIRST
 from tracker.queries.read import PATTERNS, read
@@ -26,13 +25,13 @@ class Lines:
     """Some prices that follow each other, as text.
 
     text: a line for each, LF between two; None if there are none, as for both minutes.
-    oldest, newest: the first and the last of their minutes.
+    near, far: the minutes of the first line and of the last.
     more: whether another price follows, where no more were asked for.
     """
 
     text: str | None
-    oldest: datetime | None
-    newest: datetime | None
+    near: datetime | None
+    far: datetime | None
     more: bool
 
 
@@ -126,7 +125,8 @@ async def _rising(
 
 
 async def _page(conn: AsyncConnection, query: bytes, parameters: Asked) -> Lines:
-    async with conn.cursor(row_factory=args_row(Lines)) as cursor:
-        await cursor.execute(query, parameters)
-        [found] = await cursor.fetchall()
-    return found
+    cursor = await conn.execute(query, parameters)
+    found = await cursor.fetchone()
+    assert found is not None  # an aggregate always answers
+    text, near, far, more = found
+    return Lines(text.rpartition("\n")[0] if more else text, near, far, more)

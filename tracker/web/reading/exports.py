@@ -92,8 +92,8 @@ class Export:
     async def _copying(self) -> Copying | None:
         """From the first price to the last: no day outside is looked at."""
         ticker, minutes = self._wanted.ticker, self._wanted.minutes
-        first = (await paging.prices(self._conn, ticker, minutes, 1, upwards=True)).oldest
-        last = (await paging.prices(self._conn, ticker, minutes, 1, upwards=False)).newest
+        first = (await paging.prices(self._conn, ticker, minutes, 1, upwards=True)).near
+        last = (await paging.prices(self._conn, ticker, minutes, 1, upwards=False)).near
         if not first or not last:
             return None
         form = self._wanted.form

@@ -24,6 +24,6 @@ async def price(
     earlier, later = ranges.around(date, tolerance)
     before = await paging.prices(conn, ticker, earlier, 1, form, upwards=False)
     after = await paging.prices(conn, ticker, later, 1, form, upwards=True)
-    if before.newest is None or after.newest is None:
-        return after if before.newest is None else before
-    return before if date - before.newest <= after.newest - date else after
+    if before.near is None or after.near is None:
+        return after if before.near is None else before
+    return before if date - before.near <= after.near - date else after

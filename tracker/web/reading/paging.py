@@ -40,13 +40,12 @@ async def read(
     """The page of at most *count* prices, written in that *form*."""
     left, upwards = listing.left, listing.upwards
     found = await prices(conn, ticker, left, count, form, upwards=upwards)
-    near, far = (found.oldest, found.newest) if upwards else (found.newest, found.oldest)
-    beyond = far if found.more else None
-    edge = number(near) if near else left.first if upwards else left.last
+    beyond = found.far if found.more else None
+    edge = number(found.near) if found.near else left.first if upwards else left.last
     back = moment(edge) if await _is_behind(conn, ticker, listing, edge) else None
     return Page(
         lines=found.text if upwards == listing.rising else _turned(found.text),
-        newest=found.newest,
+        newest=found.far if upwards else found.near,
         seen=_seen(left, beyond, upwards=upwards),
         older=back if upwards else beyond,
         newer=beyond if upwards else back,
