@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import hypothesis
 import psycopg
 import pytest
 from psycopg import AsyncConnection
@@ -18,6 +19,11 @@ from tests.serving import served
 from tracker import migrations
 from tracker.embedded.servers import started
 from tracker.settings import Settings
+
+# Half of Hypothesis' usual number; just test --hypothesis-profile=long looks longer.
+hypothesis.settings.register_profile("short", max_examples=50)
+hypothesis.settings.register_profile("long", max_examples=1000)
+hypothesis.settings.load_profile("short")
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 

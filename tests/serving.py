@@ -47,11 +47,14 @@ def problem(answer: httpx.Response, status: int) -> dict[str, str]:
 
 @contextmanager
 def served(
-    settings: Settings, pace: Pace = DEFAULT_PACE, *, port: int = 0
+    settings: Settings, pace: Pace = DEFAULT_PACE, *, port: int = 0, keeps: bool = True
 ) -> Iterator[httpx.Client]:
-    """A client of the API of *settings*, on a free port or on *port*."""
+    """A client of the API of *settings*, on a free port or on *port*.
+
+    keeps: whether answers that many ask for are kept in memory.
+    """
     with socket.create_server(("127.0.0.1", port)) as listener:
-        server = uvicorn.Server(configure(settings, pace))
+        server = uvicorn.Server(configure(settings, pace, keeps=keeps))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         while not server.started:

@@ -251,7 +251,7 @@ def test_what_a_killed_worker_was_at_is_taken_by_others(fleet: Fleet) -> None:
         tick(fleet.settings, minute)
         wait_for(lambda: asked(fleet.exchange) >= before + 2)
         fleet.kill("worker1")
-    wait_for(lambda: told(fleet.conn, minute) == set(fleet.settings.tickers))
+    wait_for(lambda: told(fleet.conn, minute) == set(fleet.settings.tickers), 60)
     fleet.start("worker1")
     wait_for(lambda: fleet.works("worker1"))
 

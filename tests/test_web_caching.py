@@ -41,9 +41,10 @@ def store(conn: psycopg.Connection, *minutes: datetime, price: str = "1.50") -> 
     [
         (timedelta(seconds=-1), 60),
         (timedelta(seconds=0), 60),
-        (timedelta(seconds=2), 60),
-        (timedelta(seconds=30.5), 31),
-        (timedelta(seconds=59.9), 2),
+        (timedelta(seconds=1), 60),
+        (timedelta(seconds=2), 59),
+        (timedelta(seconds=30.5), 30),
+        (timedelta(seconds=58.9), 2),
         (timedelta(seconds=61.5), 1),
         (timedelta(hours=1), 1),
         (None, 1),
@@ -52,7 +53,7 @@ def store(conn: psycopg.Connection, *minutes: datetime, price: str = "1.50") -> 
 def test_the_newest_price_is_kept_until_the_next_is_due(
     newest: timedelta | None, seconds: int
 ) -> None:
-    """Two seconds after the next minute's mark; one that is late may come at any moment."""
+    """Its mark and two seconds, one of them in our memory; what is late may come at any moment."""
     seen = None if newest is None else NOON - newest
     assert caching.until_next(seen, NOON) == {
         "Cache-Control": f"max-age={seconds}, must-revalidate"

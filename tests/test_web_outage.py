@@ -115,7 +115,7 @@ def test_a_connection_that_takes_too_long_is_closed(open_tmp: Path) -> None:
 
 def test_the_server_is_killed_and_comes_back(own: Settings) -> None:
     """After more than ten seconds too, when the pool has given up every connection."""
-    with served(own) as client:
+    with served(own, keeps=False) as client:
         with started(own, durable=False):
             recovered(client, own)
             begun = time.monotonic()
@@ -131,7 +131,7 @@ def test_the_server_is_killed_and_comes_back(own: Settings) -> None:
 
 def test_the_server_restarts_between_two_requests(own: Settings) -> None:
     """Every pooled connection is dead, and no client learns of it."""
-    with served(own) as client:
+    with served(own, keeps=False) as client:
         with started(own, durable=False):
             recovered(client, own)
         with started(own, durable=False):
@@ -140,7 +140,7 @@ def test_the_server_restarts_between_two_requests(own: Settings) -> None:
 
 def test_the_server_stands_still_and_goes_on(own: Settings) -> None:
     """Who waits on an open connection is told in time; afterwards none of them is lost."""
-    with started(own, durable=False), served(own) as client:
+    with started(own, durable=False), served(own, keeps=False) as client:
         recovered(client, own)
         with paused(postmaster(own)):
             refused_in_time(client)
@@ -155,12 +155,12 @@ def test_the_server_stands_still_and_goes_on(own: Settings) -> None:
 
 def test_the_api_starts_and_stops_without_the_server(own: Settings) -> None:
     """It is away at the start, comes, and stands still at the end: nothing waits for it."""
-    with served(own) as client:
+    with served(own, keeps=False) as client:
         refused_in_time(client)
         with started(own, durable=False):
             assert recovered(client, own) < BACK
             with paused(postmaster(own)):
-                with served(own) as other:
+                with served(own, keeps=False) as other:
                     refused_in_time(other)
                     begun = time.monotonic()
                 assert time.monotonic() - begun < 10

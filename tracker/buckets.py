@@ -11,7 +11,7 @@ from itertools import count, dropwhile, groupby, pairwise
 from typing import Protocol
 
 from tracker import gaps, zones
-from tracker.gaps import HOUR, Span
+from tracker.gaps import DAY, HOUR, Span
 from tracker.models import FIRST, LAST, MINUTE
 
 WIDTHS = {
@@ -92,7 +92,7 @@ class Calendar:
 
 def grid(interval: str, zone: tzinfo = UTC) -> Even | Calendar:
     """The grid of *interval*, one of INTERVALS; only days and longer have a *zone*."""
-    width = WIDTHS.get(interval)
+    width = DAY if interval == "1d" and str(zone) == "UTC" else WIDTHS.get(interval)
     return Even(width) if width else Calendar(interval, zone)
 
 

@@ -30,6 +30,7 @@ from tracker.web.live.streams import DEFAULT_PACE, Pace, Streams
 from tracker.web.metrics import Metrics
 from tracker.web.middleware.delivery import Delivered
 from tracker.web.middleware.guarding import Guarded
+from tracker.web.middleware.keeping import Kept
 from tracker.web.middleware.observe import Observed
 from tracker.web.middleware.sharing import Shared
 from tracker.web.middleware.timely import Timely
@@ -64,9 +65,15 @@ PATHS: dict[str, Callable[..., Any]] = {
     "/page/{name}": site.file,
 }
 
+# What they answer comes from the prices of one index alone.
+KEPT = ("/prices", "/prices/last", "/prices/filtered", "/prices/candles")
 
-def create_app(settings: Settings, pace: Pace = DEFAULT_PACE) -> Observed:
-    """A ready application; every path is served bare and under the API's version."""
+
+def create_app(settings: Settings, pace: Pace = DEFAULT_PACE, *, keeps: bool = True) -> Observed:
+    """A ready application; every path is served bare and under the API's version.
+
+    keeps: whether answers are kept in memory while nothing changes, for a second at most.
+    """
     metrics = Metrics()
 
     @asynccontextmanager
@@ -86,10 +93,11 @@ def create_app(settings: Settings, pace: Pace = DEFAULT_PACE) -> Observed:
                 "exports": Exports(settings.read_dsn),
             }
 
+    prefixes = (f"/{settings.api_version}", "")
     app = Starlette(
         routes=[
             Route(prefix + path, endpoint)
-            for prefix in ("", f"/{settings.api_version}")
+            for prefix in prefixes
             for path, endpoint in PATHS.items()
         ],
         lifespan=lifespan,
@@ -100,7 +108,10 @@ def create_app(settings: Settings, pace: Pace = DEFAULT_PACE) -> Observed:
         },
     )
     app.router.redirect_slashes = False
-    limited = _limited(Timely(Delivered(app)), settings, metrics)
+    served: ASGIApp = Timely(Delivered(app))
+    if keeps:
+        served = Kept(served, {pre + path: PATHS[path] for pre in prefixes for path in KEPT})
+    limited = _limited(served, settings, metrics)
     origins = settings.allowed_origins
     return Observed(Guarded(Shared(limited, origins), origins), metrics)
 

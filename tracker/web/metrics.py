@@ -1,6 +1,6 @@
 """What Prometheus reads of this process."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import nan
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -8,6 +8,8 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from tracker.web.reading.standing import Standing
+
+Observe = Callable[[float], None]
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"}
 
@@ -33,6 +35,8 @@ class Metrics:
             labels,
             registry=self.registry,
         )
+        # To look a metric up by its labels takes longer than to count.
+        self._counted: dict[tuple[object, ...], tuple[Callable[[], None], Observe]] = {}
         self._database_up = Gauge(
             "tracker_database_up",
             "1 if the database answered this scrape",
@@ -85,9 +89,13 @@ class Metrics:
 
     def count(self, *, endpoint: str, method: str, status: int, seconds: float) -> None:
         """Count one answered request."""
-        known = method if method in _METHODS else "other"
-        self._requests.labels(endpoint, known, status).inc()
-        self._seconds.labels(endpoint, known).observe(seconds)
+        kind = endpoint, method if method in _METHODS else "other", status
+        if kind not in self._counted:
+            times = self._seconds.labels(*kind[:2])
+            self._counted[kind] = self._requests.labels(*kind).inc, times.observe
+        count, observe = self._counted[kind]
+        count()
+        observe(seconds)
 
     def show_streams(self, clients: int) -> None:
         """Set how many clients follow the stream."""

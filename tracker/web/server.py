@@ -14,10 +14,12 @@ from tracker.web.live.streams import DEFAULT_PACE, Pace
 _FILES = 200  # that are open besides the clients of the stream: requests, database, libraries
 
 
-def configure(settings: Settings, pace: Pace = DEFAULT_PACE) -> uvicorn.Config:
-    """How uvicorn runs the API of *settings*."""
+def configure(
+    settings: Settings, pace: Pace = DEFAULT_PACE, *, keeps: bool = True
+) -> uvicorn.Config:
+    """How uvicorn runs the API of *settings*; *keeps*: whether answers are kept in memory."""
     return uvicorn.Config(
-        create_app(settings, pace),
+        create_app(settings, pace, keeps=keeps),
         host=settings.web_host,
         port=settings.web_port,
         loop="uvloop",

@@ -8,7 +8,9 @@ from datetime import datetime, timedelta
 
 from tracker.models import MINUTE
 
-_DUE = MINUTE + timedelta(seconds=2)  # from one minute's mark until the next price is stored
+# From a minute's mark until the next one's price is stored, two seconds after its mark: less the
+# second for which an answer may have been in memory.
+_DUE = MINUTE + timedelta(seconds=1)
 _LATE = 1  # seconds; polling is behind, and the price may come at any moment
 _SETTLED = 60  # seconds; repair fills holes once a minute
 

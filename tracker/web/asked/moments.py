@@ -24,11 +24,11 @@ _LEAP_SECOND = re.compile(r"^([0-9]{2}:?[0-9]{2}:?)60")
 def parse(text: str) -> datetime:
     """A moment, in UTC. Raises ValueError; OverflowError if it lies outside the years 1 to 9999."""
     if _NUMBER.fullmatch(text):
-        return _unix_time(Fraction(text))
+        return _unix_time(int(text) if text.isdecimal() else Fraction(text))
     return _iso_time(text.upper())
 
 
-def _unix_time(number: Fraction) -> datetime:
+def _unix_time(number: int | Fraction) -> datetime:
     """Seconds, milliseconds or microseconds since 1970; what is finer is cut off."""
     scale = 1_000_000 if number < SECONDS_BELOW else 1_000 if number < MILLISECONDS_BELOW else 1
     return EPOCH + timedelta(microseconds=floor(number * scale))

@@ -15,6 +15,7 @@ from tracker.models import FIRST, LAST, MINUTE, Candle, minute_of
 from tracker.web.answer import caching, formats
 from tracker.web.answer.links import neighbours
 from tracker.web.asked import grids, params
+from tracker.web.middleware import keeping
 from tracker.web.reading import charts
 from tracker.web.state import AppRequest
 
@@ -49,6 +50,7 @@ async def candles(request: AppRequest) -> Response:
     asked = params.read(request.query_params, _ASKED, "ticker")
     grid = grids.grid(asked)
     await request.state["tracked"].require(asked["ticker"], request.state["database"])
+    keeping.tells_of(request, asked["ticker"])
     now = datetime.now(UTC)
 
     async def read(conn: AsyncConnection) -> Page:
@@ -57,7 +59,7 @@ async def candles(request: AppRequest) -> Response:
     page = await request.state["database"].run(read)
     fresh = caching.settled() if _is_over(asked, grid, now) else {}
     rising = asked.get("order") == "asc"
-    links = neighbours(request, asked, page.older, page.newer, rising=rising)
+    links = neighbours(request, page.older, page.newer, rising=rising)
     shown = [rows.candle(each) for each in page.candles]
     return formats.answer(request, shown, rows.CANDLE, {**links, **fresh})
 

@@ -14,6 +14,7 @@ from tracker.rows import rfc3339
 from tracker.web.answer import caching, formats, lines
 from tracker.web.answer.links import neighbours
 from tracker.web.asked import params, ranges
+from tracker.web.middleware import keeping
 from tracker.web.reading import nearest, paging
 from tracker.web.state import AppRequest
 
@@ -41,6 +42,7 @@ async def prices(request: AppRequest) -> Response:
     """GET /prices: a page of the prices between start_date and end_date."""
     asked = params.read(request.query_params, _PAGE, "ticker")
     await request.state["tracked"].require(asked["ticker"], request.state["database"])
+    keeping.tells_of(request, asked["ticker"])
     now = datetime.now(UTC)
     listing = ranges.listing(asked, now)
     count, form = asked.get("limit", params.DEFAULT_LIMIT), _form(request, asked)
@@ -50,7 +52,7 @@ async def prices(request: AppRequest) -> Response:
 
     page = await request.state["database"].run(read)
     fresh = caching.until_next(page.newest, now) if page.seen.reaches(now) else caching.settled()
-    links = neighbours(request, asked, page.older, page.newer, rising=listing.rising)
+    links = neighbours(request, page.older, page.newer, rising=listing.rising)
     return formats.sent(form.media_type, form.all(page.lines), {**links, **fresh})
 
 
@@ -58,6 +60,7 @@ async def last(request: AppRequest) -> Response:
     """GET /prices/last: the newest price. 404 while there is none."""
     asked = params.read(request.query_params, _LAST, "ticker")
     await request.state["tracked"].require(asked["ticker"], request.state["database"])
+    keeping.tells_of(request, asked["ticker"])
     now, form = datetime.now(UTC), _form(request, asked)
     ever = ranges.EVER.end(now)
 
@@ -67,7 +70,7 @@ async def last(request: AppRequest) -> Response:
     found = await request.state["database"].run(read)
     if found.text is None:
         raise NotFound({"ticker": f"no price of {asked['ticker']} yet"})
-    fresh = caching.until_next(found.newest, now)
+    fresh = caching.until_next(found.near, now)
     return formats.sent(form.media_type, form.one(found.text), fresh)
 
 
@@ -75,6 +78,7 @@ async def filtered(request: AppRequest) -> Response:
     """GET /prices/filtered: the price of date's minute, or one nearer by. 404 if there is none."""
     asked = params.read(request.query_params, _FILTERED, "ticker", "date")
     await request.state["tracked"].require(asked["ticker"], request.state["database"])
+    keeping.tells_of(request, asked["ticker"])
     ticker, date, tolerance = asked["ticker"], asked["date"], asked.get("tolerance", 0)
     now, form = datetime.now(UTC), _form(request, asked)
 
@@ -86,7 +90,7 @@ async def filtered(request: AppRequest) -> Response:
         near = f", nor within {tolerance} s of {rfc3339(date)}" if tolerance else ""
         raise NotFound({"date": f"no price of {ticker} for {rfc3339(minute_of(date))}{near}"})
     is_over = now - date > timedelta(seconds=tolerance) + MINUTE
-    fresh = caching.settled() if is_over else caching.until_next(found.newest, now)
+    fresh = caching.settled() if is_over else caching.until_next(found.near, now)
     return formats.sent(form.media_type, form.one(found.text), fresh)
 
 

@@ -44,6 +44,7 @@ class Feed:
         self._conn: AsyncConnection | None = None
         self._news = asyncio.Event()
         self._ending = False
+        self._behind = False
         self.end = 0
 
     @classmethod
@@ -62,6 +63,11 @@ class Feed:
         """Whether it has heard all that was committed until some seconds ago."""
         now = asyncio.get_running_loop().time()
         return self._asked is not None and now - self._asked < _TRUSTED
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is current, and has read all that was announced."""
+        return not self._behind and self.current
 
     def revision(self, ticker: str) -> int:
         """How often *ticker* had changed when it was last heard of; 0 for one never heard of."""
@@ -124,8 +130,9 @@ class Feed:
             await self._bounded(queries.listen(self._conn))
             while True:
                 await self._look(self._conn)
+                self._behind = False
                 async for _ in self._conn.notifies(timeout=_PROBE, stop_after=1):
-                    pass
+                    self._behind = True
 
     async def _bounded(self, work: Awaitable[T]) -> T:
         deadline = asyncio.get_running_loop().call_later(_DEADLINE, self._cut)

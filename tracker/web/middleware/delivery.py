@@ -8,6 +8,7 @@ import gzip
 import re
 from hashlib import blake2b
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tracker.web.answer.negotiation import gzipped
@@ -21,6 +22,7 @@ _TAGS = re.compile(rb'"[^"]*"|\*')
 _OF_BODY = (b"content-type", b"content-length")
 
 Headers = dict[bytes, bytes]
+RawHeaders = list[tuple[bytes, bytes]]
 
 
 class Delivered:
@@ -50,6 +52,13 @@ class Delivered:
                 await send(message)
 
         await self._app(scope, receive, send_whole)
+
+
+def delivered(scope: Scope, response: Response) -> tuple[int, RawHeaders, bytes]:
+    """The status, the headers and the body that a *response* goes out with."""
+    start: Message = {"status": response.status_code, "headers": response.raw_headers}
+    body = _finish(scope, start, bytes(response.body)) if _is_whole(start) else response.body
+    return start["status"], start["headers"], bytes(body)
 
 
 def _is_whole(start: Message) -> bool:

@@ -1,8 +1,8 @@
 """Around every request: its id, its measurements, and the log when our own code fails."""
 
+import os
 import re
 import time
-import uuid
 
 from loguru import logger
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -58,7 +58,7 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return str(value, "ascii")
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()
 
 
 def _endpoint(scope: Scope) -> str:

@@ -1,7 +1,8 @@
 """How long an answer may take to begin.
 
 Each question to the database has a bound of its own (reading/database), and an export one for its
-first line; this is the bound of their sum, and of what nobody thought of.
+first line; this is the bound of their sum, and of what nobody thought of. The paths that keeping.py
+has go without: they ask twice at most.
 """
 
 import asyncio
