@@ -12,7 +12,7 @@ def members(root: int) -> list[int]:
     """*root* and every process below it."""
     try:
         below = Path(f"/proc/{root}/task/{root}/children").read_text().split()
-    except FileNotFoundError:  # it ended meanwhile
+    except OSError:  # it ended meanwhile
         return []
     return [root, *(pid for child in below for pid in members(int(child)))]
 
@@ -21,7 +21,7 @@ def command(pid: int) -> list[str]:
     """The words that *pid* was started with; none if it has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")[:-1]
-    except FileNotFoundError:
+    except OSError:
         return []
 
 

@@ -15,7 +15,7 @@ from tracker.models import FIRST, LAST, MINUTE, Candle, minute_of
 from tracker.web.answer import caching, formats
 from tracker.web.answer.links import neighbours
 from tracker.web.asked import grids, params
-from tracker.web.middleware import keeping
+from tracker.web.middleware.answers import tells_of
 from tracker.web.reading import charts
 from tracker.web.state import AppRequest
 
@@ -50,7 +50,7 @@ async def candles(request: AppRequest) -> Response:
     asked = params.read(request.query_params, _ASKED, "ticker")
     grid = grids.grid(asked)
     await request.state["tracked"].require(asked["ticker"], request.state["database"])
-    keeping.tells_of(request, asked["ticker"])
+    tells_of(request, asked["ticker"])
     now = datetime.now(UTC)
 
     async def read(conn: AsyncConnection) -> Page:

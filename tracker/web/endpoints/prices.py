@@ -14,7 +14,7 @@ from tracker.rows import rfc3339
 from tracker.web.answer import caching, formats, lines
 from tracker.web.answer.links import neighbours
 from tracker.web.asked import params, ranges
-from tracker.web.middleware import keeping
+from tracker.web.middleware.answers import tells_of
 from tracker.web.reading import nearest, paging
 from tracker.web.state import AppRequest
 
@@ -42,7 +42,7 @@ async def prices(request: AppRequest) -> Response:
     """GET /prices: a page of the prices between start_date and end_date."""
     asked = params.read(request.query_params, _PAGE, "ticker")
     await request.state["tracked"].require(asked["ticker"], request.state["database"])
-    keeping.tells_of(request, asked["ticker"])
+    tells_of(request, asked["ticker"])
     now = datetime.now(UTC)
     listing = ranges.listing(asked, now)
     count, form = asked.get("limit", params.DEFAULT_LIMIT), _form(request, asked)
@@ -60,7 +60,7 @@ async def last(request: AppRequest) -> Response:
     """GET /prices/last: the newest price. 404 while there is none."""
     asked = params.read(request.query_params, _LAST, "ticker")
     await request.state["tracked"].require(asked["ticker"], request.state["database"])
-    keeping.tells_of(request, asked["ticker"])
+    tells_of(request, asked["ticker"])
     now, form = datetime.now(UTC), _form(request, asked)
     ever = ranges.EVER.end(now)
 
@@ -78,7 +78,7 @@ async def filtered(request: AppRequest) -> Response:
     """GET /prices/filtered: the price of date's minute, or one nearer by. 404 if there is none."""
     asked = params.read(request.query_params, _FILTERED, "ticker", "date")
     await request.state["tracked"].require(asked["ticker"], request.state["database"])
-    keeping.tells_of(request, asked["ticker"])
+    tells_of(request, asked["ticker"])
     ticker, date, tolerance = asked["ticker"], asked["date"], asked.get("tolerance", 0)
     now, form = datetime.now(UTC), _form(request, asked)
 

@@ -10,7 +10,6 @@ endpoint, and through no layer in between.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
@@ -18,8 +17,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tracker.web.answer import problems
-from tracker.web.live.feed import Feed
-from tracker.web.middleware.delivery import RawHeaders, delivered
+from tracker.web.middleware.answers import Answer, holds
+from tracker.web.middleware.delivery import delivered
 
 LONGEST = 1.0  # seconds that an answer is kept
 MANY = 10  # times that a question is asked in a second, before its answer is kept
@@ -34,29 +33,6 @@ _HEADERS = {b"accept", b"accept-encoding", b"if-none-match"}
 
 Key = tuple[object, ...]
 Endpoint = Callable[[Request[Any]], Awaitable[Response]]
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What an answer tells of: an index, and how often that had changed before it was read."""
-
-    ticker: str
-    revision: int
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole answer.
-
-    subject: what it tells of; None: it cannot be kept.
-    until: when it counts no more, on the event loop's clock.
-    """
-
-    status: int
-    headers: RawHeaders
-    body: bytes
-    subject: Subject | None
-    until: float
 
 
 class Kept:
@@ -96,7 +72,7 @@ class Kept:
         answer = self._answers.get(key)
         if answer is None or asyncio.get_running_loop().time() >= answer.until:
             return None
-        return answer if _holds(answer.subject, scope["state"]["streams"].feed) else None
+        return answer if holds(answer.subject, scope["state"]["streams"].feed) else None
 
     async def _awaited(self, key: Key, scope: Scope) -> Answer | None:
         """What another request is about to get; None if that takes long, or cannot be kept."""
@@ -150,18 +126,6 @@ class Kept:
         self._size = sum(len(each.body) + _OVERHEAD for each in self._answers.values())
         self._times = {}
         self._swept = now
-
-
-def tells_of(request: Request[Any], ticker: str) -> None:
-    """Let the answer be kept until *ticker* changes; to be said before anything is read."""
-    revision = request.scope["state"]["streams"].feed.revision(ticker)
-    request.scope["tells_of"] = Subject(ticker, revision)
-
-
-def _holds(subject: Subject | None, feed: Feed) -> bool:
-    if subject is None or not feed.settled:
-        return False
-    return feed.revision(subject.ticker) == subject.revision
 
 
 def _key(scope: Scope) -> Key:
