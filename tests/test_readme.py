@@ -42,6 +42,7 @@ RUN_BY = {
     "dev-worker": "test_recipes.py",
     "down-infra": "test_recipes.py",
     "simulate": "test_recipes.py",
+    "bench": "test_bench.py",
     "test": "../.ci/run",
     "check": "../.ci/run",
 }
