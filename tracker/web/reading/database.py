@@ -12,7 +12,6 @@ from psycopg.errors import SerializationFailure, UndefinedColumn, UndefinedTable
 from psycopg_pool import AsyncConnectionPool
 
 from tracker.errors import DatabaseDown, MigrationsPending
-from tracker.web.reading.turns import MOST, Turns
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
@@ -61,9 +60,9 @@ def translated() -> Iterator[None]:
 class Database:
     """A pool whose work cannot outlast the deadline, whatever state the server is in."""
 
-    def __init__(self, turns: Turns) -> None:
+    def __init__(self, pool: Pool) -> None:
         """Use `opened`."""
-        self._turns = turns
+        self._pool = pool
 
     @classmethod
     @asynccontextmanager
@@ -73,7 +72,8 @@ class Database:
             dsn,
             connection_class=_Connection,
             min_size=2,
-            max_size=MOST,
+            max_size=10,
+            max_waiting=500,
             reconnect_timeout=2,
             kwargs={
                 "autocommit": True,
@@ -84,11 +84,7 @@ class Database:
             open=False,
         )
         async with pool:
-            turns = Turns(pool)
-            try:
-                yield cls(turns)
-            finally:
-                await turns.close()
+            yield cls(pool)
 
     async def run(self, work: Work[T]) -> T:
         """The result of *work*, which only reads. Raises DatabaseDown, MigrationsPending."""
@@ -103,16 +99,15 @@ class Database:
         """
         loop = asyncio.get_running_loop()
         while True:
-            conn = await self._turns.take(until)
-            deadline = loop.call_at(until, cut, conn)
-            try:
-                return await work(conn)
-            except OperationalError as error:
-                if not (conn.closed or isinstance(error, SerializationFailure)):
-                    raise
-            finally:
-                deadline.cancel()
-                await self._turns.give(conn)
+            async with self._pool.connection(timeout=until - loop.time()) as conn:
+                deadline = loop.call_at(until, cut, conn)
+                try:
+                    return await work(conn)
+                except OperationalError as error:
+                    if not (conn.closed or isinstance(error, SerializationFailure)):
+                        raise
+                finally:
+                    deadline.cancel()
 
 
 def cut(conn: AsyncConnection) -> None:
