@@ -287,7 +287,7 @@ def test_without_redis_everyone_is_served(
     with served(counter.changed(rate_limit="2/hour", redis_host=redis_host)) as client:
         begun = time.monotonic()
         answers = [client.get(COUNTED) for _ in range(50)]
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 10
         assert {answer.status_code for answer in answers} == {200}
         assert not any(set(TOLD) & set(answer.headers) for answer in answers)
         assert "tracker_http_requests_uncounted_total 50.0" in client.get("/metrics").text
