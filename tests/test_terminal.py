@@ -257,7 +257,7 @@ def test_nothing_is_lost_on_the_way(
     price: SourcedPrice, candle: Candle, gap: Gap, coverage: Coverage
 ) -> None:
     """What is printed is read as the very value that came."""
-    assert replies.price(rows.sourced(price)) == price
+    assert replies.price(rows.price(price)) == price
     assert replies.candle(rows.candle(candle)) == candle
     assert replies.gap(rows.gap(gap)) == gap
     assert replies.coverage(rows.coverage(coverage)) == coverage

@@ -59,28 +59,20 @@ class Quote:
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
-    """One stored row: the price of an index for one minute.
+class SourcedPrice:
+    """One stored row: the price of an index for one minute, and its origin.
 
     id: grows with insertion, not with time.
     price: exact, two decimals at least.
     created_at: the UTC minute the price belongs to.
+    source: poll, asked for in its minute; or chart, an average from chart data.
+    observed_at: the exchange's clock when it gave the value; UTC; None if it is not known.
     """
 
     id: int
     ticker: str
     price: Decimal
     created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class SourcedPrice(Price):
-    """A stored row with its origin.
-
-    source: poll, asked for in its minute; or chart, an average from chart data.
-    observed_at: the exchange's clock when it gave the value; UTC; None if it is not known.
-    """
-
     source: str
     observed_at: datetime | None
 

@@ -3,12 +3,11 @@
 Prices are strings, because JSON's numbers are not exact.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 
 from tracker.gaps import Coverage, Gap
-from tracker.models import MINUTE, Candle, Price, SourcedPrice
+from tracker.models import MINUTE, Candle, SourcedPrice
 
 Row = dict[str, object]
 
@@ -29,20 +28,16 @@ def rfc3339(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-def price(found: Price, extras: Sequence[str] = ()) -> Row:
-    """The values of PRICE, then those of EXTRAS that are asked for: a SourcedPrice has them."""
-    row: Row = {
+def price(found: SourcedPrice) -> Row:
+    """The values of PRICE, then those of EXTRAS."""
+    return {
         "id": found.id,
         "ticker": found.ticker,
         "price": amount(found.price),
         "created_at": rfc3339(found.created_at),
+        "source": found.source,
+        "observed_at": found.observed_at and _exactly(found.observed_at),
     }
-    return row | {name: _extra(found, name) for name in extras}
-
-
-def sourced(found: SourcedPrice) -> Row:
-    """The values of PRICE and EXTRAS."""
-    return price(found, EXTRAS)
 
 
 def candle(found: Candle) -> Row:
@@ -79,10 +74,6 @@ def coverage(found: Coverage) -> Row:
     }
 
 
-def _extra(found: Price, name: str) -> str | None:
-    """Moments with their microseconds, all six digits."""
-    assert isinstance(found, SourcedPrice)  # it was read because it is shown
-    if name == "source":
-        return found.source
-    seen = found.observed_at
-    return None if seen is None else seen.isoformat(timespec="microseconds")[:-6] + "Z"
+def _exactly(moment: datetime) -> str:
+    """With its microseconds, all six digits."""
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

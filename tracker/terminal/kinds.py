@@ -22,8 +22,8 @@ class Kind(Generic[T]):
     row: Callable[[T], Row]
 
 
-LAST = Kind("last", (*rows.PRICE, *rows.EXTRAS), rows.sourced)
-PRICE = Kind("prices", (*rows.PRICE, *rows.EXTRAS), rows.sourced)
+LAST = Kind("last", (*rows.PRICE, *rows.EXTRAS), rows.price)
+PRICE = Kind("prices", (*rows.PRICE, *rows.EXTRAS), rows.price)
 CANDLE = Kind("candles", rows.CANDLE, rows.candle)
 GAP = Kind("gaps", rows.GAP, rows.gap)
 COVERAGE = Kind("coverage", rows.COVERAGE, rows.coverage)

@@ -33,7 +33,7 @@ class Event:
 
 def stored(price: SourcedPrice) -> bytes:
     """A price that was stored, or has changed."""
-    return _body("price", rows.sourced(price))
+    return _body("price", rows.price(price))
 
 
 def reset(ticker: str, first: datetime | None, last: datetime | None) -> bytes:

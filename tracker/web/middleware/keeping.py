@@ -96,9 +96,9 @@ class Kept:
         coming = self._coming.setdefault(key, asyncio.Event())
         try:
             answer = await self._read(key, request, send)
-            self._size += len(answer.body) + _OVERHEAD
-            if answer.subject and answer.status in _STATUSES and self._size <= MOST:
-                self._answers[key] = answer
+            size = self._size + len(answer.body) + _OVERHEAD
+            if answer.subject and answer.status in _STATUSES and size <= MOST:
+                self._answers[key], self._size = answer, size
             return answer
         finally:
             coming.set()
