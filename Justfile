@@ -27,6 +27,7 @@ demo: _venv
 
 # Stop what `up`, `demo` or Docker Compose run here
 [group('run')]
+[no-exit-message]
 down: _venv
     @if ops/docker-here; then docker compose stop web worker scheduler; else tracker down; fi
 
@@ -83,21 +84,25 @@ timescale-upgrade: _venv
 
 # Start TimescaleDB and Redis in the background
 [group('develop')]
+[no-exit-message]
 infra: _venv
     @if ops/docker-here; then docker compose up --detach --wait db redis; else tracker infra; fi
 
 # Stop them
 [group('develop')]
+[no-exit-message]
 down-infra: _venv
     @if ops/docker-here; then docker compose stop db redis; else tracker down-infra; fi
 
 # Serve the API
 [group('develop')]
+[no-exit-message]
 dev-web: _venv
     @if ops/docker-here; then docker compose up --build web; else exec tracker web; fi
 
 # Poll each minute: the worker and its scheduler
 [group('develop')]
+[no-exit-message]
 dev-worker: _venv
     @if ops/docker-here; then docker compose up --build worker scheduler; else exec tracker dev-worker; fi
 
@@ -124,6 +129,7 @@ monitoring:
 
 # Stop them
 [group('monitor')]
+[no-exit-message]
 down-monitoring:
     @if ops/docker-here; then docker compose --profile monitoring stop prometheus alertmanager loki alloy grafana postgres_exporter redis_exporter; else echo "nothing runs"; fi
 

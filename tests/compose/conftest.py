@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.compose import engine, images
-from tests.compose.stack import STEADY, WATCHERS, Stack, composed, left, services
+from tests.compose.stack import EMPTY, STEADY, WATCHERS, Stack, composed, left, services
 
 
 def pytest_report_header() -> str:
@@ -15,7 +15,7 @@ def pytest_report_header() -> str:
     names = ", ".join(found[name]["image"] for name in ("db", "redis", *WATCHERS))
     return (
         f"stand-ins, from Debian 13's packages: {images.BASE}, {names}\n"
-        "not run, for want of a stand-in: grafana, loki, alloy\n"
+        f"empty containers, only started and stopped: {', '.join(EMPTY)}\n"
         "the exchange is the bundled simulator"
     )
 

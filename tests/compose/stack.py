@@ -24,6 +24,7 @@ TICKERS = ("btc_usd", "eth_usd")
 TRACKER = ("web", "worker", "scheduler")
 STEADY = ("db", "redis", *TRACKER)
 WATCHERS = ("prometheus", "alertmanager", "postgres_exporter", "redis_exporter")
+EMPTY = ("grafana", "loki", "alloy")  # what has their names does nothing
 Row = dict[str, Any]
 
 
@@ -36,9 +37,12 @@ class Stack:
 
     def compose(self, *words: str) -> str:
         """What `docker compose` prints."""
-        files = ("-f", "compose.yaml", "-f", "tests/compose/override.yaml")
         profile = ("--profile", "monitoring")
-        return self.engine.run("docker", "compose", *files, *profile, *words, cwd=self.folder)
+        return self.engine.run("docker", "compose", *profile, *words, cwd=self.folder)
+
+    def just(self, *words: str) -> str:
+        """What a recipe prints; the first one makes the folder's own `.venv`, in 20 s."""
+        return self.engine.run("ops/just", *words, cwd=self.folder)
 
     def up(self, *services: str, build: bool = False) -> None:
         """Start *services* and what they need, and wait until all of them are well."""
@@ -79,6 +83,16 @@ class Stack:
         """The API's answer; None if it has none."""
         return self.ask("web", 8000, path, number, **query)
 
+    def series(self, query: str) -> list[dict[str, str]]:
+        """The labels of each series that Prometheus finds by *query*."""
+        found = self.ask("prometheus", 9090, "/api/v1/query", query=query)
+        return [series["metric"] for series in found["data"]["result"]] if found else []
+
+    def psql(self, statement: str) -> None:
+        """Run *statement* beside the database."""
+        program = ("psql", "--no-psqlrc", "--username", "postgres", "--dbname", "postgres")
+        self.docker("exec", self.name("db"), *program, "--command", statement)
+
     def prices(self, ticker: str) -> dict[str, Row]:
         """The newest prices of *ticker* by their minute."""
         query = {"ticker": ticker, "limit": "1000", "include": "source,observed_at"}
@@ -114,6 +128,7 @@ def composed(engine: Engine) -> Iterator[Stack]:
     _copy(folder)
     [port] = free_ports(1)
     own = {
+        "COMPOSE_FILE": "compose.yaml:tests/compose/override.yaml",
         "COMPOSE_PROJECT_NAME": PROJECT,
         "CLIENT_BASE_URL": "http://exchange:8090/api/v2",
         "WEB_PORT": f"{port}-{port + 1}",
@@ -123,6 +138,20 @@ def composed(engine: Engine) -> Iterator[Stack]:
         yield stack
     finally:
         stack.compose("down", "--volumes", "--timeout", "10")
+
+
+@contextmanager
+def aside(stack: Stack) -> Iterator[None]:
+    """The tracker is stopped, and its database has another name; then all is as before."""
+    stack.compose("stop", *TRACKER)
+    stack.psql("ALTER DATABASE tracker RENAME TO tracker_old")
+    try:
+        yield
+    finally:
+        stack.compose("stop", *TRACKER)
+        stack.psql("DROP DATABASE IF EXISTS tracker")
+        stack.psql("ALTER DATABASE tracker_old RENAME TO tracker")
+        stack.up(*STEADY)
 
 
 def left(engine: Engine) -> str:

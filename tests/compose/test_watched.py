@@ -31,15 +31,9 @@ def scaled(watched: Stack) -> Iterator[Stack]:
     watched.up(*STEADY)
 
 
-def asked(stack: Stack, query: str) -> list[dict[str, str]]:
-    """The labels of each series that *query* finds."""
-    found = stack.ask("prometheus", 9090, "/api/v1/query", query=query)
-    return [series["metric"] for series in found["data"]["result"]] if found else []
-
-
 def answering(stack: Stack) -> set[tuple[str, int]]:
     """The jobs of Prometheus that answer it, and how many of each."""
-    jobs = [series["job"] for series in asked(stack, "up == 1")]
+    jobs = [series["job"] for series in stack.series("up == 1")]
     return {(job, jobs.count(job)) for job in jobs}
 
 
@@ -56,9 +50,9 @@ def test_price_reaches_prometheus(watched: Stack) -> None:
     fresh = (
         'tracker_price_age_seconds < 130 and on (ticker) tracker_polls_total{outcome="stored"} > 0'
     )
-    watched.wait_for(lambda: {each["ticker"] for each in asked(watched, fresh)} == set(TICKERS))
-    assert asked(watched, "pg_up == 1")
-    assert asked(watched, "redis_up == 1")
+    watched.wait_for(lambda: {each["ticker"] for each in watched.series(fresh)} == set(TICKERS))
+    assert watched.series("pg_up == 1")
+    assert watched.series("redis_up == 1")
 
 
 def test_two_webs_three_workers_and_two_schedulers(scaled: Stack) -> None:
