@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.conftest import fresh_database
+from tests.conftest import fresh_database, make_settings
 from tests.working import wait_for
 from tracker import migrations
 from tracker.errors import BadRequest, DatabaseDown, NotFound
@@ -180,6 +180,20 @@ def test_a_database_that_is_away_is_one_line() -> None:
     """No traceback for what every operator meets."""
     with pytest.raises(DatabaseDown, match=r"^[^\n]*/nowhere[^\n]*$"):
         migrations.apply("host=/nowhere dbname=tracker")
+
+
+@pytest.mark.parametrize(("host", "lines"), [("", 2), ("127.0.0.1", 1)])
+def test_only_who_names_no_server_is_told_to_start_ours(
+    tmp_path: Path, host: str, lines: int
+) -> None:
+    """One line says what is wrong, and a second one what helps."""
+    away = make_settings(tmp_path, postgres_host=host, postgres_port=9)
+    command = [sys.executable, "-m", "tracker", "migrate"]
+    done = subprocess.run(
+        command, check=False, env=away.environment(), capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (1, lines)
+    assert ("`ops/just infra`" in done.stderr) == (lines == 2)
 
 
 def test_a_new_migration_follows_the_newest(

@@ -22,13 +22,21 @@ def main() -> None:
     try:
         sys.exit(_run(sys.argv[1:]))
     except DatabaseDown as error:
-        _fail(f"{error}\n`ops/just infra` starts the embedded servers.")
+        _fail(f"{error}{_hint()}")
     except ApiError as error:
         _fail(str(error), 2 if error.status == _UNPROCESSABLE else 1)
     except TrackerError as error:
         _fail(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _hint() -> str:
+    """What helps where the database is the embedded one."""
+    from tracker.settings import Settings
+
+    own = not Settings.load().postgres_host
+    return "\n`ops/just infra` starts the embedded servers." if own else ""
 
 
 def _fail(text: str, status: int = 1) -> NoReturn:
