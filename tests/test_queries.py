@@ -116,7 +116,7 @@ def test_the_newest_minute_and_the_last_hour(
 ) -> None:
     """In the order asked, looking back a month."""
 
-    async def found() -> tuple[list[datetime | None], list[tuple[int, str | None]]]:
+    async def found() -> tuple[list[datetime | None], list[tuple[object, ...]]]:
         async with reader.transaction(force_rollback=True):
             await keep(reader, stored)
             newest = await queries.newest_minutes(reader, asked, now)
@@ -126,7 +126,10 @@ def test_the_newest_minute_and_the_last_hour(
     newest, hours = run(found())
     month = [key for key in stored if now - timedelta(days=31) <= key[1] <= now]
     assert newest == [max((at for of, at in month if of == name), default=None) for name in asked]
-    assert hours == [(missing(stored, name, minute_of(now)), None) for name in asked]
+    minute = minute_of(now)
+    assert hours == [
+        (missing(stored, name, minute), None, polled(stored, name, minute)) for name in asked
+    ]
 
 
 def missing(stored: Stored, ticker: str, until: datetime) -> int:
@@ -134,6 +137,12 @@ def missing(stored: Stored, ticker: str, until: datetime) -> int:
     minutes = [at for name, at in stored if name == ticker]
     hour = [until - n * MINUTE for n in range(1, 61)]
     return len([at for at in hour if at >= min(minutes, default=until) and at not in minutes])
+
+
+def polled(stored: Stored, ticker: str, until: datetime) -> datetime | None:
+    """The newest minute with a price of that hour, or of *until*."""
+    hour = [until - n * MINUTE for n in range(61)]
+    return next((at for at in hour if (ticker, at) in stored), None)
 
 
 @settings(deadline=None, max_examples=25)

@@ -131,6 +131,34 @@ def test_the_state_of_each_part_in_words(client: httpx.Client, writer: psycopg.C
     assert told["prices"][0]["created_at"] is None
 
 
+def test_an_exchange_that_was_not_asked_of_late_is_not_known(
+    client: httpx.Client, writer: psycopg.Connection
+) -> None:
+    """Before the first poll is recorded, and once the newest is old; a chart's price is no poll."""
+
+    def exchange() -> dict[str, str]:
+        told = client.get("/health/state").json()
+        assert told["status"] == "impaired"
+        return next(part for part in told["parts"] if part["name"] == "exchange")
+
+    beat(writer, "worker", datetime.now(UTC))
+    none = {
+        "name": "exchange",
+        "state": "unknown",
+        "words": "no poll of the last hour is recorded",
+    }
+    assert exchange() == none
+    store(writer, btc_usd=60, eth_usd=60)
+    writer.execute("UPDATE prices SET source = 'chart'")
+    store(writer, btc_usd=4000)
+    assert exchange() == none
+    store(writer, btc_usd=900)
+    assert exchange()["state"] == "unknown"
+    assert exchange()["words"] in {f"the newest poll recorded was {n} min ago" for n in (15, 16)}
+    store(writer, eth_usd=0)
+    assert exchange() == {"name": "exchange", "state": "up", "words": "answered the newest polls"}
+
+
 def test_the_state_without_a_database(base: Settings) -> None:
     """It is told, not refused."""
     with served(base.changed(postgres_db="nowhere")) as client:

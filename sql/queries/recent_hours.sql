@@ -1,10 +1,12 @@
 -- How the recording of each index went, in the order asked: how many minutes of [since, until), since it
--- is tracked, have no price; and why its newest poll of [since, until] failed, null if it did not.
+-- is tracked, have no price; why its newest poll of [since, until] failed, null if it did not; and the
+-- newest minute in there that was polled, null if none was.
 SELECT asked.ticker,
        greatest(0, extract(EPOCH FROM %(until)s::timestamptz - greatest(
            %(since)s::timestamptz, coalesce(known.since, %(until)s::timestamptz))) / 60
        )::integer - hour.minutes AS missing,
-       failed.reason AS failing
+       failed.reason AS failing,
+       hour.polled
   FROM unnest(%(tickers)s::text[]) WITH ORDINALITY AS asked (ticker, place)
   LEFT JOIN tickers AS known
     ON known.ticker = asked.ticker

@@ -44,10 +44,10 @@ async def newest_minutes(
 
 async def recent_hours(
     conn: AsyncConnection, tickers: Sequence[str], until: datetime
-) -> list[tuple[int, str | None]]:
-    """For each of *tickers* how many minutes are missing, and why its newest poll failed, if so.
+) -> list[tuple[int, str | None, datetime | None]]:
+    """For each of *tickers*: minutes missing, why its newest poll failed, and the newest polled.
 
-    The hour is the one before *until*'s minute.
+    The hour is the one before *until*'s minute. None if it did not fail, and if none was polled.
     """
     minute = minute_of(until)
     parameters = {
@@ -57,7 +57,7 @@ async def recent_hours(
         "polled": "poll",
     }
     cursor = await conn.execute(_RECENT_HOURS, parameters)
-    return [(missing, failing) for _, missing, failing in await cursor.fetchall()]
+    return [(missing, failing, polled) for _, missing, failing, polled in await cursor.fetchall()]
 
 
 async def stored_tickers(conn: AsyncConnection) -> list[str]:

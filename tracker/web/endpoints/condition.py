@@ -15,7 +15,7 @@ from tracker.web.answer.formats import as_json
 from tracker.web.answer.problems import reasons
 from tracker.web.asked import params
 from tracker.web.reading.replica import replica
-from tracker.web.reading.standing import Standing, standings
+from tracker.web.reading.standing import STALE_AFTER, Standing, standings
 from tracker.web.state import AppRequest
 
 # How long each part may be silent, in seconds: the scheduler ticks each minute, and its message
@@ -77,7 +77,7 @@ def _unknown(name: str) -> Part:
 
 def _parts(beats: Mapping[str, datetime], found: Sequence[Standing], now: datetime) -> list[Part]:
     scheduler, worker = (_part(name, beats.get(name), now) for name in _SILENT_AFTER)
-    return [Part("database", "up", "answers"), scheduler, worker, _exchange(found, worker)]
+    return [Part("database", "up", "answers"), scheduler, worker, _exchange(found, worker, now)]
 
 
 def _part(name: str, beat: datetime | None, now: datetime) -> Part:
@@ -88,13 +88,18 @@ def _part(name: str, beat: datetime | None, now: datetime) -> Part:
     return Part(name, state, f"{_LAST_SIGN[name]} {_ago(age)}")
 
 
-def _exchange(found: Sequence[Standing], worker: Part) -> Part:
+def _exchange(found: Sequence[Standing], worker: Part, now: datetime) -> Part:
     """What the newest polls say of it; who does not ask cannot know."""
     failing = [f"{each.ticker}: {each.failing}" for each in found if each.failing]
     if failing:
         return Part("exchange", "down", f"the newest poll failed: {', '.join(failing)}")
     if worker.state != "up":
         return Part("exchange", "unknown", "nobody asks it")
+    polled = [(now - each.polled).total_seconds() for each in found if each.polled]
+    if not polled:
+        return Part("exchange", "unknown", "no poll of the last hour is recorded")
+    if min(polled) > STALE_AFTER:
+        return Part("exchange", "unknown", f"the newest poll recorded was {_ago(min(polled))}")
     return Part("exchange", "up", "answered the newest polls")
 
 

@@ -20,6 +20,7 @@ class Standing:
     age: seconds since then.
     missing: how many minutes of the last hour have no price.
     failing: why its newest poll failed; None if it did not.
+    polled: the newest minute of the last hour that was polled; None if none was.
     """
 
     ticker: str
@@ -27,6 +28,7 @@ class Standing:
     age: float
     missing: int
     failing: str | None
+    polled: datetime | None
 
     @property
     def row(self) -> Row:
