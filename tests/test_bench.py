@@ -75,11 +75,11 @@ def test_sides_take_turns() -> None:
 
 def test_pgbench_has_the_query_of_a_page() -> None:
     """No parameter of ours is left, and the other table is asked the same."""
-    query = (CHECKOUT / "sql/queries/price_page.sql").read_text()
+    query = (CHECKOUT / "sql/queries/price_pages.sql").read_text()
 
     script = script_of(query, "prices")
 
-    assert "created_at <= to_timestamp(:until)" in script
+    assert "'until', to_timestamp(:until)" in script
     assert "%" not in script
     assert script_of(query, "plain") == script.replace("FROM prices", "FROM plain")
 

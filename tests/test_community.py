@@ -1,6 +1,7 @@
 """The Community edition of TimescaleDB: the same schema and answers, and compression besides."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -23,6 +24,7 @@ from tests.test_migrations import SCHEMA
 from tracker import migrations, queries, retention
 from tracker.gaps import DAY, HOUR, NOT_POLLED, Span
 from tracker.models import MINUTE, Quote, minute_of
+from tracker.queries.prices import Question
 from tracker.settings import Settings
 from tracker.web.answer.lines import Form
 
@@ -179,13 +181,14 @@ def test_compression_changes_no_answer(server: str, run: Run, conn: psycopg.Conn
     fill(conn)
     conn.close()
     within, minute = Span(OLD + HOUR, OLD + 2 * DAY), max(SERIES["btc_usd"])
-    page = {"since": within.since, "until": within.until, "count": 500}
-    form = Form("text/csv", ("source", "observed_at")).template
+    plain, sourced = Form("text/csv"), Form("text/csv", ("source", "observed_at"))
+    newest = Question("btc_usd", plain.frame("btc_usd"), within.since, within.until, 500)
+    oldest = replace(newest, frame=sourced.frame("btc_usd"))
 
     async def questions(reader: AsyncConnection) -> list[object]:
         return [
-            await queries.price_page(reader, "btc_usd", Form("text/csv").template, **page),
-            await queries.sourced_rising_page(reader, "eth_usd", form, **page),
+            await queries.price_pages(reader, [newest, replace(newest, ticker="eth_usd")]),
+            await queries.sourced_rising_pages(reader, [oldest]),
             await queries.prices_of(reader, "btc_usd", [OLD + 9 * MINUTE, minute]),
             await queries.falling_candles(reader, "btc_usd", within, 5 * MINUTE, 100),
             await queries.rising_candles(reader, "btc_usd", within, 5 * MINUTE, 100),

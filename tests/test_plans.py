@@ -1,11 +1,12 @@
 """How the queries are written and run: from the index alone, in the chunks of their window."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import orjson
 import psycopg
 import pytest
 from psycopg._queries import PostgresQuery
@@ -22,8 +23,8 @@ from tracker.settings import Settings
 FILES = sorted((FOLDER / "queries").glob("*.sql"))
 OF_PRICES = [file for file in FILES if "FROM prices" in file.read_text()]
 OF_ORIGIN = {
-    "sourced_page",
-    "sourced_rising_page",
+    "sourced_pages",
+    "sourced_rising_pages",
     "sourced_lines",
     "counted_minutes",
     "prices_of",
@@ -32,6 +33,13 @@ OF_ORIGIN = {
 }  # needs source
 START = datetime(2020, 1, 1, tzinfo=UTC)
 UNTIL = datetime(2023, 6, 1, 12, tzinfo=UTC)
+FRAME = {
+    "before_id": "",
+    "before_price": ",",
+    "before_day": ",",
+    "before_time": "T",
+    "after_time": "Z,%1$s",
+}
 VALUES: dict[str, Any] = {
     "ticker": "btc_usd",
     "tickers": ["eth_usd", "btc_usd"],
@@ -40,9 +48,8 @@ VALUES: dict[str, Any] = {
     "until": UNTIL,
     "count": 51,
     "midnight": (UNTIL - prices._NEAR).replace(hour=0),
-    "template": "%1$s,%2$s,%3$s,%4$s",
+    **FRAME,
     "separator": "\n",
-    "minute_pattern": "YYYY-MM-DD",
     "moment_pattern": "YYYY-MM-DD",
     "null": "null",
     "price": "68241.50",
@@ -107,7 +114,8 @@ def test_prices_are_read_from_the_index_of_one_chunk(
 ) -> None:
     """Nothing is sorted, no chunk outside the window is opened, no table visited without need."""
     nodes = list(flat(plan(archive, file, VALUES, generic=generic)))
-    scans = [node for node in nodes if node.get("Relation Name", "").startswith("_hyper_")]
+    together = "asked.since" in file.read_text()  # then chunks are excluded as late as that
+    scans = begun(nodes) if together else scans_of(nodes)
 
     assert {scan["Relation Name"] for scan in scans} == {chunk_of(archive, UNTIL)}
     kind = "Index Scan" if file.stem in OF_ORIGIN else "Index Only Scan"
@@ -115,16 +123,17 @@ def test_prices_are_read_from_the_index_of_one_chunk(
     assert sum(scan.get("Heap Fetches", 0) for scan in scans) == 0
     if file.stem not in SORTING:
         assert not [node for node in nodes if "Sort" in node["Node Type"]]
-    excluded = [node.get("Chunks excluded during startup", 0) for node in nodes]
-    assert max(excluded) == (4 if generic else 0)  # a custom plan never had them
+    when = "runtime" if together else "startup"
+    excluded = [node.get(f"Chunks excluded during {when}", 0) for node in nodes]
+    assert max(excluded) == (4 if generic or together else 0)  # a custom plan never had them
 
 
 @pytest.mark.parametrize("generic", [False, True], ids=["custom", "generic"])
 @pytest.mark.parametrize(
     ("name", "first", "direction"),
     [
-        ("price_page", UNTIL, "Backward"),
-        ("rising_page", START, "Forward"),
+        ("price_pages", UNTIL, "Backward"),
+        ("rising_pages", START, "Forward"),
         ("falling_candles", UNTIL, "Backward"),
         ("rising_candles", START, "Forward"),
     ],
@@ -134,14 +143,30 @@ def test_a_page_without_a_lower_bound_stops_when_it_is_full(
 ) -> None:
     """Chunks are read in its order, from the newest or oldest: the others are never opened."""
     file = FOLDER / f"queries/{name}.sql"
-    nodes = flat(plan(archive, file, {**VALUES, "since": FIRST}, generic=generic))
-    scans = [node for node in nodes if node.get("Relation Name", "").startswith("_hyper_")]
-    opened = [scan for scan in scans if scan["Actual Loops"]]
+    opened = begun(flat(plan(archive, file, {**VALUES, "since": FIRST}, generic=generic)))
 
-    assert len(scans) == 4
     assert [scan["Relation Name"] for scan in opened] == [chunk_of(archive, first)]
     assert opened[0]["Node Type"] == "Index Only Scan"
     assert opened[0]["Scan Direction"] == direction
+
+
+@pytest.mark.parametrize("generic", [False, True], ids=["custom", "generic"])
+def test_questions_that_go_together_open_a_chunk_each(
+    archive: psycopg.Connection, *, generic: bool
+) -> None:
+    """Each reads its own rows alone."""
+    questions = [VALUES, {**VALUES, "since": START, "until": START + HOUR, "ticker": "eth_usd"}]
+    values = {"questions": asked(*questions), **VALUES}
+    file = FOLDER / "queries/price_pages.sql"
+    scans = begun(flat(plan(archive, file, values, generic=generic)))
+
+    assert {scan["Relation Name"] for scan in scans} == {
+        chunk_of(archive, UNTIL),
+        chunk_of(archive, START),
+    }
+    assert [scan["Actual Loops"] for scan in scans] == [1, 1]
+    assert sum(scan["Actual Rows"] for scan in scans) == VALUES["count"] + 1 + 3
+    assert sum(scan.get("Rows Removed by Filter", 0) for scan in scans) == 0
 
 
 @pytest.mark.parametrize("generic", [False, True], ids=["custom", "generic"])
@@ -230,6 +255,7 @@ def plan(
     reads = not file.stem.startswith("insert")
     explain = b"EXPLAIN (FORMAT JSON%s) " % (b", ANALYZE" if reads else b"")
     used = set(re.findall(r"%\((\w+)\)[sb]", query.decode()))
+    values = {"questions": asked(values), **values}
     values = {name: value for name, value in values.items() if name in used}
     if not generic:
         found = conn.execute(explain + query, values).fetchone()
@@ -244,6 +270,13 @@ def plan(
     assert found
     root: dict[str, Any] = found[0][0]["Plan"]
     return root
+
+
+def asked(*questions: dict[str, Any]) -> str:
+    """The questions for pages that have these values."""
+    names = ("ticker", "since", "until", "count", *FRAME)
+    found = [{name: each[name] for name in names} for each in questions]
+    return orjson.dumps([{"place": place, **each} for place, each in enumerate(found)]).decode()
 
 
 def prepare(conn: psycopg.Connection, query: bytes, values: dict[str, Any]) -> list[str]:
@@ -265,6 +298,16 @@ def flat(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield node
     for child in node.get("Plans", []):
         yield from flat(child)
+
+
+def scans_of(nodes: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The scans of chunks."""
+    return [node for node in nodes if node.get("Relation Name", "").startswith("_hyper_")]
+
+
+def begun(nodes: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that were run."""
+    return [scan for scan in scans_of(nodes) if scan["Actual Loops"]]
 
 
 def chunk_of(conn: psycopg.Connection, moment: datetime) -> str:
@@ -314,6 +357,9 @@ def test_a_query_says_what_it_answers_and_names_its_columns(file: Path) -> None:
 @pytest.mark.parametrize("file", OF_PRICES, ids=lambda file: file.stem)
 def test_time_is_bounded_on_both_sides_by_timestamptz_parameters(file: Path) -> None:
     """Then chunks are excluded; the column itself stands bare in every comparison."""
-    conditions = re.findall(r"created_at (<=|>=|=) %\(\w+\)s::timestamptz", file.read_text())
+    text = file.read_text()
+    conditions = re.findall(r"created_at (<=|>=|=) %\(\w+\)s::timestamptz", text)
+    if "since timestamptz, until timestamptz" in text:  # of questions that go together
+        conditions += re.findall(r"created_at (<=|>=) asked\.(?:since|until)\n", text)
     assert set(conditions) in ({"="}, {"<=", ">="})
     assert conditions.count("<=") == conditions.count(">=")

@@ -13,13 +13,19 @@ from psycopg.errors import UndefinedTable
 
 from tests.conftest import Run
 from tracker import migrations, queries
-from tracker.models import MINUTE, Quote, exact_price, minute_of
-from tracker.queries.prices import Lines
+from tracker.models import FIRST, MINUTE, Quote, exact_price, minute_of
+from tracker.queries.prices import Lines, Question
 from tracker.settings import Settings
 
 Stored = dict[tuple[str, datetime], Decimal]
 
-TEMPLATE = "%1$s %2$s %3$s %4$s"
+FRAME = {
+    "before_id": "",
+    "before_price": " ",
+    "before_day": " ",
+    "before_time": "T",
+    "after_time": "Z",
+}
 EDGE = datetime(1970, 1, 1, tzinfo=UTC) + 52 * timedelta(days=365)  # between two chunks
 
 tickers = st.sampled_from(["btc_usd", "eth_usd", "sol_usdc"])
@@ -57,10 +63,9 @@ async def keep(conn: AsyncConnection, stored: Stored) -> None:
 
 
 class Row(NamedTuple):
-    """A line of TEMPLATE."""
+    """A line of FRAME."""
 
     id: int
-    ticker: str
     price: str
     created_at: datetime
 
@@ -68,16 +73,14 @@ class Row(NamedTuple):
 def rows_of(found: Lines) -> list[Row]:
     """The lines of a page, read."""
     cells = [line.split() for line in (found.text or "").splitlines()]
-    return [
-        Row(int(at), name, price, datetime.fromisoformat(time)) for at, name, price, time in cells
-    ]
+    return [Row(int(at), price, datetime.fromisoformat(time)) for at, price, time in cells]
 
 
 async def walk(conn: AsyncConnection, ticker: str, until: datetime, limit: int) -> list[list[Row]]:
     """Every page, asked for as the API asks: each says whether there is a next one."""
     pages = []
     while True:
-        found = await queries.price_page(conn, ticker, TEMPLATE, until=until, count=limit)
+        [found] = await queries.price_pages(conn, [Question(ticker, FRAME, FIRST, until, limit)])
         pages.append(rows_of(found))
         if not found.more:
             return pages
@@ -155,8 +158,9 @@ def test_a_price_comes_back_digit_by_digit(
         for place, number in enumerate(numbers):
             quote = Quote(ticker="btc_usd", price=number, observed_at=EDGE)
             assert queries.insert_price(conn, quote, EDGE + place * MINUTE)
-        page = queries.price_page(reader, "btc_usd", TEMPLATE, until=EDGE + 99 * MINUTE, count=99)
-        found = rows_of(run(page))
+        question = Question("btc_usd", FRAME, FIRST, EDGE + 99 * MINUTE, 99)
+        [page] = run(queries.price_pages(reader, [question]))
+        found = rows_of(page)
         conn.execute("DELETE FROM prices")
 
     assert [row.price for row in reversed(found)] == [f"{number:f}" for number in numbers]

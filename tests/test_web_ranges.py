@@ -67,10 +67,11 @@ async def walk(
 ) -> list[paging.Page]:
     """Every page from that of *cursor* on, one *way*; a batch of *added* comes after each page."""
     pages: list[paging.Page] = []
+    ask = paging.alone(conn)
     while cursor is not None:
         assert len(pages) < 200, (asked, cursor, pages[-1])
         listing = ranges.listing({**asked, **cursor}, NOW)
-        page = await paging.read(conn, "btc_usd", listing, limit, FORMS[len(pages) % 2])
+        page = await paging.read(ask, "btc_usd", listing, limit, FORMS[len(pages) % 2])
         pages.append(page)
         await conn.execute(KEEP, [list(set(next(added, [])))])
         cursor = neighbours(page, asked["order"])[way]
@@ -163,7 +164,8 @@ def test_a_page_has_the_neighbours_that_exist(
         async with reader.transaction(force_rollback=True):
             await reader.execute(KEEP, [list(set(stored))])
             listing = ranges.listing(asked, NOW)
-            return await paging.read(reader, "btc_usd", listing, 3, FORMS[0])
+            ask = paging.alone(reader)
+            return await paging.read(ask, "btc_usd", listing, 3, FORMS[0])
 
     page = run(found())
     there = sorted({minute for minute in stored if within(asked, minute)})
@@ -292,7 +294,8 @@ def test_the_nearest_price_is_that_of_a_list(
     async def found() -> datetime | None:
         async with reader.transaction(force_rollback=True):
             await reader.execute(KEEP, [list(set(stored))])
-            price = await nearest.price(reader, "btc_usd", date, tolerance, FORMS[len(stored) % 2])
+            ask, form = paging.alone(reader), FORMS[len(stored) % 2]
+            price = await nearest.price(ask, "btc_usd", date, tolerance, form)
             return price.near
 
     near = [

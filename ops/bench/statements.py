@@ -14,18 +14,22 @@ from ops.bench.errors import BenchError
 from ops.bench.figures import Figure, ratios
 from ops.bench.rounds import alternate
 from tracker.embedded import programs
-from tracker.queries.read import PATTERNS
 from tracker.settings import CHECKOUT
 from tracker.web.answer.formats import MEDIA_TYPES
 from tracker.web.answer.lines import Form
 
-_PAGE = CHECKOUT / "sql/queries/price_page.sql"
+_PAGE = CHECKOUT / "sql/queries/price_pages.sql"
 _NEAR = 31 * 86_400  # seconds: how far ours looks at first, so that few chunks are opened
-_TEXTS = {
-    "ticker": "btc_usd",
-    "template": Form(MEDIA_TYPES["json"]).template,
-    "separator": "\n",
-    **PATTERNS,
+_FRAME = Form(MEDIA_TYPES["json"]).frame("btc_usd")
+_TEXTS = {"ticker": "btc_usd", "separator": "\n", **_FRAME}
+# pgbench draws numbers only: the server makes the question of them, as JSON.
+_QUESTION = {
+    "place": "0",
+    "ticker": ":ticker::text",
+    "since": "to_timestamp(:since)",
+    "until": "to_timestamp(:until)",
+    "count": ":count::integer",
+    **{name: f":{name}::text" for name in _FRAME},
 }
 _DRAW = """\
 \\set until random(:first, :last) / 60 * 60
@@ -56,7 +60,9 @@ def script_of(query: str, table: str) -> str:
     """The *query* of a page as pgbench takes it, from *table*; moments are Unix times there."""
     lines = [line for line in query.splitlines() if not line.startswith("--")]
     text = "\n".join(lines).replace("FROM prices", f"FROM {table}")
-    text = re.sub(r"%\((\w+)\)s::timestamptz", r"to_timestamp(:\1)", text)
+    members = ", ".join(f"'{name}', {value}" for name, value in _QUESTION.items())
+    question = f"json_build_array(json_build_object({members}))"
+    text = text.replace("%(questions)s::json", question)
     text = re.sub(r"%\((\w+)\)s", r":\1", text)
     return f"{_DRAW.format(near=_NEAR)}{text};\n"
 

@@ -1,14 +1,16 @@
--- The same as exported_lines, for templates that also take source, and observed_at as text and as
--- JSON; both as they are if it is null.
+-- The same as exported_lines, but what is after the minute is made by a template of source, and of
+-- observed_at as text and as JSON; both as they are if it is null.
 SELECT day.lines
   FROM generate_series(%(midnight)s::timestamptz, %(until)s::timestamptz, make_interval(days => 1))
        WITH ORDINALITY AS midnight (at, place)
  CROSS JOIN LATERAL (
     SELECT string_agg(
-             format(
-               %(template)s, id, ticker, price, to_char(created_at, %(minute_pattern)s), source,
-               to_char(observed_at, %(moment_pattern)s),
-               coalesce(to_json(to_char(observed_at, %(moment_pattern)s))::text, %(null)s)),
+             concat(
+               %(before_id)s::text, id, %(before_price)s::text, price, %(before_day)s::text,
+               created_at::date, %(before_time)s::text, created_at::time,
+               format(
+                 %(after_time)s::text, source, to_char(observed_at, %(moment_pattern)s),
+                 coalesce(to_json(to_char(observed_at, %(moment_pattern)s))::text, %(null)s))),
              %(separator)s
              ORDER BY created_at) AS lines
       FROM prices

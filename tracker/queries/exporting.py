@@ -5,6 +5,7 @@ from datetime import datetime
 
 from psycopg import AsyncConnection, AsyncCopy
 
+from tracker.queries.prices import Frame
 from tracker.queries.read import PATTERNS, read
 
 _EXPORTED_LINES = read("queries/exported_lines")
@@ -20,15 +21,14 @@ def exported_lines(
     since: datetime,
     until: datetime,
     *,
-    template: str,
+    frame: Frame,
     separator: str,
 ) -> Copying:
     """Prices of *ticker* with ``since <= created_at <= until``, oldest first, a row for each day.
 
-    A line is *template*, PostgreSQL's format(), of id, ticker, price and created_at; a
-    *separator* stands between two. COPY writes it escaped.
+    A line is made with *frame*; a *separator* stands between two. COPY writes it escaped.
     """
-    return _copied(conn, _EXPORTED_LINES, ticker, (since, until), (template, separator))
+    return _copied(conn, _EXPORTED_LINES, ticker, (since, until), (frame, separator))
 
 
 def sourced_lines(
@@ -37,11 +37,11 @@ def sourced_lines(
     since: datetime,
     until: datetime,
     *,
-    template: str,
+    frame: Frame,
     separator: str,
 ) -> Copying:
-    """The same; the template also takes source, and observed_at as text and as JSON."""
-    return _copied(conn, _SOURCED_LINES, ticker, (since, until), (template, separator))
+    """The same; the frame also takes source, and observed_at as text and as JSON."""
+    return _copied(conn, _SOURCED_LINES, ticker, (since, until), (frame, separator))
 
 
 def _copied(
@@ -49,16 +49,16 @@ def _copied(
     query: bytes,
     ticker: str,
     ends: tuple[datetime, datetime],
-    form: tuple[str, str],
+    form: tuple[Frame, str],
 ) -> Copying:
     since, until = ends
-    template, separator = form
+    frame, separator = form
     parameters = {
         "ticker": ticker,
         "midnight": since.replace(hour=0, minute=0),
         "since": since,
         "until": until,
-        "template": template,
+        **frame,
         "separator": separator,
         **PATTERNS,
     }

@@ -1,23 +1,37 @@
 """What the API shows of prices: pages, as text that PostgreSQL has made."""
 
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
+import orjson
 from psycopg import AsyncConnection
 
 from tracker.models import FIRST
 from tracker.queries.read import PATTERNS, read
 
-_PRICE_PAGE = read("queries/price_page")
-_RISING_PAGE = read("queries/rising_page")
-_SOURCED_PAGE = read("queries/sourced_page")
-_SOURCED_RISING_PAGE = read("queries/sourced_rising_page")
-
-Asked = dict[str, Any]
+_PRICE_PAGES = read("queries/price_pages")
+_RISING_PAGES = read("queries/rising_pages")
+_SOURCED_PAGES = read("queries/sourced_pages")
+_SOURCED_RISING_PAGES = read("queries/sourced_rising_pages")
 
 # Looking a month far first keeps a query to one or two chunks, however long the archive.
 _NEAR = timedelta(days=31)
+
+# What a line has beside its values: before_id, before_price, before_day, before_time, after_time.
+# Where source and observed_at are read too, the last is a template of PostgreSQL's format().
+Frame = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Up to *count* prices of *ticker* with ``since <= created_at <= until``, in that *frame*."""
+
+    ticker: str
+    frame: Frame
+    since: datetime
+    until: datetime
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,96 +51,83 @@ class Lines:
 
 NOTHING = Lines(None, None, None, more=False)
 
+Questions = Sequence[Question]
+Reading = Callable[[AsyncConnection, Questions], Awaitable[list[Lines]]]
 
-async def price_page(
+
+async def price_pages(conn: AsyncConnection, questions: Questions) -> list[Lines]:
+    """The newest prices that each of *questions* is about, newest first; answers in their order."""
+    return await _pages(conn, _PRICE_PAGES, questions, _last_month)
+
+
+async def rising_pages(conn: AsyncConnection, questions: Questions) -> list[Lines]:
+    """The same as `price_pages`, but the oldest, oldest first."""
+    return await _pages(conn, _RISING_PAGES, questions, _first_month)
+
+
+async def sourced_pages(conn: AsyncConnection, questions: Questions) -> list[Lines]:
+    """The same as `price_pages`; frames also take source, and observed_at as text and as JSON."""
+    return await _pages(conn, _SOURCED_PAGES, questions, _last_month)
+
+
+async def sourced_rising_pages(conn: AsyncConnection, questions: Questions) -> list[Lines]:
+    """The same as `sourced_pages`, but the oldest, oldest first."""
+    return await _pages(conn, _SOURCED_RISING_PAGES, questions, _first_month)
+
+
+async def _pages(
     conn: AsyncConnection,
-    ticker: str,
-    template: str,
-    *,
-    since: datetime = FIRST,
-    until: datetime,
-    count: int,
-) -> Lines:
-    """Up to *count* prices of *ticker* with ``since <= created_at <= until``, newest first.
-
-    A line is *template*, PostgreSQL's format(), of id, ticker, price and created_at.
-    """
-    return await _falling(conn, _PRICE_PAGE, _asked(ticker, template, count), since, until)
-
-
-async def sourced_page(
-    conn: AsyncConnection,
-    ticker: str,
-    template: str,
-    *,
-    since: datetime = FIRST,
-    until: datetime,
-    count: int,
-) -> Lines:
-    """The same; the template also takes source, and observed_at as text and as JSON."""
-    return await _falling(conn, _SOURCED_PAGE, _asked(ticker, template, count), since, until)
+    query: bytes,
+    questions: Questions,
+    month: Callable[[Question], Question],
+) -> list[Lines]:
+    """Pages that their *month* does not fill are asked for again, whole."""
+    near = [month(question) for question in questions]
+    answers = await _read(conn, query, near)
+    short = [
+        place
+        for place, question in enumerate(questions)
+        if near[place] is not question and not answers[place].more
+    ]
+    if short:
+        whole = await _read(conn, query, [questions[place] for place in short])
+        for place, answer in zip(short, whole, strict=True):
+            answers[place] = answer
+    return answers
 
 
-async def rising_page(
-    conn: AsyncConnection,
-    ticker: str,
-    template: str,
-    *,
-    since: datetime,
-    until: datetime,
-    count: int,
-) -> Lines:
-    """The same as `price_page`, oldest first."""
-    return await _rising(conn, _RISING_PAGE, _asked(ticker, template, count), since, until)
+def _last_month(question: Question) -> Question:
+    """The same *question* about its last month; itself if it has no more."""
+    since, until = question.since, question.until
+    return question if until - since <= _NEAR else replace(question, since=until - _NEAR)
 
 
-async def sourced_rising_page(
-    conn: AsyncConnection,
-    ticker: str,
-    template: str,
-    *,
-    since: datetime,
-    until: datetime,
-    count: int,
-) -> Lines:
-    """The same as `sourced_page`, oldest first."""
-    return await _rising(conn, _SOURCED_RISING_PAGE, _asked(ticker, template, count), since, until)
+def _first_month(question: Question) -> Question:
+    """About its first month; who asks from the beginning of time on has none."""
+    since, until = question.since, question.until
+    far = since > FIRST and until - since > _NEAR
+    return replace(question, until=since + _NEAR) if far else question
 
 
-def _asked(ticker: str, template: str, count: int) -> Asked:
+async def _read(conn: AsyncConnection, query: bytes, questions: Questions) -> list[Lines]:
+    places = range(len(questions))
+    asked = orjson.dumps([_asked(place, questions[place]) for place in places]).decode()
+    cursor = await conn.execute(query, {"questions": asked, "separator": "\n", **PATTERNS})
+    answers = {place: _shown(Lines(*page)) for place, *page in await cursor.fetchall()}
+    return [answers[place] for place in places]
+
+
+def _asked(place: int, question: Question) -> Mapping[str, object]:
     return {
-        "ticker": ticker,
-        "template": template,
-        "separator": "\n",
-        "count": count,
-        **PATTERNS,
+        "place": place,
+        "ticker": question.ticker,
+        "since": question.since,
+        "until": question.until,
+        "count": question.count,
+        **question.frame,
     }
 
 
-async def _falling(
-    conn: AsyncConnection, query: bytes, asked: Asked, since: datetime, until: datetime
-) -> Lines:
-    near = max(since, until - min(_NEAR, until - FIRST))
-    found = await _page(conn, query, {**asked, "since": near, "until": until})
-    if near == since or found.more:
-        return found
-    return await _page(conn, query, {**asked, "since": since, "until": until})
-
-
-async def _rising(
-    conn: AsyncConnection, query: bytes, asked: Asked, since: datetime, until: datetime
-) -> Lines:
-    """Who asks from the beginning of time on has nothing near."""
-    if since > FIRST and until - since > _NEAR:
-        found = await _page(conn, query, {**asked, "since": since, "until": since + _NEAR})
-        if found.more:
-            return found
-    return await _page(conn, query, {**asked, "since": since, "until": until})
-
-
-async def _page(conn: AsyncConnection, query: bytes, parameters: Asked) -> Lines:
-    cursor = await conn.execute(query, parameters)
-    found = await cursor.fetchone()
-    assert found is not None  # an aggregate always answers
-    text, near, far, more = found
-    return Lines(text.rpartition("\n")[0] if more else text, near, far, more)
+def _shown(read: Lines) -> Lines:
+    """Without the line that only says that there is more."""
+    return replace(read, text=read.text.rpartition("\n")[0]) if read.text and read.more else read

@@ -10,7 +10,6 @@ R = TypeVar("R")
 
 # How lines have moments, in a session whose time zone is UTC; and what is not known, as JSON.
 PATTERNS = {
-    "minute_pattern": 'YYYY-MM-DD"T"HH24:MI:SS"Z"',
     "moment_pattern": 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"',
     "null": "null",
 }

@@ -36,6 +36,7 @@ from tracker.web.middleware.sharing import Shared
 from tracker.web.middleware.timely import Timely
 from tracker.web.reading.database import Database
 from tracker.web.reading.exports import Exports
+from tracker.web.reading.pages import Pages
 from tracker.web.reading.tracked import Tracked
 from tracker.web.state import State
 
@@ -91,6 +92,7 @@ def create_app(settings: Settings, pace: Pace = DEFAULT_PACE, *, keeps: bool = T
                 "tracked": Tracked(settings.tickers),
                 "streams": Streams(feed, primary, metrics, settings.stream_clients, pace),
                 "exports": Exports(settings.read_dsn),
+                "pages": Pages(database),
             }
 
     prefixes = (f"/{settings.api_version}", "")

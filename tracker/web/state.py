@@ -9,6 +9,7 @@ from tracker.web.live.streams import Streams
 from tracker.web.metrics import Metrics
 from tracker.web.reading.database import Database
 from tracker.web.reading.exports import Exports
+from tracker.web.reading.pages import Pages
 from tracker.web.reading.tracked import Tracked
 
 
@@ -26,6 +27,7 @@ class State(TypedDict):
     tracked: Tracked
     streams: Streams
     exports: Exports
+    pages: Pages
 
 
 AppRequest = Request[State]

@@ -4,27 +4,18 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from tracker import rows
+from tracker.queries.prices import Frame
 from tracker.web.answer.formats import MEDIA_TYPES
 
 _CSV, _JSON = MEDIA_TYPES["csv"], MEDIA_TYPES["json"]
 _LF = "\n"
+_REMEMBERED = 1000  # indexes with their forms
 
 # Arguments of PostgreSQL's format(), by their places in the queries.
-_CELLS = {
-    "id": "%1$s",
-    "ticker": "%2$s",
-    "price": "%3$s",
-    "created_at": "%4$s",
-    "source": "%5$s",
-    "observed_at": "%6$s",
-}
-_VALUES = {
-    "id": "%1$s",
-    "ticker": '"%2$s"',
-    "price": '"%3$s"',
-    "created_at": '"%4$s"',
-    "source": '"%5$s"',
-    "observed_at": "%7$s",  # as JSON: it may be null
+_CELLS = {"source": ",%1$s", "observed_at": ",%2$s"}
+_MEMBERS = {
+    "source": ',"source":"%1$s"',
+    "observed_at": ',"observed_at":%3$s',  # as JSON: it may be null
 }
 
 
@@ -35,17 +26,13 @@ class Form:
     media_type: str
     extras: tuple[str, ...] = ()
 
-    @cached_property
-    def columns(self) -> tuple[str, ...]:
-        """The names of a line's values."""
-        return (*rows.PRICE, *self.extras)
-
-    @cached_property
-    def template(self) -> str:
-        """A line without its end, as PostgreSQL's format() takes it."""
-        if self.media_type == _CSV:
-            return ",".join(_CELLS[name] for name in self.columns)
-        return "{" + ",".join(f'"{name}":{_VALUES[name]}' for name in self.columns) + "}"
+    def frame(self, ticker: str) -> Frame:
+        """What the lines of *ticker* are made of beside their values, without their ends."""
+        return (
+            _cells(ticker, self.extras)
+            if self.media_type == _CSV
+            else _members(ticker, self.extras)
+        )
 
     @cached_property
     def end(self) -> str:
@@ -55,7 +42,8 @@ class Form:
     @cached_property
     def head(self) -> str:
         """What stands above the first line."""
-        return ",".join(self.columns) + self.end if self.media_type == _CSV else ""
+        names = ",".join((*rows.PRICE, *self.extras))
+        return names + self.end if self.media_type == _CSV else ""
 
     def all(self, text: str | None) -> bytes:
         """The lines of *text*, LF between two, as a whole answer; None: there are none."""
@@ -70,3 +58,25 @@ class Form:
 
 
 form = lru_cache(Form)  # there are a dozen
+
+
+@lru_cache(_REMEMBERED)
+def _cells(ticker: str, extras: tuple[str, ...]) -> Frame:
+    return {
+        "before_id": "",
+        "before_price": f",{ticker},",
+        "before_day": ",",
+        "before_time": "T",
+        "after_time": "Z" + "".join(_CELLS[name] for name in extras),
+    }
+
+
+@lru_cache(_REMEMBERED)
+def _members(ticker: str, extras: tuple[str, ...]) -> Frame:
+    return {
+        "before_id": '{"id":',
+        "before_price": f',"ticker":"{ticker}","price":"',
+        "before_day": '","created_at":"',
+        "before_time": "T",
+        "after_time": 'Z"' + "".join(_MEMBERS[name] for name in extras) + "}",
+    }

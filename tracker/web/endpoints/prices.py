@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from psycopg import AsyncConnection
 from starlette.responses import Response
 
 from tracker.errors import NotFound
 from tracker.models import MINUTE, minute_of
-from tracker.queries.prices import Lines
 from tracker.rows import rfc3339
 from tracker.web.answer import caching, formats, lines
 from tracker.web.answer.links import neighbours
@@ -46,11 +44,8 @@ async def prices(request: AppRequest) -> Response:
     now = datetime.now(UTC)
     listing = ranges.listing(asked, now)
     count, form = asked.get("limit", params.DEFAULT_LIMIT), _form(request, asked)
-
-    async def read(conn: AsyncConnection) -> paging.Page:
-        return await paging.read(conn, asked["ticker"], listing, count, form)
-
-    page = await request.state["database"].run(read)
+    ask = request.state["pages"].ask
+    page = await paging.read(ask, asked["ticker"], listing, count, form)
     fresh = caching.until_next(page.newest, now) if page.seen.reaches(now) else caching.settled()
     links = neighbours(request, page.older, page.newer, rising=listing.rising)
     return formats.sent(form.media_type, form.all(page.lines), {**links, **fresh})
@@ -62,12 +57,8 @@ async def last(request: AppRequest) -> Response:
     await request.state["tracked"].require(asked["ticker"], request.state["database"])
     tells_of(request, asked["ticker"])
     now, form = datetime.now(UTC), _form(request, asked)
-    ever = ranges.EVER.end(now)
-
-    async def read(conn: AsyncConnection) -> Lines:
-        return await paging.prices(conn, asked["ticker"], ever, 1, form, upwards=False)
-
-    found = await request.state["database"].run(read)
+    ask, ever = request.state["pages"].ask, ranges.EVER.end(now)
+    found = await paging.prices(ask, asked["ticker"], ever, 1, form, upwards=False)
     if found.text is None:
         raise NotFound({"ticker": f"no price of {asked['ticker']} yet"})
     fresh = caching.until_next(found.near, now)
@@ -81,11 +72,7 @@ async def filtered(request: AppRequest) -> Response:
     tells_of(request, asked["ticker"])
     ticker, date, tolerance = asked["ticker"], asked["date"], asked.get("tolerance", 0)
     now, form = datetime.now(UTC), _form(request, asked)
-
-    async def read(conn: AsyncConnection) -> Lines:
-        return await nearest.price(conn, ticker, date, tolerance, form)
-
-    found = await request.state["database"].run(read)
+    found = await nearest.price(request.state["pages"].ask, ticker, date, tolerance, form)
     if found.text is None:
         near = f", nor within {tolerance} s of {rfc3339(date)}" if tolerance else ""
         raise NotFound({"date": f"no price of {ticker} for {rfc3339(minute_of(date))}{near}"})

@@ -16,7 +16,7 @@ from tracker.errors import DatabaseDown, MigrationsPending
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
 
-_DEADLINE = 1.5  # seconds; a client is told within two that the database is down
+DEADLINE = 1.5  # seconds; a client is told within two that the database is down
 _OPTIONS = "-c statement_timeout=1400 -c timezone=GMT"  # UTC by a name that needs no zone files
 
 
@@ -86,11 +86,13 @@ class Database:
         async with pool:
             yield cls(pool)
 
-    async def run(self, work: Work[T]) -> T:
-        """The result of *work*, which only reads. Raises DatabaseDown, MigrationsPending."""
-        until = asyncio.get_running_loop().time() + _DEADLINE
+    async def run(self, work: Work[T], until: float | None = None) -> T:
+        """The result of *work*, which only reads. Raises DatabaseDown, MigrationsPending.
+
+        until: how long that may take, on the loop's clock; DEADLINE from now on if nothing is said.
+        """
         with translated():
-            return await self._run(work, until)
+            return await self._run(work, until or asyncio.get_running_loop().time() + DEADLINE)
 
     async def _run(self, work: Work[T], until: float) -> T:
         """After a restart of the server each pooled connection fails once: try the next.

@@ -92,14 +92,15 @@ class Export:
     async def _copying(self) -> Copying | None:
         """From the first price to the last: no day outside is looked at."""
         ticker, minutes = self._wanted.ticker, self._wanted.minutes
-        first = (await paging.prices(self._conn, ticker, minutes, 1, upwards=True)).near
-        last = (await paging.prices(self._conn, ticker, minutes, 1, upwards=False)).near
+        ask = paging.alone(self._conn)
+        first = (await paging.prices(ask, ticker, minutes, 1, upwards=True)).near
+        last = (await paging.prices(ask, ticker, minutes, 1, upwards=False)).near
         if not first or not last:
             return None
         form = self._wanted.form
         lines = queries.sourced_lines if form.extras else queries.exported_lines
-        template, separator = form.template, form.end
-        return lines(self._conn, ticker, first, last, template=template, separator=separator)
+        frame, separator = form.frame(ticker), form.end
+        return lines(self._conn, ticker, first, last, frame=frame, separator=separator)
 
     async def _piece(self) -> bytes:
         row = bytes(await self._copy.read()) if self._copy else b""

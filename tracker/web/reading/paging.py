@@ -3,16 +3,19 @@
 A cursor is a minute, never a count: rows that come meanwhile move no page.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 from psycopg import AsyncConnection
 
 from tracker import queries
-from tracker.queries.prices import NOTHING, Lines
+from tracker.queries.prices import NOTHING, Lines, Question, Reading
 from tracker.web.answer.formats import MEDIA_TYPES
 from tracker.web.answer.lines import Form
 from tracker.web.asked.ranges import Listing, Minutes, moment, number
+
+Ask = Callable[[Reading, Question], Awaitable[Lines]]
 
 _PLAIN = Form(MEDIA_TYPES["csv"])
 
@@ -34,15 +37,13 @@ class Page:
     newer: datetime | None
 
 
-async def read(
-    conn: AsyncConnection, ticker: str, listing: Listing, count: int, form: Form
-) -> Page:
+async def read(ask: Ask, ticker: str, listing: Listing, count: int, form: Form) -> Page:
     """The page of at most *count* prices, written in that *form*."""
     left, upwards = listing.left, listing.upwards
-    found = await prices(conn, ticker, left, count, form, upwards=upwards)
+    found = await prices(ask, ticker, left, count, form, upwards=upwards)
     beyond = found.far if found.more else None
     edge = number(found.near) if found.near else left.first if upwards else left.last
-    back = moment(edge) if await _is_behind(conn, ticker, listing, edge) else None
+    back = moment(edge) if await _is_behind(ask, ticker, listing, edge) else None
     return Page(
         lines=found.text if upwards == listing.rising else _turned(found.text),
         newest=found.far if upwards else found.near,
@@ -53,7 +54,7 @@ async def read(
 
 
 async def prices(
-    conn: AsyncConnection,
+    ask: Ask,
     ticker: str,
     within: Minutes,
     count: int,
@@ -65,14 +66,24 @@ async def prices(
     if not within:
         return NOTHING
     if form.extras:
-        page = queries.sourced_rising_page if upwards else queries.sourced_page
+        reading = queries.sourced_rising_pages if upwards else queries.sourced_pages
     else:
-        page = queries.rising_page if upwards else queries.price_page
-    since, until = within.since, within.until
-    return await page(conn, ticker, form.template, since=since, until=until, count=count)
+        reading = queries.rising_pages if upwards else queries.price_pages
+    span = within.since, within.until
+    return await ask(reading, Question(ticker, form.frame(ticker), *span, count))
 
 
-async def _is_behind(conn: AsyncConnection, ticker: str, listing: Listing, edge: int) -> bool:
+def alone(conn: AsyncConnection) -> Ask:
+    """Ask on *conn*, each question by itself."""
+
+    async def ask(reading: Reading, question: Question) -> Lines:
+        [answer] = await reading(conn, [question])
+        return answer
+
+    return ask
+
+
+async def _is_behind(ask: Ask, ticker: str, listing: Listing, edge: int) -> bool:
     """Whether the listing has prices on the other side of the page's *edge*, where its cursor is.
 
     Without a cursor there is nothing: the page is the first.
@@ -80,7 +91,7 @@ async def _is_behind(conn: AsyncConnection, ticker: str, listing: Listing, edge:
     if not listing.inside:
         return False
     behind = _behind(listing, edge)
-    return (await prices(conn, ticker, behind, 1, upwards=not listing.upwards)).text is not None
+    return (await prices(ask, ticker, behind, 1, upwards=not listing.upwards)).text is not None
 
 
 def _behind(listing: Listing, edge: int) -> Minutes:
