@@ -1,5 +1,6 @@
 """The SQL of a page by pgbench: the hypertable against a plain table with the same rows."""
 
+import os
 import re
 import subprocess
 import time
@@ -17,6 +18,7 @@ from tracker.embedded import programs
 from tracker.settings import CHECKOUT
 from tracker.web.answer.formats import MEDIA_TYPES
 from tracker.web.answer.lines import Form
+from tracker.web.reading.database import SESSION
 
 _PAGE = CHECKOUT / "sql/queries/price_pages.sql"
 _NEAR = 31 * 86_400  # seconds: how far ours looks at first, so that few chunks are opened
@@ -78,7 +80,8 @@ def _rate(bench: Bench, script: Path) -> float:
         *(f"--define={name}={value}" for name, value in _TEXTS.items()),
         *(f"--file={script}", database.database_dsn),
     ]
-    done = subprocess.run(words, check=False, capture_output=True, text=True)
+    env = {**os.environ, "PGOPTIONS": SESSION}
+    done = subprocess.run(words, check=False, capture_output=True, text=True, env=env)
     found = re.search(r"^tps = ([\d.]+)", done.stdout, re.MULTILINE)
     if done.returncode or not found:
         raise BenchError(f"pgbench: {' '.join(done.stderr.split())}")

@@ -14,14 +14,14 @@ from tracker import queries
 from tracker.errors import NotNow
 from tracker.queries.exporting import Copying
 from tracker.web.reading import paging
-from tracker.web.reading.database import connect, cut, translated
+from tracker.web.reading.database import SESSION, connect, cut, translated
 from tracker.web.reading.exported import Wanted
 
 LIMIT = 4  # each keeps a process of the server busy, and takes some of our time
 
 _BEGINNING = 5.0  # seconds until there is a first line, or an error with its status
 _PATIENCE = 30.0  # seconds that the server may take for a day's lines
-_OPTIONS = "-c statement_timeout=1h -c timezone=GMT"  # who reads slowly cannot stay for ever
+_OPTIONS = f"{SESSION} -c statement_timeout=1h"  # who reads slowly cannot stay for ever
 
 
 class Exports:
