@@ -1,5 +1,5 @@
--- What the triggers of the migrations would have made of the prices: an hour's candle each, one run
--- of minutes, the index with its first revision, and the log of that.
+-- What the triggers of the migrations would have made of the prices: candles of hours and of days,
+-- one run of minutes, the index with its first revision, and the log of that.
 WITH candle AS (
     INSERT INTO candles_1h (ticker, bucket, open, high, low, close, samples, charted)
     SELECT ticker, date_trunc('hour', created_at, 'UTC') AS hour,
@@ -7,7 +7,13 @@ WITH candle AS (
            count(*), count(*) FILTER (WHERE source = 'chart')
       FROM prices
      GROUP BY ticker, hour
-    RETURNING ticker, bucket
+    RETURNING ticker, bucket, open, high, low, close, samples
+), day AS (
+    INSERT INTO candles_1d (ticker, bucket, open, high, low, close, samples)
+    SELECT ticker, date_trunc('day', bucket, 'UTC') AS day,
+           first(open, bucket), max(high), min(low), last(close, bucket), sum(samples)
+      FROM candle
+     GROUP BY ticker, day
 ), span AS (
     SELECT candle.ticker, min(edge.first) AS first, max(edge.last) AS last
       FROM (SELECT ticker, min(bucket) AS first, max(bucket) AS last

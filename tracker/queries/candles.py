@@ -1,4 +1,4 @@
-"""Candles: of minutes from the prices themselves, of hours and longer from the hourly rollup."""
+"""Candles: of minutes from the prices themselves, of hours and longer from the rollups."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -7,7 +7,7 @@ from typing import Any
 from psycopg import AsyncConnection
 from psycopg.rows import args_row
 
-from tracker.gaps import HOUR, Span, split
+from tracker.gaps import DAY, HOUR, Span, split
 from tracker.models import MINUTE, Candle
 from tracker.queries.read import read
 
@@ -15,6 +15,8 @@ _FALLING_CANDLES = read("queries/falling_candles")
 _RISING_CANDLES = read("queries/rising_candles")
 _FALLING_HOUR_CANDLES = read("queries/falling_hour_candles")
 _RISING_HOUR_CANDLES = read("queries/rising_hour_candles")
+_FALLING_DAY_CANDLES = read("queries/falling_day_candles")
+_RISING_DAY_CANDLES = read("queries/rising_day_candles")
 _BUCKET_CANDLES = read("queries/bucket_candles")
 _ZONE_CANDLES = read("queries/zone_candles")
 _STORED_HOURS = read("queries/stored_hours")
@@ -46,6 +48,20 @@ async def rising_hour_candles(
 ) -> list[Candle]:
     """The same as `falling_hour_candles`, oldest first."""
     return await _read(conn, _RISING_HOUR_CANDLES, _limits(ticker, within, width, count, HOUR))
+
+
+async def falling_day_candles(
+    conn: AsyncConnection, ticker: str, within: Span, width: timedelta, count: int
+) -> list[Candle]:
+    """The same as `falling_candles`, for a *width* of one day."""
+    return await _read(conn, _FALLING_DAY_CANDLES, _limits(ticker, within, width, count, DAY))
+
+
+async def rising_day_candles(
+    conn: AsyncConnection, ticker: str, within: Span, width: timedelta, count: int
+) -> list[Candle]:
+    """The same as `falling_day_candles`, oldest first."""
+    return await _read(conn, _RISING_DAY_CANDLES, _limits(ticker, within, width, count, DAY))
 
 
 async def bucket_candles(

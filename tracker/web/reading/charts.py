@@ -1,4 +1,4 @@
-"""Candles, as many as a page needs: from the prices below an hour, from the hourly rollup above.
+"""Candles, as many as a page needs: from the prices below an hour, from the rollups above.
 
 An empty bucket makes no candle, however long prices are missing.
 """
@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 
 from tracker import buckets, gaps, queries
 from tracker.buckets import Calendar, Even
-from tracker.gaps import HOUR, Span
+from tracker.gaps import DAY, HOUR, Span
 from tracker.models import Candle
 
 _MOST = 10_000  # buckets in one step
@@ -31,9 +31,12 @@ async def candles(
     if grid.width < HOUR:
         left = await _stored(conn, ticker, grid, within)
         read = queries.rising_candles if rising else queries.falling_candles
-    else:
+    elif grid.width < DAY:
         left = within
         read = queries.rising_hour_candles if rising else queries.falling_hour_candles
+    else:
+        left = within
+        read = queries.rising_day_candles if rising else queries.falling_day_candles
     if left is None:
         return []
     whole = Span(buckets.ceiling(grid, left.since), buckets.ceiling(grid, left.until))
