@@ -18,6 +18,7 @@ from psycopg.errors import UniqueViolation
 from tracker.settings import Settings
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
+MIDNIGHT = datetime(2024, 1, 16, tzinfo=UTC)
 TICKERS = ("btc_usd", "eth_usd", "sol_usdc")
 
 INSERT = "INSERT INTO prices (ticker, created_at, price)"
@@ -44,7 +45,11 @@ values = st.fixed_dictionaries(
     {
         "ticker": st.sampled_from(TICKERS),
         "tickers": st.just(list(TICKERS)),
-        "since": st.integers(-70, 70).map(lambda minutes: NOON + timedelta(minutes=minutes)),
+        "since": st.builds(
+            lambda moment, minutes: moment + timedelta(minutes=minutes),
+            st.sampled_from([NOON, MIDNIGHT]),
+            st.integers(-70, 70),
+        ),
         "step": steps,
         "price": st.integers(1, 10**9).map(lambda number: Decimal(number).scaleb(-2)),
     }
@@ -59,9 +64,11 @@ def writer(base: Settings) -> Iterator[psycopg.Connection]:
         yield conn
 
 
-def kept(conn: psycopg.Connection) -> list[tuple[Any, ...]]:
-    """The candles as they stand."""
-    return conn.execute("TABLE candles_1h ORDER BY ticker, bucket").fetchall()
+def kept(conn: psycopg.Connection) -> tuple[list[tuple[Any, ...]], ...]:
+    """The candles as they stand: of hours, of days."""
+    tables = ("candles_1h", "candles_1d")
+    hours, days = (conn.execute(f"TABLE {name} ORDER BY ticker, bucket") for name in tables)
+    return hours.fetchall(), days.fetchall()
 
 
 def rows(conn: psycopg.Connection) -> list[tuple[Any, ...]]:
@@ -70,15 +77,19 @@ def rows(conn: psycopg.Connection) -> list[tuple[Any, ...]]:
     return conn.execute(asked).fetchall()
 
 
-def candles(stored: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """What the candles must be: of each hour's prices first, highest, lowest, last, and numbers."""
+def candles(stored: list[tuple[Any, ...]]) -> tuple[list[tuple[Any, ...]], ...]:
+    """What the candles must be: first, highest, lowest, last price, and numbers of minutes."""
     hours = groupby(stored, lambda row: (row[0], row[1].replace(minute=0)))
-    return [(*hour, *candle(list(group))) for hour, group in hours]
+    days = groupby(stored, lambda row: (row[0], row[1].replace(hour=0, minute=0)))
+    return (
+        [(*hour, *candle(list(group))) for hour, group in hours],
+        [(*day, *candle(list(group))[:-1]) for day, group in days],  # it is not told from where
+    )
 
 
-def candle(hour: list[tuple[Any, ...]]) -> tuple[Any, ...]:
-    prices = [row[2] for row in hour]
-    charted = sum(row[3] == "chart" for row in hour)
+def candle(group: list[tuple[Any, ...]]) -> tuple[Any, ...]:
+    prices = [row[2] for row in group]
+    charted = sum(row[3] == "chart" for row in group)
     return prices[0], max(prices), min(prices), prices[-1], len(prices), charted
 
 
@@ -115,7 +126,7 @@ def test_candles_stay_exact_under_concurrent_writers(
         chance = random.Random(seed)
         with psycopg.connect(base.database_dsn, autocommit=True) as conn:
             for _ in range(40):
-                since = NOON + timedelta(minutes=chance.randrange(120))
+                since = MIDNIGHT + timedelta(minutes=chance.randrange(-120, 120))
                 price = Decimal(chance.randrange(1, 10**6)).scaleb(-2)
                 ticker, step = chance.choice(TICKERS[:2]), timedelta(minutes=1)
                 parameters = {"ticker": ticker, "since": since, "step": step, "price": price}

@@ -11,11 +11,13 @@ from pydantic import BaseModel, ConfigDict
 from tracker.backups.statements import column, statement
 from tracker.queries.read import read
 
-# Each table, with the column that says what its rows are about. First those that triggers follow.
+# Each table, with the column that says what its rows are about. First those that triggers follow:
+# days are loaded before the hours, which make them again, and would find them there otherwise.
 TABLES = {
     "prices": "ticker",
     "misses": "ticker",
     "tickers": "ticker",
+    "candles_1d": "ticker",
     "candles_1h": "ticker",
     "price_runs": "ticker",
     "miss_runs": "ticker",

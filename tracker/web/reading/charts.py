@@ -1,9 +1,11 @@
 """Candles, as many as a page needs: from the prices below an hour, from the rollups above.
 
-An empty bucket makes no candle, however long prices are missing.
+Days of UTC are kept as such; those of other zones, weeks and months are made of hours. An empty
+bucket makes no candle, however long prices are missing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from itertools import islice
 
 from psycopg import AsyncConnection
@@ -12,6 +14,8 @@ from tracker import buckets, gaps, queries
 from tracker.buckets import Calendar, Even
 from tracker.gaps import DAY, HOUR, Span
 from tracker.models import Candle
+
+Read = Callable[[AsyncConnection, str, Span, timedelta, int], Awaitable[list[Candle]]]
 
 _MOST = 10_000  # buckets in one step
 
@@ -28,19 +32,21 @@ async def candles(
     """Up to *count* candles of the buckets that start in *within*, oldest first if *rising*."""
     if isinstance(grid, Calendar):
         return await _by_calendar(conn, ticker, grid, within, count, rising=rising)
-    if grid.width < HOUR:
-        left = await _stored(conn, ticker, grid, within)
-        read = queries.rising_candles if rising else queries.falling_candles
-    elif grid.width < DAY:
-        left = within
-        read = queries.rising_hour_candles if rising else queries.falling_hour_candles
-    else:
-        left = within
-        read = queries.rising_day_candles if rising else queries.falling_day_candles
+    left = within if grid.width >= HOUR else await _stored(conn, ticker, grid, within)
     if left is None:
         return []
     whole = Span(buckets.ceiling(grid, left.since), buckets.ceiling(grid, left.until))
+    read = _reading(grid.width, rising=rising)
     return await read(conn, ticker, whole, grid.width, count) if whole.minutes else []
+
+
+def _reading(width: timedelta, *, rising: bool) -> Read:
+    """The query for buckets of one *width*, a day at most."""
+    if width < HOUR:
+        return queries.rising_candles if rising else queries.falling_candles
+    if width < DAY:
+        return queries.rising_hour_candles if rising else queries.falling_hour_candles
+    return queries.rising_day_candles if rising else queries.falling_day_candles
 
 
 async def _by_calendar(
