@@ -31,15 +31,19 @@ _MISSING = """
      WHERE NOT EXISTS (
         SELECT FROM prices WHERE prices.ticker = asked.ticker AND created_at = minute)
 """
-# The hourly rollup against the rows it is made of.
+# The rollups against the rows they are made of; of days it is not told how many come from charts.
 _CANDLES = """
-    SELECT ticker, bucket, open, high, low, close, samples, charted FROM candles_1h
+    SELECT 'hour', ticker, bucket, open, high, low, close, samples, charted FROM candles_1h
+     UNION ALL
+    SELECT 'day', ticker, bucket, open, high, low, close, samples, 0 FROM candles_1d
 """
 _CANDLES_OF_ROWS = """
-    SELECT ticker, date_trunc('hour', created_at, 'UTC'), first(price, created_at), max(price),
-           min(price), last(price, created_at), count(*), count(*) FILTER (WHERE source = 'chart')
+    SELECT unit, ticker, date_trunc(unit, created_at, 'UTC'), first(price, created_at), max(price),
+           min(price), last(price, created_at), count(*),
+           count(*) FILTER (WHERE source = 'chart' AND unit = 'hour')
       FROM prices
-     GROUP BY 1, 2
+     CROSS JOIN unnest(ARRAY['hour', 'day']) AS unit
+     GROUP BY 1, 2, 3
 """
 _UNLIKE = f"""
     (({_CANDLES}) EXCEPT ({_CANDLES_OF_ROWS})) UNION ALL (({_CANDLES_OF_ROWS}) EXCEPT ({_CANDLES}))

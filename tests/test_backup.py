@@ -333,7 +333,7 @@ def test_what_cannot_be_restored_here_is_told(
         ({"migrations": names[1:]}, "between two migrations"),
         ({"migrations": []}, "between two migrations"),
         ({"migrations": 5}, "is not a backup of a price tracker"),
-        ({"kind": "csv"}, "is damaged: candles_1h.csv"),
+        ({"kind": "csv"}, "is damaged: candles_1d.csv"),
     ]:
         with pytest.raises(BackupError, match=complaint) as told:
             restore(target, changed(saved, tmp_path / "x.zip", **changes))

@@ -25,6 +25,7 @@ MINUTES = 150  # of each: whole hours, and parts of two
 _COUNTED = r'requests_total{endpoint="prices",method="GET",status="200"} (\S+)'
 DERIVED = {
     "candles_1h": "ticker, bucket, open, high, low, close, samples, charted",
+    "candles_1d": "ticker, bucket, open, high, low, close, samples",
     "price_runs": "ticker, since, until",
     "tickers": "ticker, since, revision, kept_since",
     "changes": "ticker, revision, first_minute, last_minute",

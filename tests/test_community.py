@@ -20,6 +20,7 @@ from tests import test_examples as examples
 from tests.archive import buckets, changes, gaps, miss, store, walk
 from tests.community import community, migrate
 from tests.conftest import Run
+from tests.test_days import OF_PRICES, assert_days
 from tests.test_migrations import SCHEMA
 from tracker import migrations, queries, retention
 from tracker.gaps import DAY, HOUR, NOT_POLLED, Span
@@ -117,6 +118,7 @@ def test_rows_and_what_follows_from_them(conn: psycopg.Connection) -> None:
     left = {minute for minute in SERIES["btc_usd"] if minute >= OLD + 5 * MINUTE}
     query = "SELECT sum(samples) FROM candles_1h WHERE ticker = 'btc_usd'"
     assert conn.execute(query).fetchone() == (len(left),)
+    assert assert_days(conn, OF_PRICES) == 4
     query = "SELECT sum(until - since) FROM price_runs WHERE ticker = 'btc_usd'"
     assert conn.execute(query).fetchone() == (len(left) * MINUTE,)
     query = "SELECT revision, (SELECT count(*) FROM changes WHERE ticker = 'btc_usd') FROM tickers"
@@ -197,6 +199,7 @@ def test_compression_changes_no_answer(server: str, run: Run, conn: psycopg.Conn
             await queries.counted_hours(reader, "btc_usd", within, DAY),
             await queries.newest_minutes(reader, ["eth_usd", "btc_usd"], within.until),
             await queries.ticker_summaries(reader, NOW),
+            await queries.rising_day_candles(reader, "btc_usd", within, DAY, 100),
         ]
 
     before = asked(run, server, questions)
@@ -261,6 +264,7 @@ def test_tidying_compresses_and_drops(
         query = "SELECT count(*), min(created_at) FROM prices WHERE ticker = 'btc_usd'"
         assert again.execute(query).fetchone() == (len(left), min(left))
         assert again.execute("SELECT count(*) FROM candles_1h").fetchone() == hours
+        assert assert_days(again) == 4
         query = "SELECT is_compressed FROM timescaledb_information.chunks"
         assert again.execute(query).fetchall() == [(True,)]
 

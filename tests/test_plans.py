@@ -209,14 +209,14 @@ def test_a_page_of_gaps_stops_when_it_is_full(
 
 @pytest.fixture
 def hours(archive: psycopg.Connection) -> Iterator[psycopg.Connection]:
-    """The archive, with every hour of its four years in the rollup."""
+    """The archive, with every hour of its four years in the rollup, and so every day."""
     with archive.transaction(force_rollback=True):
         archive.execute(
             "INSERT INTO candles_1h SELECT ticker, at, 1, 1, 1, 1, 60, 0"
             " FROM generate_series('2020-01-01Z', '2024-01-01Z', INTERVAL '1 hour') AS at,"
             " unnest(ARRAY['btc_usd', 'eth_usd']) AS ticker"
         )
-        archive.execute("ANALYZE candles_1h")
+        archive.execute("ANALYZE candles_1h, candles_1d")
         yield archive
 
 
@@ -233,6 +233,28 @@ def test_candles_of_buckets_read_their_hours_alone(
     assert scans[0]["Actual Loops"] == 3
     assert scans[0]["Actual Rows"] in {23, 24}
     assert scans[0].get("Rows Removed by Filter", 0) == 0
+
+
+@pytest.mark.parametrize("generic", [False, True], ids=["custom", "generic"])
+@pytest.mark.parametrize(
+    ("name", "direction"),
+    [("falling_day_candles", "Backward"), ("rising_day_candles", "Forward")],
+)
+def test_a_page_of_days_is_read_as_it_is(
+    hours: psycopg.Connection, name: str, direction: str, *, generic: bool
+) -> None:
+    """A row for each day, in its order from the index, and no other."""
+    nodes = list(
+        flat(
+            plan(hours, FOLDER / f"queries/{name}.sql", {**VALUES, "since": START}, generic=generic)
+        )
+    )
+
+    assert [node["Node Type"] for node in nodes] == ["Limit", "Index Scan"]
+    assert nodes[1]["Relation Name"] == "candles_1d"
+    assert nodes[1]["Scan Direction"] == direction
+    assert nodes[1]["Actual Rows"] == VALUES["count"]
+    assert nodes[1].get("Rows Removed by Filter", 0) == 0
 
 
 @pytest.mark.parametrize("generic", [False, True], ids=["custom", "generic"])

@@ -1,4 +1,4 @@
-"""What is older than RETENTION is dropped and not called missing; its hourly candles stay."""
+"""What is older than RETENTION is dropped and not called missing; hours and days stay candles."""
 
 import os
 import random
@@ -23,6 +23,7 @@ from tests import test_runs as runs
 from tests.archive import Series, gaps, miss, store, walk
 from tests.conftest import Run
 from tests.running import free_ports
+from tests.test_days import assert_days
 from tests.working import idle, login, send, tick, wait_for, working
 from tracker import queries, retention
 from tracker.gaps import DAY, HOUR, floor
@@ -143,15 +144,19 @@ def test_nothing_that_was_dropped_is_missing(
     assert answer.status_code == 404
 
 
-def test_candles_of_an_hour_and_longer_stay(filled: Settings, client: httpx.Client) -> None:
+def test_candles_of_an_hour_and_longer_stay(
+    filled: Settings, client: httpx.Client, writer: psycopg.Connection
+) -> None:
     """Those of minutes are made of what is left."""
     asked = [{"interval": width} for width in ("1h", "4h", "1d", "1w", "1M")]
     asked += [{"interval": "1d", "tz": zone} for zone in ("America/New_York", "Asia/Tokyo")]
     before = [rows(client, "/prices/candles", **each) for each in asked]
+    days = assert_days(writer)
 
     retention.tidy(filled, NOW)
 
     assert [rows(client, "/prices/candles", **each) for each in asked] == before
+    assert assert_days(writer) == days
     for width in ("1m", "30m"):
         found = rows(client, "/prices/candles", interval=width)
         assert min(row["created_at"] for row in found) == text(HORIZON)
@@ -191,9 +196,12 @@ def test_who_follows_is_told(
 
 
 def test_a_late_price_undoes_no_candle(filled: Settings, writer: psycopg.Connection) -> None:
-    """One minute tells less of an hour than the kept candle; all of them are its equal."""
+    """One minute tells less of an hour than the kept candle; all of them are its equal.
+
+    The day is that of its hours all the while.
+    """
     hour = floor(LATE, HOUR)
-    before = candle(writer, hour)
+    before, days = candle(writer, hour), assert_days(writer)
     retention.tidy(filled, NOW)
 
     store(writer, "btc_usd", {LATE: Decimal("1.00")})
@@ -202,6 +210,7 @@ def test_a_late_price_undoes_no_candle(filled: Settings, writer: psycopg.Connect
     assert candle(writer, hour) == before
     store(writer, "btc_usd", {hour + n * MINUTE: Decimal("2.00") for n in range(60)})
     assert candle(writer, hour) == (60, Decimal("2.00"))
+    assert assert_days(writer) == days
     assert tracked(writer) == [(ticker, HORIZON, HORIZON) for ticker in SERIES]
     retention.tidy(filled, NOW)
 
@@ -264,6 +273,7 @@ def test_several_may_cut_while_others_store(
     assert all(minute >= HORIZON for _, minute, _ in stored(writer))
     assert {minute for _, minute, _ in stored(writer)} >= kept("btc_usd").keys()
     assert runs.kept(writer)[0] == runs.grouped(writer)[0]
+    assert_days(writer)
     assert not [line for line in said if "deadlock" in line]
 
 

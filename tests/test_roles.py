@@ -30,6 +30,9 @@ FORBIDDEN = [
     "INSERT INTO tickers VALUES ('xrp_usd', '2024-01-01Z')",
     "INSERT INTO candles_1h VALUES ('btc_usd', '2024-01-01Z', 1, 1, 1, 1, 1, 0)",
     "DELETE FROM candles_1h",
+    "INSERT INTO candles_1d VALUES ('btc_usd', '2024-01-01Z', 1, 1, 1, 1, 1)",
+    "UPDATE candles_1d SET high = 9",
+    "DELETE FROM candles_1d",
     "DELETE FROM price_runs",
     "INSERT INTO changes VALUES ('btc_usd', 99)",
     "DELETE FROM misses",
@@ -159,7 +162,7 @@ def test_triggers_write_the_real_tables(base: Settings, owner: psycopg.Connectio
     """A table, or an aggregate, of the same name in the worker's own session is not taken."""
     minute = NOON + timedelta(days=1)
     with login(base, "tracker_worker") as conn:
-        for table in ("tickers", "candles_1h", "price_runs", "changes"):
+        for table in ("tickers", "candles_1h", "candles_1d", "price_runs", "changes"):
             conn.execute(f"CREATE TEMP TABLE {table} (LIKE public.{table})")
         conn.execute("SET search_path = pg_temp, public")
         conn.execute(INSERT, [minute])
@@ -167,3 +170,5 @@ def test_triggers_write_the_real_tables(base: Settings, owner: psycopg.Connectio
 
     query = "SELECT count(*) FROM candles_1h WHERE bucket = %s"
     assert owner.execute(query, [minute]).fetchone() == (1,)
+    query = "SELECT samples FROM candles_1d WHERE bucket = %s"
+    assert owner.execute(query, [minute.replace(hour=0)]).fetchone() == (1,)
