@@ -1,8 +1,9 @@
 """Answers that are given again from memory, while nothing they tell of has changed.
 
-Only what many ask for is kept, for a second at most, and it counts only while the feed has heard of
-no change of its index. So whoever has heard of a change, by the stream, is shown it; and while
-nobody hears, because the listening connection stands still, no answer is older than that second.
+Only what several ask for at once is kept, for a second at most, and it counts only while the feed
+has heard of no change of its index. So whoever has heard of a change, by the stream, is shown it;
+whoever asks alone is shown what is stored; and while nobody hears, because the listening connection
+stands still, no answer is older than that second.
 
 These paths take most requests, so what is not kept takes a short way, too: from here to its
 endpoint, and through no layer in between.
@@ -10,6 +11,7 @@ endpoint, and through no layer in between.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.requests import Request
@@ -21,7 +23,7 @@ from tracker.web.middleware.answers import Answer, holds
 from tracker.web.middleware.delivery import delivered
 
 LONGEST = 1.0  # seconds that an answer is kept
-MANY = 10  # times that a question is asked in a second, before its answer is kept
+OTHERS = 1  # who wait for an answer that is being read, for it to be kept
 MOST = 16_000_000  # bytes of all that are kept, about
 
 _PATIENCE = 0.25  # seconds to wait for what another request has asked for
@@ -35,6 +37,14 @@ Key = tuple[object, ...]
 Endpoint = Callable[[Request[Any]], Awaitable[Response]]
 
 
+@dataclass(slots=True)
+class _Coming:
+    """An answer that is being read, and how many others wait for it."""
+
+    others: int = 0
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 class Kept:
     """An application, some of whose endpoints are asked from here, and their answers kept."""
 
@@ -43,8 +53,7 @@ class Kept:
         self._app = app
         self._endpoints = endpoints
         self._answers: dict[Key, Answer] = {}
-        self._coming: dict[Key, asyncio.Event] = {}
-        self._times: dict[Key, int] = {}
+        self._coming: dict[Key, _Coming] = {}
         self._size = 0
         self._swept = 0.0
 
@@ -60,9 +69,7 @@ class Kept:
         if answer is None and key in self._coming:
             answer = await self._awaited(key, scope)
         if answer is None:
-            request = Request(scope, receive)
-            ask = self._kept if self._are_many(key) else self._read
-            answer = await ask(key, request, send)
+            answer = await self._asked(key, Request(scope, receive), send)
         await send(
             {"type": "http.response.start", "status": answer.status, "headers": answer.headers}
         )
@@ -76,35 +83,39 @@ class Kept:
 
     async def _awaited(self, key: Key, scope: Scope) -> Answer | None:
         """What another request is about to get; None if that takes long, or cannot be kept."""
+        coming = self._coming[key]
+        coming.others += 1
         try:
             async with asyncio.timeout(_PATIENCE):
-                await self._coming[key].wait()
+                await coming.over.wait()
         except TimeoutError:
             return None
         return self._valid(key, scope)
 
-    def _are_many(self, key: Key) -> bool:
-        """Whether those who ask so are many, with this one."""
-        now = asyncio.get_running_loop().time()
-        if now - self._swept > LONGEST:
-            self._sweep(now)
-        times = self._times[key] = self._times.get(key, 0) + 1
-        return times > MANY
-
-    async def _kept(self, key: Key, request: Request[Any], send: Send) -> Answer:
-        """An answer that is kept, if it can be, and for which others wait."""
-        coming = self._coming.setdefault(key, asyncio.Event())
+    async def _asked(self, key: Key, request: Request[Any], send: Send) -> Answer:
+        """An answer that is read; kept if others wait for it."""
+        coming = self._coming.setdefault(key, _Coming())
         try:
-            answer = await self._read(key, request, send)
-            size = self._size + len(answer.body) + _OVERHEAD
-            if answer.subject and answer.status in _STATUSES and size <= MOST:
-                self._answers[key], self._size = answer, size
+            answer = await self._read(request, send)
+            if coming.others >= OTHERS and answer.subject and answer.status in _STATUSES:
+                self._keep(key, answer)
             return answer
         finally:
-            coming.set()
+            coming.over.set()
             self._coming.pop(key, None)
 
-    async def _read(self, _: Key, request: Request[Any], send: Send) -> Answer:
+    def _keep(self, key: Key, answer: Answer) -> None:
+        """Keep *answer*, unless that would be too much."""
+        now = asyncio.get_running_loop().time()
+        if now - self._swept > LONGEST:
+            self._answers = {key: each for key, each in self._answers.items() if now < each.until}
+            self._size = sum(len(each.body) + _OVERHEAD for each in self._answers.values())
+            self._swept = now
+        size = self._size + len(answer.body) + _OVERHEAD
+        if size <= MOST:
+            self._answers[key], self._size = answer, size
+
+    async def _read(self, request: Request[Any], send: Send) -> Answer:
         until = asyncio.get_running_loop().time() + LONGEST
         response = await self._response(request, send)
         whole = delivered(request.scope, response)
@@ -120,12 +131,6 @@ class Kept:
         except Exception as error:
             await (await problems.fail(request, error))(request.scope, request.receive, send)
             raise
-
-    def _sweep(self, now: float) -> None:
-        self._answers = {key: each for key, each in self._answers.items() if now < each.until}
-        self._size = sum(len(each.body) + _OVERHEAD for each in self._answers.values())
-        self._times = {}
-        self._swept = now
 
 
 def _key(scope: Scope) -> Key:

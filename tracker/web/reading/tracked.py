@@ -13,7 +13,7 @@ class Tracked:
 
     def __init__(self, configured: Iterable[str]) -> None:
         """Start with the *configured* names."""
-        self._known = list(configured)
+        self._known = dict.fromkeys(configured)  # in their order, and quick to look in
 
     async def require(self, ticker: str, database: Database) -> None:
         """Raises BadRequest unless *ticker* is configured or stored; DatabaseDown."""
@@ -24,5 +24,5 @@ class Tracked:
     async def names(self, database: Database) -> list[str]:
         """All of them, as the database has them now. Raises DatabaseDown."""
         stored = await database.run(queries.stored_tickers)
-        self._known = list(dict.fromkeys([*self._known, *stored]))
-        return self._known
+        self._known = dict.fromkeys([*self._known, *stored])
+        return list(self._known)
