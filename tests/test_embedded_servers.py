@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from tests.processes import is_alive, wait_gone
-from tracker.embedded import psql
+from tracker.embedded import memory, psql
 from tracker.embedded.account import Account
 from tracker.embedded.lock import only_one
 from tracker.embedded.servers import (
@@ -104,6 +104,40 @@ def test_what_was_stored_survives_kill_9(other: Settings) -> None:
         assert answer(other, "SELECT x FROM kept") == 7
         with redis.from_url(other.broker_url) as client:
             assert client.get("kept") == b"7"
+
+
+@pytest.mark.parametrize(
+    ("bounds", "buffers"),
+    [
+        (["max\n"], None),
+        (["2147483648\n"], "512MB"),
+        (["max\n", "4294967296\n"], "1GB"),
+        (["67108864\n"], "128MB"),  # that little is PostgreSQL's own default
+    ],
+)
+def test_a_quarter_of_the_memory_is_the_databases(
+    other: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bounds: list[str],
+    buffers: str | None,
+) -> None:
+    """The machine's, or what a container may take, by either version of control groups."""
+    files = [tmp_path / str(number) for number in range(len(bounds))]
+    for file, text in zip(files, bounds, strict=True):
+        file.write_text(text)
+    monkeypatch.setattr(memory, "_BOUNDS", (*files, tmp_path / "missing"))
+    own = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+    with started(other):
+        found = answer(other, "SHOW shared_buffers")
+        pages = answer(
+            other, "SELECT setting::bigint FROM pg_settings WHERE name = 'shared_buffers'"
+        )
+    if buffers:
+        assert found == buffers
+    else:
+        assert pages * 8192 == pytest.approx(min(own / 4, 8 << 30), abs=1 << 20)
 
 
 def test_a_half_made_cluster_is_made_anew(other: Settings) -> None:

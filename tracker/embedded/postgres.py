@@ -7,6 +7,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from tracker.embedded import memory
 from tracker.embedded.programs import Programs
 from tracker.embedded.server import Server, owner_of
 from tracker.errors import EmbeddedError
@@ -34,6 +35,8 @@ log_min_error_statement = panic
 log_min_messages = log
 log_checkpoints = off
 """
+_MEGABYTE = 1 << 20
+_FEWEST, _MOST = 128, 8192  # MB of shared buffers
 _FLEETING = """\
 fsync = off
 synchronous_commit = off
@@ -141,9 +144,14 @@ class Postgres(Server):
             f"timezone = '{zone}'\nlog_timezone = '{zone}'\n",
             # The jobs of the other edition would fail for ever here, timescaledb #10191.
             "" if programs.community else "timescaledb.max_background_workers = 0\n",
-            "" if durable else _FLEETING,
+            f"shared_buffers = {_buffers()}MB\n" if durable else _FLEETING,
         ]
         (data / "tracker.conf").write_text("".join(lines))
+
+
+def _buffers() -> int:
+    """A quarter of the memory, as PostgreSQL's manual has it; taken as it is filled."""
+    return min(max(memory.available() // 4 // _MEGABYTE, _FEWEST), _MOST)
 
 
 def _check_version(data: Path, programs: Programs) -> None:
