@@ -94,7 +94,7 @@ def test_there_is_no_limit_unless_one_is_set(servers: Settings) -> None:
     with served(servers) as client:
         answer = client.get(COUNTED)
 
-    assert around == ["Observed", "Guarded", "Shared", "Kept", "Timely", "Delivered"]
+    assert around == ["Observed", "Marked", "Kept", "Timely", "Delivered"]
     assert not set(TOLD) & set(answer.headers)
 
 

@@ -29,10 +29,9 @@ from tracker.web.live.feed import Feed
 from tracker.web.live.streams import DEFAULT_PACE, Pace, Streams
 from tracker.web.metrics import Metrics
 from tracker.web.middleware.delivery import Delivered
-from tracker.web.middleware.guarding import Guarded
 from tracker.web.middleware.keeping import Kept
+from tracker.web.middleware.marking import Marked
 from tracker.web.middleware.observe import Observed
-from tracker.web.middleware.sharing import Shared
 from tracker.web.middleware.timely import Timely
 from tracker.web.reading.database import Database
 from tracker.web.reading.exports import Exports
@@ -114,8 +113,7 @@ def create_app(settings: Settings, pace: Pace = DEFAULT_PACE, *, keeps: bool = T
     if keeps:
         served = Kept(served, {pre + path: PATHS[path] for pre in prefixes for path in KEPT})
     limited = _limited(served, settings, metrics)
-    origins = settings.allowed_origins
-    return Observed(Guarded(Shared(limited, origins), origins), metrics)
+    return Observed(Marked(limited, settings.allowed_origins), metrics)
 
 
 def _limited(app: ASGIApp, settings: Settings, metrics: Metrics) -> ASGIApp:
