@@ -154,7 +154,7 @@ compose-test *args: _dev
 test-pythons *versions: _dev
     ops/test-pythons "$@"
 
-# How fast it is, side by side with others, in a quarter of an hour: just bench [--large] [LINE]...
+# How fast it is, side by side with others, in twelve minutes: just bench [--large] [LINE]...
 [group('check')]
 [no-exit-message]
 bench *args: _venv

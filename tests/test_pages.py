@@ -1,7 +1,8 @@
 """Questions that meet go together: each has the answer that it would have alone."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import psycopg
@@ -14,7 +15,7 @@ from tests.conftest import Run
 from tracker import queries
 from tracker.errors import DatabaseDown, MigrationsPending
 from tracker.models import FIRST, LAST, MINUTE
-from tracker.queries.prices import Lines, Question, Reading
+from tracker.queries.prices import Lines, Question, Questions, Reading
 from tracker.settings import Settings
 from tracker.web.answer.lines import Form
 from tracker.web.reading.database import Database
@@ -83,7 +84,7 @@ def test_together_as_alone(
     together = Pages(database)
 
     async def both() -> tuple[list[Lines], list[Lines]]:
-        met = await asyncio.gather(*(together.ask(*each) for each in asked))
+        met = await asyncio.gather(*(together.asking()(*each) for each in asked))
         return met, [await alone(reader)(*each) for each in asked]
 
     met, by_itself = run(both())
@@ -102,17 +103,27 @@ def at(number: int) -> datetime:
     return START + number * 100 * MINUTE
 
 
-class Noted:
-    """A reading that notes how many questions came together."""
+async def asked(pages: Pages, number: int) -> Lines:
+    """The answer to that question."""
+    return await pages.asking()(queries.price_pages, question(number))
 
-    def __init__(self) -> None:
+
+class Noted:
+    """A reading that notes how many questions came together, and takes its time for each."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
         self.sizes: list[int] = []
         self.lines: list[int] = []
+        self._seconds = seconds
 
-    async def __call__(self, conn: AsyncConnection, asked: Sequence[Question]) -> list[Lines]:
+    async def __call__(self, conn: AsyncConnection, asked: Questions) -> list[Lines]:
         self.sizes.append(len(asked))
         self.lines.append(sum(each.count for each in asked))
-        return await queries.price_pages(conn, asked)
+        if not self._seconds:
+            return await queries.price_pages(conn, asked)
+        took = self._seconds * len(asked)
+        await conn.execute("SELECT pg_sleep(%s)", [took])
+        return [replace(each, seconds=took) for each in await queries.price_pages(conn, asked)]
 
 
 def test_who_asks_alone_waits_for_nobody(run: Run, pages: Pages) -> None:
@@ -120,7 +131,7 @@ def test_who_asks_alone_waits_for_nobody(run: Run, pages: Pages) -> None:
     noted = Noted()
 
     async def ask() -> list[datetime | None]:
-        return [(await pages.ask(noted, question(number))).near for number in range(5)]
+        return [(await pages.asking()(noted, question(number))).near for number in range(5)]
 
     assert run(ask()) == [at(number) for number in range(5)]
     assert noted.sizes == [1] * 5
@@ -135,23 +146,21 @@ def test_many_go_together_but_not_too_many(run: Run, pages: Pages, count: int, a
 
     async def ask() -> list[Lines]:
         numbers = range(asked)
-        return await asyncio.gather(*(pages.ask(noted, question(n, count)) for n in numbers))
+        return await asyncio.gather(*(pages.asking()(noted, question(n, count)) for n in numbers))
 
     assert [found.near for found in run(ask())] == [at(number) for number in range(asked)]
     assert sum(noted.sizes) == asked
     assert max(noted.sizes) <= MOST
     assert all(lines <= max(MOST_LINES, count) for lines in noted.lines)
-    assert len(noted.sizes) <= 1 + asked * max(1 / MOST, count / (MOST_LINES - count + 1))
+    fitting = max(1, MOST_LINES // count)
+    assert len(noted.sizes) <= 2 + asked / min(MOST, fitting)
 
 
 def test_who_leaves_takes_nothing_from_the_others(run: Run, pages: Pages) -> None:
     """Neither before nor while the question is under way."""
 
     async def ask() -> list[datetime | None]:
-        asking = [
-            asyncio.ensure_future(pages.ask(queries.price_pages, question(number)))
-            for number in range(40)
-        ]
+        asking = [asyncio.ensure_future(asked(pages, number)) for number in range(40)]
         await asyncio.sleep(0)
         for each in asking[::2]:
             each.cancel()
@@ -160,7 +169,7 @@ def test_who_leaves_takes_nothing_from_the_others(run: Run, pages: Pages) -> Non
         return [each.near for each in found]
 
     assert run(ask()) == [at(number) for number in range(1, 40, 2)]
-    assert run(pages.ask(queries.price_pages, question(7))).near == at(7)
+    assert run(asked(pages, 7)).near == at(7)
 
 
 @pytest.mark.parametrize(
@@ -171,20 +180,75 @@ def test_an_error_reaches_everyone_and_then_is_over(
     run: Run, pages: Pages, statement: str, error: type[Exception]
 ) -> None:
     """In time for the last, too."""
+    fails = True
 
-    async def failing(conn: AsyncConnection, _: Sequence[Question]) -> list[Lines]:
-        await conn.execute(statement)
-        return []
+    async def failing(conn: AsyncConnection, asked: Questions) -> list[Lines]:
+        if fails:
+            await conn.execute(statement)
+        return await queries.price_pages(conn, asked)
 
     async def ask() -> list[object]:
-        asking = [pages.ask(failing, question(number)) for number in range(100)]
-        async with asyncio.timeout(8):
+        asking = [pages.asking()(failing, question(number)) for number in range(100)]
+        async with asyncio.timeout(4):  # 1.5 s are promised; one after the other it would be 6
             return await asyncio.gather(*asking, return_exceptions=True)
 
     assert {type(each) for each in run(ask())} == {error}
-    assert run(pages.ask(failing_no_more, question(3))).near == at(3)
+    fails = False
+    assert {each.near for each in run(ask())} == {at(number) for number in range(100)}
 
 
-async def failing_no_more(conn: AsyncConnection, asked: Sequence[Question]) -> list[Lines]:
-    """Another kind of question, on the same connections."""
-    return await queries.price_pages(conn, asked)
+def test_the_trouble_of_one_is_nobody_elses(run: Run, pages: Pages) -> None:
+    """Who was under way with it is asked for again."""
+
+    async def picky(conn: AsyncConnection, asked: Questions) -> list[Lines]:
+        if any(each.count == 1 for each in asked):
+            await conn.execute("SELECT 1 FROM nowhere")
+        return await queries.price_pages(conn, asked)
+
+    async def ask() -> list[object]:
+        asking = [pages.asking()(picky, question(n, 1 if n == 7 else 5)) for n in range(20)]
+        return await asyncio.gather(*asking, return_exceptions=True)
+
+    found = run(ask())
+    assert isinstance(found.pop(7), MigrationsPending)
+    assert [each.near for each in found] == [at(number) for number in range(20) if number != 7]
+
+
+def test_slow_questions_go_one_by_one(run: Run, pages: Pages) -> None:
+    """Together they would outlast what each may take: after the first trips that is known."""
+    noted = Noted(seconds=0.1)
+
+    async def ask() -> list[object]:
+        asking = [pages.asking()(noted, question(number)) for number in range(32)]
+        return await asyncio.gather(*asking, return_exceptions=True)
+
+    run(ask())
+    noted.sizes.clear()
+    assert [each.near for each in run(ask())] == [at(number) for number in range(32)]
+    assert noted.sizes == [1] * 32
+
+
+def test_a_request_has_one_deadline_for_all_its_questions(run: Run, pages: Pages) -> None:
+    """A second question, of a second as the first, would otherwise be answered."""
+    noted = Noted(seconds=1.0)
+
+    async def ask() -> None:
+        asking = pages.asking()
+        await asking(noted, question(1))
+        with pytest.raises(DatabaseDown):
+            await asking(noted, question(2))
+
+    run(ask())
+
+
+def test_no_more_wait_than_can_be_answered(
+    run: Run, pages: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are told at once."""
+    monkeypatch.setattr("tracker.web.reading.pages.MOST_WAITING", 5)
+
+    async def ask() -> list[object]:
+        return await asyncio.gather(*(asked(pages, n) for n in range(20)), return_exceptions=True)
+
+    found = run(ask())
+    assert [type(each) for each in found] == [Lines] * 5 + [DatabaseDown] * 15

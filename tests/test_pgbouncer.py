@@ -39,7 +39,7 @@ admin_users = postgres
 pool_mode = transaction
 default_pool_size = 3
 max_prepared_statements = 100
-ignore_startup_parameters = statement_timeout, timescaledb.enable_runtime_exclusion
+ignore_startup_parameters = statement_timeout, jit, timescaledb.enable_runtime_exclusion
 """
 INSERT = "INSERT INTO prices (ticker, price, created_at) VALUES ('btc_usd', %s, %s)"
 

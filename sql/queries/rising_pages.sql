@@ -1,5 +1,6 @@
 -- The same as price_pages, from the oldest on.
-SELECT asked.place, page.text, page.near, page.far, page.more
+SELECT page.text, page.near, page.far, page.more,
+       extract(EPOCH FROM clock_timestamp() - statement_timestamp())::float AS seconds
   FROM json_to_recordset(%(questions)s::json) AS asked (
          place integer, ticker text, since timestamptz, until timestamptz, count integer,
          before_id text, before_price text, before_day text, before_time text, after_time text)
@@ -24,3 +25,4 @@ SELECT asked.place, page.text, page.near, page.far, page.more
          LIMIT asked.count + 1
       ) AS found
   ) AS page
+ ORDER BY asked.place

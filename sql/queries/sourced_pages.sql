@@ -1,6 +1,7 @@
 -- The same as price_pages, but what is after the minute is made by a template of source, and of
 -- observed_at as text and as JSON; both as they are if it is null.
-SELECT asked.place, page.text, page.near, page.far, page.more
+SELECT page.text, page.near, page.far, page.more,
+       extract(EPOCH FROM clock_timestamp() - statement_timestamp())::float AS seconds
   FROM json_to_recordset(%(questions)s::json) AS asked (
          place integer, ticker text, since timestamptz, until timestamptz, count integer,
          before_id text, before_price text, before_day text, before_time text, after_time text)
@@ -28,3 +29,4 @@ SELECT asked.place, page.text, page.near, page.far, page.more
          LIMIT asked.count + 1
       ) AS found
   ) AS page
+ ORDER BY asked.place

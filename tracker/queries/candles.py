@@ -107,7 +107,7 @@ def _limits(
     return {
         "ticker": ticker,
         "since": within.since,
-        "until": within.until - row,
+        "until": within.until - MINUTE,
         "width": width,
         "count": count,
         "most": count * (width // row),

@@ -1,7 +1,7 @@
 """What the API shows of prices: pages, as text that PostgreSQL has made."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import orjson
@@ -41,12 +41,14 @@ class Lines:
     text: a line for each, LF between two; None if there are none, as for both minutes.
     near, far: the minutes of the first line and of the last.
     more: whether another price follows, where no more were asked for.
+    seconds: what the server took, with all that was asked together.
     """
 
     text: str | None
     near: datetime | None
     far: datetime | None
     more: bool
+    seconds: float = field(default=0.0, compare=False)
 
 
 NOTHING = Lines(None, None, None, more=False)
@@ -110,11 +112,9 @@ def _first_month(question: Question) -> Question:
 
 
 async def _read(conn: AsyncConnection, query: bytes, questions: Questions) -> list[Lines]:
-    places = range(len(questions))
-    asked = orjson.dumps([_asked(place, questions[place]) for place in places]).decode()
+    asked = orjson.dumps([_asked(place, each) for place, each in enumerate(questions)]).decode()
     cursor = await conn.execute(query, {"questions": asked, "separator": "\n", **PATTERNS})
-    answers = {place: _shown(Lines(*page)) for place, *page in await cursor.fetchall()}
-    return [answers[place] for place in places]
+    return [_shown(Lines(*page)) for page in await cursor.fetchall()]
 
 
 def _asked(place: int, question: Question) -> Mapping[str, object]:

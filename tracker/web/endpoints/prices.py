@@ -44,7 +44,7 @@ async def prices(request: AppRequest) -> Response:
     now = datetime.now(UTC)
     listing = ranges.listing(asked, now)
     count, form = asked.get("limit", params.DEFAULT_LIMIT), _form(request, asked)
-    ask = request.state["pages"].ask
+    ask = request.state["pages"].asking()
     page = await paging.read(ask, asked["ticker"], listing, count, form)
     fresh = caching.until_next(page.newest, now) if page.seen.reaches(now) else caching.settled()
     links = neighbours(request, page.older, page.newer, rising=listing.rising)
@@ -57,7 +57,7 @@ async def last(request: AppRequest) -> Response:
     await request.state["tracked"].require(asked["ticker"], request.state["database"])
     tells_of(request, asked["ticker"])
     now, form = datetime.now(UTC), _form(request, asked)
-    ask, ever = request.state["pages"].ask, ranges.EVER.end(now)
+    ask, ever = request.state["pages"].asking(), ranges.EVER.end(now)
     found = await paging.prices(ask, asked["ticker"], ever, 1, form, upwards=False)
     if found.text is None:
         raise NotFound({"ticker": f"no price of {asked['ticker']} yet"})
@@ -72,7 +72,7 @@ async def filtered(request: AppRequest) -> Response:
     tells_of(request, asked["ticker"])
     ticker, date, tolerance = asked["ticker"], asked["date"], asked.get("tolerance", 0)
     now, form = datetime.now(UTC), _form(request, asked)
-    found = await nearest.price(request.state["pages"].ask, ticker, date, tolerance, form)
+    found = await nearest.price(request.state["pages"].asking(), ticker, date, tolerance, form)
     if found.text is None:
         near = f", nor within {tolerance} s of {rfc3339(date)}" if tolerance else ""
         raise NotFound({"date": f"no price of {ticker} for {rfc3339(minute_of(date))}{near}"})

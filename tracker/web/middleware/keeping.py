@@ -2,8 +2,8 @@
 
 Only what several ask for at once is kept, for a second at most, and it counts only while the feed
 has heard of no change of its index. So whoever has heard of a change, by the stream, is shown it;
-whoever asks alone is shown what is stored; and while nobody hears, because the listening connection
-stands still, no answer is older than that second.
+whoever asks alone is shown what is stored, unless others have just met over the same; and while
+nobody hears, because the listening connection stands still, no answer is older than that second.
 
 These paths take most requests, so what is not kept takes a short way, too: from here to its
 endpoint, and through no layer in between.
@@ -94,6 +94,7 @@ class Kept:
 
     async def _asked(self, key: Key, request: Request[Any], send: Send) -> Answer:
         """An answer that is read; kept if others wait for it."""
+        self._sweep()
         coming = self._coming.setdefault(key, _Coming())
         try:
             answer = await self._read(request, send)
@@ -106,14 +107,17 @@ class Kept:
 
     def _keep(self, key: Key, answer: Answer) -> None:
         """Keep *answer*, unless that would be too much."""
+        size = self._size + len(answer.body) + _OVERHEAD
+        if size <= MOST:
+            self._answers[key], self._size = answer, size
+
+    def _sweep(self) -> None:
+        """Forget what counts no more, once a second."""
         now = asyncio.get_running_loop().time()
         if now - self._swept > LONGEST:
             self._answers = {key: each for key, each in self._answers.items() if now < each.until}
             self._size = sum(len(each.body) + _OVERHEAD for each in self._answers.values())
             self._swept = now
-        size = self._size + len(answer.body) + _OVERHEAD
-        if size <= MOST:
-            self._answers[key], self._size = answer, size
 
     async def _read(self, request: Request[Any], send: Send) -> Answer:
         until = asyncio.get_running_loop().time() + LONGEST

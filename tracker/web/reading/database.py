@@ -18,8 +18,8 @@ Work = Callable[[AsyncConnection], Awaitable[T]]
 
 DEADLINE = 1.5  # seconds; a client is told within two that the database is down
 # UTC by a name that needs no zone files. To find out anew for each question, or day, which chunks
-# cannot have its rows takes longer than to look into them.
-SESSION = "-c timezone=GMT -c timescaledb.enable_runtime_exclusion=off"
+# cannot have its rows takes longer than to look into them; and to compile a query, than to run it.
+SESSION = "-c timezone=GMT -c timescaledb.enable_runtime_exclusion=off -c jit=off"
 
 _OPTIONS = f"{SESSION} -c statement_timeout=1400"
 
