@@ -2,7 +2,7 @@
 
 Each question to the database has a bound of its own (reading/database), and an export one for its
 first line; this is the bound of their sum, and of what nobody thought of. The paths that keeping.py
-has go without: they ask twice at most.
+has go without: all that they ask has one such bound, and an unknown index one before it.
 """
 
 import asyncio
