@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import httpx
 
+from ops.bench.processes import free_ports
 from tests.processes import command, members
 from tracker.settings import CHECKOUT, Settings
 
@@ -108,12 +108,3 @@ def environment(home: Path, **variables: str) -> dict[str, str]:
         "SIMULATOR_PORT": str(next(ports)),
         **variables,
     }
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports

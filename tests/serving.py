@@ -51,7 +51,7 @@ def served(
 ) -> Iterator[httpx.Client]:
     """A client of the API of *settings*, on a free port or on *port*.
 
-    keeps: whether answers that many ask for are kept in memory.
+    keeps: whether answers that several ask for at once are kept in memory.
     """
     with socket.create_server(("127.0.0.1", port)) as listener:
         server = uvicorn.Server(configure(settings, pace, keeps=keeps))

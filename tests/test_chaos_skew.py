@@ -10,9 +10,9 @@ import psycopg
 import pytest
 import redis
 
+from ops.bench.processes import free_ports
 from tests.chaos_processes import another
 from tests.chaos_truth import average, rows
-from tests.running import free_ports
 from tests.test_worker_metrics import measured
 from tests.working import misses, truth, wait_for
 from tracker.models import MINUTE, minute_of

@@ -14,10 +14,10 @@ import psycopg
 import pytest
 import redis
 
+from ops.bench.processes import free_ports
 from tests.chaos_processes import another
 from tests.debian import linked
 from tests.processes import paused
-from tests.running import free_ports
 from tests.streaming import following
 from tests.working import (
     asked,

@@ -14,9 +14,10 @@ import httpx
 import pytest
 import yaml
 
+from ops.bench.processes import free_ports
 from tests.conftest import make_settings
 from tests.dashboards import GRAFANA, Query, expanded_promql, queries
-from tests.running import Running, free_ports, running
+from tests.running import Running, running
 from tests.watching import OPS, Watch, watched
 from tests.working import this_minute, tick
 from tracker.settings import Settings

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from loguru import logger
 from redis import Redis
 
+from ops.bench.processes import free_ports
 from tests.conftest import make_settings
-from tests.running import free_ports
 from tests.serving import problem, served
 from tests.streaming import following
 from tests.working import wait_for

@@ -19,10 +19,10 @@ from loguru import logger
 from psycopg import AsyncConnection
 from psycopg.errors import InsufficientPrivilege, InvalidParameterValue
 
+from ops.bench.processes import free_ports
 from tests import test_runs as runs
 from tests.archive import Series, gaps, miss, store, walk
 from tests.conftest import Run
-from tests.running import free_ports
 from tests.test_days import assert_days
 from tests.working import idle, login, send, tick, wait_for, working
 from tracker import queries, retention

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 import redis
 
+from ops.bench.processes import free_ports
 from tests.chaos_processes import another
-from tests.running import free_ports
 from tests.working import rows, this_minute, tick, wait_for, working
 from tracker.broker import connect
 from tracker.embedded import programs

@@ -15,9 +15,9 @@ import httpx
 import psycopg
 import pytest
 
+from ops.bench.processes import free_ports
 from tests.conftest import make_settings
 from tests.processes import paused
-from tests.running import free_ports
 from tests.serving import problem, served
 from tests.streaming import following
 from tests.test_stream import FILL, followers, measured, text

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.running import free_ports
+from ops.bench.processes import free_ports
 from tests.serving import served
 from tests.terminals import PATIENCE, started
 from tracker import replies, rows

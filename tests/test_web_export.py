@@ -17,8 +17,8 @@ import psycopg
 import pytest
 from loguru import logger
 
+from ops.bench.processes import free_ports
 from tests.conftest import fresh_database
-from tests.running import free_ports
 from tests.serving import problem, served
 from tracker import migrations
 from tracker.models import MINUTE

@@ -10,7 +10,7 @@ import pytest
 import redis
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.running import free_ports
+from ops.bench.processes import free_ports
 from tests.working import order, this_minute, tick, wait_for
 from tracker.settings import Settings
 from tracker.simulator import serve

@@ -12,8 +12,9 @@ import httpx
 import yaml
 from psycopg.conninfo import conninfo_to_dict
 
+from ops.bench.processes import free_ports
 from tests.debian import program
-from tests.running import Running, free_ports
+from tests.running import Running
 from tracker.embedded.account import bound
 from tracker.settings import CHECKOUT
 

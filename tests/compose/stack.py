@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import yaml
 
+from ops.bench.processes import free_ports
 from tests.compose.engine import Engine
-from tests.running import free_ports
 from tracker.settings import CHECKOUT
 
 PATIENCE = 120.0  # seconds

@@ -5,8 +5,8 @@ from typing import Any
 
 from starlette.requests import Request
 
+from tracker.web.answer.safety import RawHeaders
 from tracker.web.live.feed import Feed
-from tracker.web.middleware.delivery import RawHeaders
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tracker.web.answer.negotiation import gzipped
+from tracker.web.answer.safety import RawHeaders
 from tracker.web.middleware.headers import asked
 
 _OK = 200
@@ -22,7 +23,6 @@ _TAGS = re.compile(rb'"[^"]*"|\*')
 _OF_BODY = (b"content-type", b"content-length")
 
 Headers = dict[bytes, bytes]
-RawHeaders = list[tuple[bytes, bytes]]
 
 
 class Delivered:
