@@ -122,6 +122,8 @@ def test_openapi_document_is_as_recorded(web: Web) -> None:
 
 def _marked(value: Any, pointer: str, texts: dict[str, str]) -> Any:
     """*value* without its texts for people, which are put into *texts* by their place."""
+    if isinstance(value, list) and "Europe/Berlin" in value:
+        return ["<IANA time zones>"]  # those of the machine
     if isinstance(value, list):
         return [_marked(each, f"{pointer}/{n}", texts) for n, each in enumerate(value)]
     if not isinstance(value, Mapping):

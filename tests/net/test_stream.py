@@ -305,6 +305,7 @@ def test_lost_history_is_as_recorded(empty_product: Product) -> None:
         script = Script(conn, "one_usd", 1_000)
         with product.changed(TICKERS=INDEXES).web() as web, following(web, query) as stream:
             early = stream.take(1) + stream.take_until(script.mark())
+        conn.execute("SET synchronous_commit = off")
         conn.execute(MANY_REVISIONS)
         with product.changed(TICKERS=INDEXES).web() as web:
             for name, known in zip(("start", "mark"), early, strict=True):
