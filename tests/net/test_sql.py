@@ -157,11 +157,11 @@ def test_writes_have_recorded_effects(empty_product: Product) -> None:
         found: dict[str, Observation] = {}
         counted: dict[str, Observation] = {}
         for name, statement in sql_cases.WRITES.items():
-            done = run_query(writer, statement)
+            done, _ = split_messages({"done": run_query(writer, statement)})
             after = run_queries(writer, sql_cases.ASPECTS)
             payloads = sorted(_heard(writer, listener))
             found[name] = {
-                "done": done,
+                **done,
                 "changed": {key: after[key] for key in after if after[key] != before.get(key)},
                 "notified": sorted(set(re.findall("[a-z]+_usd", "".join(payloads)))),
             }
