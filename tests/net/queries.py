@@ -7,6 +7,17 @@ import psycopg
 
 Observation = dict[str, Any] | list[str]
 
+# What version 0.1 had in public, and how it is called since: the same cases are run on both.
+MOVED = {
+    "FROM heartbeats": "FROM internal.heartbeats",
+    "INTO heartbeats": "INTO internal.heartbeats",
+    "UPDATE heartbeats": "UPDATE internal.heartbeats",
+    "cut_prices('2999-01-01Z')": "internal.drop_prices('1 day')",
+    "cut_prices(NULL)": "internal.drop_prices(NULL)",
+    "cut_prices('2000-01-01Z')": "internal.drop_prices('20 years')",
+    "cut_prices('2024-05-01 15:00Z')": "internal.drop_prices('2 days')",
+}
+
 
 def run_query(conn: psycopg.Connection, statement: str) -> Observation:
     """A line of column names and types and a line for each row, the command tag, or the SQLSTATE.
@@ -15,7 +26,7 @@ def run_query(conn: psycopg.Connection, statement: str) -> Observation:
     statements only the first counts.
     """
     try:
-        cursor = conn.execute(statement.encode())
+        cursor = conn.execute(_translate(conn, statement).encode())
     except psycopg.Error as error:
         return {"sqlstate": error.sqlstate, "message": error.diag.message_primary or ""}
     result = cursor.pgresult
@@ -43,6 +54,14 @@ def split_messages(
             messages[name] = each["message"]
             plain[name] = {key: value for key, value in each.items() if key != "message"}
     return plain, messages
+
+
+def _translate(conn: psycopg.Connection, statement: str) -> str:
+    if conn.execute("SELECT to_regnamespace('internal')").fetchone() == (None,):
+        return statement
+    for former, present in MOVED.items():
+        statement = statement.replace(former, present)
+    return statement
 
 
 def _type_name(conn: psycopg.Connection, oid: int) -> str:

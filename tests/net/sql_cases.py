@@ -475,7 +475,9 @@ WRITES = {
     f"INSERT INTO prices {_COLUMNS} VALUES"
     " ('ada_usd', '2024-05-01 10:00Z', 0.50, NULL, 'poll'); COMMIT",
     "rolled back": "BEGIN; DELETE FROM prices; ROLLBACK",
-    "retention": "SELECT cut_prices('2024-05-01 15:00Z')",
+    "price two days later": f"INSERT INTO prices {_COLUMNS} VALUES"
+    " ('doge_usd', '2024-05-03 00:00Z', 0.10, NULL, 'poll')",
+    "retention": "SELECT FROM cut_prices('2024-05-01 15:00Z')",
     "price older than retention": f"INSERT INTO prices {_COLUMNS} VALUES"
     " ('btc_usd', '2024-04-30 23:58Z', 80.00, NULL, 'chart')",
     "index no longer tracked": "DELETE FROM tickers WHERE ticker = 'xrp_usd'",
