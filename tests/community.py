@@ -53,6 +53,8 @@ def migrate(conn: psycopg.Connection, *names: str) -> None:
         conn.execute(_RECORDS)
     for name in names or migrations.names():
         conn.execute((migrations.FOLDER / f"{name}.sql").read_bytes())
+    if not names:
+        migrations.ensure_roles(conn)
 
 
 def _port(server: subprocess.Popen[str]) -> int:

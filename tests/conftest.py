@@ -27,7 +27,7 @@ hypothesis.settings.load_profile("short")
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
-_EMPTY = "TRUNCATE tickers, prices, misses, candles_1h, heartbeats RESTART IDENTITY"
+_EMPTY = "TRUNCATE tickers, prices, misses, internal.heartbeats RESTART IDENTITY"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -111,7 +111,7 @@ def test_a_backup_that_is_stopped_leaves_no_file(
         psycopg.connect(source.database_dsn) as blocker,
         psycopg.connect(source.database_dsn, autocommit=True) as conn,
     ):
-        blocker.execute("LOCK TABLE deleted_prices IN ACCESS EXCLUSIVE MODE")
+        blocker.execute("LOCK TABLE _yoyo_log IN ACCESS EXCLUSIVE MODE")
         with started(source, "backup", str(file)) as process:
             wait_for(lambda: waits(conn, source))
             [dump] = [pid for pid in members(process.pid) if "--format=custom" in command(pid)]

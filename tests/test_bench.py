@@ -24,11 +24,12 @@ MINUTES = 150  # of each: whole hours, and parts of two
 
 _COUNTED = r'requests_total{endpoint="prices",method="GET",status="200"} (\S+)'
 DERIVED = {
-    "candles_1h": "ticker, bucket, open, high, low, close, samples, charted",
-    "candles_1d": "ticker, bucket, open, high, low, close, samples",
-    "price_runs": "ticker, since, until",
+    "candles_1h": "ticker, bucket, open, high, low, close, samples, polled, charted, imported",
+    "candles_1d": "ticker, bucket, open, high, low, close, samples, polled, charted, imported",
+    "internal.price_islands": "ticker, since, until",
     "tickers": "ticker, since, revision, kept_since",
-    "changes": "ticker, revision, first_minute, last_minute",
+    "internal.changes": "ticker, revision",
+    "internal.month_revisions": "ticker, month, revision",
 }
 
 

@@ -1,6 +1,7 @@
 """Candles and revisions follow the prices exactly, whatever is done to them and by how many."""
 
 import random
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -34,6 +35,7 @@ STATEMENTS = (
     f"UPDATE prices SET price = %(price)s {BETWEEN}",
     f"UPDATE prices SET ticker = 'sol_usdc' {BETWEEN}",
     f"UPDATE prices SET source = 'chart' {BETWEEN}",
+    f"UPDATE prices SET source = 'import' {BETWEEN}",
     f"DELETE FROM prices {BETWEEN}",
     "DELETE FROM prices WHERE price > %(price)s",
     "UPDATE prices SET created_at = created_at + INTERVAL '7 hours'",
@@ -83,14 +85,15 @@ def candles(stored: list[tuple[Any, ...]]) -> tuple[list[tuple[Any, ...]], ...]:
     days = groupby(stored, lambda row: (row[0], row[1].replace(hour=0, minute=0)))
     return (
         [(*hour, *candle(list(group))) for hour, group in hours],
-        [(*day, *candle(list(group))[:-1]) for day, group in days],  # it is not told from where
+        [(*day, *candle(list(group))) for day, group in days],
     )
 
 
 def candle(group: list[tuple[Any, ...]]) -> tuple[Any, ...]:
     prices = [row[2] for row in group]
-    charted = sum(row[3] == "chart" for row in group)
-    return prices[0], max(prices), min(prices), prices[-1], len(prices), charted
+    sources = Counter(row[3] for row in group)
+    counts = (sources[name] for name in ("poll", "chart", "import"))
+    return prices[0], max(prices), min(prices), prices[-1], len(prices), *counts
 
 
 def revisions(conn: psycopg.Connection) -> dict[str, int]:
@@ -120,7 +123,7 @@ def test_candles_stay_exact_under_concurrent_writers(
     base: Settings, writer: psycopg.Connection
 ) -> None:
     """Each reads what the one before it committed; nobody waits for ever, and nobody fails."""
-    writer.execute("TRUNCATE prices, tickers, candles_1h")
+    writer.execute("TRUNCATE prices, tickers")
 
     def write(seed: int) -> None:
         chance = random.Random(seed)
@@ -130,7 +133,9 @@ def test_candles_stay_exact_under_concurrent_writers(
                 price = Decimal(chance.randrange(1, 10**6)).scaleb(-2)
                 ticker, step = chance.choice(TICKERS[:2]), timedelta(minutes=1)
                 parameters = {"ticker": ticker, "since": since, "step": step, "price": price}
-                statement = chance.choice([STATEMENTS[0], STATEMENTS[0], *STATEMENTS[3:7:3]])
+                statement = chance.choice(
+                    [STATEMENTS[0], STATEMENTS[0], STATEMENTS[3], STATEMENTS[7]]
+                )
                 conn.execute(statement, parameters)
 
     with ThreadPoolExecutor(4) as threads:

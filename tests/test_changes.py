@@ -44,7 +44,7 @@ def writer(base: Settings) -> Iterator[psycopg.Connection]:
 @pytest.fixture
 def empty(writer: psycopg.Connection) -> psycopg.Connection:
     """The same, without a row."""
-    writer.execute("TRUNCATE prices, tickers, candles_1h")
+    writer.execute("TRUNCATE prices, tickers")
     return writer
 
 
@@ -71,7 +71,7 @@ def told(pages: list[Page]) -> list[dict[str, Any]]:
 
 def logged(conn: psycopg.Connection) -> list[tuple[Any, ...]]:
     """The log as it stands."""
-    asked = "SELECT ticker, revision, minutes FROM changes ORDER BY ticker, revision"
+    asked = "SELECT ticker, revision, minutes FROM internal.changes ORDER BY ticker, revision"
     return conn.execute(asked).fetchall()
 
 
@@ -116,8 +116,8 @@ def test_a_large_statement_leaves_its_range(empty: psycopg.Connection) -> None:
     empty.execute(FILL, [NOON, 1000])
     empty.execute(FILL, [NOON + timedelta(days=1), 1001])
 
-    asked = "SELECT first_minute, last_minute, cardinality(minutes) FROM changes ORDER BY revision"
-    assert empty.execute(asked).fetchall() == [
+    log = "SELECT first_minute, last_minute, cardinality(minutes) FROM internal.changes"
+    assert empty.execute(f"{log} ORDER BY revision").fetchall() == [
         (NOON + MINUTE, NOON + 1000 * MINUTE, 1000),
         (NOON + timedelta(days=1, minutes=1), NOON + timedelta(days=1, minutes=1001), None),
     ]
@@ -129,14 +129,14 @@ def test_the_log_keeps_20000_revisions(
     """Each new one takes the place of one; who was away for longer is told to read all anew."""
     empty.execute("INSERT INTO tickers VALUES ('btc_usd', %s, 30000)", [NOON])
     empty.execute(
-        "INSERT INTO changes SELECT 'btc_usd', n, %(at)s, %(at)s, ARRAY[%(at)s]"
+        "INSERT INTO internal.changes SELECT 'btc_usd', n, 1, %(at)s, %(at)s, ARRAY[%(at)s]"
         " FROM generate_series(10001, 30000) AS n",
         {"at": NOON},
     )
     for n in range(3):
         empty.execute(FILL, [NOON + n * MINUTE, 1])
 
-    asked = "SELECT count(*), min(revision), max(revision) FROM changes"
+    asked = "SELECT count(*), min(revision), max(revision) FROM internal.changes"
     assert empty.execute(asked).fetchall() == [(20_000, 10_004, 30_003)]
     for revision, whole in ((10_003, False), (15_002, False), (15_003, True), (30_003, True)):
         [found] = run(walk(reader, "btc_usd", Position(revision)))

@@ -1,18 +1,14 @@
-"""The Community edition of TimescaleDB: the same schema and answers, and compression besides."""
+"""The Community edition of TimescaleDB: the same schema, functions and derived tables."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loguru import logger
 from psycopg import AsyncConnection
-from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import InsufficientPrivilege, UniqueViolation
 
 from tests import test_candle_model as candles
@@ -22,20 +18,16 @@ from tests.community import community, migrate
 from tests.conftest import Run
 from tests.test_days import OF_PRICES, assert_days
 from tests.test_migrations import SCHEMA
-from tracker import migrations, queries, retention
-from tracker.gaps import DAY, HOUR, NOT_POLLED, Span
-from tracker.models import MINUTE, Quote, minute_of
-from tracker.queries.prices import Question
-from tracker.settings import Settings
-from tracker.web.answer.lines import Form
+from tracker import migrations, queries
+from tracker.gaps import DAY, HOUR
+from tracker.models import MINUTE, Quote
 
 pytestmark = pytest.mark.slow
 
 OLD = datetime(2024, 3, 8, tzinfo=UTC)  # in a chunk that ended long ago
 SERIES = {"btc_usd": walk(5, OLD, 2880, 65_000), "eth_usd": walk(6, OLD, 2880, 3_500)}
-NOW = minute_of(datetime.now(UTC))
 
-_EMPTY = "TRUNCATE tickers, prices, misses, candles_1h"
+_EMPTY = "TRUNCATE tickers, prices, misses"
 
 
 @pytest.fixture(scope="module")
@@ -56,22 +48,6 @@ def conn(server: str) -> Iterator[psycopg.Connection]:
         yield conn
 
 
-def asked(run: Run, dsn: str, question: Callable[[AsyncConnection], Any]) -> Any:
-    """What *question* finds on a connection as the API has it."""
-
-    async def ask() -> Any:
-        async with await AsyncConnection.connect(dsn, autocommit=True) as reader:
-            await reader.execute("SET timezone = 'UTC'")
-            return await question(reader)
-
-    return run(ask())
-
-
-def compress(conn: psycopg.Connection) -> list[str]:
-    """Compress every chunk that is old enough: their names."""
-    return list(iter(lambda: queries.compress_prices(conn, NOW - 3 * DAY), None))
-
-
 def fill(conn: psycopg.Connection) -> None:
     """Two days of two indexes in an old chunk, with holes and some reasons."""
     for ticker, series in SERIES.items():
@@ -90,10 +66,9 @@ def test_it_is_the_community_edition(conn: psycopg.Connection) -> None:
 
 
 def test_down_and_up_again(conn: psycopg.Connection) -> None:
-    """Every migration, compressed rows there or not: a step up leads where the step down was."""
+    """Every migration, with rows in place: a step up leads where the step down was."""
     names = migrations.names()
     fill(conn)
-    assert len(compress(conn)) == 1
     stored = "SELECT count(*), sum(price) FROM prices"
     before = conn.execute(stored).fetchall()
 
@@ -101,12 +76,13 @@ def test_down_and_up_again(conn: psycopg.Connection) -> None:
     for name in names[::-1]:
         conn.execute((migrations.FOLDER / f"{name}.rollback.sql").read_bytes())
         levels.append(schema(conn))
-        if name > "0003":
+        if name > "0002.prices":
             assert conn.execute(stored).fetchall() == before
     assert levels.pop() == set()
     for name in names:
         migrate(conn, name)
         assert schema(conn) == levels.pop()
+    migrations.ensure_roles(conn)
 
 
 def test_rows_and_what_follows_from_them(conn: psycopg.Connection) -> None:
@@ -119,17 +95,20 @@ def test_rows_and_what_follows_from_them(conn: psycopg.Connection) -> None:
     query = "SELECT sum(samples) FROM candles_1h WHERE ticker = 'btc_usd'"
     assert conn.execute(query).fetchone() == (len(left),)
     assert assert_days(conn, OF_PRICES) == 4
-    query = "SELECT sum(until - since) FROM price_runs WHERE ticker = 'btc_usd'"
+    query = "SELECT sum(until - since) FROM internal.price_islands WHERE ticker = 'btc_usd'"
     assert conn.execute(query).fetchone() == (len(left) * MINUTE,)
-    query = "SELECT revision, (SELECT count(*) FROM changes WHERE ticker = 'btc_usd') FROM tickers"
-    assert conn.execute(f"{query} WHERE ticker = 'btc_usd'").fetchone() == (4, 4)
+    log = "(SELECT count(*) FROM internal.changes WHERE ticker = 'btc_usd')"
+    query = f"SELECT revision, {log} FROM tickers WHERE ticker = 'btc_usd'"
+    assert conn.execute(query).fetchone() == (3, 3)
+    derived = ("candles_1h", "candles_1d", "internal.price_islands", "internal.miss_islands")
+    before = [conn.execute(f"TABLE {name} ORDER BY 1, 2").fetchall() for name in derived]
+    conn.execute("SELECT rebuild(ticker) FROM tickers")
+    assert [conn.execute(f"TABLE {name} ORDER BY 1, 2").fetchall() for name in derived] == before
 
 
-@pytest.mark.parametrize("compressed", [False, True], ids=["plain", "compressed"])
-def test_analysts_get_their_answers(conn: psycopg.Connection, *, compressed: bool) -> None:
-    """Each function, as Python would answer; whatever is compressed."""
+def test_analysts_get_their_answers(conn: psycopg.Connection) -> None:
+    """Each function, as Python would answer."""
     fill(conn)
-    assert len(compress(conn) if compressed else [""]) == 1
     btc, until = SERIES["btc_usd"], OLD + 2 * DAY
     for width in (timedelta(minutes=5), 4 * HOUR):
         query = "SELECT start, close FROM candles('btc_usd', %s, '-infinity', 'infinity')"
@@ -158,12 +137,11 @@ def test_the_examples_answer(conn: psycopg.Connection) -> None:
 
 
 def test_candles_are_made_of_the_prices_alone(server: str, run: Run) -> None:
-    """As on the other edition, whatever was stored in whatever order; in compressed chunks too."""
+    """As on the other edition, whatever was stored in whatever order."""
     with psycopg.connect(server, autocommit=True) as conn:
         conn.execute(_EMPTY)
         for day in candles.DAYS:
             store(conn, "btc_usd", walk(7, datetime.fromisoformat(f"{day}T00Z"), 300, 500))
-        assert len(compress(conn)) == 2
 
     @settings(deadline=None, max_examples=20)
     @given(writes=candles.writes, asked=candles.questions, plain=st.booleans())
@@ -178,43 +156,9 @@ def test_candles_are_made_of_the_prices_alone(server: str, run: Run) -> None:
         run(reader.close())
 
 
-def test_compression_changes_no_answer(server: str, run: Run, conn: psycopg.Connection) -> None:
-    """Pages from either end, single minutes, candles, gaps and counts of minutes and hours."""
+def test_a_minute_is_stored_once(conn: psycopg.Connection) -> None:
+    """Polled, from a chart or imported."""
     fill(conn)
-    conn.close()
-    within, minute = Span(OLD + HOUR, OLD + 2 * DAY), max(SERIES["btc_usd"])
-    plain, sourced = Form("text/csv"), Form("text/csv", ("source", "observed_at"))
-    newest = Question("btc_usd", plain.frame("btc_usd"), within.since, within.until, 500)
-    oldest = replace(newest, frame=sourced.frame("btc_usd"))
-
-    async def questions(reader: AsyncConnection) -> list[object]:
-        return [
-            await queries.price_pages(reader, [newest, replace(newest, ticker="eth_usd")]),
-            await queries.sourced_rising_pages(reader, [oldest]),
-            await queries.prices_of(reader, "btc_usd", [OLD + 9 * MINUTE, minute]),
-            await queries.falling_candles(reader, "btc_usd", within, 5 * MINUTE, 100),
-            await queries.rising_candles(reader, "btc_usd", within, 5 * MINUTE, 100),
-            await queries.gap_page(reader, "btc_usd", within, 100),
-            await queries.counted_minutes(reader, "btc_usd", within),
-            await queries.counted_hours(reader, "btc_usd", within, DAY),
-            await queries.newest_minutes(reader, ["eth_usd", "btc_usd"], within.until),
-            await queries.ticker_summaries(reader, NOW),
-            await queries.rising_day_candles(reader, "btc_usd", within, DAY, 100),
-        ]
-
-    before = asked(run, server, questions)
-    with psycopg.connect(server, autocommit=True) as again:
-        assert len(compress(again)) == 1
-        assert compress(again) == []
-    assert asked(run, server, questions) == before
-    assert all(before)
-    assert NOT_POLLED in {hole.reason for hole in before[5]}
-
-
-def test_a_compressed_chunk_takes_prices(conn: psycopg.Connection) -> None:
-    """Polled ones, a chart's and an import's: each minute once, as in any other."""
-    fill(conn)
-    compress(conn)
     btc = SERIES["btc_usd"]
     there, missing = min(btc), min({OLD + n * MINUTE for n in range(2880)} - btc.keys())
 
@@ -229,52 +173,26 @@ def test_a_compressed_chunk_takes_prices(conn: psycopg.Connection) -> None:
     assert not stored(missing, "poll")
     with pytest.raises(UniqueViolation):
         store(conn, "btc_usd", {there: Decimal("8.00")})
-    with pytest.raises(UniqueViolation):
-        store(conn, "btc_usd", {missing: Decimal("8.00")})
     query = "SELECT price, source FROM prices WHERE ticker = 'btc_usd' AND created_at = %s"
     assert conn.execute(query, [missing]).fetchall() == [(Decimal("7.00"), "poll")]
     query = "SELECT count(*), count(DISTINCT created_at) FROM prices WHERE ticker = 'btc_usd'"
     assert conn.execute(query).fetchone() == (len(btc) + 1, len(btc) + 1)
 
 
-def test_tidying_compresses_and_drops(
-    server: str, conn: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By the settings; what is compressed is dropped as well, to the day."""
+def test_retention_drops_to_the_day(conn: psycopg.Connection) -> None:
+    """By a worker, who may do nothing else to old prices; candles stay."""
     fill(conn)
     hours = conn.execute("SELECT count(*) FROM candles_1h").fetchone()
-    conn.close()
-    monkeypatch.setenv("PGSSLMODE", "disable")
-    where = conninfo_to_dict(server)
-    settings = Settings.load().changed(
-        postgres_host=where["host"], postgres_port=int(str(where["port"])),
-        postgres_db=where["dbname"], postgres_user="postgres", postgres_password="x",
-        compress_after=timedelta(days=30), retention=NOW - OLD - DAY,
-    )  # fmt: skip
-    said: list[str] = []
-    number = logger.add(said.append, format="{message}")
-    retention.tidy(settings.changed(retention=None), NOW)
-    retention.tidy(settings, NOW)
-    retention.tidy(settings, NOW)
-    logger.remove(number)
-
-    left = {minute for minute in SERIES["btc_usd"] if minute >= OLD + DAY}
-    assert [line.split()[0] for line in said] == ["compressed", "dropped"]
-    with psycopg.connect(server) as again:
-        query = "SELECT count(*), min(created_at) FROM prices WHERE ticker = 'btc_usd'"
-        assert again.execute(query).fetchone() == (len(left), min(left))
-        assert again.execute("SELECT count(*) FROM candles_1h").fetchone() == hours
-        assert assert_days(again) == 4
-        query = "SELECT is_compressed FROM timescaledb_information.chunks"
-        assert again.execute(query).fetchall() == [(True,)]
-
-
-def test_the_worker_may_compress(conn: psycopg.Connection) -> None:
-    """With the owner's rights for this one thing, as for dropping."""
-    fill(conn)
+    store(conn, "eth_usd", {OLD + 4 * DAY: Decimal("3.00")})
     conn.execute("SET SESSION AUTHORIZATION tracker_worker")
     with pytest.raises(InsufficientPrivilege):
-        conn.execute("SELECT compress_chunk(chunk) FROM show_chunks('prices') AS chunk")
-    assert len(compress(conn)) == 1
-    assert queries.cut_prices(conn, OLD + 2 * DAY).chunks == 0
+        conn.execute("SELECT drop_chunks('prices', now())")
+    while (dropped := queries.drop_prices(conn, 3 * DAY)).reached != dropped.horizon:
+        pass
     conn.execute("RESET SESSION AUTHORIZATION")
+
+    left = {minute for minute in SERIES["btc_usd"] if minute >= OLD + DAY}
+    query = "SELECT count(*), min(created_at) FROM prices WHERE ticker = 'btc_usd'"
+    assert conn.execute(query).fetchone() == (len(left), min(left))
+    assert conn.execute("SELECT count(*) - 1 FROM candles_1h").fetchone() == hours
+    assert assert_days(conn) == 5

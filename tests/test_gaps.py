@@ -20,7 +20,7 @@ Archive = tuple[dict[datetime, str], dict[datetime, str]]
 
 EDGE = datetime(1970, 1, 1, tzinfo=UTC) + 52 * timedelta(days=365)  # between two chunks
 REASONS = ["exchange_unavailable", "rate_limited", NOT_POLLED]
-SOURCES = ["poll", "chart"]
+SOURCES = ["poll", "chart", "import"]
 
 # Minutes around the edge one by one, across hours, across days; lengths of both kinds.
 offsets = st.integers(-3, 3) | st.integers(-130, 130) | st.integers(-4_000, 4_000)
@@ -87,7 +87,8 @@ def counted(archive: Archive, within: Span, width: timedelta) -> list[Coverage]:
     found = []
     for start, group in groupby(minutes_of(within), lambda minute: gaps.floor(minute, width)):
         sources = [stored.get(minute) for minute in group]
-        found.append(Coverage(start, len(sources), sources.count("poll"), sources.count("chart")))
+        counts = (sources.count(name) for name in SOURCES)
+        found.append(Coverage(start, len(sources), *counts))
     return found
 
 

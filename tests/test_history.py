@@ -262,7 +262,7 @@ def test_a_database_that_is_away_or_old_is_told(
             export_file(fresh.database_dsn, str(tmp_path / "out.csv"), Selection())
         migrations.apply(fresh.database_dsn)
         migrations.rollback(fresh.database_dsn, "4")
-        with pytest.raises(MigrationsPending, match=r"0005\.create-candles"):
+        with pytest.raises(MigrationsPending, match=r"0005\.maintenance"):
             import_file(fresh.database_dsn, name)
     assert list(tmp_path.iterdir()) == [Path(name)]
 

@@ -22,7 +22,8 @@ FILES = [migrations.FOLDER / f"{name}.sql" for name in NAMES]
 
 # Whatever a migration makes, with its comment, as text; what belongs to an extension is left out.
 SCHEMA = """
-WITH ours AS (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace
+WITH places AS (SELECT oid FROM pg_namespace WHERE nspname IN ('public', 'internal')),
+ours AS (SELECT oid FROM pg_class WHERE relnamespace IN (TABLE places)
                  AND relkind IN ('r', 'S', 'v', 'm') AND relname !~ 'yoyo')
 SELECT 'column', format('%s.%s %s %s', attrelid::regclass, attname,
        format_type(atttypid, atttypmod), attnotnull), col_description(attrelid, attnum)
@@ -37,8 +38,14 @@ UNION ALL SELECT 'index', pg_get_indexdef(indexrelid), NULL
   FROM pg_index WHERE indrelid IN (TABLE ours)
 UNION ALL SELECT 'trigger', pg_get_triggerdef(oid), NULL
   FROM pg_trigger WHERE tgrelid IN (TABLE ours) AND NOT tgisinternal
+UNION ALL SELECT 'domain', typname::text || coalesce(pg_get_constraintdef(c.oid), ''),
+       obj_description(t.oid, 'pg_type')
+  FROM pg_type AS t LEFT JOIN pg_constraint AS c ON contypid = t.oid
+ WHERE typnamespace IN (TABLE places) AND typtype = 'd'
+UNION ALL SELECT 'schema', nspname::text, obj_description(oid, 'pg_namespace')
+  FROM pg_namespace WHERE nspname = 'internal'
 UNION ALL SELECT 'function', pg_get_functiondef(oid), obj_description(oid, 'pg_proc')
-  FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+  FROM pg_proc WHERE pronamespace IN (TABLE places)
    AND oid NOT IN (SELECT objid FROM pg_depend WHERE deptype = 'e')
 UNION ALL SELECT 'hypertable', column_name || time_interval::text, hypertable_name
   FROM timescaledb_information.dimensions
@@ -82,9 +89,9 @@ def test_every_step_down_and_up_again_leaves_the_same_schema(fresh: Settings) ->
 
     assert migrations.apply(dsn) == NAMES
     assert schema(fresh) == levels[NAMES[-1]]
-    for level in ("0004", NAMES[1], "1"):
+    for level, name in (("0004", NAMES[3]), (NAMES[1], NAMES[1]), ("1", NAMES[0])):
         migrations.rollback(dsn, level)
-        assert schema(fresh) == levels[migrations._find(level)]
+        assert schema(fresh) == levels[name]
     assert migrations.apply(dsn) == NAMES[1:]
     assert migrations.apply(dsn) == []
     assert schema(fresh) == levels[NAMES[-1]]
@@ -92,9 +99,14 @@ def test_every_step_down_and_up_again_leaves_the_same_schema(fresh: Settings) ->
 
 def test_every_table_column_and_function_has_a_comment(migrated: Settings) -> None:
     """Whoever opens psql learns what is there and in which unit."""
-    things = [row for row in schema(migrated) if row[0] in {"table", "column", "function"}]
+    things = [
+        row
+        for row in schema(migrated)
+        if row[0] in {"table", "column", "function", "domain", "schema"}
+    ]
     assert len(things) > 20
-    assert not [row for row in things if not row[2] and not row[1].startswith("prices_id_seq")]
+    sequences = ("prices_id_seq", "internal.batches_id_seq", "internal.batch_position")
+    assert not [row for row in things if not row[2] and not row[1].startswith(sequences)]
 
 
 def test_several_may_migrate_at_once(fresh: Settings) -> None:
@@ -126,7 +138,7 @@ def test_the_lock_of_a_killed_run_is_broken(fresh: Settings) -> None:
     ("reached", "table", "mode"),
     [
         (NAMES[0], "_yoyo_migration", "SHARE"),  # its step is done, but not noted
-        (NAMES[3], "prices", "ROW EXCLUSIVE"),  # it is in the midst of a step
+        (NAMES[2], "prices", "ROW EXCLUSIVE"),  # it is in the midst of a step
     ],
 )
 def test_a_killed_run_leaves_whole_steps(
@@ -157,21 +169,25 @@ def test_a_killed_run_leaves_whole_steps(
     assert migrations.apply(dsn) == []
 
 
-def test_rights_may_be_given_again(fresh: Settings) -> None:
-    """Also twice in one session and with chunks, which once crashed the server."""
+def test_migrate_restores_rights_of_roles(fresh: Settings) -> None:
+    """Also with chunks, where GRANT in a PL/pgSQL function once crashed the server."""
     migrations.apply(fresh.database_dsn)
     with psycopg.connect(fresh.database_dsn, autocommit=True) as conn:
         conn.execute(
             "INSERT INTO prices (ticker, price, created_at) VALUES ('btc_usd', 1.50, '2024-01-15Z')"
         )
         for _ in range(3):
-            conn.execute("SELECT grant_roles()")
+            conn.execute("REVOKE ALL ON prices, misses FROM analyst, tracker_worker")
+            assert migrations.apply(fresh.database_dsn) == []
+            for role, right in (("analyst", "SELECT"), ("tracker_worker", "INSERT")):
+                query = "SELECT has_table_privilege(%s, 'prices', %s)"
+                assert conn.execute(query, [role, right]).fetchone() == (True,)
 
 
 @pytest.mark.parametrize("revision", ["", " ", "6x", "0099", "-1", "0001.create-prices", "0.0"])
 def test_an_unknown_revision_changes_nothing(migrated: Settings, revision: str) -> None:
     """The answer lists those that there are; an empty name is not "undo all"."""
-    with pytest.raises(NotFound, match=r"no migration .*0001\.create-extension"):
+    with pytest.raises(NotFound, match=r"no migration .*0001\.timescaledb"):
         migrations.rollback(migrated.database_dsn, revision)
     assert migrations.apply(migrated.database_dsn) == []
 

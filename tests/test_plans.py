@@ -189,13 +189,14 @@ def test_a_page_of_gaps_stops_when_it_is_full(
     )
     with archive.transaction(force_rollback=True):
         archive.execute(
-            f"INSERT INTO price_runs SELECT ticker, at, at + INTERVAL '50 min' FROM {runs}"
+            "INSERT INTO internal.price_islands"
+            f" SELECT ticker, at, at + INTERVAL '50 min' FROM {runs}"
         )
         archive.execute(
-            "INSERT INTO miss_runs SELECT ticker, at + INTERVAL '55 min',"
+            "INSERT INTO internal.miss_islands SELECT ticker, at + INTERVAL '55 min',"
             f" at + INTERVAL '60 min', 'too_late' FROM {runs}"
         )
-        archive.execute("ANALYZE price_runs, miss_runs")
+        archive.execute("ANALYZE internal.price_islands, internal.miss_islands")
         nodes = list(flat(plan(archive, file, values, generic=generic)))
 
     scans = [node for node in nodes if node.get("Relation Name", "").endswith("_runs")]

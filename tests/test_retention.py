@@ -19,13 +19,13 @@ from loguru import logger
 from psycopg import AsyncConnection
 from psycopg.errors import InsufficientPrivilege, InvalidParameterValue
 
-from ops.bench.processes import free_ports
 from tests import test_runs as runs
 from tests.archive import Series, gaps, miss, store, walk
 from tests.conftest import Run
 from tests.test_days import assert_days
 from tests.working import idle, login, send, tick, wait_for, working
 from tracker import queries, retention
+from tracker.errors import Unreachable
 from tracker.gaps import DAY, HOUR, floor
 from tracker.models import MINUTE, Quote, minute_of
 from tracker.settings import Settings
@@ -62,6 +62,11 @@ def said() -> Iterator[list[str]]:
     number = logger.add(written.append, format="{level} {message}")
     yield written
     logger.remove(number)
+
+
+def apply_retention(settings: Settings) -> None:
+    """As the worker does, with an exchange whose clock agrees."""
+    retention.apply_retention(settings, lambda: datetime.now(UTC))
 
 
 def kept(ticker: str) -> Series:
@@ -109,7 +114,7 @@ def test_what_is_older_is_gone(
     """To the minute, the chunk that held nothing else as a whole; it is told in one line."""
     lost = sum(len(series) - len(kept(ticker)) for ticker, series in SERIES.items())
 
-    retention.tidy(filled, NOW)
+    apply_retention(filled)
 
     assert stored(writer) == [
         (ticker, *row) for ticker in SERIES for row in sorted(kept(ticker).items())
@@ -125,7 +130,7 @@ def test_nothing_that_was_dropped_is_missing(
     filled: Settings, client: httpx.Client, writer: psycopg.Connection
 ) -> None:
     """Gaps, coverage, pages and summaries begin where prices are kept; holes after it are told."""
-    retention.tidy(filled, NOW)
+    apply_retention(filled)
 
     now = minute_of(datetime.now(UTC))
     expected = gaps(kept("btc_usd"), {}, HORIZON, now)
@@ -153,7 +158,7 @@ def test_candles_of_an_hour_and_longer_stay(
     before = [rows(client, "/prices/candles", **each) for each in asked]
     days = assert_days(writer)
 
-    retention.tidy(filled, NOW)
+    apply_retention(filled)
 
     assert [rows(client, "/prices/candles", **each) for each in asked] == before
     assert assert_days(writer) == days
@@ -164,16 +169,16 @@ def test_candles_of_an_hour_and_longer_stay(
 
 def test_twice_is_once(filled: Settings, writer: psycopg.Connection, said: list[str]) -> None:
     """No revision, no change and no line more; with nothing to drop at all, neither."""
-    retention.tidy(filled, NOW)
-    query = "SELECT ticker, revision FROM changes ORDER BY 1, 2"
+    apply_retention(filled)
+    query = "SELECT ticker, revision FROM internal.changes ORDER BY 1, 2"
     before, lines = writer.execute(query).fetchall(), len(said)
 
-    retention.tidy(filled, NOW)
-    retention.tidy(filled.changed(retention=timedelta(days=9999)), NOW)
+    apply_retention(filled)
+    apply_retention(filled.changed(retention=timedelta(days=9999)))
     assert writer.execute(query).fetchall() == before
     assert before
     writer.execute("TRUNCATE prices, tickers, misses")
-    retention.tidy(filled, NOW)
+    apply_retention(filled)
 
     assert len(said) == lines
 
@@ -186,7 +191,7 @@ def test_who_follows_is_told(
         "SELECT revision FROM tickers WHERE ticker = 'btc_usd'"
     ).fetchall()
 
-    retention.tidy(filled, NOW)
+    apply_retention(filled)
 
     steps = run(queries.changed_minutes(reader, "btc_usd", revision, 0, 10_000))
     assert all(step.whole for step in steps)
@@ -202,7 +207,7 @@ def test_a_late_price_undoes_no_candle(filled: Settings, writer: psycopg.Connect
     """
     hour = floor(LATE, HOUR)
     before, days = candle(writer, hour), assert_days(writer)
-    retention.tidy(filled, NOW)
+    apply_retention(filled)
 
     store(writer, "btc_usd", {LATE: Decimal("1.00")})
     assert candle(writer, hour) == before
@@ -212,7 +217,7 @@ def test_a_late_price_undoes_no_candle(filled: Settings, writer: psycopg.Connect
     assert candle(writer, hour) == (60, Decimal("2.00"))
     assert assert_days(writer) == days
     assert tracked(writer) == [(ticker, HORIZON, HORIZON) for ticker in SERIES]
-    retention.tidy(filled, NOW)
+    apply_retention(filled)
 
     assert candle(writer, hour) == (60, Decimal("2.00"))
     assert len(stored(writer)) == sum(len(kept(ticker)) for ticker in SERIES)
@@ -220,7 +225,7 @@ def test_a_late_price_undoes_no_candle(filled: Settings, writer: psycopg.Connect
 
 def test_a_late_miss_is_no_gap(filled: Settings, writer: psycopg.Connection) -> None:
     """It is recorded, and the index is tracked since its prices are kept, as before."""
-    retention.tidy(filled, NOW)
+    apply_retention(filled)
 
     miss(writer, "btc_usd", [LATE - MINUTE], "too_late")
 
@@ -235,14 +240,14 @@ def test_a_reader_of_old_prices_is_not_waited_for(
     with psycopg.connect(filled.database_dsn) as export:
         export.execute("SELECT count(*) FROM prices")
         started = time.monotonic()
-        retention.tidy(filled, NOW)
+        apply_retention(filled)
         assert time.monotonic() - started < 5
         assert stored(writer) == before
         store(writer, "btc_usd", {NOW: Decimal("1.00")})
     [line] = said
     assert line.startswith("WARNING old prices are left for an hour: canceling statement due to")
 
-    retention.tidy(filled, NOW + HOUR)
+    apply_retention(filled)
 
     assert len(stored(writer)) == 1 + sum(len(kept(ticker)) for ticker in SERIES)
 
@@ -264,11 +269,11 @@ def test_several_may_cut_while_others_store(
 
     with ThreadPoolExecutor(4) as threads:
         writing = [threads.submit(write, seed) for seed in range(2)]
-        cutting = [threads.submit(retention.tidy, filled, NOW) for _ in range(12)]
+        cutting = [threads.submit(apply_retention, filled) for _ in range(12)]
         wait(cutting)
         stop.set()
         assert all(each.result() for each in writing)
-    retention.tidy(filled, NOW)
+    apply_retention(filled)
 
     assert all(minute >= HORIZON for _, minute, _ in stored(writer))
     assert {minute for _, minute, _ in stored(writer)} >= kept("btc_usd").keys()
@@ -280,39 +285,71 @@ def test_several_may_cut_while_others_store(
 def test_the_worker_may_and_nobody_else(filled: Settings, writer: psycopg.Connection) -> None:
     """Not what is younger than two days, whoever asks."""
     with login(filled, "tracker_worker") as conn:
-        for statement in ("cut_prices(now())", "cut_prices(NULL)", "cut_prices('infinity')"):
+        for age in ("'47 hours'", "'-1 day'", "NULL"):
             with pytest.raises(InvalidParameterValue, match="two days"):
-                conn.execute(f"SELECT {statement}")
+                conn.execute(f"SELECT internal.drop_prices({age})")
     for role in ("tracker_web", "analyst"):
         with login(filled, role) as conn:
             conn.execute("SET default_transaction_read_only = off")
-            for name in ("cut_prices", "compress_prices"):
-                with pytest.raises(InsufficientPrivilege):
-                    conn.execute(f"SELECT {name}('2000-01-01Z')")
+            with pytest.raises(InsufficientPrivilege):
+                conn.execute("SELECT internal.drop_prices('3 days')")
 
-    retention.tidy(filled.changed(postgres_user="tracker_worker"), NOW)
+    apply_retention(filled.changed(postgres_user="tracker_worker"))
 
     assert len(stored(writer)) == sum(len(kept(ticker)) for ticker in SERIES)
-    assert writer.execute("SELECT count(*) FROM deleted_prices").fetchone() == (0,)
 
 
-def test_other_editions_compress_nothing(
+@pytest.mark.parametrize("days", [400, -400, 0.05, -0.05])
+def test_nothing_is_dropped_while_the_clocks_disagree(
+    filled: Settings, writer: psycopg.Connection, said: list[str], days: float
+) -> None:
+    """Which of the two is wrong cannot be known, so no age of a price is."""
+    before = stored(writer)
+
+    retention.apply_retention(filled, lambda: datetime.now(UTC) - timedelta(days=days))
+
+    assert stored(writer) == before
+    [line] = said
+    side = "ahead of" if days > 0 else "behind"
+    assert f"this machine's clock is {abs(days) * 24:,.0f} h {side} the exchange's" in line
+
+
+def test_nothing_is_dropped_while_the_exchange_is_unavailable(
     filled: Settings, writer: psycopg.Connection, said: list[str]
 ) -> None:
-    """It is said, and prices are dropped all the same."""
-    retention.tidy(filled.changed(compress_after=KEPT), NOW)
+    before = stored(writer)
 
-    assert said[-1] == (
-        "WARNING COMPRESS_AFTER: nothing is compressed:"
-        " only TimescaleDB's Community edition compresses\n"
-    )
-    assert len(stored(writer)) == sum(len(kept(ticker)) for ticker in SERIES)
+    def unavailable() -> datetime:
+        raise Unreachable("deribit.example: connection refused")
+
+    retention.apply_retention(filled, unavailable)
+
+    assert stored(writer) == before
+    assert said == [
+        "WARNING old prices are left for an hour: deribit.example: connection refused\n"
+    ]
+
+
+def test_the_age_of_prices_counts_from_the_newest(
+    filled: Settings, writer: psycopg.Connection
+) -> None:
+    """However far ahead every clock is."""
+    writer.execute("DELETE FROM prices WHERE created_at >= %s", [HORIZON])
+    newest = writer.execute("SELECT max(created_at) FROM prices").fetchone()
+    assert newest is not None
+
+    apply_retention(filled)
+
+    horizon = floor(newest[0] + MINUTE - KEPT, DAY)
+    assert tracked(writer)[0] == ("btc_usd", horizon, horizon)
+    assert all(minute >= horizon for _, minute, _ in stored(writer))
+    assert len(stored(writer)) > 1000
 
 
 def test_a_database_that_is_away_is_a_line(said: list[str], tmp_path: object) -> None:
     """The next hour tries again."""
     away = Settings.load().changed(postgres_host=f"{tmp_path}", retention=KEPT)
-    retention.tidy(away, NOW)
+    apply_retention(away)
     [line] = said
     assert line.startswith("WARNING old prices are left for an hour: connection")
     assert "No such file or directory" in line
@@ -321,7 +358,7 @@ def test_a_database_that_is_away_is_a_line(said: list[str], tmp_path: object) ->
 def test_without_a_word_all_is_kept(filled: Settings, writer: psycopg.Connection) -> None:
     """The default."""
     before = stored(writer)
-    retention.tidy(filled.changed(retention=None), NOW)
+    apply_retention(filled.changed(retention=None))
     assert stored(writer) == before
 
 
@@ -330,8 +367,12 @@ def test_the_tick_of_a_certain_minute_has_it_done(
 ) -> None:
     """Once an hour; a message that comes twice, or late, does no harm."""
     store(conn, "btc_usd", SERIES["btc_usd"])
-    [port] = free_ports(1)
-    settings = database.changed(retention=KEPT, client_base_url=f"http://127.0.0.1:{port}")
+    with serve() as exchange:
+        settings = database.changed(retention=KEPT, client_base_url=exchange.url)
+        _tick_of_retention(settings, conn)
+
+
+def _tick_of_retention(settings: Settings, conn: psycopg.Connection) -> None:
     with working(settings):
         tick(settings, NOW.replace(minute=17) - 2 * HOUR)
         wait_for(lambda: len(stored(conn)) == len(kept("btc_usd")))

@@ -28,20 +28,25 @@ FORBIDDEN = [
     "UPDATE prices SET ticker = 'eth_usd'",
     "UPDATE tickers SET revision = 0",
     "INSERT INTO tickers VALUES ('xrp_usd', '2024-01-01Z')",
-    "INSERT INTO candles_1h VALUES ('btc_usd', '2024-01-01Z', 1, 1, 1, 1, 1, 0)",
+    "INSERT INTO candles_1h VALUES ('btc_usd', '2024-01-01Z', 1, 1, 1, 1, 1, 1, 0, 0)",
     "DELETE FROM candles_1h",
-    "INSERT INTO candles_1d VALUES ('btc_usd', '2024-01-01Z', 1, 1, 1, 1, 1)",
+    "INSERT INTO candles_1d VALUES ('btc_usd', '2024-01-01Z', 1, 1, 1, 1, 1, 1, 0, 0)",
     "UPDATE candles_1d SET high = 9",
     "DELETE FROM candles_1d",
-    "DELETE FROM price_runs",
-    "INSERT INTO changes VALUES ('btc_usd', 99)",
+    "DELETE FROM internal.price_islands",
+    "INSERT INTO internal.changes VALUES ('btc_usd', 99, 1)",
+    "INSERT INTO internal.batches (tickers) VALUES ('{}')",
+    "UPDATE internal.month_revisions SET revision = 0",
+    "SELECT nextval('internal.batch_position')",
+    "SELECT rebuild('btc_usd')",
+    "SELECT internal.revise_all('{btc_usd}')",
     "DELETE FROM misses",
     "UPDATE misses SET reason = 'refused'",
     "DELETE FROM _yoyo_migration",
     "CREATE TABLE mine (id integer)",
     "CREATE FUNCTION mine() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
-    "ALTER FUNCTION prices_changed() SECURITY INVOKER",
-    "CREATE TRIGGER mine AFTER INSERT ON prices EXECUTE FUNCTION prices_changed()",
+    "ALTER FUNCTION internal.prices_changed() SECURITY INVOKER",
+    "CREATE TRIGGER mine AFTER INSERT ON prices EXECUTE FUNCTION internal.prices_changed()",
     "CREATE ROLE mine",
     "ALTER ROLE postgres PASSWORD 'mine'",
     "SET ROLE postgres",
@@ -54,8 +59,8 @@ WRITING = [
     "INSERT INTO prices (ticker, price, created_at) VALUES ('btc_usd', 9.00, '2024-01-01Z')",
     "UPDATE prices SET price = 9.00",
     "INSERT INTO misses (ticker, minute, reason, attempts) VALUES ('a_b', '2024-01-01Z', 'x', 1)",
-    "INSERT INTO heartbeats VALUES ('worker', now())",
-    "UPDATE heartbeats SET at = now()",
+    "INSERT INTO internal.heartbeats VALUES ('worker', now())",
+    "UPDATE internal.heartbeats SET at = now()",
 ]
 
 
@@ -68,7 +73,7 @@ def owner(base: Settings) -> Iterator[psycopg.Connection]:
             "INSERT INTO misses (ticker, minute, reason, attempts) VALUES ('btc_usd', %s, 'x', 1)",
             [NOON + MINUTE],
         )
-        conn.execute("INSERT INTO heartbeats VALUES ('worker', %s)", [NOON])
+        conn.execute("INSERT INTO internal.heartbeats VALUES ('worker', %s)", [NOON])
         yield conn
 
 
@@ -127,16 +132,29 @@ def test_analysts_cannot_take_every_connection(base: Settings) -> None:
 
 
 def test_every_table_can_be_read(base: Settings, owner: psycopg.Connection) -> None:
-    """Whoever adds one in a migration ends it with grant_roles()."""
     tables = owner.execute(
-        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
-        " AND relkind IN ('r', 'v') AND relname !~ 'yoyo'"
+        "SELECT oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'v')"
+        " AND relnamespace IN ('public'::regnamespace, 'internal'::regnamespace)"
+        " AND relname !~ 'yoyo'"
     ).fetchall()
-    assert len(tables) >= 8
+    assert len(tables) == 12
     for role in ROLES:
         with login(base, role) as conn:
             for (table,) in tables:
                 conn.execute(f"SELECT FROM {table} LIMIT 1")
+
+
+def test_an_analyst_sees_five_tables(base: Settings, owner: psycopg.Connection) -> None:
+    """What \\dt lists, but for yoyo's own."""
+    query = (
+        "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relname !~ 'yoyo'"
+        " AND relnamespace <> 'pg_catalog'::regnamespace AND pg_table_is_visible(oid)"
+        " ORDER BY relname"
+    )
+    with login(base, "analyst") as conn:
+        names = [name for (name,) in conn.execute(query)]
+    assert names == ["candles_1d", "candles_1h", "misses", "prices", "tickers"]
+    assert owner.execute("SELECT count(*) FROM prices").fetchone() == (1,)
 
 
 def test_triggers_cannot_be_borrowed(base: Settings, owner: psycopg.Connection) -> None:
@@ -145,11 +163,12 @@ def test_triggers_cannot_be_borrowed(base: Settings, owner: psycopg.Connection) 
         conn.execute("SET default_transaction_read_only = off")
         conn.execute("CREATE TEMP TABLE mine (LIKE prices)")
         query = (
-            "SELECT proname FROM pg_proc WHERE prosecdef AND prorettype = 'trigger'::regtype"
-            " AND pronamespace = 'public'::regnamespace"
+            "SELECT oid::regproc::text FROM pg_proc"
+            " WHERE prosecdef AND prorettype = 'trigger'::regtype"
+            " AND pronamespace = 'internal'::regnamespace"
         )
         names = [name for (name,) in owner.execute(query)]
-        assert len(names) == 6
+        assert len(names) == 4
         for name in names:
             with pytest.raises(InsufficientPrivilege):
                 conn.execute(
@@ -162,10 +181,10 @@ def test_triggers_write_the_real_tables(base: Settings, owner: psycopg.Connectio
     """A table, or an aggregate, of the same name in the worker's own session is not taken."""
     minute = NOON + timedelta(days=1)
     with login(base, "tracker_worker") as conn:
-        for table in ("tickers", "candles_1h", "candles_1d", "price_runs", "changes"):
+        for table in ("tickers", "candles_1h", "candles_1d", "prices"):
             conn.execute(f"CREATE TEMP TABLE {table} (LIKE public.{table})")
         conn.execute("SET search_path = pg_temp, public")
-        conn.execute(INSERT, [minute])
+        conn.execute(INSERT.replace("prices", "public.prices"), [minute])
         assert conn.execute("SELECT count(*) FROM pg_temp.candles_1h").fetchone() == (0,)
 
     query = "SELECT count(*) FROM candles_1h WHERE bucket = %s"

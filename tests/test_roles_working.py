@@ -95,7 +95,7 @@ def test_the_worker_polls_misses_and_repairs(
         wait_for(lambda: idle(worker))
     beat(worker, "worker", minute)
 
-    beats = dict(owner.execute("SELECT part, at FROM heartbeats").fetchall())
+    beats = dict(owner.execute("SELECT part, at FROM internal.heartbeats").fetchall())
     assert beats.keys() == {"scheduler", "worker"}
     assert beats["worker"] == minute
 

@@ -78,8 +78,6 @@ def test_compose_defaults_are_ours() -> None:
         ("RETENTION", "²d"),
         ("RETENTION", "101y"),
         ("RETENTION", "99999999999y"),
-        ("COMPRESS_AFTER", "d"),
-        ("COMPRESS_AFTER", "6m"),
         ("REDIS_DB", "16"),
         ("REDIS_SENTINELS", "sentinel.example.org"),
         ("REDIS_SENTINELS", "one:26379,:26379"),
@@ -244,13 +242,9 @@ def test_hosts_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_times_are_days_weeks_or_years(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 365 days, a year."""
-    for name, text in {"RETENTION": "2y", "COMPRESS_AFTER": "26w"}.items():
-        monkeypatch.setenv(name, text)
-    settings = Settings.load()
-    assert (settings.retention, settings.compress_after) == (
-        timedelta(days=730),
-        timedelta(days=182),
-    )
+    for text, days in {"2y": 730, "26w": 182, "90d": 90}.items():
+        monkeypatch.setenv("RETENTION", text)
+        assert Settings.load().retention == timedelta(days=days)
 
 
 def test_replica_and_direct_server_are_the_database_unless_named(

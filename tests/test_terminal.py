@@ -251,7 +251,9 @@ counts = st.integers(0, 1440)
     ),
     st.builds(Candle, minutes, amounts, amounts, amounts, amounts, counts),
     st.builds(lambda at, n: Gap(at, at + (n + 1) * MINUTE, "refused"), minutes, counts),
-    st.builds(lambda at, n, m: Coverage(at, n + m + 1, n, m), minutes, counts, counts),
+    st.builds(
+        lambda at, n, m, k: Coverage(at, n + m + k + 1, n, m, k), minutes, counts, counts, counts
+    ),
 )
 def test_nothing_is_lost_on_the_way(
     price: SourcedPrice, candle: Candle, gap: Gap, coverage: Coverage

@@ -60,7 +60,8 @@ def gap(first: datetime, minutes: int, reason: str = "not_polled") -> dict[str, 
 def bucket(start: datetime, *counts: int, ratio: float) -> dict[str, object]:
     """As the API shows it."""
     names = ["expected", "polled", "chart", "missing"]
-    return {"from": text(start), **dict(zip(names, counts, strict=True)), "ratio": ratio}
+    found = dict(zip(names, counts, strict=True))
+    return {"from": text(start), **found, "imported": 0, "ratio": ratio}
 
 
 def walk(client: httpx.Client, path: str) -> list[list[dict[str, Any]]]:

@@ -102,9 +102,9 @@ def test_the_state_of_each_part_in_words(client: httpx.Client, writer: psycopg.C
     }
 
     now = datetime.now(UTC)
-    beat(writer, "worker", now)
-    beat(writer, "scheduler", now)
-    beat(writer, "scheduler", now - timedelta(days=1))  # came late, and changes nothing
+    beat(writer, "worker")
+    beat(writer, "scheduler")
+    beat(writer, "scheduler", timedelta(days=1))  # came late, and changes nothing
     told = client.get("/health/state").json()
     assert told["status"] == "ok"
     assert {part["state"] for part in told["parts"]} == {"up"}
@@ -113,7 +113,9 @@ def test_the_state_of_each_part_in_words(client: httpx.Client, writer: psycopg.C
         ("eth_usd", None),
     ]
 
-    writer.execute("UPDATE heartbeats SET at = at - INTERVAL '10 min' WHERE part = 'scheduler'")
+    writer.execute(
+        "UPDATE internal.heartbeats SET at = at - INTERVAL '10 min' WHERE part = 'scheduler'"
+    )
     writer.execute("TRUNCATE prices")
     miss = (
         "INSERT INTO misses (ticker, minute, reason, attempts) VALUES ('eth_usd', %s, 'refused', 1)"
@@ -141,7 +143,7 @@ def test_an_exchange_that_was_not_asked_of_late_is_not_known(
         assert told["status"] == "impaired"
         return next(part for part in told["parts"] if part["name"] == "exchange")
 
-    beat(writer, "worker", datetime.now(UTC))
+    beat(writer, "worker")
     none = {
         "name": "exchange",
         "state": "unknown",

@@ -62,9 +62,9 @@ def test_a_tick_is_the_schedulers_sign_of_life(tracked: Settings, conn: psycopg.
     before = datetime.now(UTC)
     with working(tracked):
         tick(tracked, before - timedelta(hours=1))
-        wait_for(lambda: conn.execute("SELECT FROM heartbeats").rowcount)
+        wait_for(lambda: conn.execute("SELECT FROM internal.heartbeats").rowcount)
 
-    [(part, at)] = conn.execute("SELECT part, at FROM heartbeats").fetchall()
+    [(part, at)] = conn.execute("SELECT part, at FROM internal.heartbeats").fetchall()
     assert part == "scheduler"
     assert before - timedelta(seconds=0.001) <= at <= datetime.now(UTC)
 

@@ -5,7 +5,7 @@ A message may come twice, late or out of order: the minute it carries decides wh
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ParamSpec
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from tracker.repair import Repairer
 
 P = ParamSpec("P")
-Beat = Callable[[str, datetime], None]
-Keep = Callable[[datetime], None]
+Beat = Callable[[str, timedelta], None]
+ApplyRetention = Callable[[], None]
 
 _TIDYING = 17  # the minute of each hour in which others have less to do
 _A_WEEK = 7 * 24 * 3600  # seconds
@@ -87,7 +87,11 @@ def declare_tick(broker: RedisBroker, tickers: Iterable[str]) -> dramatiq.Actor[
 
 
 def declare(
-    broker: RedisBroker, poller: "Poller", repairer: "Repairer", beat: Beat, keep: Keep
+    broker: RedisBroker,
+    poller: "Poller",
+    repairer: "Repairer",
+    beat: Beat,
+    apply_retention: ApplyRetention,
 ) -> None:
     """Declare the worker's own actors."""
 
@@ -128,13 +132,13 @@ def declare(
 
     @dramatiq.actor(broker=broker, queue_name="later", max_retries=0)
     def heard(sent_at: str) -> None:
-        """Record when the scheduler sent a tick."""
-        beat("scheduler", _time(sent_at))
+        """Record when the scheduler sent a tick; a clock ahead of ours counts as now."""
+        beat("scheduler", max(datetime.now(UTC) - _time(sent_at), timedelta()))
 
     @dramatiq.actor(broker=broker, queue_name="later", max_retries=0)
     def tidy() -> None:
-        """Keep less of what is old by now, however late this comes."""
-        keep(datetime.now(UTC))
+        """Apply the retention, however late this message comes."""
+        apply_retention()
 
 
 def _message(actor: str, *args: str, queue: str = "default") -> dramatiq.Message[None]:

@@ -61,6 +61,17 @@ def read_names(answer: Answer) -> set[str]:
     return set(result)
 
 
+def read_time(answer: Answer) -> datetime:
+    """The moment in an answer of public/get_time, milliseconds since 1970 UTC.
+
+    Raises ExchangeError. Source: https://docs.deribit.com/#public-get_time
+    """
+    result = _result(_document(answer), answer)
+    if not isinstance(result, Decimal):
+        raise BadAnswer(f"result: not a number of milliseconds: {_shown(answer.content)}")
+    return _moment(result * 1000, "result")
+
+
 def read_chart(answer: Answer, ticker: str, *, testnet: bool) -> list[Quote]:
     """The points of *ticker* in an answer of public/get_index_chart_data, oldest first.
 

@@ -2,7 +2,7 @@
 
 import time
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import timedelta
 from threading import Thread
 
 from tracker import queries
@@ -13,10 +13,10 @@ from tracker.settings import Settings
 _EVERY = 15.0  # seconds
 
 
-def beat(settings: Settings, part: str, at: datetime) -> None:
-    """Record that *part* was alive at *at*; a database that is away is told by the next one."""
+def beat(settings: Settings, part: str, age: timedelta = timedelta()) -> None:
+    """Record that *part* was alive *age* ago; nothing happens while the database is unavailable."""
     with suppress(DatabaseDown), connected(settings.database_dsn) as conn:
-        queries.beat(conn, part, at)
+        queries.beat(conn, part, age)
 
 
 def keep_beating(settings: Settings) -> None:
@@ -24,7 +24,7 @@ def keep_beating(settings: Settings) -> None:
 
     def beating() -> None:
         while True:
-            beat(settings, "worker", datetime.now(UTC))
+            beat(settings, "worker")
             time.sleep(_EVERY)
 
     Thread(target=beating, name="beats", daemon=True).start()

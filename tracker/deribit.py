@@ -6,6 +6,7 @@ Sources: https://docs.deribit.com/ (rate limits, errors, public/get_index_price)
 import asyncio
 import random
 import time
+from datetime import datetime
 from threading import Thread
 from typing import Self
 
@@ -13,7 +14,7 @@ import httpx
 import stamina
 
 from tracker import metrics
-from tracker.answers import Answer, read_chart, read_names, read_quote
+from tracker.answers import Answer, read_chart, read_names, read_quote, read_time
 from tracker.errors import BadAnswer, ExchangeError, Unreachable
 from tracker.models import Quote
 
@@ -123,6 +124,14 @@ def fetch_names(client: Client) -> set[str]:
     Source: https://docs.deribit.com/#public-get_index_price_names
     """
     return read_names(client.get("/public/get_index_price_names", {}, _LONGEST_CALL))
+
+
+def fetch_time(client: Client) -> datetime:
+    """The exchange's clock, fetched once. Raises ExchangeError.
+
+    Source: https://docs.deribit.com/#public-get_time
+    """
+    return read_time(client.get("/public/get_time", {}, _LONGEST_CALL))
 
 
 def _pause(error: Exception, left: float) -> bool | float:

@@ -136,3 +136,7 @@ class DatabaseDown(TrackerError):
 
 class MigrationsPending(TrackerError):
     """The database lacks tables or columns that this version reads."""
+
+
+class UnknownSchema(TrackerError):
+    """The database has migrations that this version does not know."""

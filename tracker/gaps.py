@@ -3,7 +3,7 @@
 Pure: what the database knows comes in as values. Lists are newest first, as answers are.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -62,23 +62,29 @@ class Coverage:
 
     since: the bucket's start; the minutes that are expected may begin later.
     expected: its minutes that could be stored by now; at least 1.
-    polled, chart: how many of them are stored, by where they come from.
+    polled, chart, imported: how many of them are stored, by source.
     """
 
     since: datetime
     expected: int
     polled: int = 0
     chart: int = 0
+    imported: int = 0
+
+    @property
+    def stored(self) -> int:
+        """How many minutes are stored."""
+        return self.polled + self.chart + self.imported
 
     @property
     def missing(self) -> int:
         """How many minutes are not stored."""
-        return self.expected - self.polled - self.chart
+        return self.expected - self.stored
 
     @property
     def ratio(self) -> float:
         """The part that is stored, four decimals, rounded down: 1 says that nothing is missing."""
-        return (self.polled + self.chart) * _PARTS // self.expected / _PARTS
+        return self.stored * _PARTS // self.expected / _PARTS
 
 
 def window(since: datetime, start: datetime | None, end: datetime | None, now: datetime) -> Span:
@@ -120,16 +126,17 @@ def buckets(within: Span, width: timedelta, count: int) -> list[Span]:
 
 
 def covered(
-    expected: Iterable[Span], width: timedelta, counted: Iterable[tuple[datetime, int, int]]
+    expected: Iterable[Span], width: timedelta, counted: Iterable[tuple[datetime, int, int, int]]
 ) -> list[Coverage]:
-    """The coverage of each bucket; *counted* has (start, polled, chart), a bucket maybe twice."""
-    polled: Counter[datetime] = Counter()
-    chart: Counter[datetime] = Counter()
-    for start, of_polls, of_charts in counted:
-        polled[start] += of_polls
-        chart[start] += of_charts
+    """The coverage of each bucket of *expected*.
+
+    counted: (start, polled, chart, imported), a bucket more than once where it was read in parts.
+    """
+    sums: dict[datetime, Counter[str]] = defaultdict(Counter)
+    for start, polled, chart, imported in counted:
+        sums[start].update(polled=polled, chart=chart, imported=imported)
     starts = ((floor(bucket.since, width), bucket.minutes) for bucket in expected)
-    return [Coverage(start, minutes, polled[start], chart[start]) for start, minutes in starts]
+    return [Coverage(start, minutes, **sums[start]) for start, minutes in starts]
 
 
 def split(span: Span) -> tuple[Span, list[Span]]:

@@ -31,7 +31,6 @@ OPEN_HOLES = Gauge(
 )
 LAST_TICK = Gauge("tracker_last_tick_timestamp_seconds", "When the scheduler last sent a tick")
 DROPPED = Counter("tracker_dropped_minutes", "Prices that RETENTION dropped, of all indexes")
-COMPRESSED = Counter("tracker_compressed_chunks", "Chunks compressed because of COMPRESS_AFTER")
 TIDY_FAILURES = Counter("tracker_tidy_failures", "Times that old prices could not be dropped")
 REJECTED = Counter("tracker_messages_rejected", "Messages that failed for good, or are none")
 

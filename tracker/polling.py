@@ -57,6 +57,10 @@ class Poller:
         metrics.count_poll(ticker, reason)
         return new
 
+    def fetch_time(self) -> datetime:
+        """The exchange's clock. Raises ExchangeError."""
+        return deribit.fetch_time(self._client)
+
     def check_tickers(self) -> None:
         """Warn of configured names that the exchange does not have."""
         try:

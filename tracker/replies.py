@@ -73,7 +73,7 @@ def gap(row: Row) -> Gap:
 def coverage(row: Row) -> Coverage:
     """A row of /prices/coverage."""
     since = datetime.fromisoformat(row["from"])
-    return Coverage(since, row["expected"], row["polled"], row["chart"])
+    return Coverage(since, row["expected"], row["polled"], row["chart"], row["imported"])
 
 
 def candle(row: Row) -> Candle:

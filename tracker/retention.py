@@ -1,60 +1,63 @@
-"""How long prices are kept, and how: what is old is dropped, or compressed, as the settings say.
+"""Retention: the worker drops old prices once an hour, as RETENTION says.
 
-Both may be done again, by several at once, and be cut short: the next time goes on.
+It may run twice, in several workers at once, or be interrupted: the next run continues.
 """
 
-from datetime import datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 from loguru import logger
-from psycopg.errors import FeatureNotSupported
 
 from tracker import metrics, queries
 from tracker.connection import connected
-from tracker.errors import DatabaseDown
+from tracker.errors import DatabaseDown, ExchangeError
 from tracker.settings import Settings
 
-_CUTTING = 60.0  # seconds for a day of prices
-_COMPRESSING = 1200.0  # seconds for a chunk
+_STATEMENT_TIMEOUT = 60.0  # seconds, for a day of prices
+_MAX_CLOCK_DIFFERENCE = timedelta(hours=1)
 
 
-def tidy(settings: Settings, now: datetime) -> None:
-    """Drop what is older than RETENTION, and compress what is older than COMPRESS_AFTER.
+def apply_retention(settings: Settings, fetch_time: Callable[[], datetime]) -> None:
+    """Drop what is older than RETENTION, counted from the newest stored price.
 
-    What somebody else holds, or a database that is away, is left to the next time.
+    fetch_time: the exchange's clock; raises ExchangeError. Nothing is dropped while it is unknown
+    or differs from this machine's by more than an hour: the age of prices is unknown then. A locked
+    table or an unavailable database postpones the rest to the next hour.
     """
+    if settings.retention is None:
+        return
     try:
-        if horizon := settings.kept_since(now):
-            _cut(settings, horizon)
-        if horizon := settings.plain_since(now):
-            _compress(settings, horizon)
-    except DatabaseDown as error:
+        _require_right_clock(fetch_time())
+        _drop_prices(settings, settings.retention)
+    except (DatabaseDown, ExchangeError, _WrongClock) as error:
         metrics.TIDY_FAILURES.inc()
         logger.warning("old prices are left for an hour: {}", error)
 
 
-def _cut(settings: Settings, until: datetime) -> None:
-    chunks = minutes = 0
-    reached = None
-    while reached is None or reached < until:
-        with connected(settings.database_dsn, _CUTTING) as conn:
-            cut = queries.cut_prices(conn, until)
-        metrics.DROPPED.inc(cut.minutes)
-        reached, chunks, minutes = cut.reached, chunks + cut.chunks, minutes + cut.minutes
-    if minutes or chunks:
-        logger.bind(until=until.isoformat(), dropped=minutes, chunks=chunks).info(
-            "dropped {:,} prices from before {:%Y-%m-%d}, {} whole chunks", minutes, until, chunks
+class _WrongClock(Exception):
+    """This machine's clock or the exchange's is wrong."""
+
+
+def _require_right_clock(exchange_time: datetime) -> None:
+    difference = datetime.now(UTC) - exchange_time
+    if abs(difference) > _MAX_CLOCK_DIFFERENCE:
+        side = "ahead of" if difference > timedelta() else "behind"
+        raise _WrongClock(
+            f"this machine's clock is {abs(difference).total_seconds() / 3600:,.0f} h {side} the"
+            " exchange's: set it right, or check CLIENT_BASE_URL"
         )
 
 
-def _compress(settings: Settings, until: datetime) -> None:
-    try:
-        while chunk := _compressed(settings, until):
-            metrics.COMPRESSED.inc()
-            logger.bind(chunk=chunk).info("compressed {}", chunk)
-    except FeatureNotSupported as error:
-        logger.warning("COMPRESS_AFTER: nothing is compressed: {}", error.diag.message_primary)
-
-
-def _compressed(settings: Settings, until: datetime) -> str | None:
-    with connected(settings.database_dsn, _COMPRESSING) as conn:
-        return queries.compress_prices(conn, until)
+def _drop_prices(settings: Settings, retention: timedelta) -> None:
+    chunks = minutes = 0
+    while True:
+        with connected(settings.database_dsn, _STATEMENT_TIMEOUT) as conn:
+            dropped = queries.drop_prices(conn, retention)
+        metrics.DROPPED.inc(dropped.minutes)
+        chunks, minutes = chunks + dropped.chunks, minutes + dropped.minutes
+        if dropped.reached == dropped.horizon:
+            break
+    if minutes or chunks:
+        line = logger.bind(until=f"{dropped.horizon:%Y-%m-%d}", dropped=minutes, chunks=chunks)
+        text = "dropped {:,} prices from before {:%Y-%m-%d}, {} whole chunks"
+        line.info(text, minutes, dropped.horizon, chunks)

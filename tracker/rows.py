@@ -15,7 +15,7 @@ EXTRAS = ("source", "observed_at")
 PRICE = ("id", "ticker", "price", "created_at")
 CANDLE = ("created_at", "open", "high", "low", "close", "samples")
 GAP = ("from", "to", "minutes", "reason")
-COVERAGE = ("from", "expected", "polled", "chart", "missing", "ratio")
+COVERAGE = ("from", "expected", "polled", "chart", "imported", "missing", "ratio")
 
 
 def amount(number: Decimal) -> str:
@@ -69,6 +69,7 @@ def coverage(found: Coverage) -> Row:
         "expected": found.expected,
         "polled": found.polled,
         "chart": found.chart,
+        "imported": found.imported,
         "missing": found.missing,
         "ratio": found.ratio,
     }

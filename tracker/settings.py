@@ -215,7 +215,6 @@ class Settings(BaseSettings):
     )
 
     retention: Annotated[timedelta, BeforeValidator(_days)] | None = None
-    compress_after: Annotated[timedelta, BeforeValidator(_days)] | None = None
 
     tracker_home: Path | None = None
     tracker_cache: Path | None = None
@@ -298,10 +297,6 @@ class Settings(BaseSettings):
     def kept_since(self, now: datetime) -> datetime | None:
         """The midnight of UTC before which prices are dropped at *now*, in UTC; None: none are."""
         return _midnight(now, self.retention)
-
-    def plain_since(self, now: datetime) -> datetime | None:
-        """The midnight of UTC before which chunks are compressed at *now*, in UTC; None: none."""
-        return _midnight(now, self.compress_after)
 
     @property
     def broker_url(self) -> str:

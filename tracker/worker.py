@@ -46,8 +46,9 @@ def start(settings: Settings, poller: Poller, repairer: Repairer) -> dramatiq.Wo
     """A running worker, with a thread for each index and some for what is stored later."""
     broker = actors.create_broker(settings, Broker)
     actors.declare_tick(broker, settings.tickers)
-    beat, keep = partial(beats.beat, settings), partial(retention.tidy, settings)
-    actors.declare(broker, poller, repairer, beat, keep)
+    heartbeat = partial(beats.beat, settings)
+    apply_retention = partial(retention.apply_retention, settings, poller.fetch_time)
+    actors.declare(broker, poller, repairer, heartbeat, apply_retention)
     metrics.begin(settings.tickers)
     metrics.QUEUES.watch(partial(lengths, broker))
     threads = len(settings.tickers) + deribit.AT_ONCE

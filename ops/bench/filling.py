@@ -1,4 +1,4 @@
-"""Databases full of prices: the triggers rest, and one statement does their work."""
+"""Databases full of prices, filled without the triggers; rebuild() does their work."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +9,8 @@ from tracker import migrations
 from tracker.settings import Settings
 
 _HERE = Path(__file__).parent
-_FILL, _DERIVE, _PLAIN = (
-    (_HERE / name).read_bytes() for name in ("fill.sql", "derive.sql", "plain.sql")
+_FILL, _TRACK, _PLAIN = (
+    (_HERE / name).read_bytes() for name in ("fill.sql", "track.sql", "plain.sql")
 )
 
 
@@ -32,7 +32,8 @@ def fill(settings: Settings, names: Sequence[str], minutes: int) -> None:
             conn.execute("SET LOCAL session_replication_role = replica")  # no trigger fires
             conn.execute("SET LOCAL work_mem = '512MB'")  # a million candles at a time
             conn.execute(_FILL, {"names": list(names), "minutes": minutes})
-            conn.execute(_DERIVE)
+            conn.execute(_TRACK)
+            conn.execute("SELECT rebuild(ticker) FROM tickers ORDER BY ticker")
         settle(conn)
 
 

@@ -1,4 +1,4 @@
--- Every table in which a user's rows may be, by schema and name. Heartbeats come with the first
+-- Every table in which a user's rows may be, by schema and name, those of public first. Heartbeats come with the first
 -- minute, and are nobody's loss; nor are yoyo's own records.
 SELECT nspname, relname
   FROM pg_class
@@ -9,4 +9,4 @@ SELECT nspname, relname
    AND nspname !~ '^(pg_|_?timescaledb_)'
    AND relname !~ 'yoyo'
    AND relname <> 'heartbeats'
- ORDER BY nspname, relname
+ ORDER BY nspname <> 'public', nspname, relname

@@ -5,7 +5,7 @@
 -- the log tells all since the position in at most most minutes; if not, it tells none.
 WITH logged AS (
     SELECT revision, first_minute, last_minute, minutes
-      FROM changes
+      FROM internal.changes
      WHERE ticker = %(ticker)s
        AND revision > %(revision)s::bigint
 ), state AS (

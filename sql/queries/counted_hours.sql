@@ -1,7 +1,7 @@
--- How many minutes of one index are polled and how many come from charts, in each bucket of width that
--- has any, by its start, newest first. [since, until) is whole hours.
+-- How many minutes of one index were polled, charted and imported, in each bucket of width that has
+-- any, by its start, newest first. [since, until) is whole hours.
 SELECT time_bucket(%(width)s::interval, bucket) AS start,
-       sum(samples - charted) AS polled, sum(charted) AS chart
+       sum(polled) AS polled, sum(charted) AS chart, sum(imported) AS import
   FROM candles_1h
  WHERE ticker = %(ticker)s
    AND bucket >= %(since)s::timestamptz

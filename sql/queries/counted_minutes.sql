@@ -1,6 +1,7 @@
--- How many minutes of one index in [since, until] are polled, and how many come from charts: 1 row.
-SELECT count(created_at) FILTER (WHERE source <> %(chart)s) AS polled,
-       count(created_at) FILTER (WHERE source = %(chart)s) AS chart
+-- How many minutes of one index in [since, until] were polled, charted and imported: 1 row.
+SELECT count(*) FILTER (WHERE source = 'poll') AS polled,
+       count(*) FILTER (WHERE source = 'chart') AS chart,
+       count(*) FILTER (WHERE source = 'import') AS import
   FROM prices
  WHERE ticker = %(ticker)s
    AND created_at >= %(since)s::timestamptz

@@ -13,12 +13,12 @@ SELECT hole.since, hole.until, coalesce(record.since, hole.since) AS recorded_si
       FROM (
         (
             SELECT since, until
-              FROM price_runs
+              FROM internal.price_islands
              WHERE ticker = %(ticker)s
                AND since < %(until)s::timestamptz
                AND since >= coalesce(
                    (SELECT max(since)
-                      FROM price_runs
+                      FROM internal.price_islands
                      WHERE ticker = %(ticker)s
                        AND since <= %(since)s::timestamptz),
                    %(since)s::timestamptz)
@@ -32,13 +32,13 @@ SELECT hole.since, hole.until, coalesce(record.since, hole.since) AS recorded_si
   ) AS hole
   LEFT JOIN LATERAL (
     SELECT greatest(run.since, hole.since) AS since, least(run.until, hole.until) AS until, reason
-      FROM miss_runs AS run
+      FROM internal.miss_islands AS run
      WHERE ticker = %(ticker)s
        AND run.since < hole.until
        AND run.until > hole.since
        AND run.since >= coalesce(
            (SELECT max(older.since)
-              FROM miss_runs AS older
+              FROM internal.miss_islands AS older
              WHERE older.ticker = %(ticker)s
                AND older.since <= hole.since),
            hole.since)

@@ -1,6 +1,6 @@
 -- Records why a minute could not be polled, unless it has a price or a record already.
 INSERT INTO misses (ticker, minute, reason, code, attempts)
-SELECT %(ticker)s, %(minute)s, %(reason)s, %(code)s, %(attempts)s
+SELECT %(ticker)s::text, %(minute)s, %(reason)s, %(code)s, %(attempts)s
  WHERE NOT EXISTS (
     SELECT
       FROM prices

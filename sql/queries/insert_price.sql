@@ -2,7 +2,7 @@
 -- It takes the place of a price whose source is named in replaces; null: of none. The look before
 -- the insert keeps identity values from being burnt; the key decides a race.
 INSERT INTO prices AS stored (ticker, price, created_at, observed_at, source)
-SELECT %(ticker)s, %(price)s, %(minute)s, %(observed_at)s, %(source)s
+SELECT %(ticker)s::text, %(price)s, %(minute)s, %(observed_at)s, %(source)s
  WHERE NOT EXISTS (
     SELECT
       FROM prices

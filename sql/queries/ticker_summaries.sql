@@ -8,7 +8,7 @@ SELECT known.ticker, known.since, stored.minutes,
   FROM tickers AS known
  CROSS JOIN LATERAL (
     SELECT coalesce(extract(EPOCH FROM sum(until - since))::bigint / 60, 0) AS minutes
-      FROM price_runs
+      FROM internal.price_islands
      WHERE ticker = known.ticker
   ) AS stored
   LEFT JOIN LATERAL (

@@ -8,21 +8,23 @@ from psycopg.rows import dict_row
 from psycopg.sql import Identifier
 from pydantic import BaseModel, ConfigDict
 
-from tracker.backups.statements import column, statement
+from tracker.backups.statements import column, qualified, statement
 from tracker.queries.read import read
 
-# Each table, with the column that says what its rows are about. First those that triggers follow:
-# days are loaded before the hours, which make them again, and would find them there otherwise.
+# Each table, with the column that names what its rows are about. Triggers of the first two write
+# the others.
 TABLES = {
     "prices": "ticker",
     "misses": "ticker",
     "tickers": "ticker",
-    "candles_1d": "ticker",
     "candles_1h": "ticker",
-    "price_runs": "ticker",
-    "miss_runs": "ticker",
-    "changes": "ticker",
-    "heartbeats": "part",
+    "candles_1d": "ticker",
+    "internal.price_islands": "ticker",
+    "internal.miss_islands": "ticker",
+    "internal.batches": "tickers",
+    "internal.changes": "ticker",
+    "internal.month_revisions": "ticker",
+    "internal.heartbeats": "part",
 }
 
 _FACTS = read("backups/facts")
@@ -84,7 +86,7 @@ def summed(conn: psycopg.Connection) -> Sums:
 
 
 def _sums(conn: psycopg.Connection, table: str) -> dict[str, Sum]:
-    found = conn.execute(statement("sums", table=Identifier(table), key=Identifier(TABLES[table])))
+    found = conn.execute(statement("sums", table=qualified(table), key=Identifier(TABLES[table])))
     return {name: Sum(rows=rows, checksum=checksum) for name, rows, checksum in found}
 
 

@@ -27,6 +27,11 @@ def restore(settings: Settings, file: str) -> tuple[Manifest, list[str]]:
 def _demand_known(file: str, manifest: Manifest) -> None:
     """Raise BackupError unless every migration of the backup is one of ours."""
     ours = migrations.names()
+    if manifest.migrations[:1] == [migrations.OF_VERSION_0_1]:
+        raise BackupError(
+            f"{file}: was made by version 0.1: restore it with that version, then `tracker export`"
+            " there and `tracker import` here"
+        )
     if unknown := sorted(set(manifest.migrations) - set(ours)):
         raise BackupError(f"{file}: was made by a newer version of the tracker, with {unknown[0]}")
     if not manifest.migrations or manifest.migrations != ours[: len(manifest.migrations)]:

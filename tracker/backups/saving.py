@@ -1,12 +1,11 @@
 """`tracker backup`: all of the database as it is at one moment, while others write."""
 
 from psycopg import Connection, IsolationLevel
-from psycopg.sql import Identifier
 
 from tracker.backups import archive, programs
 from tracker.backups.connection import connection
 from tracker.backups.manifest import Kind, Manifest, taken
-from tracker.backups.statements import statement
+from tracker.backups.statements import qualified, statement
 from tracker.settings import Settings
 
 
@@ -34,6 +33,6 @@ def backup(settings: Settings, file: str, kind: Kind) -> Manifest:
 def _write(conn: Connection, target: archive.Writer, table: str) -> None:
     with (
         target.member(f"{table}.csv") as sink,
-        conn.cursor().copy(statement("out", table=Identifier(table))) as copy,
+        conn.cursor().copy(statement("out", table=qualified(table))) as copy,
     ):
         sink.writelines(copy)

@@ -16,6 +16,16 @@ def statement(name: str, **names: Composable) -> Composed:
     return text.format(**names)
 
 
+def qualified(table: str) -> Identifier:
+    """A table's name, with its schema where *table* names one."""
+    return Identifier(*table.split("."))
+
+
+def listed_tables(tables: Iterable[str]) -> Composed:
+    """Tables' names with commas between them."""
+    return SQL(", ").join(map(qualified, tables))
+
+
 def listed(names: Iterable[str]) -> Composed:
     """Names with commas between them."""
     return SQL(", ").join(map(Identifier, names))

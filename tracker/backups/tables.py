@@ -8,19 +8,19 @@ nobody but the owner's rights are needed, and it is one transaction.
 import csv
 
 import psycopg
-from psycopg.sql import Identifier
 
 from tracker import migrations
 from tracker.backups import target
 from tracker.backups.archive import Reader
 from tracker.backups.connection import connection
 from tracker.backups.manifest import differences, summed
-from tracker.backups.statements import listed, statement
+from tracker.backups.statements import listed, listed_tables, qualified, statement
 from tracker.errors import BackupError
 from tracker.queries.read import read
 from tracker.settings import Settings
 
 _NEXT_ID = read("backups/next_id")
+_NEXT_BATCH = read("backups/next_batch")
 _SETTLE = read("backups/settle")
 _CHUNK = 1 << 20  # bytes
 _FIRST = ("prices", "misses")  # triggers make all else of them
@@ -53,10 +53,11 @@ def load(conn: psycopg.Connection, source: Reader) -> None:
     for table in _FIRST:
         _copy(conn, source, table)
     conn.execute(_SETTLE)
-    conn.execute(statement("empty", tables=listed(made)))
+    conn.execute(statement("empty", tables=listed_tables(made)))
     for table in made:
         _copy(conn, source, table)
     conn.execute(_NEXT_ID)
+    conn.execute(_NEXT_BATCH)
     if told := differences(wanted, summed(conn)):
         raise BackupError(f"what was loaded is not what was backed up: {told}")
 
@@ -64,7 +65,7 @@ def load(conn: psycopg.Connection, source: Reader) -> None:
 def _copy(conn: psycopg.Connection, source: Reader, table: str) -> None:
     with source.member(f"{table}.csv") as stream:
         columns = next(csv.reader([stream.readline().decode()]))
-        into = statement("into", table=Identifier(table), columns=listed(columns))
+        into = statement("into", table=qualified(table), columns=listed(columns))
         with conn.cursor().copy(into) as copy:
             while chunk := stream.read(_CHUNK):
                 copy.write(chunk)

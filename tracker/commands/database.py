@@ -42,10 +42,10 @@ def _migrate(settings: "Settings", _: argparse.Namespace) -> None:
 
     applied = migrations.apply(settings.direct_dsn)
     print("\n".join(f"applied {name}" for name in applied) or "the database is up to date")
-    if applied and (missing := roles.missing(settings.direct_dsn)):
+    if missing := roles.missing(settings.direct_dsn):
         sys.stderr.write(
             f"without {', '.join(missing)}: {settings.postgres_user} may not create roles."
-            " Once they are made, SELECT grant_roles() gives them their rights.\n"
+            " Once they exist, `tracker migrate` grants them their rights.\n"
         )
     roles.set_passwords(settings.direct_dsn, settings.role_passwords)
 

@@ -77,7 +77,7 @@ def _export(dsn: str, stream: BinaryIO, chosen: Selection) -> int:
         "since": chosen.since,
         "until": chosen.until,
     }
-    with session(dsn) as conn, conn.cursor() as cursor:
+    with session(dsn, migrated=False) as conn, conn.cursor() as cursor:
         _demand_known(conn, chosen.tickers)
         total = _count(conn, values) if progress.shows(stream) else None
         with cursor.copy(_EXPORT, values) as copy:

@@ -22,10 +22,11 @@ _OPTIONS = (
 
 
 @contextmanager
-def session(dsn: str) -> Iterator[psycopg.Connection]:
-    """A connection to an up-to-date database; its one transaction ends with the block.
+def session(dsn: str, *, migrated: bool = True) -> Iterator[psycopg.Connection]:
+    """A connection to a database; its one transaction ends with the block.
 
-    Raises DatabaseDown, and MigrationsPending before anything is done.
+    Raises DatabaseDown, and MigrationsPending before anything is done: unless *migrated* is false,
+    the schema must be up to date. An export also reads that of version 0.1.
     """
     try:
         with psycopg.connect(
@@ -34,7 +35,8 @@ def session(dsn: str) -> Iterator[psycopg.Connection]:
             application_name="tracker-history",
             options=_OPTIONS,
         ) as conn:
-            _demand_migrations(conn)
+            if migrated:
+                _demand_migrations(conn)
             yield conn
     except (UndefinedTable, UndefinedColumn) as error:
         raise MigrationsPending("the schema is missing or old: run `tracker migrate`") from error

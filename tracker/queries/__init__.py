@@ -16,7 +16,7 @@ from tracker.queries.candles import (
 )
 from tracker.queries.changes import changed_minutes, listen, prices_of, revisions
 from tracker.queries.exporting import exported_lines, sourced_lines
-from tracker.queries.keeping import compress_prices, cut_prices
+from tracker.queries.keeping import drop_prices
 from tracker.queries.missing import (
     counted_hours,
     counted_minutes,
@@ -47,10 +47,9 @@ __all__ = [
     "beat",
     "bucket_candles",
     "changed_minutes",
-    "compress_prices",
     "counted_hours",
     "counted_minutes",
-    "cut_prices",
+    "drop_prices",
     "exported_lines",
     "falling_candles",
     "falling_day_candles",

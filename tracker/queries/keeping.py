@@ -1,42 +1,36 @@
-"""How long prices are kept: what the worker asks the database to drop, and to compress."""
+"""Retention: dropping old prices."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from psycopg import Connection
-from psycopg.rows import class_row, scalar_row
+from psycopg.rows import class_row
 
 from tracker.queries.read import read
 
-_CUT_PRICES = read("queries/cut_prices")
-_COMPRESS_PRICES = read("queries/compress_prices")
+_DROP_PRICES = read("queries/drop_prices")
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
-    """What was dropped: *chunks* as a whole, *minutes* of all indexes, all before *reached*."""
+class Dropped:
+    """What one call dropped: whole *chunks*, and *minutes* of all indexes, all before *reached*.
 
-    reached: datetime
+    horizon: the midnight to reach by further calls; None, as *reached*, without any price.
+    """
+
+    horizon: datetime | None
+    reached: datetime | None
     chunks: int
     minutes: int
 
 
-def cut_prices(conn: Connection, horizon: datetime) -> Cut:
-    """Drop prices from before *horizon*, a midnight of UTC, and keep their hourly candles.
+def drop_prices(conn: Connection, retention: timedelta) -> Dropped:
+    """Drop prices older than *retention*, and keep their candles.
 
-    Old chunks go at once, what else is too old a day at a time: *horizon* may not be reached yet.
+    The age counts from the newest stored price, or from the server's clock if that is earlier. Old
+    chunks go at once, the rest a day at a call.
     """
-    with conn.cursor(row_factory=class_row(Cut)) as cursor:
-        found = cursor.execute(_CUT_PRICES, {"horizon": horizon}).fetchone()
-        assert found is not None  # a function with OUT parameters always answers
+    with conn.cursor(row_factory=class_row(Dropped)) as cursor:
+        found = cursor.execute(_DROP_PRICES, {"retention": retention}).fetchone()
+        assert found is not None  # a function with OUT parameters returns one row
         return found
-
-
-def compress_prices(conn: Connection, horizon: datetime) -> str | None:
-    """Compress a chunk that ends before *horizon*: its name, or None if there is none left.
-
-    Raises FeatureNotSupported where the edition of TimescaleDB cannot.
-    """
-    with conn.cursor(row_factory=scalar_row) as cursor:
-        found = cursor.execute(_COMPRESS_PRICES, {"horizon": horizon}).fetchone()
-        return None if found is None else str(found)

@@ -32,25 +32,23 @@ async def gap_page(conn: AsyncConnection, ticker: str, within: Span, count: int)
 
 async def counted_hours(
     conn: AsyncConnection, ticker: str, hours: Span, width: timedelta
-) -> list[tuple[datetime, int, int]]:
-    """(start, polled, chart) of each bucket of *hours* that has a price; *hours* are whole."""
+) -> list[tuple[datetime, int, int, int]]:
+    """(start, polled, chart, imported) of each bucket of *hours* that has a price.
+
+    *hours* begins and ends on a full hour.
+    """
     parameters = {"ticker": ticker, "since": hours.since, "until": hours.until, "width": width}
     cursor = await conn.execute(_COUNTED_HOURS, parameters)
     return await cursor.fetchall()
 
 
-async def counted_minutes(conn: AsyncConnection, ticker: str, span: Span) -> tuple[int, int]:
-    """How many minutes of *span*, which has some, are polled, and how many come from charts."""
-    parameters = {
-        "ticker": ticker,
-        "since": span.since,
-        "until": span.until - MINUTE,
-        "chart": "chart",
-    }
+async def counted_minutes(conn: AsyncConnection, ticker: str, span: Span) -> tuple[int, int, int]:
+    """How many minutes of *span*, which is not empty, were polled, charted and imported."""
+    parameters = {"ticker": ticker, "since": span.since, "until": span.until - MINUTE}
     cursor = await conn.execute(_COUNTED_MINUTES, parameters)
     found = await cursor.fetchone()
-    assert found is not None  # counting always answers
-    return found[0], found[1]
+    assert found is not None  # an aggregate without GROUP BY returns one row
+    return found[0], found[1], found[2]
 
 
 async def tracked_since(conn: AsyncConnection, ticker: str) -> datetime | None:

@@ -22,13 +22,13 @@ _A_MONTH = timedelta(days=31)
 _AN_HOUR = timedelta(hours=1)
 
 
-def beat(conn: Connection, part: str, at: datetime) -> None:
-    """Record that *part*, scheduler or worker, was alive at *at*."""
-    conn.execute(_BEAT, {"part": part, "at": at})
+def beat(conn: Connection, part: str, age: timedelta = timedelta()) -> None:
+    """Record that *part*, scheduler or worker, was alive *age* ago, by the server's clock."""
+    conn.execute(_BEAT, {"part": part, "age": age.total_seconds()})
 
 
-async def heartbeats(conn: AsyncConnection) -> dict[str, datetime]:
-    """When each part last gave a sign of life; a part that never did is not there."""
+async def heartbeats(conn: AsyncConnection) -> dict[str, float]:
+    """How many seconds ago each part was last alive; a part that never was is left out."""
     cursor = await conn.execute(_HEARTBEATS)
     return dict(await cursor.fetchall())
 

@@ -65,6 +65,7 @@ def _coverage(bucket: Coverage) -> Cells:
         f"{bucket.expected}",
         f"{bucket.polled}",
         Text(f"{bucket.chart}", REPAIRED if bucket.chart else ""),
+        f"{bucket.imported}",
     )
     share = f"{bucket.ratio:.2%}"
     return minute(bucket.since), *counts, Text(f"{bucket.missing}", style), Text(share, style)
@@ -100,6 +101,6 @@ _LOOKS: dict[str, Look[Any]] = {
     "prices": Look(("<minute (UTC)", "price", "<source", "<observed"), _price, spare=2),
     "gaps": Look(("<from (UTC)", "<to", "minutes", "<reason"), _gap),
     "coverage": Look(
-        ("<from (UTC)", "expected", "polled", "chart", "missing", "stored"), _coverage
+        ("<from (UTC)", "expected", "polled", "chart", "imported", "missing", "stored"), _coverage
     ),
 }

@@ -41,7 +41,7 @@ async def condition(request: AppRequest) -> Response:
     now = datetime.now(UTC)
     tickers = request.state["settings"].tickers
 
-    async def look(conn: AsyncConnection) -> tuple[Mapping[str, datetime], list[Standing]]:
+    async def look(conn: AsyncConnection) -> tuple[Mapping[str, float], list[Standing]]:
         return await queries.heartbeats(conn), await standings(conn, tickers, now)
 
     try:
@@ -75,15 +75,14 @@ def _unknown(name: str) -> Part:
     return Part(name, "unknown", "only the database would know")
 
 
-def _parts(beats: Mapping[str, datetime], found: Sequence[Standing], now: datetime) -> list[Part]:
-    scheduler, worker = (_part(name, beats.get(name), now) for name in _SILENT_AFTER)
+def _parts(beats: Mapping[str, float], found: Sequence[Standing], now: datetime) -> list[Part]:
+    scheduler, worker = (_part(name, beats.get(name)) for name in _SILENT_AFTER)
     return [Part("database", "up", "answers"), scheduler, worker, _exchange(found, worker, now)]
 
 
-def _part(name: str, beat: datetime | None, now: datetime) -> Part:
-    if beat is None:
+def _part(name: str, age: float | None) -> Part:
+    if age is None:
         return Part(name, "down", "has never given a sign of life")
-    age = max(0.0, (now - beat).total_seconds())
     state: Literal["up", "down"] = "up" if age <= _SILENT_AFTER[name] else "down"
     return Part(name, state, f"{_LAST_SIGN[name]} {_ago(age)}")
 

@@ -16,7 +16,8 @@ _COVERAGE = {
     "from": "2024-01-15T12:00:00Z",
     "expected": 60,
     "polled": 50,
-    "chart": 7,
+    "chart": 5,
+    "imported": 2,
     "missing": 3,
     "ratio": 0.95,
 }
@@ -54,7 +55,7 @@ SCHEMAS: Schema = {
         },
     ),
     "Coverage": closed(
-        "How much of a UTC hour or day is stored; polled + chart + missing = expected",
+        "How much of a UTC hour or day is stored; polled + chart + imported + missing = expected",
         {
             "from": {**HOUR, "description": "The start of the hour or day"},
             "expected": {
@@ -64,6 +65,7 @@ SCHEMAS: Schema = {
             },
             "polled": {**_SOME, "description": "Stored, and asked for in their minute"},
             "chart": {**_SOME, "description": "Stored, and filled from the exchange's chart data"},
+            "imported": {**_SOME, "description": "Stored, and imported from a file"},
             "missing": {**_SOME, "description": "Not stored"},
             "ratio": {
                 "type": "number",

@@ -1,2 +1,4 @@
 -- The extension stays: other schemas of the database may use it.
-DO $$ BEGIN END $$;
+DROP DOMAIN index_name;
+
+DROP SCHEMA internal;

@@ -1,0 +1,5 @@
+DROP TABLE misses;
+
+DROP TABLE tickers;
+
+DROP TABLE prices;

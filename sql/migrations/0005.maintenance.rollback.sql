@@ -1,0 +1,3 @@
+DROP FUNCTION rebuild(text);
+
+DROP FUNCTION internal.drop_prices(interval);

@@ -1,0 +1,38 @@
+-- Creates the missing roles, where the server lets us. They belong to the server: another database may
+-- have created them, and only a role that is created here gets these settings. They have no password
+-- yet, so that only a server that asks for none lets them in.
+DO $$
+DECLARE
+    role text;
+BEGIN
+    FOREACH role IN ARRAY ARRAY['tracker_worker', 'tracker_web', 'analyst'] LOOP
+        CONTINUE WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = role);
+        BEGIN
+            EXECUTE format('CREATE ROLE %I LOGIN', role);
+        EXCEPTION
+            WHEN duplicate_object OR unique_violation THEN  -- another database's migration was faster
+                CONTINUE;
+            WHEN insufficient_privilege THEN
+                RAISE WARNING '% may not create role %', current_user, role;
+                CONTINUE;
+        END;
+        CASE role
+        WHEN 'tracker_worker' THEN
+            COMMENT ON ROLE tracker_worker IS
+                'The worker of the price tracker: stores prices and misses';
+        WHEN 'tracker_web' THEN
+            COMMENT ON ROLE tracker_web IS 'The API of the price tracker: reads';
+            ALTER ROLE tracker_web SET default_transaction_read_only = on;
+        WHEN 'analyst' THEN
+            COMMENT ON ROLE analyst IS
+                'Analysts of the price tracker: they read, and wait for no lock';
+            ALTER ROLE analyst CONNECTION LIMIT 20;
+            ALTER ROLE analyst SET default_transaction_read_only = on;
+            ALTER ROLE analyst SET statement_timeout = '1min';
+            ALTER ROLE analyst SET lock_timeout = '2s';
+            ALTER ROLE analyst SET idle_in_transaction_session_timeout = '5min';
+            ALTER ROLE analyst SET timezone = 'UTC';
+        END CASE;
+    END LOOP;
+END
+$$
