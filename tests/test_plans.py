@@ -16,7 +16,6 @@ from tests.conftest import fresh_database
 from tracker import migrations, queries
 from tracker.gaps import HOUR
 from tracker.models import FIRST
-from tracker.queries import prices
 from tracker.queries.read import FOLDER
 from tracker.settings import Settings
 from tracker.web.reading.database import SESSION
@@ -34,6 +33,7 @@ OF_ORIGIN = {
 }  # needs source
 START = datetime(2020, 1, 1, tzinfo=UTC)
 UNTIL = datetime(2023, 6, 1, 12, tzinfo=UTC)
+MONTH_AGO = UNTIL - timedelta(days=31)
 FRAME = {
     "before_id": "",
     "before_price": ",",
@@ -45,10 +45,10 @@ VALUES: dict[str, Any] = {
     "ticker": "btc_usd",
     "tickers": ["eth_usd", "btc_usd"],
     "minute": UNTIL,
-    "since": UNTIL - prices._NEAR,
+    "since": MONTH_AGO,
     "until": UNTIL,
     "count": 51,
-    "midnight": (UNTIL - prices._NEAR).replace(hour=0),
+    "midnight": MONTH_AGO.replace(hour=0),
     **FRAME,
     "separator": "\n",
     "moment_pattern": "YYYY-MM-DD",
