@@ -17,7 +17,7 @@ from ops.bench.wrk import Asked, shoot
 from tests.conftest import fresh_database
 from tests.serving import served
 from tracker import migrations
-from tracker.settings import CHECKOUT, Settings
+from tracker.settings import Settings
 
 NAMES = ("btc_usd", "eth_usd")
 MINUTES = 150  # of each: whole hours, and parts of two
@@ -77,13 +77,11 @@ def test_sides_take_turns() -> None:
 
 def test_pgbench_has_the_query_of_a_page() -> None:
     """No parameter of ours is left, and the other table is asked the same."""
-    query = (CHECKOUT / "sql/queries/price_pages.sql").read_text()
-
-    script = script_of(query, "prices")
+    script = script_of("prices")
 
     assert "'until', to_timestamp(:until)" in script
     assert "%" not in script
-    assert script_of(query, "plain") == script.replace("FROM prices", "FROM plain")
+    assert script_of("plain") == script.replace("FROM prices", "FROM plain")
 
 
 def test_an_unknown_line_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 import psycopg
 import pytest
@@ -15,7 +16,7 @@ from tests.conftest import Run
 from tracker import queries
 from tracker.errors import DatabaseDown, MigrationsPending
 from tracker.models import FIRST, LAST, MINUTE
-from tracker.queries.prices import Lines, Question, Questions, Reading
+from tracker.queries.prices import PageBatch, PageQuery, PageReader, PricePage
 from tracker.settings import Settings
 from tracker.web.answer.lines import Form
 from tracker.web.reading.database import Database
@@ -23,11 +24,13 @@ from tracker.web.reading.pages import MOST, MOST_LINES, Pages
 from tracker.web.reading.paging import alone
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
-FORMS = {
+FORMS: dict[PageReader, Form] = {
     queries.price_pages: Form("application/json"),
-    queries.rising_pages: Form("text/csv"),
-    queries.sourced_pages: Form("text/csv", ("source", "observed_at")),
-    queries.sourced_rising_pages: Form("application/json", ("observed_at",)),
+    partial(queries.price_pages, ascending=True): Form("text/csv"),
+    partial(queries.price_pages, sourced=True): Form("text/csv", ("source", "observed_at")),
+    partial(queries.price_pages, ascending=True, sourced=True): Form(
+        "application/json", ("observed_at",)
+    ),
 }
 
 moments = st.sampled_from([FIRST, LAST]) | st.integers(-3, 1203).map(
@@ -37,12 +40,12 @@ counts = st.sampled_from([1, 2, 50, 400, 1000])
 
 
 @st.composite
-def kinds_and_questions(draw: st.DrawFn) -> tuple[Reading, Question]:
+def kinds_and_questions(draw: st.DrawFn) -> tuple[PageReader, PageQuery]:
     """A question, and what is to read its answer."""
     reading = draw(st.sampled_from(list(FORMS)))
     ticker = draw(st.sampled_from(["btc_usd", "eth_usd", "sol_usd"]))
     since, until = sorted([draw(moments), draw(moments)])
-    return reading, Question(ticker, FORMS[reading].frame(ticker), since, until, draw(counts))
+    return reading, PageQuery(ticker, FORMS[reading].template(ticker), since, until, draw(counts))
 
 
 @pytest.fixture(scope="module")
@@ -78,12 +81,12 @@ def pages(database: Database) -> Pages:
 @settings(deadline=None)
 @given(asked=st.lists(kinds_and_questions(), min_size=1, max_size=60))
 def test_together_as_alone(
-    run: Run, database: Database, reader: AsyncConnection, asked: list[tuple[Reading, Question]]
+    run: Run, database: Database, reader: AsyncConnection, asked: list[tuple[PageReader, PageQuery]]
 ) -> None:
     """Of any kind, length and number, all at the same time."""
     together = Pages(database)
 
-    async def both() -> tuple[list[Lines], list[Lines]]:
+    async def both() -> tuple[list[PricePage], list[PricePage]]:
         met = await asyncio.gather(*(together.asking()(*each) for each in asked))
         return met, [await alone(reader)(*each) for each in asked]
 
@@ -91,10 +94,10 @@ def test_together_as_alone(
     assert met == by_itself
 
 
-def question(number: int, count: int = 5) -> Question:
+def question(number: int, count: int = 5) -> PageQuery:
     """About a moment of its own."""
-    return Question(
-        "btc_usd", FORMS[queries.price_pages].frame("btc_usd"), FIRST, at(number), count
+    return PageQuery(
+        "btc_usd", FORMS[queries.price_pages].template("btc_usd"), FIRST, at(number), count
     )
 
 
@@ -103,7 +106,7 @@ def at(number: int) -> datetime:
     return START + number * 100 * MINUTE
 
 
-async def asked(pages: Pages, number: int) -> Lines:
+async def asked(pages: Pages, number: int) -> PricePage:
     """The answer to that question."""
     return await pages.asking()(queries.price_pages, question(number))
 
@@ -116,7 +119,7 @@ class Noted:
         self.lines: list[int] = []
         self._seconds = seconds
 
-    async def __call__(self, conn: AsyncConnection, asked: Questions) -> list[Lines]:
+    async def __call__(self, conn: AsyncConnection, asked: PageBatch) -> list[PricePage]:
         self.sizes.append(len(asked))
         self.lines.append(sum(each.count for each in asked))
         if not self._seconds:
@@ -131,7 +134,7 @@ def test_who_asks_alone_waits_for_nobody(run: Run, pages: Pages) -> None:
     noted = Noted()
 
     async def ask() -> list[datetime | None]:
-        return [(await pages.asking()(noted, question(number))).near for number in range(5)]
+        return [(await pages.asking()(noted, question(number))).first_at for number in range(5)]
 
     assert run(ask()) == [at(number) for number in range(5)]
     assert noted.sizes == [1] * 5
@@ -144,11 +147,11 @@ def test_many_go_together_but_not_too_many(run: Run, pages: Pages, count: int, a
     """In few round trips, none of them long; each has the answer to its own question."""
     noted = Noted()
 
-    async def ask() -> list[Lines]:
+    async def ask() -> list[PricePage]:
         numbers = range(asked)
         return await asyncio.gather(*(pages.asking()(noted, question(n, count)) for n in numbers))
 
-    assert [found.near for found in run(ask())] == [at(number) for number in range(asked)]
+    assert [found.first_at for found in run(ask())] == [at(number) for number in range(asked)]
     assert sum(noted.sizes) == asked
     assert max(noted.sizes) <= MOST
     assert all(lines <= max(MOST_LINES, count) for lines in noted.lines)
@@ -166,10 +169,10 @@ def test_who_leaves_takes_nothing_from_the_others(run: Run, pages: Pages) -> Non
             each.cancel()
         found = [await each for each in asking[1::2]]
         assert all(each.cancelled() for each in asking[::2])
-        return [each.near for each in found]
+        return [each.first_at for each in found]
 
     assert run(ask()) == [at(number) for number in range(1, 40, 2)]
-    assert run(asked(pages, 7)).near == at(7)
+    assert run(asked(pages, 7)).first_at == at(7)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +185,7 @@ def test_an_error_reaches_everyone_and_then_is_over(
     """In time for the last, too."""
     fails = True
 
-    async def failing(conn: AsyncConnection, asked: Questions) -> list[Lines]:
+    async def failing(conn: AsyncConnection, asked: PageBatch) -> list[PricePage]:
         if fails:
             await conn.execute(statement)
         return await queries.price_pages(conn, asked)
@@ -194,13 +197,13 @@ def test_an_error_reaches_everyone_and_then_is_over(
 
     assert {type(each) for each in run(ask())} == {error}
     fails = False
-    assert {each.near for each in run(ask())} == {at(number) for number in range(100)}
+    assert {each.first_at for each in run(ask())} == {at(number) for number in range(100)}
 
 
 def test_the_trouble_of_one_is_nobody_elses(run: Run, pages: Pages) -> None:
     """Who was under way with it is asked for again."""
 
-    async def picky(conn: AsyncConnection, asked: Questions) -> list[Lines]:
+    async def picky(conn: AsyncConnection, asked: PageBatch) -> list[PricePage]:
         if any(each.count == 1 for each in asked):
             await conn.execute("SELECT 1 FROM nowhere")
         return await queries.price_pages(conn, asked)
@@ -211,7 +214,7 @@ def test_the_trouble_of_one_is_nobody_elses(run: Run, pages: Pages) -> None:
 
     found = run(ask())
     assert isinstance(found.pop(7), MigrationsPending)
-    assert [each.near for each in found] == [at(number) for number in range(20) if number != 7]
+    assert [each.first_at for each in found] == [at(number) for number in range(20) if number != 7]
 
 
 def test_slow_questions_go_one_by_one(run: Run, pages: Pages) -> None:
@@ -224,7 +227,7 @@ def test_slow_questions_go_one_by_one(run: Run, pages: Pages) -> None:
 
     run(ask())
     noted.sizes.clear()
-    assert [each.near for each in run(ask())] == [at(number) for number in range(32)]
+    assert [each.first_at for each in run(ask())] == [at(number) for number in range(32)]
     assert noted.sizes == [1] * 32
 
 
@@ -251,4 +254,4 @@ def test_no_more_wait_than_can_be_answered(
         return await asyncio.gather(*(asked(pages, n) for n in range(20)), return_exceptions=True)
 
     found = run(ask())
-    assert [type(each) for each in found] == [Lines] * 5 + [DatabaseDown] * 15
+    assert [type(each) for each in found] == [PricePage] * 5 + [DatabaseDown] * 15

@@ -16,15 +16,31 @@ from tests.conftest import fresh_database
 from tracker import migrations, queries
 from tracker.gaps import HOUR
 from tracker.models import FIRST
+from tracker.queries import exporting, prices
 from tracker.queries.read import FOLDER
 from tracker.settings import Settings
 from tracker.web.reading.database import SESSION
 
 FILES = sorted((FOLDER / "queries").glob("*.sql"))
-OF_PRICES = [file for file in FILES if "FROM prices" in file.read_text()]
+COMPOSED = {
+    "price_pages": {
+        "price_pages": prices.PAGE_STATEMENTS[False, False],
+        "ascending_pages": prices.PAGE_STATEMENTS[True, False],
+        "sourced_pages": prices.PAGE_STATEMENTS[False, True],
+        "sourced_ascending_pages": prices.PAGE_STATEMENTS[True, True],
+    },
+    "exported_lines": {
+        "exported_lines": exporting.LINE_STATEMENTS[False],
+        "sourced_lines": exporting.LINE_STATEMENTS[True],
+    },
+}  # by template
+STATEMENTS: dict[str, bytes] = {}
+for each in FILES:
+    STATEMENTS |= COMPOSED.get(each.stem) or {each.stem: each.read_bytes()}
+OF_PRICES = [name for name, statement in STATEMENTS.items() if b"FROM prices" in statement]
 OF_ORIGIN = {
     "sourced_pages",
-    "sourced_rising_pages",
+    "sourced_ascending_pages",
     "sourced_lines",
     "counted_minutes",
     "prices_of",
@@ -51,8 +67,6 @@ VALUES: dict[str, Any] = {
     "midnight": MONTH_AGO.replace(hour=0),
     **FRAME,
     "separator": "\n",
-    "moment_pattern": "YYYY-MM-DD",
-    "null": "null",
     "price": "68241.50",
     "observed_at": UNTIL,
     "source": "poll",
@@ -75,7 +89,7 @@ VALUES: dict[str, Any] = {
 COPIED = {"exported_lines", "sourced_lines"}  # COPY takes no parameters: it is never prepared
 # What they sort is no rows: a grid of minutes; candles, which are few; the indexes.
 SORTING = {"holes", "falling_candles", "rising_candles", "zone_candles", "ticker_summaries"}
-PAGES = [file for file in OF_PRICES if file.stem.endswith("_pages")]
+PAGES = [name for name in OF_PRICES if name.endswith("_pages")]
 KEYWORDS = (
     "select from where and or as on order by desc limit insert into values with not exists"
     " conflict do nothing join left lateral ordinality"
@@ -103,40 +117,40 @@ def archive(servers: Settings) -> Iterator[psycopg.Connection]:
 
 
 @pytest.mark.parametrize(
-    ("file", "generic"),
+    ("name", "generic"),
     [
-        pytest.param(file, generic, id=f"{file.stem}-{'generic' if generic else 'custom'}")
-        for file in OF_PRICES
+        pytest.param(name, generic, id=f"{name}-{'generic' if generic else 'custom'}")
+        for name in OF_PRICES
         for generic in (False, True)
-        if file not in PAGES and not (generic and file.stem in COPIED)
+        if name not in PAGES and not (generic and name in COPIED)
     ],
 )
 def test_prices_are_read_from_the_index_of_one_chunk(
-    archive: psycopg.Connection, file: Path, *, generic: bool
+    archive: psycopg.Connection, name: str, *, generic: bool
 ) -> None:
     """Nothing is sorted, no chunk outside the window is opened, no table visited without need."""
-    nodes = list(flat(plan(archive, file, VALUES, generic=generic)))
+    nodes = list(flat(plan(archive, name, VALUES, generic=generic)))
     scans = scans_of(nodes)
 
     assert {scan["Relation Name"] for scan in scans} == {chunk_of(archive, UNTIL)}
-    kind = "Index Scan" if file.stem in OF_ORIGIN else "Index Only Scan"
+    kind = "Index Scan" if name in OF_ORIGIN else "Index Only Scan"
     assert {scan["Node Type"] for scan in scans} == {kind}
     assert sum(scan.get("Heap Fetches", 0) for scan in scans) == 0
-    if file.stem not in SORTING:
+    if name not in SORTING:
         assert not [node for node in nodes if "Sort" in node["Node Type"]]
     excluded = [node.get("Chunks excluded during startup", 0) for node in nodes]
     assert max(excluded) == (4 if generic else 0)  # a custom plan never had them
 
 
 @pytest.mark.parametrize("generic", [False, True], ids=["custom", "generic"])
-@pytest.mark.parametrize("file", PAGES, ids=lambda file: file.stem)
+@pytest.mark.parametrize("name", PAGES)
 def test_questions_read_their_own_rows_alone(
-    archive: psycopg.Connection, file: Path, *, generic: bool
+    archive: psycopg.Connection, name: str, *, generic: bool
 ) -> None:
     """From the index, in its order; a question finds nothing in the chunks on its way."""
     early = {**VALUES, "ticker": "eth_usd", "since": START, "until": START + HOUR}
-    values = {**VALUES, "questions": asked(VALUES, early)}
-    nodes = list(flat(plan(archive, file, values, generic=generic)))
+    values = {**VALUES, "batch": batch(VALUES, early)}
+    nodes = list(flat(plan(archive, name, values, generic=generic)))
     scans = begun(nodes)
 
     read = {scan["Relation Name"]: scan["Actual Rows"] * scan["Actual Loops"] for scan in scans}
@@ -145,11 +159,11 @@ def test_questions_read_their_own_rows_alone(
         chunk_of(archive, UNTIL): full,
         chunk_of(archive, START): pytest.approx(3, abs=1),  # rows of several loops are rounded
     }
-    kind = "Index Scan" if file.stem in OF_ORIGIN else "Index Only Scan"
+    kind = "Index Scan" if name in OF_ORIGIN else "Index Only Scan"
     assert {scan["Node Type"] for scan in scans} == {kind}
     assert sum(scan.get("Heap Fetches", 0) for scan in scans) == 0
     assert sum(scan.get("Rows Removed by Filter", 0) for scan in scans) == 0
-    assert [node["Sort Key"] for node in nodes if "Sort" in node["Node Type"]] == [["asked.place"]]
+    assert [node["Sort Key"] for node in nodes if "Sort" in node["Node Type"]] == [["query.place"]]
 
 
 @pytest.mark.parametrize("generic", [False, True], ids=["custom", "generic"])
@@ -157,7 +171,7 @@ def test_questions_read_their_own_rows_alone(
     ("name", "first", "direction"),
     [
         ("price_pages", UNTIL, "Backward"),
-        ("rising_pages", START, "Forward"),
+        ("ascending_pages", START, "Forward"),
         ("falling_candles", UNTIL, "Backward"),
         ("rising_candles", START, "Forward"),
     ],
@@ -166,8 +180,7 @@ def test_a_page_without_a_lower_bound_stops_when_it_is_full(
     archive: psycopg.Connection, name: str, first: datetime, direction: str, *, generic: bool
 ) -> None:
     """Chunks are read in its order, from the newest or oldest: those beyond are never opened."""
-    file = FOLDER / f"queries/{name}.sql"
-    nodes = flat(plan(archive, file, {**VALUES, "since": FIRST}, generic=generic))
+    nodes = flat(plan(archive, name, {**VALUES, "since": FIRST}, generic=generic))
     *passed, last = begun(nodes)
 
     assert [scan["Actual Rows"] for scan in passed] == [0] * len(passed)
@@ -181,7 +194,7 @@ def test_a_page_of_gaps_stops_when_it_is_full(
     archive: psycopg.Connection, *, generic: bool
 ) -> None:
     """Newest first from the indexes: of four years with two gaps in each hour, a page."""
-    file = FOLDER / "queries/gap_page.sql"
+    name = "gap_page"
     values = {**VALUES, "since": UNTIL - timedelta(days=1200)}
     runs = (
         "generate_series('2020-01-01Z', '2024-01-01Z', INTERVAL '1 hour') AS at,"
@@ -197,9 +210,9 @@ def test_a_page_of_gaps_stops_when_it_is_full(
             f" at + INTERVAL '60 min', 'too_late' FROM {runs}"
         )
         archive.execute("ANALYZE internal.price_islands, internal.miss_islands")
-        nodes = list(flat(plan(archive, file, values, generic=generic)))
+        nodes = list(flat(plan(archive, name, values, generic=generic)))
 
-    scans = [node for node in nodes if node.get("Relation Name", "").endswith("_runs")]
+    scans = [node for node in nodes if node.get("Relation Name", "").endswith("_islands")]
     assert {scan["Node Type"] for scan in scans} == {"Index Only Scan"}
     assert {scan["Scan Direction"] for scan in scans} == {"Backward"}
     assert len(scans) == 4
@@ -227,7 +240,7 @@ def test_candles_of_buckets_read_their_hours_alone(
     hours: psycopg.Connection, name: str, *, generic: bool
 ) -> None:
     """Of four years: three days, from the index."""
-    nodes = flat(plan(hours, FOLDER / f"queries/{name}.sql", VALUES, generic=generic))
+    nodes = flat(plan(hours, name, VALUES, generic=generic))
     scans = [node for node in nodes if node.get("Relation Name") == "candles_1h"]
 
     assert [scan["Node Type"] for scan in scans] == ["Index Scan"]
@@ -245,11 +258,7 @@ def test_a_page_of_days_is_read_as_it_is(
     hours: psycopg.Connection, name: str, direction: str, *, generic: bool
 ) -> None:
     """A row for each day, in its order from the index, and no other."""
-    nodes = list(
-        flat(
-            plan(hours, FOLDER / f"queries/{name}.sql", {**VALUES, "since": START}, generic=generic)
-        )
-    )
+    nodes = list(flat(plan(hours, name, {**VALUES, "since": START}, generic=generic)))
 
     assert [node["Node Type"] for node in nodes] == ["Limit", "Index Scan"]
     assert nodes[1]["Relation Name"] == "candles_1d"
@@ -268,7 +277,7 @@ def test_a_page_of_hours_stops_when_it_is_full(
 ) -> None:
     """In its order from the index, and no more of them than may be needed."""
     values = {**VALUES, "since": START}
-    nodes = flat(plan(hours, FOLDER / f"queries/{name}.sql", values, generic=generic))
+    nodes = flat(plan(hours, name, values, generic=generic))
     scans = [node for node in nodes if node.get("Relation Name") == "candles_1h"]
 
     assert [(scan["Node Type"], scan["Scan Direction"]) for scan in scans] == [
@@ -278,14 +287,14 @@ def test_a_page_of_hours_stops_when_it_is_full(
 
 
 def plan(
-    conn: psycopg.Connection, file: Path, values: dict[str, Any], *, generic: bool
+    conn: psycopg.Connection, name: str, values: dict[str, Any], *, generic: bool
 ) -> dict[str, Any]:
-    """The plan of the query in *file* as psycopg sends it; prepared, if it is to be *generic*."""
-    query = file.read_bytes()
-    reads = not file.stem.startswith("insert")
+    """The plan of that query as psycopg sends it; prepared, if it is to be *generic*."""
+    query = STATEMENTS[name]
+    reads = not name.startswith("insert")
     explain = b"EXPLAIN (FORMAT JSON%s) " % (b", ANALYZE" if reads else b"")
     used = set(re.findall(r"%\((\w+)\)[sb]", query.decode()))
-    values = {"questions": asked(values), **values}
+    values = {"batch": batch(values), **values}
     values = {name: value for name, value in values.items() if name in used}
     if not generic:
         found = conn.execute(explain + query, values).fetchone()
@@ -302,10 +311,10 @@ def plan(
     return root
 
 
-def asked(*questions: dict[str, Any]) -> str:
-    """The questions for pages that have these values."""
+def batch(*queries: dict[str, Any]) -> str:
+    """The queries for pages that have these values."""
     names = ("ticker", "since", "until", "count", *FRAME)
-    found = [{name: each[name] for name in names} for each in questions]
+    found = [{name: each[name] for name in names} for each in queries]
     return orjson.dumps([{"place": place, **each} for place, each in enumerate(found)]).decode()
 
 
@@ -370,26 +379,26 @@ def test_every_statement_of_backups_is_used() -> None:
     assert [name for name in names if not re.search(rf'["/]{name}"', source)] == []
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_a_query_says_what_it_answers_and_names_its_columns(file: Path) -> None:
-    """One statement, a comment first, keywords in capitals, no star, no value in the text."""
-    comment, statement = file.read_text().split("\n", 1)
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_a_query_says_what_it_answers_and_names_its_columns(name: str) -> None:
+    """One statement, a comment first, keywords in capitals, no star."""
+    comment, statement = STATEMENTS[name].decode().split("\n", 1)
     while statement.startswith("-- "):
         statement = statement.split("\n", 1)[1]
 
     assert comment.startswith("-- ")
     assert statement.endswith("\n")
-    assert not re.search(r"[*;'\t]|--", statement)
+    assert not re.search(r"[*;\t]|--", statement)
     words = set(re.findall(r"\b(?<!%\()[a-z]+\b(?!\))", statement))
     assert words.isdisjoint(KEYWORDS.split())
 
 
-@pytest.mark.parametrize("file", OF_PRICES, ids=lambda file: file.stem)
-def test_time_is_bounded_on_both_sides_by_timestamptz_parameters(file: Path) -> None:
+@pytest.mark.parametrize("name", OF_PRICES)
+def test_time_is_bounded_on_both_sides_by_timestamptz_parameters(name: str) -> None:
     """Then chunks are excluded; the column itself stands bare in every comparison."""
-    text = file.read_text()
+    text = STATEMENTS[name].decode()
     conditions = re.findall(r"created_at (<=|>=|=) %\(\w+\)s::timestamptz", text)
-    if "since timestamptz, until timestamptz" in text:  # of questions that go together
-        conditions += re.findall(r"created_at (<=|>=) asked\.(?:since|until)\n", text)
+    if "since timestamptz, until timestamptz" in text:  # of queries that go together
+        conditions += re.findall(r"created_at (<=|>=) query\.(?:since|until)\n", text)
     assert set(conditions) in ({"="}, {"<=", ">="})
     assert conditions.count("<=") == conditions.count(">=")

@@ -14,7 +14,7 @@ from psycopg.errors import UndefinedTable
 from tests.conftest import Run
 from tracker import migrations, queries
 from tracker.models import FIRST, MINUTE, Quote, exact_price, minute_of
-from tracker.queries.prices import Lines, Question
+from tracker.queries.prices import PageQuery, PricePage
 from tracker.settings import Settings
 
 Stored = dict[tuple[str, datetime], Decimal]
@@ -70,7 +70,7 @@ class Row(NamedTuple):
     created_at: datetime
 
 
-def rows_of(found: Lines) -> list[Row]:
+def rows_of(found: PricePage) -> list[Row]:
     """The lines of a page, read."""
     cells = [line.split() for line in (found.text or "").splitlines()]
     return [Row(int(at), price, datetime.fromisoformat(time)) for at, price, time in cells]
@@ -80,12 +80,12 @@ async def walk(conn: AsyncConnection, ticker: str, until: datetime, limit: int) 
     """Every page, asked for as the API asks: each says whether there is a next one."""
     pages = []
     while True:
-        [found] = await queries.price_pages(conn, [Question(ticker, FRAME, FIRST, until, limit)])
+        [found] = await queries.price_pages(conn, [PageQuery(ticker, FRAME, FIRST, until, limit)])
         pages.append(rows_of(found))
         if not found.more:
             return pages
-        assert found.far == pages[-1][-1].created_at
-        until = found.far - MINUTE
+        assert found.last_at == pages[-1][-1].created_at
+        until = found.last_at - MINUTE
 
 
 @settings(deadline=None)
@@ -158,7 +158,7 @@ def test_a_price_comes_back_digit_by_digit(
         for place, number in enumerate(numbers):
             quote = Quote(ticker="btc_usd", price=number, observed_at=EDGE)
             assert queries.insert_price(conn, quote, EDGE + place * MINUTE)
-        question = Question("btc_usd", FRAME, FIRST, EDGE + 99 * MINUTE, 99)
+        question = PageQuery("btc_usd", FRAME, FIRST, EDGE + 99 * MINUTE, 99)
         [page] = run(queries.price_pages(reader, [question]))
         found = rows_of(page)
         conn.execute("DELETE FROM prices")

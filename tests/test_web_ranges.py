@@ -296,7 +296,7 @@ def test_the_nearest_price_is_that_of_a_list(
             await reader.execute(KEEP, [list(set(stored))])
             ask, form = paging.alone(reader), FORMS[len(stored) % 2]
             price = await nearest.price(ask, "btc_usd", date, tolerance, form)
-            return price.near
+            return price.first_at
 
     near = [
         minute

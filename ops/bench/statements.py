@@ -15,22 +15,21 @@ from ops.bench.errors import BenchError
 from ops.bench.figures import Figure, ratios
 from ops.bench.rounds import alternate
 from tracker.embedded import programs
-from tracker.settings import CHECKOUT
+from tracker.queries.prices import PAGE_STATEMENTS
 from tracker.web.answer.formats import MEDIA_TYPES
 from tracker.web.answer.lines import Form
 from tracker.web.reading.database import SESSION
 
-_PAGE = CHECKOUT / "sql/queries/price_pages.sql"
-_FRAME = Form(MEDIA_TYPES["json"]).frame("btc_usd")
-_TEXTS = {"ticker": "btc_usd", "separator": "\n", **_FRAME}
-# pgbench draws numbers only: the server makes the question of them, as JSON.
-_QUESTION = {
+_TEMPLATE = Form(MEDIA_TYPES["json"]).template("btc_usd")
+_TEXTS = {"ticker": "btc_usd", **_TEMPLATE}
+# pgbench draws numbers only: the server makes the query of them, as JSON.
+_QUERY = {
     "place": "0",
     "ticker": ":ticker::text",
     "since": "'0001-01-01'",  # the API's first minute: such a page has no lower bound
     "until": "to_timestamp(:until)",
     "count": ":count::integer",
-    **{name: f":{name}::text" for name in _FRAME},
+    **{name: f":{name}::text" for name in _TEMPLATE},
 }
 _DRAW = """\
 \\set until random(:first, :last) / 60 * 60
@@ -45,7 +44,7 @@ def page(bench: Bench) -> Iterator[Figure]:
     sides = []
     for table in ("prices", "plain"):
         script = bench.folder / f"{table}.pgbench"
-        script.write_text(script_of(_PAGE.read_text(), table))
+        script.write_text(script_of(table))
         sides.append(partial(_rate, bench, script))
     ours, plain = alternate(bench.scale.shots, *sides)
     yield Figure(
@@ -56,13 +55,14 @@ def page(bench: Bench) -> Iterator[Figure]:
     )
 
 
-def script_of(query: str, table: str) -> str:
-    """The *query* of a page as pgbench takes it, from *table*; moments are Unix times there."""
-    lines = [line for line in query.splitlines() if not line.startswith("--")]
+def script_of(table: str) -> str:
+    """The statement of a page as pgbench takes it, from *table*; moments are Unix times there."""
+    statement = PAGE_STATEMENTS[False, False].decode()
+    lines = [line for line in statement.splitlines() if not line.startswith("--")]
     text = "\n".join(lines).replace("FROM prices", f"FROM {table}")
-    members = ", ".join(f"'{name}', {value}" for name, value in _QUESTION.items())
-    question = f"json_build_array(json_build_object({members}))"
-    text = text.replace("%(questions)s::json", question)
+    members = ", ".join(f"'{name}', {value}" for name, value in _QUERY.items())
+    batch = f"json_build_array(json_build_object({members}))"
+    text = text.replace("%(batch)s::json", batch)
     text = re.sub(r"%\((\w+)\)s", r":\1", text)
     return f"{_DRAW}{text};\n"
 

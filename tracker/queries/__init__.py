@@ -15,7 +15,7 @@ from tracker.queries.candles import (
     zone_candles,
 )
 from tracker.queries.changes import changed_minutes, listen, prices_of, revisions
-from tracker.queries.exporting import exported_lines, sourced_lines
+from tracker.queries.exporting import exported_lines
 from tracker.queries.keeping import drop_prices
 from tracker.queries.missing import (
     counted_hours,
@@ -23,12 +23,7 @@ from tracker.queries.missing import (
     gap_page,
     tracked_since,
 )
-from tracker.queries.prices import (
-    price_pages,
-    rising_pages,
-    sourced_pages,
-    sourced_rising_pages,
-)
+from tracker.queries.prices import price_pages
 from tracker.queries.service import (
     applied_migrations,
     beat,
@@ -71,10 +66,6 @@ __all__ = [
     "rising_candles",
     "rising_day_candles",
     "rising_hour_candles",
-    "rising_pages",
-    "sourced_lines",
-    "sourced_pages",
-    "sourced_rising_pages",
     "stored_hours",
     "stored_tickers",
     "ticker_summaries",

@@ -5,12 +5,19 @@ from datetime import datetime
 
 from psycopg import AsyncConnection, AsyncCopy
 
-from tracker.queries.prices import Frame
-from tracker.queries.read import PATTERNS, read
+from tracker.queries.prices import LineTemplate, sourced_ending
+from tracker.queries.read import compose, read
 
 _EXPORTED_LINES = read("queries/exported_lines")
-_SOURCED_LINES = read("queries/sourced_lines")
+_AFTER_TIME = "%(after_time)s::text"
 _COPY = b"COPY (%b) TO STDOUT"
+# By whether a line has source and observed_at.
+LINE_STATEMENTS = {
+    sourced: compose(
+        _EXPORTED_LINES, after_time=sourced_ending(_AFTER_TIME) if sourced else _AFTER_TIME
+    )
+    for sourced in (False, True)
+}
 
 Copying = AbstractAsyncContextManager[AsyncCopy]
 
@@ -21,45 +28,21 @@ def exported_lines(
     since: datetime,
     until: datetime,
     *,
-    frame: Frame,
+    template: LineTemplate,
     separator: str,
+    sourced: bool,
 ) -> Copying:
     """Prices of *ticker* with ``since <= created_at <= until``, oldest first, a row for each day.
 
-    A line is made with *frame*; a *separator* stands between two. COPY writes it escaped.
+    A line is made with *template*; a *separator* stands between two. COPY writes it escaped.
+    sourced: the template also takes source, and observed_at as text and as JSON.
     """
-    return _copied(conn, _EXPORTED_LINES, ticker, (since, until), (frame, separator))
-
-
-def sourced_lines(
-    conn: AsyncConnection,
-    ticker: str,
-    since: datetime,
-    until: datetime,
-    *,
-    frame: Frame,
-    separator: str,
-) -> Copying:
-    """The same; the frame also takes source, and observed_at as text and as JSON."""
-    return _copied(conn, _SOURCED_LINES, ticker, (since, until), (frame, separator))
-
-
-def _copied(
-    conn: AsyncConnection,
-    query: bytes,
-    ticker: str,
-    ends: tuple[datetime, datetime],
-    form: tuple[Frame, str],
-) -> Copying:
-    since, until = ends
-    frame, separator = form
     parameters = {
         "ticker": ticker,
         "midnight": since.replace(hour=0, minute=0),
         "since": since,
         "until": until,
-        **frame,
+        **template,
         "separator": separator,
-        **PATTERNS,
     }
-    return conn.cursor().copy(_COPY % query, parameters)
+    return conn.cursor().copy(_COPY % LINE_STATEMENTS[sourced], parameters)

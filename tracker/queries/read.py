@@ -5,14 +5,9 @@ from typing import Any, TypeVar
 
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
+from psycopg.sql import SQL
 
 R = TypeVar("R")
-
-# How lines have moments, in a session whose time zone is UTC; and what is not known, as JSON.
-PATTERNS = {
-    "moment_pattern": 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"',
-    "null": "null",
-}
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "sql"
 
@@ -22,10 +17,19 @@ def read(name: str) -> bytes:
     return (FOLDER / f"{name}.sql").read_bytes()
 
 
+def compose(template: bytes, **parts: str) -> bytes:
+    """The statement of a *template*, its {placeholders} replaced by *parts*, which are SQL.
+
+    Keywords, columns, expressions: values are parameters of the statement. Composed at import, so
+    that its text is constant, and a connection prepares it once.
+    """
+    return SQL(template.decode()).format(**{k: SQL(v) for k, v in parts.items()}).as_bytes()
+
+
 async def rows(
     conn: AsyncConnection, query: bytes, row: type[R], parameters: dict[str, Any]
 ) -> list[R]:
-    """What *query* answers, each row as a *row*."""
+    """The rows of *query*, each as a *row*."""
     async with conn.cursor(row_factory=class_row(row)) as cursor:
         await cursor.execute(query, parameters)
         return await cursor.fetchall()

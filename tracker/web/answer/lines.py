@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from tracker import rows
-from tracker.queries.prices import Frame
+from tracker.queries.prices import LineTemplate
 from tracker.web.answer.formats import MEDIA_TYPES
 
 _CSV, _JSON = MEDIA_TYPES["csv"], MEDIA_TYPES["json"]
 _LF = "\n"
 _REMEMBERED = 1000  # indexes with their forms
 
-# Arguments of PostgreSQL's format(), by their places in the queries.
+# Arguments of PostgreSQL's format(), by their places in the statements.
 _CELLS = {"source": ",%1$s", "observed_at": ",%2$s"}
 _MEMBERS = {
     "source": ',"source":"%1$s"',
@@ -26,7 +26,7 @@ class Form:
     media_type: str
     extras: tuple[str, ...] = ()
 
-    def frame(self, ticker: str) -> Frame:
+    def template(self, ticker: str) -> LineTemplate:
         """What the lines of *ticker* are made of beside their values, without their ends."""
         return (
             _cells(ticker, self.extras)
@@ -61,7 +61,7 @@ form = lru_cache(Form)  # there are a dozen
 
 
 @lru_cache(_REMEMBERED)
-def _cells(ticker: str, extras: tuple[str, ...]) -> Frame:
+def _cells(ticker: str, extras: tuple[str, ...]) -> LineTemplate:
     return {
         "before_id": "",
         "before_price": f",{ticker},",
@@ -72,7 +72,7 @@ def _cells(ticker: str, extras: tuple[str, ...]) -> Frame:
 
 
 @lru_cache(_REMEMBERED)
-def _members(ticker: str, extras: tuple[str, ...]) -> Frame:
+def _members(ticker: str, extras: tuple[str, ...]) -> LineTemplate:
     return {
         "before_id": '{"id":',
         "before_price": f',"ticker":"{ticker}","price":"',

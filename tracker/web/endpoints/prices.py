@@ -58,10 +58,10 @@ async def last(request: AppRequest) -> Response:
     tells_of(request, asked["ticker"])
     now, form = datetime.now(UTC), _form(request, asked)
     ask, ever = request.state["pages"].asking(), ranges.EVER.end(now)
-    found = await paging.prices(ask, asked["ticker"], ever, 1, form, upwards=False)
+    found = await paging.prices(ask, asked["ticker"], ever, 1, form, ascending=False)
     if found.text is None:
         raise NotFound({"ticker": f"no price of {asked['ticker']} yet"})
-    fresh = caching.until_next(found.near, now)
+    fresh = caching.until_next(found.first_at, now)
     return formats.sent(form.media_type, form.one(found.text), fresh)
 
 
@@ -77,7 +77,7 @@ async def filtered(request: AppRequest) -> Response:
         near = f", nor within {tolerance} s of {rfc3339(date)}" if tolerance else ""
         raise NotFound({"date": f"no price of {ticker} for {rfc3339(minute_of(date))}{near}"})
     is_over = now - date > timedelta(seconds=tolerance) + MINUTE
-    fresh = caching.settled() if is_over else caching.until_next(found.near, now)
+    fresh = caching.settled() if is_over else caching.until_next(found.first_at, now)
     return formats.sent(form.media_type, form.one(found.text), fresh)
 
 

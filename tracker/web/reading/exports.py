@@ -93,14 +93,20 @@ class Export:
         """From the first price to the last: no day outside is looked at."""
         ticker, minutes = self._wanted.ticker, self._wanted.minutes
         ask = paging.alone(self._conn)
-        first = (await paging.prices(ask, ticker, minutes, 1, upwards=True)).near
-        last = (await paging.prices(ask, ticker, minutes, 1, upwards=False)).near
+        first = (await paging.prices(ask, ticker, minutes, 1, ascending=True)).first_at
+        last = (await paging.prices(ask, ticker, minutes, 1, ascending=False)).first_at
         if not first or not last:
             return None
         form = self._wanted.form
-        lines = queries.sourced_lines if form.extras else queries.exported_lines
-        frame, separator = form.frame(ticker), form.end
-        return lines(self._conn, ticker, first, last, frame=frame, separator=separator)
+        return queries.exported_lines(
+            self._conn,
+            ticker,
+            first,
+            last,
+            template=form.template(ticker),
+            separator=form.end,
+            sourced=bool(form.extras),
+        )
 
     async def _piece(self) -> bytes:
         row = bytes(await self._copy.read()) if self._copy else b""

@@ -6,18 +6,26 @@ A cursor is a minute, never a count: rows that come meanwhile move no page.
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from itertools import product
 
 from psycopg import AsyncConnection
 
 from tracker import queries
-from tracker.queries.prices import NOTHING, Lines, Question, Reading
+from tracker.queries.prices import EMPTY_PAGE, PageQuery, PageReader, PricePage
 from tracker.web.answer.formats import MEDIA_TYPES
 from tracker.web.answer.lines import Form
 from tracker.web.asked.ranges import Listing, Minutes, moment, number
 
-Ask = Callable[[Reading, Question], Awaitable[Lines]]
+Ask = Callable[[PageReader, PageQuery], Awaitable[PricePage]]
 
 _PLAIN = Form(MEDIA_TYPES["csv"])
+
+# By (ascending, sourced). Queries that have the same reader can share a round trip.
+_READERS: dict[tuple[bool, bool], PageReader] = {
+    (ascending, sourced): partial(queries.price_pages, ascending=ascending, sourced=sourced)
+    for ascending, sourced in product((False, True), repeat=2)
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +48,13 @@ class Page:
 async def read(ask: Ask, ticker: str, listing: Listing, count: int, form: Form) -> Page:
     """The page of at most *count* prices, written in that *form*."""
     left, upwards = listing.left, listing.upwards
-    found = await prices(ask, ticker, left, count, form, upwards=upwards)
-    beyond = found.far if found.more else None
-    edge = number(found.near) if found.near else left.first if upwards else left.last
+    found = await prices(ask, ticker, left, count, form, ascending=upwards)
+    beyond = found.last_at if found.more else None
+    edge = number(found.first_at) if found.first_at else left.first if upwards else left.last
     back = moment(edge) if await _is_behind(ask, ticker, listing, edge) else None
     return Page(
         lines=found.text if upwards == listing.rising else _turned(found.text),
-        newest=found.far if upwards else found.near,
+        newest=found.last_at if upwards else found.first_at,
         seen=_seen(left, beyond, upwards=upwards),
         older=back if upwards else beyond,
         newer=beyond if upwards else back,
@@ -60,25 +68,22 @@ async def prices(
     count: int,
     form: Form = _PLAIN,
     *,
-    upwards: bool,
-) -> Lines:
-    """Up to *count* prices *within* those minutes: the oldest first if *upwards*, or the newest."""
+    ascending: bool,
+) -> PricePage:
+    """Up to *count* prices *within* those minutes: the newest, or if *ascending* the oldest."""
     if not within:
-        return NOTHING
-    if form.extras:
-        reading = queries.sourced_rising_pages if upwards else queries.sourced_pages
-    else:
-        reading = queries.rising_pages if upwards else queries.price_pages
+        return EMPTY_PAGE
+    reader = _READERS[ascending, bool(form.extras)]
     span = within.since, within.until
-    return await ask(reading, Question(ticker, form.frame(ticker), *span, count))
+    return await ask(reader, PageQuery(ticker, form.template(ticker), *span, count))
 
 
 def alone(conn: AsyncConnection) -> Ask:
-    """Ask on *conn*, each question by itself."""
+    """Ask on *conn*, each query by itself."""
 
-    async def ask(reading: Reading, question: Question) -> Lines:
-        [answer] = await reading(conn, [question])
-        return answer
+    async def ask(reader: PageReader, query: PageQuery) -> PricePage:
+        [page] = await reader(conn, [query])
+        return page
 
     return ask
 
@@ -91,7 +96,7 @@ async def _is_behind(ask: Ask, ticker: str, listing: Listing, edge: int) -> bool
     if not listing.inside:
         return False
     behind = _behind(listing, edge)
-    return (await prices(ask, ticker, behind, 1, upwards=not listing.upwards)).text is not None
+    return (await prices(ask, ticker, behind, 1, ascending=not listing.upwards)).text is not None
 
 
 def _behind(listing: Listing, edge: int) -> Minutes:
