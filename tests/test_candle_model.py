@@ -112,11 +112,11 @@ def agree(run: Run, reader: AsyncConnection, writes: list[Write], asked: Questio
             every = model(await stored.fetchall(), *grid)
             expected = [candle for candle in every if since <= candle.start < until]
             within = Span(since, max(since, until))
-            for rising in (False, True):
+            for ascending in (False, True):
                 found = await charts.candles(
-                    reader, "btc_usd", buckets.grid(*grid), within, count, rising=rising
+                    reader, "btc_usd", buckets.grid(*grid), within, count, ascending=ascending
                 )
-                assert found == (expected if rising else expected[::-1])[:count]
+                assert found == (expected if ascending else expected[::-1])[:count]
 
     run(check())
 

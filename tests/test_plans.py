@@ -16,7 +16,7 @@ from tests.conftest import fresh_database
 from tracker import migrations, queries
 from tracker.gaps import HOUR
 from tracker.models import FIRST
-from tracker.queries import exporting, prices
+from tracker.queries import candles, exporting, prices
 from tracker.queries.read import FOLDER
 from tracker.settings import Settings
 from tracker.web.reading.database import SESSION
@@ -32,6 +32,18 @@ COMPOSED = {
     "exported_lines": {
         "exported_lines": exporting.LINE_STATEMENTS[False],
         "sourced_lines": exporting.LINE_STATEMENTS[True],
+    },
+    "minute_candles": {
+        "minute_candles": candles.MINUTE_STATEMENTS[False],
+        "ascending_minute_candles": candles.MINUTE_STATEMENTS[True],
+    },
+    "hour_candles": {
+        "hour_candles": candles.HOUR_STATEMENTS[False],
+        "ascending_hour_candles": candles.HOUR_STATEMENTS[True],
+    },
+    "day_candles": {
+        "day_candles": candles.DAY_STATEMENTS[False],
+        "ascending_day_candles": candles.DAY_STATEMENTS[True],
     },
 }  # by template
 STATEMENTS: dict[str, bytes] = {}
@@ -80,7 +92,7 @@ VALUES: dict[str, Any] = {
     "replaces": "chart",
     "minutes": [UNTIL, UNTIL - HOUR],
     "width": timedelta(minutes=30),
-    "most": 51 * 30,
+    "max_rows": 51 * 30,
     "starts": [UNTIL - timedelta(days=n, minutes=15) for n in range(3)],
     "stops": [UNTIL - timedelta(days=n - 1, minutes=15) for n in range(3)],
     "firsts": [UNTIL - timedelta(days=n) for n in range(3)],
@@ -88,7 +100,13 @@ VALUES: dict[str, Any] = {
 }
 COPIED = {"exported_lines", "sourced_lines"}  # COPY takes no parameters: it is never prepared
 # What they sort is no rows: a grid of minutes; candles, which are few; the indexes.
-SORTING = {"holes", "falling_candles", "rising_candles", "zone_candles", "ticker_summaries"}
+SORTING = {
+    "holes",
+    "minute_candles",
+    "ascending_minute_candles",
+    "zone_candles",
+    "ticker_summaries",
+}
 PAGES = [name for name in OF_PRICES if name.endswith("_pages")]
 KEYWORDS = (
     "select from where and or as on order by desc limit insert into values with not exists"
@@ -172,8 +190,8 @@ def test_questions_read_their_own_rows_alone(
     [
         ("price_pages", UNTIL, "Backward"),
         ("ascending_pages", START, "Forward"),
-        ("falling_candles", UNTIL, "Backward"),
-        ("rising_candles", START, "Forward"),
+        ("minute_candles", UNTIL, "Backward"),
+        ("ascending_minute_candles", START, "Forward"),
     ],
 )
 def test_a_page_without_a_lower_bound_stops_when_it_is_full(
@@ -252,7 +270,7 @@ def test_candles_of_buckets_read_their_hours_alone(
 @pytest.mark.parametrize("generic", [False, True], ids=["custom", "generic"])
 @pytest.mark.parametrize(
     ("name", "direction"),
-    [("falling_day_candles", "Backward"), ("rising_day_candles", "Forward")],
+    [("day_candles", "Backward"), ("ascending_day_candles", "Forward")],
 )
 def test_a_page_of_days_is_read_as_it_is(
     hours: psycopg.Connection, name: str, direction: str, *, generic: bool
@@ -270,7 +288,7 @@ def test_a_page_of_days_is_read_as_it_is(
 @pytest.mark.parametrize("generic", [False, True], ids=["custom", "generic"])
 @pytest.mark.parametrize(
     ("name", "direction"),
-    [("falling_hour_candles", "Backward"), ("rising_hour_candles", "Forward")],
+    [("hour_candles", "Backward"), ("ascending_hour_candles", "Forward")],
 )
 def test_a_page_of_hours_stops_when_it_is_full(
     hours: psycopg.Connection, name: str, direction: str, *, generic: bool
@@ -283,7 +301,7 @@ def test_a_page_of_hours_stops_when_it_is_full(
     assert [(scan["Node Type"], scan["Scan Direction"]) for scan in scans] == [
         ("Index Scan", direction)
     ]
-    assert scans[0]["Actual Rows"] == VALUES["most"]
+    assert scans[0]["Actual Rows"] == VALUES["max_rows"]
 
 
 def plan(
@@ -366,9 +384,9 @@ def test_every_file_is_read_exactly_once() -> None:
     source = "".join(file.read_text() for file in package.rglob("*.py"))
     others = [file for name in ("extension", "history") for file in (FOLDER / name).iterdir()]
     kept = [f"{file.parent.name}/{file.stem}" for file in [*others, *FILES]]
-    found = re.findall(r'= read\("(\w+/\w+)"\)', source)
+    found = re.findall(r'= (?:read|_both_orders)\("(\w+/\w+)"\)', source)
     assert sorted(name for name in found if not name.startswith("backups/")) == sorted(kept)
-    assert {file.stem for file in FILES} < set(queries.__all__)
+    assert {file.stem for file in FILES} - COMPOSED.keys() < set(queries.__all__)
 
 
 def test_every_statement_of_backups_is_used() -> None:

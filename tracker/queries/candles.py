@@ -9,59 +9,52 @@ from psycopg.rows import args_row
 
 from tracker.gaps import DAY, HOUR, Span, split
 from tracker.models import MINUTE, Candle
-from tracker.queries.read import read
+from tracker.queries.read import compose, read
 
-_FALLING_CANDLES = read("queries/falling_candles")
-_RISING_CANDLES = read("queries/rising_candles")
-_FALLING_HOUR_CANDLES = read("queries/falling_hour_candles")
-_RISING_HOUR_CANDLES = read("queries/rising_hour_candles")
-_FALLING_DAY_CANDLES = read("queries/falling_day_candles")
-_RISING_DAY_CANDLES = read("queries/rising_day_candles")
+
+def _both_orders(name: str) -> dict[bool, bytes]:
+    """The statements of a template, by whether they are ascending."""
+    template = read(name)
+    return {False: compose(template, order="DESC"), True: compose(template, order="ASC")}
+
+
+MINUTE_STATEMENTS = _both_orders("queries/minute_candles")
+HOUR_STATEMENTS = _both_orders("queries/hour_candles")
+DAY_STATEMENTS = _both_orders("queries/day_candles")
 _BUCKET_CANDLES = read("queries/bucket_candles")
 _ZONE_CANDLES = read("queries/zone_candles")
 _STORED_HOURS = read("queries/stored_hours")
 
 
-async def falling_candles(
-    conn: AsyncConnection, ticker: str, within: Span, width: timedelta, count: int
+async def regular_candles(
+    conn: AsyncConnection,
+    ticker: str,
+    within: Span,
+    width: timedelta,
+    count: int,
+    *,
+    ascending: bool,
 ) -> list[Candle]:
-    """Up to *count* candles, *width* wide, newest first; *within* has some, and only whole ones."""
-    return await _read(conn, _FALLING_CANDLES, _limits(ticker, within, width, count, MINUTE))
+    """Up to *count* candles, newest first, or if *ascending* oldest first.
 
-
-async def rising_candles(
-    conn: AsyncConnection, ticker: str, within: Span, width: timedelta, count: int
-) -> list[Candle]:
-    """The same as `falling_candles`, oldest first."""
-    return await _read(conn, _RISING_CANDLES, _limits(ticker, within, width, count, MINUTE))
-
-
-async def falling_hour_candles(
-    conn: AsyncConnection, ticker: str, within: Span, width: timedelta, count: int
-) -> list[Candle]:
-    """The same as `falling_candles`, for a *width* of whole hours."""
-    return await _read(conn, _FALLING_HOUR_CANDLES, _limits(ticker, within, width, count, HOUR))
-
-
-async def rising_hour_candles(
-    conn: AsyncConnection, ticker: str, within: Span, width: timedelta, count: int
-) -> list[Candle]:
-    """The same as `falling_hour_candles`, oldest first."""
-    return await _read(conn, _RISING_HOUR_CANDLES, _limits(ticker, within, width, count, HOUR))
-
-
-async def falling_day_candles(
-    conn: AsyncConnection, ticker: str, within: Span, width: timedelta, count: int
-) -> list[Candle]:
-    """The same as `falling_candles`, for a *width* of one day."""
-    return await _read(conn, _FALLING_DAY_CANDLES, _limits(ticker, within, width, count, DAY))
-
-
-async def rising_day_candles(
-    conn: AsyncConnection, ticker: str, within: Span, width: timedelta, count: int
-) -> list[Candle]:
-    """The same as `falling_day_candles`, oldest first."""
-    return await _read(conn, _RISING_DAY_CANDLES, _limits(ticker, within, width, count, DAY))
+    width: divides a day. Candles below an hour are made of prices, those below a day of hours.
+    within: whole candles only, and at least one.
+    """
+    if width < HOUR:
+        statements, row = MINUTE_STATEMENTS, MINUTE
+    elif width < DAY:
+        statements, row = HOUR_STATEMENTS, HOUR
+    else:
+        statements, row = DAY_STATEMENTS, DAY
+    parameters = {
+        "ticker": ticker,
+        "since": within.since,
+        "until": within.until - MINUTE,
+        "width": width,
+        "count": count,
+        "max_rows": count * (width // row),
+    }
+    return await _fetch_candles(conn, statements[ascending], parameters)
 
 
 async def bucket_candles(
@@ -73,7 +66,7 @@ async def bucket_candles(
         "starts": [bucket.since for bucket in buckets],
         "stops": [bucket.until for bucket in buckets],
     }
-    return await _read(conn, _BUCKET_CANDLES, parameters)
+    return await _fetch_candles(conn, _BUCKET_CANDLES, parameters)
 
 
 async def zone_candles(conn: AsyncConnection, ticker: str, buckets: Sequence[Span]) -> list[Candle]:
@@ -88,7 +81,7 @@ async def zone_candles(conn: AsyncConnection, ticker: str, buckets: Sequence[Spa
         "since": min(bucket.since for bucket in buckets),
         "until": max(bucket.until for bucket in buckets) - MINUTE,
     }
-    return await _read(conn, _ZONE_CANDLES, parameters)
+    return await _fetch_candles(conn, _ZONE_CANDLES, parameters)
 
 
 async def stored_hours(conn: AsyncConnection, ticker: str, within: Span) -> Span | None:
@@ -100,22 +93,10 @@ async def stored_hours(conn: AsyncConnection, ticker: str, within: Span) -> Span
     return None if found[0] is None else Span(found[0], found[1] + HOUR)
 
 
-def _limits(
-    ticker: str, within: Span, width: timedelta, count: int, row: timedelta
-) -> dict[str, Any]:
-    """Where reading starts, and where it stops at the latest; *row* is how long one lasts."""
-    return {
-        "ticker": ticker,
-        "since": within.since,
-        "until": within.until - MINUTE,
-        "width": width,
-        "count": count,
-        "most": count * (width // row),
-    }
-
-
-async def _read(conn: AsyncConnection, query: bytes, parameters: dict[str, Any]) -> list[Candle]:
+async def _fetch_candles(
+    conn: AsyncConnection, statement: bytes, parameters: dict[str, Any]
+) -> list[Candle]:
     """By the places of columns, not their names: a millisecond less for a year of days."""
     async with conn.cursor(row_factory=args_row(Candle)) as cursor:
-        await cursor.execute(query, parameters)
+        await cursor.execute(statement, parameters)
         return await cursor.fetchall()

@@ -11,7 +11,7 @@ from tracker.queries.read import compose, read
 _EXPORTED_LINES = read("queries/exported_lines")
 _AFTER_TIME = "%(after_time)s::text"
 _COPY = b"COPY (%b) TO STDOUT"
-# By whether a line has source and observed_at.
+# By whether lines have source and observed_at.
 LINE_STATEMENTS = {
     sourced: compose(
         _EXPORTED_LINES, after_time=sourced_ending(_AFTER_TIME) if sourced else _AFTER_TIME

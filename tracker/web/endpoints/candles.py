@@ -75,11 +75,11 @@ async def _page(
     inside = "after" in asked or "before" in asked
     upwards = "before" not in asked if inside else rising
 
-    found = await charts.candles(conn, ticker, grid, left, count + 1, rising=upwards)
+    found = await charts.candles(conn, ticker, grid, left, count + 1, ascending=upwards)
     page, beyond = found[:count], found[count - 1].start if len(found) > count else None
     edge = page[0].start if page else left.since if upwards else _last_minute(left)
     behind = _cut(whole, None, edge) if upwards else _cut(whole, edge, None)
-    back = inside and await charts.candles(conn, ticker, grid, behind, 1, rising=not upwards)
+    back = inside and await charts.candles(conn, ticker, grid, behind, 1, ascending=not upwards)
     ends = (edge if back else None, beyond)
     older, newer = ends if upwards else ends[::-1]
     return Page(page if upwards == rising else page[::-1], older, newer)

@@ -91,7 +91,7 @@ async def udf_symbols(request: AppRequest) -> Response:
     day, ever = buckets.grid("1d"), Span(FIRST, datetime.now(UTC))
 
     async def newest(conn: AsyncConnection) -> list[Candle]:
-        return await charts.candles(conn, ticker, day, ever, 1, rising=False)
+        return await charts.candles(conn, ticker, day, ever, 1, ascending=False)
 
     found = await request.state["database"].run(newest)
     return as_json(symbols.info(ticker, found[0].close if found else None))

@@ -17,11 +17,11 @@ async def history(
 
     Without any it says where the newest one before is, so that a chart can go on there.
     """
-    found = await charts.candles(conn, ticker, grid, within, count, rising=False)
+    found = await charts.candles(conn, ticker, grid, within, count, ascending=False)
     if found:
         return _columns(found[::-1])
     earlier = Span(FIRST, within.since)
-    newest = await charts.candles(conn, ticker, grid, earlier, 1, rising=False)
+    newest = await charts.candles(conn, ticker, grid, earlier, 1, ascending=False)
     following = {"nextTime": _seconds(newest[0].start)} if newest else {}
     return {"s": "no_data", **following}
 

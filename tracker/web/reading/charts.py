@@ -4,20 +4,17 @@ Days of UTC are kept as such; those of other zones, weeks and months are made of
 bucket makes no candle, however long prices are missing.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
+from collections.abc import Sequence
 from itertools import islice
 
 from psycopg import AsyncConnection
 
 from tracker import buckets, gaps, queries
 from tracker.buckets import Calendar, Even
-from tracker.gaps import DAY, HOUR, Span
+from tracker.gaps import HOUR, Span
 from tracker.models import Candle
 
-Read = Callable[[AsyncConnection, str, Span, timedelta, int], Awaitable[list[Candle]]]
-
-_MOST = 10_000  # buckets in one step
+_MAX_BUCKETS = 10_000  # in one step
 
 
 async def candles(
@@ -27,45 +24,39 @@ async def candles(
     within: Span,
     count: int,
     *,
-    rising: bool,
+    ascending: bool,
 ) -> list[Candle]:
-    """Up to *count* candles of the buckets that start in *within*, oldest first if *rising*."""
+    """Up to *count* candles of the buckets that start in *within*, oldest first if *ascending*."""
     if isinstance(grid, Calendar):
-        return await _by_calendar(conn, ticker, grid, within, count, rising=rising)
+        return await _by_calendar(conn, ticker, grid, within, count, ascending=ascending)
     left = within if grid.width >= HOUR else await _stored(conn, ticker, grid, within)
     if left is None:
         return []
     whole = Span(buckets.ceiling(grid, left.since), buckets.ceiling(grid, left.until))
-    read = _reading(grid.width, rising=rising)
-    return await read(conn, ticker, whole, grid.width, count) if whole.minutes else []
-
-
-def _reading(width: timedelta, *, rising: bool) -> Read:
-    """The query for buckets of one *width*, a day at most."""
-    if width < HOUR:
-        return queries.rising_candles if rising else queries.falling_candles
-    if width < DAY:
-        return queries.rising_hour_candles if rising else queries.falling_hour_candles
-    return queries.rising_day_candles if rising else queries.falling_day_candles
+    if not whole.minutes:
+        return []
+    return await queries.regular_candles(
+        conn, ticker, whole, grid.width, count, ascending=ascending
+    )
 
 
 async def _by_calendar(
-    conn: AsyncConnection, ticker: str, grid: Calendar, within: Span, count: int, *, rising: bool
+    conn: AsyncConnection, ticker: str, grid: Calendar, within: Span, count: int, *, ascending: bool
 ) -> list[Candle]:
     """Holes are jumped over, so that no more buckets are looked at than are shown.
 
     Unless prices are sparse: then twice as many with each step.
     """
     found: list[Candle] = []
-    asked = count
+    step_size = count
     while len(found) < count and (left := await _stored(conn, ticker, grid, within)):
-        each = buckets.rising if rising else buckets.falling
-        looked_at = list(islice(each(grid, left), asked))
+        each = buckets.rising if ascending else buckets.falling
+        looked_at = list(islice(each(grid, left), step_size))
         if not looked_at:  # the prices that are left belong to a bucket that starts earlier
             break
         found += await _read(conn, ticker, looked_at)
-        within = _beyond(left, looked_at[-1], rising=rising)
-        asked = min(2 * asked, _MOST)
+        within = _beyond(left, looked_at[-1], ascending=ascending)
+        step_size = min(2 * step_size, _MAX_BUCKETS)
     return found[:count]
 
 
@@ -89,8 +80,8 @@ async def _read(conn: AsyncConnection, ticker: str, asked: Sequence[Span]) -> li
     return await read(conn, ticker, asked)
 
 
-def _beyond(left: Span, last: Span, *, rising: bool) -> Span:
+def _beyond(left: Span, last: Span, *, ascending: bool) -> Span:
     """What is left of *left* beyond the *last* bucket that was looked at."""
-    if rising:
+    if ascending:
         return Span(min(last.until, left.until), left.until)
     return Span(left.since, max(last.since, left.since))

@@ -1,8 +1,8 @@
--- Daily candles of one index that begin in [since, until], oldest first: at most count of them.
+-- Daily candles of one index that begin in [since, until], in the given direction: at most count of them.
 SELECT bucket AS start, open, high, low, close, samples
   FROM candles_1d
  WHERE ticker = %(ticker)s
    AND bucket >= %(since)s::timestamptz
    AND bucket <= %(until)s::timestamptz
- ORDER BY bucket
+ ORDER BY bucket {order}
  LIMIT %(count)s

@@ -1,5 +1,5 @@
--- Candles of one index from its minutes in [since, until], oldest first: at most count of them, each
--- width wide and from midnight UTC on. No more than most minutes are read: count times width.
+-- Candles of one index from its minutes in [since, until], in the given direction: at most count of them,
+-- each width wide and from midnight UTC on. At most max_rows minutes are read: count times those of a width.
 SELECT time_bucket(%(width)s::interval, created_at) AS start,
        first(price, created_at) AS open, max(price) AS high, min(price) AS low,
        last(price, created_at) AS close, count(created_at) AS samples
@@ -9,9 +9,9 @@ SELECT time_bucket(%(width)s::interval, created_at) AS start,
      WHERE ticker = %(ticker)s
        AND created_at >= %(since)s::timestamptz
        AND created_at <= %(until)s::timestamptz
-     ORDER BY created_at
-     LIMIT %(most)s
+     ORDER BY created_at {order}
+     LIMIT %(max_rows)s
   ) AS minute
  GROUP BY start
- ORDER BY start
+ ORDER BY start {order}
  LIMIT %(count)s

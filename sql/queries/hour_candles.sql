@@ -1,5 +1,5 @@
--- Candles of one index from its hours in [since, until], oldest first: at most count of them, each width
--- wide and from midnight UTC on. No more than most hours are read: count times those of a width.
+-- Candles of one index from its hours in [since, until], in the given direction: at most count of them,
+-- each width wide and from midnight UTC on. At most max_rows hours are read: count times those of a width.
 SELECT time_bucket(%(width)s::interval, hour.bucket) AS start,
        first(open, hour.bucket) AS open, max(high) AS high, min(low) AS low,
        last(close, hour.bucket) AS close, sum(samples) AS samples
@@ -9,9 +9,9 @@ SELECT time_bucket(%(width)s::interval, hour.bucket) AS start,
      WHERE ticker = %(ticker)s
        AND bucket >= %(since)s::timestamptz
        AND bucket <= %(until)s::timestamptz
-     ORDER BY bucket
-     LIMIT %(most)s
+     ORDER BY bucket {order}
+     LIMIT %(max_rows)s
   ) AS hour
  GROUP BY start
- ORDER BY start
+ ORDER BY start {order}
  LIMIT %(count)s

@@ -1,8 +1,0 @@
--- Daily candles of one index that begin in [since, until], newest first: at most count of them.
-SELECT bucket AS start, open, high, low, close, samples
-  FROM candles_1d
- WHERE ticker = %(ticker)s
-   AND bucket >= %(since)s::timestamptz
-   AND bucket <= %(until)s::timestamptz
- ORDER BY bucket DESC
- LIMIT %(count)s
