@@ -86,8 +86,6 @@ VALUES: dict[str, Any] = {
     "code": None,
     "attempts": 1,
     "unknown": "not_polled",
-    "chart": "chart",
-    "polled": "poll",
     "recent": UNTIL - HOUR,
     "replaces": "chart",
     "minutes": [UNTIL, UNTIL - HOUR],
@@ -95,8 +93,8 @@ VALUES: dict[str, Any] = {
     "max_rows": 51 * 30,
     "starts": [UNTIL - timedelta(days=n, minutes=15) for n in range(3)],
     "stops": [UNTIL - timedelta(days=n - 1, minutes=15) for n in range(3)],
-    "firsts": [UNTIL - timedelta(days=n) for n in range(3)],
-    "lasts": [UNTIL - timedelta(days=n - 1, hours=1) for n in range(3)],
+    "first_hours": [UNTIL - timedelta(days=n) for n in range(3)],
+    "last_hours": [UNTIL - timedelta(days=n - 1, hours=1) for n in range(3)],
 }
 COPIED = {"exported_lines", "sourced_lines"}  # COPY takes no parameters: it is never prepared
 # What they sort is no rows: a grid of minutes; candles, which are few; the indexes.

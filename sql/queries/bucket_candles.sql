@@ -1,5 +1,5 @@
--- Candles of one index from its whole hours, in the order of the stretches [start, stop) that are asked
--- for: a row for each that has prices. Starts and stops are whole hours.
+-- Candles of one index in the buckets [start, stop), which are whole hours, in their order: a row for each
+-- that has prices.
 SELECT span.start, candle.open, candle.high, candle.low, candle.close, candle.samples
   FROM unnest(%(starts)b::timestamptz[], %(stops)b::timestamptz[])
        WITH ORDINALITY AS span (start, stop, place)

@@ -1,8 +1,9 @@
--- The same as bucket_candles, for stretches that begin or end within an hour: of those the minutes before
--- the first whole hour and after the last are read too. All of them lie in [since, until].
+-- Candles of one index in the buckets [start, stop), which begin or end within an hour, in their order: a row
+-- for each that has prices. Read are their whole hours [first_hour, last_hour), and of prices the minutes
+-- before and after those. All minutes lie in [since, until].
 SELECT span.start, candle.open, candle.high, candle.low, candle.close, candle.samples
   FROM unnest(%(starts)b::timestamptz[], %(stops)b::timestamptz[],
-              %(firsts)b::timestamptz[], %(lasts)b::timestamptz[])
+              %(first_hours)b::timestamptz[], %(last_hours)b::timestamptz[])
        WITH ORDINALITY AS span (start, stop, first_hour, last_hour, place)
  CROSS JOIN LATERAL (
     SELECT first(open, moment) AS open, max(high) AS high, min(low) AS low,

@@ -76,8 +76,8 @@ async def zone_candles(conn: AsyncConnection, ticker: str, buckets: Sequence[Spa
         "ticker": ticker,
         "starts": [bucket.since for bucket in buckets],
         "stops": [bucket.until for bucket in buckets],
-        "firsts": [hours.since for hours in whole],
-        "lasts": [hours.until for hours in whole],
+        "first_hours": [hours.since for hours in whole],
+        "last_hours": [hours.until for hours in whole],
         "since": min(bucket.since for bucket in buckets),
         "until": max(bucket.until for bucket in buckets) - MINUTE,
     }

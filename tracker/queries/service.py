@@ -50,12 +50,7 @@ async def recent_hours(
     The hour is the one before *until*'s minute. None if it did not fail, and if none was polled.
     """
     minute = minute_of(until)
-    parameters = {
-        "tickers": list(tickers),
-        "since": minute - _AN_HOUR,
-        "until": minute,
-        "polled": "poll",
-    }
+    parameters = {"tickers": list(tickers), "since": minute - _AN_HOUR, "until": minute}
     cursor = await conn.execute(_RECENT_HOURS, parameters)
     return [(missing, failing, polled) for _, missing, failing, polled in await cursor.fetchall()]
 
