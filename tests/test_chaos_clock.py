@@ -12,6 +12,7 @@ from tests.chaos import early_minute
 from tests.chaos_truth import average
 from tests.working import idle, misses, rows, tick, wait_for, working
 from tracker import polling
+from tracker.connection import Database
 from tracker.deribit import Client
 from tracker.errors import WrongMinute
 from tracker.models import MINUTE, minute_of
@@ -63,9 +64,14 @@ def clocked(database: Settings, monkeypatch: pytest.MonkeyPatch) -> Clocked:
         clock = Clock(now, timedelta(seconds=ahead))
         monkeypatch.setattr(polling, "datetime", clock)
         options = Options(seed=SEED, clock=clock.microseconds)
-        with serve(options) as exchange, Client(exchange.url) as client:
+        with (
+            serve(options) as exchange,
+            Client(exchange.url) as client,
+            Database(database.database_dsn, 4) as connections,
+        ):
             settings = database.changed(client_base_url=exchange.url, tickers=",".join(TICKERS))
-            yield clock, Poller(settings, client), Repairer(settings, client)
+            poller = Poller(settings, client, connections)
+            yield clock, poller, Repairer(settings, client, connections)
 
     return at
 

@@ -10,6 +10,7 @@ from prometheus_client import REGISTRY
 from tests.working import idle, order, send, wait_for, working
 from tracker import actors, errors, metrics
 from tracker.broker import lengths
+from tracker.connection import Database
 from tracker.deribit import Client
 from tracker.repair import Repairer
 from tracker.settings import Settings
@@ -91,8 +92,8 @@ def test_a_chart_that_fails_is_counted(queue: Settings, exchange: Served) -> Non
     before = {ticker: told("tracker_repair_failures_total", ticker=ticker) or 0
               for ticker in queue.tickers}  # fmt: skip
     order(exchange, "maintenance")
-    with Client(exchange.url) as client:
-        assert Repairer(queue, client).repair(datetime.now(UTC)) == 0
+    with Client(exchange.url) as client, Database(queue.database_dsn, 2) as database:
+        assert Repairer(queue, client, database).repair(datetime.now(UTC)) == 0
 
     for ticker in queue.tickers:
         assert told("tracker_repair_failures_total", ticker=ticker) == before[ticker] + 1

@@ -13,6 +13,7 @@ import pytest
 from loguru import logger
 
 from tracker import connection
+from tracker.connection import Database
 from tracker.deribit import Client
 from tracker.errors import DatabaseDown, WrongMinute
 from tracker.models import MINUTE, Quote, minute_of
@@ -34,7 +35,8 @@ def poller_of(database: Settings) -> PollerOf:
     def make(options: Options | None = None, **changes: object) -> Iterator[tuple[Poller, str]]:
         with serve(options or Options(seed=SEED)) as exchange, Client(exchange.url) as client:
             settings = database.changed(client_base_url=exchange.url, **changes)
-            yield Poller(settings, client), exchange.root
+            with Database(settings.database_dsn, 4) as connections:
+                yield Poller(settings, client, connections), exchange.root
 
     return make
 
@@ -209,7 +211,7 @@ def test_a_database_that_accepts_and_says_nothing_is_given_up(
     poller_of: PollerOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a stopped server does."""
-    monkeypatch.setattr(connection, "_CONNECTING", 2)
+    monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 2)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         silent = {"postgres_host": "127.0.0.1", "postgres_port": listener.getsockname()[1]}
         before = time.monotonic()
@@ -227,7 +229,7 @@ def test_a_statement_that_hangs_is_cut_off(
 
     The server may yet do what it was told: what is done again later changes nothing.
     """
-    monkeypatch.setattr(connection, "_SPARE", 0.5 - connection._STATEMENT)
+    monkeypatch.setattr(connection, "SPARE_TIME", 0.5 - connection.STATEMENT_TIMEOUT)
     before = time.monotonic()
     with poller_of() as (poller, _), conn.transaction():
         conn.execute("LOCK TABLE prices")

@@ -11,6 +11,7 @@ import pytest
 
 from tests.working import order, this_minute
 from tracker import queries
+from tracker.connection import Database
 from tracker.deribit import Client
 from tracker.models import MINUTE, Quote, minute_of
 from tracker.repair import Repairer
@@ -29,8 +30,9 @@ def exchange() -> Iterator[Served]:
 
 @pytest.fixture
 def repairer(database: Settings, exchange: Served) -> Iterator[Repairer]:
-    with Client(exchange.url) as client:
-        yield Repairer(database.changed(client_base_url=exchange.url), client)
+    settings = database.changed(client_base_url=exchange.url)
+    with Client(exchange.url) as client, Database(settings.database_dsn, 2) as connections:
+        yield Repairer(settings, client, connections)
 
 
 @pytest.fixture

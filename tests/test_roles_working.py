@@ -17,6 +17,7 @@ from tests.working import idle, login, misses, order, rows, this_minute, tick, w
 from tracker import queries
 from tracker.backfill import backfill
 from tracker.beats import beat
+from tracker.connection import Database
 from tracker.deribit import Client
 from tracker.history.exporting import export_file, selection
 from tracker.history.importing import import_file
@@ -93,7 +94,8 @@ def test_the_worker_polls_misses_and_repairs(
         charted = "SELECT FROM prices WHERE source = 'chart' AND created_at >= %s"
         wait_for(lambda: owner.execute(charted, [minute - timedelta(hours=1)]).rowcount > 50)
         wait_for(lambda: idle(worker))
-    beat(worker, "worker", minute)
+    with Database(worker.database_dsn, 1) as database:
+        beat(database, "worker", minute)
 
     beats = dict(owner.execute("SELECT part, at FROM internal.heartbeats").fetchall())
     assert beats.keys() == {"scheduler", "worker"}

@@ -75,8 +75,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dramatiq.worker.POST_PROCESS_MESSAGE_RETRY_DELAY_SECS", 0.5)
     waiting = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
     monkeypatch.setattr("tracker.broker._WAITING", waiting)
-    monkeypatch.setattr(connection, "_CONNECTING", 2)
-    monkeypatch.setattr(connection, "_SPARE", 2 - connection._STATEMENT)
+    monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 2)
+    monkeypatch.setattr(connection, "SPARE_TIME", 2 - connection.STATEMENT_TIMEOUT)
 
 
 @pytest.fixture

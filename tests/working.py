@@ -24,7 +24,10 @@ from tracker.simulator import Served
 def working(settings: Settings) -> Iterator[dramatiq.Worker]:
     """A running worker."""
     with Client(settings.client_base_url) as client:
-        running = worker.start(settings, Poller(settings, client), Repairer(settings, client))
+        database = worker.create_database(settings)
+        poller = Poller(settings, client, database)
+        repairer = Repairer(settings, client, database)
+        running = worker.start(settings, database, poller, repairer)
         try:
             yield running
         finally:

@@ -9,9 +9,10 @@ from datetime import UTC, datetime, timedelta
 from loguru import logger
 
 from tracker import deribit, metrics, queries
-from tracker.connection import connected
+from tracker.connection import Database
 from tracker.errors import ExchangeError, WrongMinute
 from tracker.models import MINUTE, Quote
+from tracker.price_writer import PriceWriter
 from tracker.settings import Settings
 
 _EARLIEST = timedelta(seconds=30)  # how far the exchange's clock may be behind the tick's
@@ -21,10 +22,12 @@ _SKEW_WORTH_A_WARNING = 2.0  # seconds
 class Poller:
     """What a poll needs: the exchange's client and the database."""
 
-    def __init__(self, settings: Settings, client: deribit.Client) -> None:
-        """A poller for *settings* that asks *client*."""
+    def __init__(self, settings: Settings, client: deribit.Client, database: Database) -> None:
+        """A poller for *settings* that asks *client* and stores in *database*."""
         self._settings = settings
         self._client = client
+        self._database = database
+        self._writer = PriceWriter(database)
 
     def ask(self, ticker: str, minute: datetime) -> Quote:
         """The price of *ticker*, observed in *minute*. Raises ExchangeError."""
@@ -40,10 +43,10 @@ class Poller:
     def store(self, quote: Quote, minute: datetime) -> bool:
         """Store *quote* under *minute*; False if it has a price already.
 
-        Raises DatabaseDown, and WrongMinute for a quote of another minute.
+        Quotes that come meanwhile are stored together. Raises DatabaseDown, and WrongMinute for a
+        quote of another minute.
         """
-        with connected(self._settings.database_dsn) as conn:
-            new = queries.insert_price(conn, in_minute(quote, minute), minute)
+        new = self._writer.store(in_minute(quote, minute), minute)
         metrics.count_poll(quote.ticker, "stored" if new else "present")
         metrics.observe_price(minute, quote.observed_at)
         return new
@@ -52,8 +55,11 @@ class Poller:
         self, ticker: str, minute: datetime, reason: str, *, code: int | None, attempts: int
     ) -> bool:
         """Record why *minute* has no price; False if it has one. Raises DatabaseDown."""
-        with connected(self._settings.database_dsn) as conn:
-            new = queries.insert_miss(conn, ticker, minute, reason, code=code, attempts=attempts)
+        new = self._database.run(
+            lambda conn: queries.insert_miss(
+                conn, ticker, minute, reason, code=code, attempts=attempts
+            )
+        )
         metrics.count_poll(ticker, reason)
         return new
 

@@ -11,7 +11,7 @@ from threading import Lock
 from loguru import logger
 
 from tracker import deribit, metrics, queries
-from tracker.connection import connected
+from tracker.connection import Database
 from tracker.errors import ExchangeError
 from tracker.models import MINUTE, Quote, minute_of
 from tracker.settings import Settings
@@ -26,10 +26,11 @@ _VAIN = timedelta(minutes=10)  # a chart without a minute may lag, or have been 
 class Repairer:
     """Fills holes; remembers those that no chart had, so as not to ask for them each minute."""
 
-    def __init__(self, settings: Settings, client: deribit.Client) -> None:
-        """A repairer for *settings* that asks *client*."""
+    def __init__(self, settings: Settings, client: deribit.Client, database: Database) -> None:
+        """A repairer for *settings* that asks *client* and stores in *database*."""
         self._settings = settings
         self._client = client
+        self._database = database
         self._vain: dict[Hole, datetime] = {}  # since when
         self._turn = Lock()
 
@@ -53,10 +54,11 @@ class Repairer:
             self._turn.release()
 
     def _holes(self, recent: datetime, until: datetime) -> list[Hole]:
-        with connected(self._settings.database_dsn) as conn:
-            since = _five_minute_mark(recent - _REACH)
-            tickers = self._settings.tickers
-            found = queries.holes(conn, tickers, since=since, recent=recent, until=until)
+        since = _five_minute_mark(recent - _REACH)
+        tickers = self._settings.tickers
+        found = self._database.run(
+            lambda conn: queries.holes(conn, tickers, since=since, recent=recent, until=until)
+        )
         for ticker in tickers:
             metrics.OPEN_HOLES.labels(ticker).set(sum(hole[0] == ticker for hole in found))
         return [hole for hole in found if hole not in self._vain]
@@ -82,8 +84,7 @@ class Repairer:
         return deribit.fetch_chart(self._client, ticker, reach, testnet=testnet)
 
     def _store(self, points: list[Quote]) -> int:
-        with connected(self._settings.database_dsn) as conn:
-            return queries.insert_points(conn, points)
+        return self._database.run(lambda conn: queries.insert_points(conn, points))
 
 
 def _five_minute_mark(moment: datetime) -> datetime:

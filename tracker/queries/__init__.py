@@ -30,7 +30,13 @@ from tracker.queries.service import (
     stored_tickers,
 )
 from tracker.queries.tickers import ticker_summaries
-from tracker.queries.writing import holes, insert_miss, insert_points, insert_price
+from tracker.queries.writing import (
+    holes,
+    insert_miss,
+    insert_points,
+    insert_price,
+    insert_prices,
+)
 
 __all__ = [
     "applied_migrations",
@@ -47,6 +53,7 @@ __all__ = [
     "insert_miss",
     "insert_points",
     "insert_price",
+    "insert_prices",
     "listen",
     "missing_roles",
     "newest_minutes",
