@@ -11,6 +11,7 @@ from ops.bench import filling
 from ops.bench.__main__ import main
 from ops.bench.errors import BenchError
 from ops.bench.figures import Figure, ratios, table
+from ops.bench.inserting import BARE, PRODUCT, create_bare_prices, insert_minutes, server_time
 from ops.bench.rounds import alternate
 from ops.bench.statements import script_of
 from ops.bench.wrk import Asked, shoot
@@ -123,6 +124,33 @@ def test_what_is_filled_is_as_if_polled(filled: Settings) -> None:
         for name, chosen in DERIVED.items():
             query = f"SELECT {chosen} FROM {name} ORDER BY 1, 2"
             assert conn.execute(query).fetchall() == triggered.execute(query).fetchall(), name
+
+
+@pytest.mark.slow
+def test_both_sides_insert_the_same_prices(servers: Settings) -> None:
+    """The next minutes after the history; only the product's candles count them."""
+    with fresh_database(servers) as settings:
+        migrations.apply(settings.database_dsn)
+        filling.fill(settings, NAMES, MINUTES)
+        with psycopg.connect(settings.database_dsn, autocommit=True) as conn:
+            create_bare_prices(conn)
+            times = [insert_minutes(conn, statement, NAMES, 2) for statement in (PRODUCT, BARE)]
+            times += [
+                insert_minutes(conn, statement, NAMES, 1, server_time)
+                for statement in (PRODUCT, BARE)
+            ]
+
+            columns = "ticker, price, created_at, observed_at, source"
+            query = "SELECT {} FROM {} ORDER BY ticker, created_at"
+            ours, bare = (
+                conn.execute(query.format(columns, table)).fetchall()
+                for table in ("prices", "bare_prices")
+            )
+            counted = conn.execute("SELECT sum(samples) FROM candles_1h").fetchone()
+
+    assert min(times) > 0
+    assert ours == bare
+    assert counted == (len(NAMES) * (MINUTES + 3),) == (len(ours),)
 
 
 @pytest.mark.slow

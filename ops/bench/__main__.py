@@ -11,7 +11,17 @@ from typing import Any
 
 import psycopg
 
-from ops.bench import bulk, depth, machine, reading, recording, starting, statements, steady
+from ops.bench import (
+    bulk,
+    depth,
+    inserting,
+    machine,
+    reading,
+    recording,
+    starting,
+    statements,
+    steady,
+)
 from ops.bench.bench import Bench
 from ops.bench.errors import BenchError
 from ops.bench.figures import Figure, table
@@ -29,6 +39,7 @@ LINES: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "candles": depth.candles,
     "export": bulk.export,
     "import": bulk.import_,
+    "insert": inserting.insert,
     "tick": recording.tick,
     "crowd": steady.crowd,
     "memory": recording.memory,

@@ -14,6 +14,7 @@ class Scale:
     indexes, minutes: how many the deep database has, of each; 500,000 rows deep is in it.
     lines: how many lines are imported.
     crowd: how many seconds 256 connections stay.
+    history: how many minutes each of 1,000 indexes has before more are inserted.
     """
 
     shots: int
@@ -23,13 +24,28 @@ class Scale:
     minutes: int
     lines: int
     crowd: float
+    history: int
 
 
 FULL: Final = Scale(
-    shots=9, seconds=3, rounds=5, indexes=2, minutes=1_050_000, lines=1_000_000, crowd=60
+    shots=9,
+    seconds=3,
+    rounds=5,
+    indexes=2,
+    minutes=1_050_000,
+    lines=1_000_000,
+    crowd=60,
+    history=2_880,
 )
 QUICK: Final = Scale(
-    shots=3, seconds=1, rounds=3, indexes=1, minutes=560_000, lines=100_000, crowd=6
+    shots=3,
+    seconds=1,
+    rounds=3,
+    indexes=1,
+    minutes=560_000,
+    lines=100_000,
+    crowd=6,
+    history=300,
 )
 
 PAIR: Final = ("btc_usd", "eth_usd")
