@@ -37,7 +37,6 @@ BAD_VALUES = {
     "WORKER_METRICS_PORT": ("0", "65536", "metrics"),
     "SIMULATOR_PORT": ("0", "65536", "here"),
     "DEBIAN_MIRROR": ("nowhere", "file:///packages"),
-    "COMPRESS_AFTER": ("2d", "d", "6m"),
 }
 
 # All of a mapping together are taken.
