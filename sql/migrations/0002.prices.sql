@@ -3,7 +3,8 @@
 
 -- The primary key is the minute grid, so no minute can be stored twice. It carries price and id, so
 -- pages are index-only scans. Chunks of 365 days keep them few, because opening chunks is most of a
--- query's cost. The second index, on created_at alone, serves queries without an index name.
+-- query's cost. The second index serves queries without an index name; TimescaleDB's own one is
+-- descending, takes twice the room when rows come in the order of time, and is read no faster.
 CREATE TABLE prices (
     id          bigint      GENERATED ALWAYS AS IDENTITY,
     ticker      index_name  NOT NULL,
@@ -19,9 +20,13 @@ CREATE TABLE prices (
 
 DO $$
 BEGIN
-    PERFORM create_hypertable('prices', by_range('created_at', INTERVAL '365 days'));
+    PERFORM create_hypertable(
+        'prices', by_range('created_at', INTERVAL '365 days'), create_default_indexes => false
+    );
 END
 $$;
+
+CREATE INDEX prices_created_at_idx ON prices (created_at);
 
 COMMENT ON TABLE prices IS 'Index prices of Deribit, one row for each index and UTC minute';
 COMMENT ON COLUMN prices.id IS 'Grows with insertion, not with time; unique, never a cursor';
