@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from threading import Barrier
 
 import psycopg
+import pytest
+from psycopg.errors import CheckViolation
 
 from tracker import queries
 from tracker.models import MINUTE, Quote
@@ -47,6 +50,17 @@ def test_a_polled_price_takes_the_place_of_an_average(conn: psycopg.Connection) 
     ]
     candle = conn.execute("SELECT open, close, samples, charted FROM candles_1h").fetchall()
     assert candle == [(Decimal("68241.50"), Decimal("68241.50"), 1, 0)]
+
+
+def test_a_refused_point_takes_no_other_with_it(conn: psycopg.Connection) -> None:
+    """All others of its batch are stored by the time that the error is raised."""
+    offsets = (0, 1.5, 2)
+    points = [replace(quote(), observed_at=NOON + offset * MINUTE) for offset in offsets]
+    with pytest.raises(CheckViolation):
+        queries.insert_points(conn, points)
+
+    stored = conn.execute("SELECT created_at, source FROM prices ORDER BY created_at").fetchall()
+    assert stored == [(NOON, "chart"), (NOON + 2 * MINUTE, "chart")]
 
 
 def test_of_racing_writers_exactly_one_stores(database: Settings, conn: psycopg.Connection) -> None:

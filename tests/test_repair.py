@@ -77,6 +77,8 @@ def test_a_new_database_gets_the_last_hour(
         for minute, row in rows.items():
             assert row == (average(ticker, minute, 6), minute, "chart")
     assert charts_asked(exchange) == len(TICKERS)
+    transactions = conn.execute("SELECT count(DISTINCT xmin::text) FROM prices").fetchone()
+    assert transactions == (len(TICKERS),)
 
 
 def test_without_holes_nothing_is_asked(

@@ -130,6 +130,33 @@ def test_what_comes_twice_changes_nothing(tracked: Settings, conn: psycopg.Conne
     assert burnt[0] <= 2  # a race between two polls of one minute may cost one each
 
 
+def test_two_hundred_indexes_take_few_statements(
+    tracked: Settings, conn: psycopg.Connection
+) -> None:
+    """Of one tick, those that come while a statement is under way; a second tick adds nothing."""
+    names = tuple(f"i{number:03}_usd" for number in range(200))
+    with serve(Options(seed=11, indexes=names)) as exchange:
+        many = tracked.changed(client_base_url=exchange.url, tickers=",".join(names))
+        minute = this_minute(spare=30)
+        with working(many):
+            with conn.transaction():
+                conn.execute("LOCK TABLE prices IN SHARE MODE")
+                tick(many, minute)
+                wait_for(lambda: asked(exchange) >= 200)
+            wait_for(lambda: len(rows(conn)) == 200 and idle(many))
+            query = "SELECT * FROM prices WHERE source = 'poll' ORDER BY id"
+            first = conn.execute(query).fetchall()
+            by = "SELECT count(DISTINCT xmin::text) FROM prices WHERE source = 'poll'"
+            [(transactions,)] = conn.execute(by).fetchall()
+            tick(many, minute)
+            wait_for(lambda: idle(many))
+
+    assert rows(conn) == [(ticker, minute) for ticker in names]
+    assert conn.execute(query).fetchall() == first
+    assert misses(conn) == []
+    assert transactions <= 20, transactions
+
+
 def test_late_messages_are_recorded_once(
     tracked: Settings, conn: psycopg.Connection, exchange: Served
 ) -> None:

@@ -157,6 +157,38 @@ def test_a_restart_of_the_database_costs_nothing(
     assert_stored(tracked, exchange, minute)
 
 
+def test_a_restart_of_the_database_in_the_middle_of_polls_costs_nothing(
+    tracked: Settings, exchange: Served, postgres: Server
+) -> None:
+    """Connections that served the minute before are dead; the minute's own prices are stored."""
+    minute = this_minute(spare=25)
+    with working(tracked):
+        tick(tracked, minute)
+        wait_for(lambda: both_stored(tracked) and idle(tracked))
+        with psycopg.connect(tracked.database_dsn, autocommit=True) as conn:
+            conn.execute("TRUNCATE prices")
+        order(exchange, "latency", delay=3.0, method="get_index_price")
+        before = asked(exchange)
+        tick(tracked, minute)
+        wait_for(lambda: asked(exchange) == before + 2)
+        kill(postgres)
+        start_background(tracked)
+        wait_for(lambda: both_stored(tracked) and idle(tracked))
+
+    assert_stored(tracked, exchange, minute)
+
+
+def test_a_stopped_worker_leaves_no_connection(tracked: Settings) -> None:
+    """Its pool is open as long as it runs, and closed with it."""
+    query = "SELECT FROM pg_stat_activity WHERE application_name = 'tracker-worker'"
+    with psycopg.connect(tracked.database_dsn, autocommit=True) as conn:
+        with working(tracked):
+            tick(tracked, this_minute())
+            wait_for(lambda: both_stored(tracked) and idle(tracked))
+            assert conn.execute(query).rowcount >= 1
+        wait_for(lambda: conn.execute(query).rowcount == 0, seconds=5)
+
+
 def test_a_price_outlives_a_database_that_is_stopped(
     tracked: Settings, exchange: Served, postgres: Server
 ) -> None:
