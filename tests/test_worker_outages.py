@@ -4,12 +4,14 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
 import redis
+from loguru import logger
 
 from tests.conftest import make_settings
 from tests.processes import paused
@@ -97,6 +99,15 @@ def kill(server: Server) -> None:
     assert server.wait_gone()
 
 
+@contextmanager
+def warnings() -> Iterator[list[str]]:
+    """What is logged meanwhile, of warnings and errors."""
+    lines: list[str] = []
+    number = logger.add(lines.append, level="WARNING", format="{message}")
+    yield lines
+    logger.remove(number)
+
+
 def both_stored(settings: Settings) -> bool:
     """Whether two prices are there."""
     with psycopg.connect(settings.database_dsn) as conn:
@@ -142,9 +153,9 @@ def in_memory(settings: Settings) -> int:
 def test_a_restart_of_the_database_costs_nothing(
     tracked: Settings, exchange: Served, postgres: Server
 ) -> None:
-    """The next price is stored at once: no dead connection is in its way."""
+    """The next price is stored at once: no dead connection sends it to the queue."""
     minute = this_minute()
-    with working(tracked):
+    with working(tracked), warnings() as lines:
         tick(tracked, minute)
         wait_for(lambda: both_stored(tracked) and idle(tracked))
         kill(postgres)
@@ -155,6 +166,7 @@ def test_a_restart_of_the_database_costs_nothing(
         wait_for(lambda: both_stored(tracked) and idle(tracked), seconds=10)
 
     assert_stored(tracked, exchange, minute)
+    assert not [line for line in lines if "left to the queue" in line]
 
 
 def test_a_restart_of_the_database_in_the_middle_of_polls_costs_nothing(

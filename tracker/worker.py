@@ -20,6 +20,7 @@ from tracker.repair import Repairer
 from tracker.settings import Settings
 
 _STOPPING = {signal.SIGTERM, signal.SIGINT}
+_MAX_CONNECTIONS = 10  # as many as the API has: threads of 200 indexes could take all of a server's
 _GRACE = 4_000  # milliseconds for running polls to end, and again for the consumers
 
 
@@ -46,8 +47,8 @@ def run(settings: Settings) -> None:
 
 
 def create_database(settings: Settings) -> Database:
-    """The worker's connections: at most one for each of its threads, and one for heartbeats."""
-    return Database(settings.database_dsn, max_connections=_thread_count(settings) + 1)
+    """The worker's connections, of which one statement for all prices leaves most unused."""
+    return Database(settings.database_dsn, _MAX_CONNECTIONS)
 
 
 def start(
@@ -65,14 +66,10 @@ def start(
     actors.declare(broker, poller, repairer, heartbeat, apply_retention)
     metrics.begin(settings.tickers)
     metrics.QUEUES.watch(partial(lengths, broker))
-    threads = _thread_count(settings)
+    threads = len(settings.tickers) + deribit.AT_ONCE
     worker = dramatiq.Worker(broker, worker_threads=threads, worker_timeout=250)
     worker.start()
     return worker
-
-
-def _thread_count(settings: Settings) -> int:
-    return len(settings.tickers) + deribit.AT_ONCE
 
 
 class _OpenDatabase(Middleware):
