@@ -22,6 +22,9 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 pytestmark = pytest.mark.usefixtures("writer")  # each begins with an empty database
 
 
+BEATING = ("scheduler", "worker")
+
+
 def store(conn: psycopg.Connection, **ages: float) -> datetime:
     """A price for each index, of the minute that began *ages* seconds ago or a little earlier."""
     now = datetime.now(UTC)
@@ -131,6 +134,26 @@ def test_the_state_of_each_part_in_words(client: httpx.Client, writer: psycopg.C
     assert told["parts"][1]["words"] == "last tick 10 min ago"
     assert told["parts"][3]["words"] == "the newest poll failed: eth_usd: refused"
     assert told["prices"][0]["created_at"] is None
+
+
+@pytest.mark.parametrize("ahead", ["400 days", "20 seconds"])
+def test_a_heartbeat_from_the_future_keeps_no_part_up(
+    client: httpx.Client, writer: psycopg.Connection, ahead: str
+) -> None:
+    """A clock ran ahead and was set back: a dead part is down, a live one up at its next beat."""
+
+    def states() -> dict[str, str]:
+        parts = client.get("/health/state").json()["parts"]
+        return {part["name"]: part["state"] for part in parts if part["name"] in BEATING}
+
+    for part in BEATING:
+        writer.execute(
+            "INSERT INTO internal.heartbeats VALUES (%s, now() + %s::interval)", [part, ahead]
+        )
+    assert states() == {"scheduler": "down", "worker": "down"}
+
+    beat(writer, "worker")
+    assert states() == {"scheduler": "down", "worker": "up"}
 
 
 def test_an_exchange_that_was_not_asked_of_late_is_not_known(
