@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import httpx
 import psycopg
 
+from tests.serving import linked_url
 from tracker.models import MINUTE
 
 Gap = dict[str, object]
@@ -63,7 +64,7 @@ def told(api: httpx.Client, ticker: str, until: datetime) -> list[Gap]:
     while url:
         answer = api.get(url).raise_for_status()
         found += answer.json()
-        url = answer.links.get("next", {}).get("url", "")
+        url = linked_url(answer)
     return found
 
 

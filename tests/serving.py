@@ -45,6 +45,12 @@ def problem(answer: httpx.Response, status: int) -> dict[str, str]:
     return reasons
 
 
+def linked_url(answer: httpx.Response, rel: str = "next") -> str:
+    """Where the link *rel* of *answer* leads, resolved as RFC 3986 says; empty without one."""
+    link = answer.links.get(rel)
+    return str(answer.url.join(link["url"])) if link else ""
+
+
 @contextmanager
 def served(
     settings: Settings, pace: Pace = DEFAULT_PACE, *, port: int = 0, keeps: bool = True

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.serving import served
+from tests.serving import linked_url, served
 from tracker.models import MINUTE, minute_of
 from tracker.settings import Settings
 from tracker.web.middleware import keeping
@@ -81,11 +81,10 @@ def wait_for(what: Callable[[], object], seconds: float = HEARD) -> None:
 
 
 def said(client: httpx.Client, path: str) -> tuple[int, dict[str, str], bytes]:
-    """An answer without what passes, and without the address of who gave it."""
+    """An answer without what passes."""
     answer = client.get(path)
-    here = str(client.base_url).rstrip("/")
     headers = {
-        name: value.replace(here, "")
+        name: value
         for name, value in answer.headers.items()
         if name not in PASSING and not (name == "content-length" and answer.status_code != 200)
     }
@@ -264,6 +263,42 @@ def test_each_gets_the_form_that_it_asks_for(
         assert packed.content == bare.content != table.content
         assert (known.status_code, known.content) == (304, b"")
         assert (head.content, head.headers["etag"]) == (b"", packed.headers["etag"])
+
+
+def test_link_is_independent_of_host(
+    kept: httpx.Client, writer: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Concurrent requests share a response; none contains a name that another client sent.
+
+    Each link resolves against the URL of its own request, and leads through all pages.
+    """
+    monkeypatch.setattr(keeping, "OTHERS", 1)
+    with writer.cursor() as cursor:
+        stored = [["btc_usd", START + n * MINUTE, Decimal("1.25"), "poll"] for n in range(9)]
+        cursor.executemany(STORE, stored)
+    paths = ("/prices?ticker=btc_usd", "/v1/prices/candles?ticker=btc_usd&interval=1m")
+    hosts = ("api.example", "evil.example")
+    requests = [(f"{path}&limit=2", host) for path in paths for host in hosts] * 100
+
+    def fetch(request: tuple[str, str]) -> httpx.Response:
+        path, host = request
+        forwarded = {"X-Forwarded-Host": host, "X-Forwarded-Proto": "https"}
+        return kept.get(path, headers={"Host": host, **forwarded})
+
+    with ThreadPoolExecutor(16) as threads:
+        responses = list(threads.map(fetch, requests))
+
+    for response in responses:
+        assert response.status_code == 200
+        assert [host for host in hosts if host in f"{response.headers}{response.text}"] == []
+        assert linked_url(response)
+    for path, _ in requests[: 2 * len(paths) : 2]:
+        minutes, following = [], path
+        while following:
+            page = kept.get(following)
+            minutes += [row["created_at"] for row in page.json()]
+            following = linked_url(page)
+        assert len(minutes) == len(set(minutes)) == len(stored)
 
 
 @pytest.mark.parametrize(("clients", "status"), [(8, 200), (1, 503)])

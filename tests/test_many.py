@@ -18,6 +18,7 @@ from ops.bench.processes import free_ports
 from tests.chaos_processes import another
 from tests.debian import linked
 from tests.processes import paused
+from tests.serving import linked_url
 from tests.streaming import following
 from tests.working import (
     asked,
@@ -211,7 +212,7 @@ def test_pages_go_on_from_web_to_web(fleet: Fleet) -> None:
         )
         assert (answer.status_code, again.status_code) == (200, 304)
         found += answer.json()
-        url, page = answer.links.get("next", {}).get("url", ""), page + 1
+        url, page = linked_url(answer), page + 1
         url = httpx.URL(url).raw_path.decode() if url else ""
 
     assert page == 12

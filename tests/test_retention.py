@@ -22,6 +22,7 @@ from psycopg.errors import InsufficientPrivilege, InvalidParameterValue
 from tests import test_runs as runs
 from tests.archive import Series, gaps, miss, store, walk
 from tests.conftest import Run
+from tests.serving import linked_url
 from tests.test_days import assert_days
 from tests.working import idle, login, send, tick, wait_for, working
 from tracker import queries, retention
@@ -82,7 +83,7 @@ def rows(client: httpx.Client, path: str, **asked: object) -> list[dict[str, Any
         answer = client.get(following, params=query)
         assert answer.status_code == 200, answer.text
         found += answer.json()
-        following, query = answer.links.get("next", {}).get("url", ""), {}
+        following, query = linked_url(answer), {}
     return found
 
 

@@ -7,7 +7,7 @@ import httpx
 import psycopg
 import pytest
 
-from tests.serving import problem
+from tests.serving import linked_url, problem
 from tracker.models import MINUTE, minute_of
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
@@ -70,7 +70,7 @@ def walk(client: httpx.Client, path: str) -> list[list[dict[str, Any]]]:
     while following:
         answer = client.get(following)
         pages.append(answer.json())
-        following = answer.links.get("next", {}).get("url", "")
+        following = linked_url(answer)
     return pages
 
 
@@ -183,9 +183,7 @@ def test_following_the_links_gives_every_gap_once(
     everything = whole.json()
 
     assert "next" not in whole.links
-    assert first.links["next"]["url"] == (
-        f"{client.base_url}/v1/prices/gaps?{window}&limit=5&end_date={everything[4]['from']}"
-    )
+    assert first.links["next"]["url"] == (f"?{window}&limit=5&end_date={everything[4]['from']}")
     for limit in (1, 7, len(everything) - 1, len(everything)):
         end = text(NOON + 541 * MINUTE)
         pages = walk(client, f"/prices/gaps?{window}&end_date={end}&limit={limit}")

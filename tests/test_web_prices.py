@@ -8,6 +8,7 @@ import httpx
 import psycopg
 import pytest
 
+from tests.serving import linked_url
 from tracker.models import MINUTE
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
@@ -42,7 +43,7 @@ def walk(client: httpx.Client, path: str, then: Callable[[], None] = lambda: Non
         answer = client.get(following)
         pages.append(minutes_of(answer))
         assert ("link" in answer.headers) == bool(answer.links)
-        following = answer.links.get("next", {}).get("url")
+        following = linked_url(answer)
         then()
     return pages
 
@@ -87,9 +88,7 @@ def test_a_page_is_the_newest_fifty_without_being_asked(
 
     assert minutes_of(answer)[:2] == [text(now), text(now - MINUTE)]
     assert len(answer.json()) == 50
-    assert answer.links["next"]["url"] == (
-        f"{client.base_url}/prices?ticker=btc_usd&limit=50&before={text(minutes[49])}"
-    )
+    assert answer.links["next"]["url"] == (f"?ticker=btc_usd&limit=50&before={text(minutes[49])}")
     assert client.get("/prices/last?ticker=btc_usd").json() == answer.json()[0]
 
 

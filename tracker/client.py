@@ -180,9 +180,9 @@ def _stream(tickers: tuple[str, ...], events: Events) -> dict[str, Any]:
 
 
 def _next(answer: httpx.Response) -> httpx.URL | None:
-    """The next page; only its query is the server's to say, a proxy may have the rest."""
+    """The next page: its link resolves against the URL of this one."""
     link = answer.links.get("next")
-    return answer.url.copy_with(query=httpx.URL(link["url"]).query) if link else None
+    return answer.url.join(link["url"]) if link else None
 
 
 def _check(answer: httpx.Response) -> httpx.Response:

@@ -18,7 +18,8 @@ SCHEMAS: Schema = {
 
 HEADERS: Schema = {
     "Link": {
-        "description": 'The pages beside it, rel="next" and rel="prev" (RFC 8288), where they are',
+        "description": 'The pages beside it, rel="next" and rel="prev" (RFC 8288), where they are:'
+        " relative references, which resolve against the URL of the request",
         "schema": TEXT,
     },
     "X-Request-ID": {

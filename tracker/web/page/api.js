@@ -15,7 +15,7 @@ export function address(path, parameters = {}) {
   return url;
 }
 
-/* The answer, and the query of the next page if there is one. Throws if it is not a good one. */
+/* The answer, and the URL of the next page if there is one. Throws if it is not a good one. */
 export async function ask(url) {
   const answer = await fetch(url, { cache: "no-cache", signal: AbortSignal.timeout(PATIENCE) });
   const body = await answer.json();
@@ -37,13 +37,10 @@ export async function list(path, parameters, most = 3) {
   return rows;
 }
 
-/* Only the query is taken: behind a proxy the server may not know its own address. */
+/* The link is relative to the URL that was requested. */
 function nextPage(url, link) {
   const found = /<([^>]+)>; *rel="?next"?/.exec(link);
-  if (!found) return null;
-  const next = new URL(url);
-  next.search = new URL(found[1], url).search;
-  return next;
+  return found ? new URL(found[1], url) : null;
 }
 
 /* The header has whole seconds: a difference that small is none. */
