@@ -192,6 +192,54 @@ def test_in_the_background(other: Settings) -> None:
     assert not [pid for pid in first if is_alive(pid)]
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root runs the servers as another user")
+def test_unreadable_processes_are_not_gone(other: Settings) -> None:
+    """Without CAP_SYS_PTRACE root cannot read what another user's process works in.
+
+    A second start leaves running servers as they are, a stop ends them; files that killed servers
+    leave behind are stale nevertheless, also when their numbers belong to others by now.
+    """
+    unprivileged = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"]
+
+    def tracker(command: str) -> subprocess.CompletedProcess[str]:
+        words = [*unprivileged, sys.executable, "-m", "tracker", command]
+        environment = other.environment() | {"PATH": os.environ["PATH"]}
+        return subprocess.run(
+            words, check=False, env=environment, cwd=CHECKOUT, capture_output=True, text=True
+        )
+
+    for _ in range(2):
+        assert tracker("infra").returncode == 0
+        numbers = pids(other)
+        assert len(numbers) == 2
+    data = next(other.home.glob("postgres-*"))
+    assert (data / "postmaster.pid").exists()
+    for number in numbers:
+        os.kill(number, signal.SIGSTOP)
+    hung = tracker("infra")
+    for number in numbers:
+        os.kill(number, signal.SIGCONT)
+    assert (hung.returncode, pids(other)) == (1, numbers)
+    assert "runs but does not answer" in hung.stderr
+    assert (data / "postmaster.pid").exists()
+
+    for number in numbers:
+        os.kill(number, signal.SIGKILL)
+    wait_gone(numbers)
+    with subprocess.Popen(["sleep", "600"], user=NOBODY, group=NOBODY, extra_groups=[]) as stranger:
+        for stale in (data / "postmaster.pid", other.sockets / ".s.PGSQL.5432.lock"):
+            _, rest = stale.read_text().split("\n", 1)
+            stale.write_text(f"{stranger.pid}\n{rest}")
+        (other.sockets / "redis.pid").write_text(f"{stranger.pid}\n")
+        assert tracker("infra").returncode == 0
+        numbers = pids(other)
+        assert len(numbers) == 2
+        assert tracker("down-infra").returncode == 0
+        assert stranger.poll() is None
+        stranger.kill()
+    wait_gone(numbers)
+
+
 def test_a_tracker_keeps_its_servers(other: Settings) -> None:
     """Its home cannot be stopped under it; the message names the process."""
     with only_one(other), pytest.raises(EmbeddedError, match=f"pid {os.getpid()}"):

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from tracker.embedded.account import Account
+from tracker.embedded.server import send_signal
 from tracker.errors import EmbeddedError
 from tracker.settings import Settings
 
@@ -18,12 +19,16 @@ _LONGEST_STOP = 20.0  # seconds; the supervisor itself kills what takes longer t
 def stop_holder(settings: Settings) -> bool:
     """Stop the tracker that has this home, and wait until it is gone; False if none has it."""
     path = settings.home / "lock"
-    if not path.exists():
+    try:
+        stream = path.open()
+    except FileNotFoundError:
         return False
-    with path.open() as stream:
+    except OSError as error:
+        raise EmbeddedError(f"TRACKER_HOME: cannot read {path}: {error.strerror}") from error
+    with stream:
         if _free(stream):
             return False
-        os.kill(int(path.read_text()), signal.SIGTERM)
+        send_signal(int(path.read_text()), signal.SIGTERM)
         deadline = time.monotonic() + _LONGEST_STOP
         while not _free(stream):
             if time.monotonic() > deadline:

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from tracker.embedded import memory
 from tracker.embedded.programs import Programs
-from tracker.embedded.server import Server, owner_of
+from tracker.embedded.server import Server
 from tracker.errors import EmbeddedError
 from tracker.settings import ROLES
 
@@ -54,6 +54,11 @@ class Postgres(Server):
     def pidfile(self) -> Path:
         """PostgreSQL's own, which it writes for each socket."""
         return self.settings.sockets / ".s.PGSQL.5432.lock"
+
+    @property
+    def socket(self) -> Path:
+        """Where it listens."""
+        return self.settings.sockets / ".s.PGSQL.5432"
 
     def ready(self) -> bool:
         """Whether it answers; the role and the database are made if they are missing."""
@@ -132,7 +137,7 @@ class Postgres(Server):
     def _forget(self, data: Path) -> None:
         """Remove the pid files of a server that was killed: their number may be another's now."""
         for pidfile in (data / "postmaster.pid", self.pidfile):
-            if owner_of(pidfile, self.settings.home) is None:
+            if self.owner_of(pidfile) is None:
                 pidfile.unlink(missing_ok=True)
 
     def _configure(self, data: Path, programs: Programs, *, durable: bool) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import socket
+import struct
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -14,6 +16,8 @@ from tracker.errors import EmbeddedError
 from tracker.settings import Settings
 
 PAUSE = 0.02  # seconds between two looks
+_CONNECT_TIMEOUT = 2.0  # seconds
+_CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 
 class Server(ABC):
@@ -32,6 +36,11 @@ class Server(ABC):
     def pidfile(self) -> Path:
         """The file whose first line is the server's pid, beside its socket."""
 
+    @property
+    @abstractmethod
+    def socket(self) -> Path:
+        """Where it listens."""
+
     @abstractmethod
     def ready(self) -> bool:
         """Whether it answers, and all that the tracker expects of it is there."""
@@ -46,7 +55,31 @@ class Server(ABC):
 
     def pid(self) -> int | None:
         """The server's process, if it runs."""
-        return owner_of(self.pidfile, self.settings.home)
+        return self.owner_of(self.pidfile)
+
+    def owner_of(self, pidfile: Path) -> int | None:
+        """The process that wrote *pidfile*, if it is still the server of this home.
+
+        Raises EmbeddedError if the file cannot be read: the server may be running then.
+        """
+        try:
+            pid = int(pidfile.read_text().split("\n", 1)[0])
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return None
+        except OSError as error:
+            raise EmbeddedError(f"cannot read {pidfile}: {error.strerror}") from error
+        return pid if self._is_server(pid) else None
+
+    def _is_server(self, pid: int) -> bool:
+        """Whether *pid* works in this home; after a kill -9 the number may be another's.
+
+        Root without CAP_SYS_PTRACE cannot read the working folder of another user's process, and
+        where /proc is mounted with hidepid it does not even exist: the socket's peer decides then.
+        """
+        try:
+            return Path(f"/proc/{pid}/cwd").readlink().parent == self.settings.home
+        except OSError:
+            return _listens(pid, self.socket)
 
     def running(self) -> bool:
         """Whether it runs and answers."""
@@ -58,7 +91,7 @@ class Server(ABC):
             pid = self.pid()
             if pid is None:
                 return
-            _signal(pid, sign)
+            send_signal(pid, sign)
             if self.wait_gone(seconds):
                 return
         raise EmbeddedError(f"{self.name} (pid {self.pid()}) does not stop")
@@ -67,27 +100,24 @@ class Server(ABC):
         """Wait until it runs no more: whether that came in time."""
         return _in_time(lambda: self.pid() is None, seconds)
 
-    def _is_gone(self, pid: int, seconds: float) -> bool:
-        """The same of process *pid*: a server may take its pidfile away before it is gone."""
-        home = self.settings.home
-        return _in_time(lambda: self.pid() is None and not _works_in(pid, home), seconds)
 
+def _listens(pid: int, path: Path) -> bool:
+    """Whether *pid* listens on the socket at *path*, also while it is stopped or busy.
 
-def owner_of(pidfile: Path, home: Path) -> int | None:
-    """The process that wrote *pidfile*, if it still works in a folder of *home*."""
-    try:
-        pid = int(pidfile.read_text().split("\n", 1)[0])
-    except (OSError, ValueError):
-        return None
-    return pid if _works_in(pid, home) else None
-
-
-def _works_in(pid: int, home: Path) -> bool:
-    """Not so after a kill -9 or a restart of the machine: then the number may be another's."""
-    try:
-        return Path(f"/proc/{pid}/cwd").readlink().parent == home
-    except OSError:
-        return False
+    Source: unix(7), SO_PEERCRED
+    """
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(_CONNECT_TIMEOUT)
+        try:
+            connection.connect(str(path))
+        except (BlockingIOError, TimeoutError):  # its queue is full
+            return True
+        except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
+            return False
+        except OSError as error:
+            raise EmbeddedError(f"cannot connect to {path}: {error}") from error
+        found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return bool(_CREDENTIALS.unpack(found)[0] == pid)
 
 
 def _in_time(true: Callable[[], bool], seconds: float) -> bool:
@@ -99,7 +129,8 @@ def _in_time(true: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-def _signal(pid: int, sign: signal.Signals) -> None:
+def send_signal(pid: int, sign: signal.Signals) -> None:
+    """Send *sign* to *pid*, if that still exists. Raises EmbeddedError if it is not ours."""
     try:
         os.kill(pid, sign)
     except ProcessLookupError:
