@@ -274,7 +274,7 @@ def test_the_stream_takes_what_is_described_and_nothing_else(
     parts = document["paths"]["/prices/stream"]["get"]["parameters"]
     tickers, query, header = (resolved(document, part)["schema"] for part in parts)
     names = st.lists(st.sampled_from(tickers["items"]["enum"]), min_size=1, unique=True)
-    ids = st.from_regex(query["pattern"], fullmatch=True).filter(lambda text: "," not in text)
+    ids = st.from_regex(query["pattern"], fullmatch=True).map(lambda text: text.split(",")[0])
 
     asked = {"ticker": data.draw(names), "last_event_id": data.draw(ids)}
     headers = {"Last-Event-ID": data.draw(ids)}

@@ -74,7 +74,7 @@ def test_what_is_missing_is_a_table(url: str) -> None:
 
     assert (gaps[0], coverage[0]) == (0, 0)
     assert shown(gaps[1])[1] == ["2024-01-15", "12:02", "2024-01-15", "12:03", "2", "not_polled"]
-    assert shown(coverage[1])[1] == ["2024-01-15", "12:00", "5", "2", "1", "2", "60.00%"]
+    assert shown(coverage[1])[1] == ["2024-01-15", "12:00", "5", "2", "1", "0", "2", "60.00%"]
 
 
 def test_the_newest_price_and_its_age(url: str) -> None:

@@ -37,7 +37,7 @@ def writer(base: Settings) -> Iterator[psycopg.Connection]:
 @pytest.fixture
 def stored(writer: psycopg.Connection) -> psycopg.Connection:
     """The same, with one price of an index and none of the other."""
-    writer.execute("TRUNCATE tickers, prices, candles_1h, changes RESTART IDENTITY")
+    writer.execute("TRUNCATE tickers, prices RESTART IDENTITY")
     add(writer, "btc_usd", 0, "68241.50")
     return writer
 

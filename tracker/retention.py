@@ -57,7 +57,8 @@ def _drop_prices(settings: Settings, retention: timedelta) -> None:
         chunks, minutes = chunks + dropped.chunks, minutes + dropped.minutes
         if dropped.reached == dropped.horizon:
             break
-    if minutes or chunks:
-        line = logger.bind(until=f"{dropped.horizon:%Y-%m-%d}", dropped=minutes, chunks=chunks)
-        text = "dropped {:,} prices from before {:%Y-%m-%d}, {} whole chunks"
-        line.info(text, minutes, dropped.horizon, chunks)
+    if dropped.horizon and (minutes or chunks):
+        until = dropped.horizon
+        logger.bind(until=until.isoformat(), dropped=minutes, chunks=chunks).info(
+            "dropped {:,} prices from before {:%Y-%m-%d}, {} whole chunks", minutes, until, chunks
+        )

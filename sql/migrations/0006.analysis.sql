@@ -171,17 +171,15 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000 AS $$
     SELECT step.start, step.close, step.previous, step.close / step.previous - 1
       FROM (
         SELECT candle.start, candle.close,
-               CASE internal.first_instant(
-                        lag(candle.start) OVER ascending
-                            AT TIME ZONE internal.zone_of(returns.width, returns.tz)
-                            + returns.width,
-                        internal.zone_of(returns.width, returns.tz))
+               CASE next_bucket(
+                   returns.width, lag(candle.start) OVER ascending + INTERVAL '1 us', returns.tz)
                WHEN candle.start THEN lag(candle.close) OVER ascending
                END AS previous
           FROM candles(
               returns.ticker, returns.width,
-              (returns.since AT TIME ZONE internal.zone_of(returns.width, returns.tz)
-               - returns.width) AT TIME ZONE internal.zone_of(returns.width, returns.tz),
+              -- An hour earlier, because the day before may begin at another time of day.
+              (returns.since AT TIME ZONE 'UTC' - returns.width - INTERVAL '1 hour')
+                  AT TIME ZONE 'UTC',
               returns.until, returns.tz) AS candle
         WINDOW ascending AS (ORDER BY candle.start)
       ) AS step

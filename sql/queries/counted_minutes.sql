@@ -1,7 +1,7 @@
 -- How many minutes of one index in [since, until] were polled, charted and imported: 1 row.
-SELECT count(*) FILTER (WHERE source = 'poll') AS polled,
-       count(*) FILTER (WHERE source = 'chart') AS chart,
-       count(*) FILTER (WHERE source = 'import') AS import
+SELECT count(created_at) FILTER (WHERE source = 'poll') AS polled,
+       count(created_at) FILTER (WHERE source = 'chart') AS chart,
+       count(created_at) FILTER (WHERE source = 'import') AS import
   FROM prices
  WHERE ticker = %(ticker)s
    AND created_at >= %(since)s::timestamptz
