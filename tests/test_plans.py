@@ -1,427 +1,479 @@
-"""How the queries are written and run: from the index alone, in the chunks of their window."""
+"""How PostgreSQL runs the product's statements: from an index, in the chunks of their window.
 
-import re
-from collections.abc import Iterable, Iterator
+The plans are those of the statements as the API and the worker send them, logged by the server.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import orjson
+import httpx
 import psycopg
 import pytest
-from psycopg._queries import PostgresQuery
-from psycopg.adapt import Transformer
+from psycopg import AsyncConnection
 
-from tests.conftest import fresh_database
+from tests.conftest import Run, fresh_database
+from tests.plans import Node, StatementLog, logging_role, rows_read, scans_of
+from tests.serving import served
+from tests.working import wait_for
 from tracker import migrations, queries
-from tracker.gaps import HOUR
-from tracker.models import FIRST
-from tracker.queries import candles, exporting, prices
-from tracker.queries.read import FOLDER
-from tracker.settings import Settings
-from tracker.web.reading.database import SESSION
+from tracker.history.exporting import Selection, export_file
+from tracker.history.faults import BadLines
+from tracker.history.importing import import_file
+from tracker.models import Quote
+from tracker.settings import CHECKOUT, Settings
+from tracker.web.reading.database import connect
 
-FILES = sorted((FOLDER / "queries").glob("*.sql"))
-COMPOSED = {
-    "price_pages": {
-        "price_pages": prices.PAGE_STATEMENTS[False, False],
-        "ascending_pages": prices.PAGE_STATEMENTS[True, False],
-        "sourced_pages": prices.PAGE_STATEMENTS[False, True],
-        "sourced_ascending_pages": prices.PAGE_STATEMENTS[True, True],
-    },
-    "exported_lines": {
-        "exported_lines": exporting.LINE_STATEMENTS[False],
-        "sourced_lines": exporting.LINE_STATEMENTS[True],
-    },
-    "minute_candles": {
-        "minute_candles": candles.MINUTE_STATEMENTS[False],
-        "ascending_minute_candles": candles.MINUTE_STATEMENTS[True],
-    },
-    "hour_candles": {
-        "hour_candles": candles.HOUR_STATEMENTS[False],
-        "ascending_hour_candles": candles.HOUR_STATEMENTS[True],
-    },
-    "day_candles": {
-        "day_candles": candles.DAY_STATEMENTS[False],
-        "ascending_day_candles": candles.DAY_STATEMENTS[True],
-    },
-}  # by template
-STATEMENTS: dict[str, bytes] = {}
-for each in FILES:
-    STATEMENTS |= COMPOSED.get(each.stem) or {each.stem: each.read_bytes()}
-OF_PRICES = [name for name, statement in STATEMENTS.items() if b"FROM prices" in statement]
-OF_ORIGIN = {
-    "sourced_pages",
-    "sourced_ascending_pages",
-    "sourced_lines",
-    "counted_minutes",
-    "prices_of",
-    "insert_prices",
-    "recent_hours",
-}  # needs source
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 START = datetime(2020, 1, 1, tzinfo=UTC)
 UNTIL = datetime(2023, 6, 1, 12, tzinfo=UTC)
-MONTH_AGO = UNTIL - timedelta(days=31)
-FRAME = {
-    "before_id": "",
-    "before_price": ",",
-    "before_day": ",",
-    "before_time": "T",
-    "after_time": "Z,%1$s",
-}
-VALUES: dict[str, Any] = {
-    "ticker": "btc_usd",
-    "tickers": ["eth_usd", "btc_usd"],
-    "minute": UNTIL,
-    "since": MONTH_AGO,
-    "until": UNTIL,
-    "count": 51,
-    "midnight": MONTH_AGO.replace(hour=0),
-    **FRAME,
-    "separator": "\n",
-    "moment_pattern": "YYYY-MM-DD",
-    "null": "null",
-    "prices": ["68241.50", "3500.25"],
-    "observed": [UNTIL, UNTIL],
-    "first": UNTIL,
-    "last": UNTIL,
-    "patience": "0",
-    "source": "poll",
-    "reason": "bad_answer",
-    "code": None,
-    "attempts": 1,
-    "unknown": "not_polled",
-    "recent": UNTIL - HOUR,
-    "replaces": "chart",
-    "minutes": [UNTIL, UNTIL - HOUR],
-    "width": timedelta(minutes=30),
-    "max_rows": 51 * 30,
-    "starts": [UNTIL - timedelta(days=n, minutes=15) for n in range(3)],
-    "stops": [UNTIL - timedelta(days=n - 1, minutes=15) for n in range(3)],
-    "first_hours": [UNTIL - timedelta(days=n) for n in range(3)],
-    "last_hours": [UNTIL - timedelta(days=n - 1, hours=1) for n in range(3)],
-}
-# COPY takes no parameters: it is never prepared; nor is what would look into every chunk then.
-UNPREPARED = {"exported_lines", "sourced_lines", "insert_prices"}
-# What they sort is no rows: a grid of minutes; candles, which are few; the indexes.
-SORTING = {
-    "holes",
-    "insert_prices",
-    "minute_candles",
-    "ascending_minute_candles",
-    "zone_candles",
-    "ticker_summaries",
-}
-PAGES = [name for name in OF_PRICES if name.endswith("_pages")]
-KEYWORDS = (
-    "select from where and or as on order by desc limit insert into values with not exists"
-    " conflict do nothing join left lateral ordinality"
-)
+TICKERS = ["eth_usd", "btc_usd"]
+MODES = {"custom": "force_custom_plan", "generic": "force_generic_plan"}
+COUNT = 50  # of a page
+MONTH = {"start_date": UNTIL - 31 * DAY, "end_date": UNTIL}
 
 
 @pytest.fixture(scope="module")
-def archive(servers: Settings) -> Iterator[psycopg.Connection]:
-    """Two indexes over four years in five chunks, vacuumed as autovacuum would."""
-    with fresh_database(servers) as settings:
-        migrations.apply(settings.database_dsn)
-        with psycopg.connect(settings.database_dsn, autocommit=True, options=SESSION) as conn:
-            conn.execute("SET session_replication_role = replica")  # without candles: it is faster
-            conn.execute(
-                "SET synchronous_commit = on"
-            )  # or VACUUM cannot mark the rows visible yet
-            conn.execute(
-                "INSERT INTO prices (ticker, price, created_at)"
-                " SELECT ticker, 1.25, at FROM unnest(ARRAY['btc_usd', 'eth_usd']) AS ticker,"
-                " generate_series('2020-01-01Z', '2024-01-01Z', INTERVAL '30 min') AS at"
-            )
-            conn.execute("RESET session_replication_role")
-            conn.execute("VACUUM ANALYZE prices")
-            yield conn
+def archive(servers: Settings) -> Iterator[Settings]:
+    """Two indexes over four years in five chunks, vacuumed as autovacuum would.
 
-
-@pytest.mark.parametrize(
-    ("name", "generic"),
-    [
-        pytest.param(name, generic, id=f"{name}-{'generic' if generic else 'custom'}")
-        for name in OF_PRICES
-        for generic in (False, True)
-        if name not in PAGES and not (generic and name in UNPREPARED)
-    ],
-)
-def test_prices_are_read_from_the_index_of_one_chunk(
-    archive: psycopg.Connection, name: str, *, generic: bool
-) -> None:
-    """Nothing is sorted, no chunk outside the window is opened, no table visited without need."""
-    nodes = list(flat(plan(archive, name, VALUES, generic=generic)))
-    scans = scans_of(nodes)
-
-    assert {scan["Relation Name"] for scan in scans} == {chunk_of(archive, UNTIL)}
-    kind = "Index Scan" if name in OF_ORIGIN else "Index Only Scan"
-    assert {scan["Node Type"] for scan in scans} == {kind}
-    assert sum(scan.get("Heap Fetches", 0) for scan in scans) == 0
-    if name not in SORTING:
-        assert not [node for node in nodes if "Sort" in node["Node Type"]]
-    excluded = [node.get("Chunks excluded during startup", 0) for node in nodes]
-    assert max(excluded) == (4 if generic else 0)  # a custom plan never had them
-
-
-@pytest.mark.parametrize("generic", [False, True], ids=["custom", "generic"])
-@pytest.mark.parametrize("name", PAGES)
-def test_questions_read_their_own_rows_alone(
-    archive: psycopg.Connection, name: str, *, generic: bool
-) -> None:
-    """From the index, in its order; a question finds nothing in the chunks on its way."""
-    early = {**VALUES, "ticker": "eth_usd", "since": START, "until": START + HOUR}
-    values = {**VALUES, "batch": batch(VALUES, early)}
-    nodes = list(flat(plan(archive, name, values, generic=generic)))
-    scans = begun(nodes)
-
-    read = {scan["Relation Name"]: scan["Actual Rows"] * scan["Actual Loops"] for scan in scans}
-    full = VALUES["count"] + 1
-    assert {name: rows for name, rows in read.items() if rows} == {
-        chunk_of(archive, UNTIL): full,
-        chunk_of(archive, START): pytest.approx(3, abs=1),  # rows of several loops are rounded
-    }
-    kind = "Index Scan" if name in OF_ORIGIN else "Index Only Scan"
-    assert {scan["Node Type"] for scan in scans} == {kind}
-    assert sum(scan.get("Heap Fetches", 0) for scan in scans) == 0
-    assert sum(scan.get("Rows Removed by Filter", 0) for scan in scans) == 0
-    assert [node["Sort Key"] for node in nodes if "Sort" in node["Node Type"]] == [["query.place"]]
-
-
-@pytest.mark.parametrize("generic", [False, True], ids=["custom", "generic"])
-@pytest.mark.parametrize(
-    ("name", "first", "direction"),
-    [
-        ("price_pages", UNTIL, "Backward"),
-        ("ascending_pages", START, "Forward"),
-        ("minute_candles", UNTIL, "Backward"),
-        ("ascending_minute_candles", START, "Forward"),
-    ],
-)
-def test_a_page_without_a_lower_bound_stops_when_it_is_full(
-    archive: psycopg.Connection, name: str, first: datetime, direction: str, *, generic: bool
-) -> None:
-    """Chunks are read in its order, from the newest or oldest: those beyond are never opened."""
-    nodes = flat(plan(archive, name, {**VALUES, "since": FIRST}, generic=generic))
-    *passed, last = begun(nodes)
-
-    assert [scan["Actual Rows"] for scan in passed] == [0] * len(passed)
-    assert last["Relation Name"] == chunk_of(archive, first)
-    assert last["Node Type"] == "Index Only Scan"
-    assert last["Scan Direction"] == direction
-
-
-@pytest.mark.parametrize("generic", [False, True], ids=["custom", "generic"])
-def test_a_page_of_gaps_stops_when_it_is_full(
-    archive: psycopg.Connection, *, generic: bool
-) -> None:
-    """Newest first from the indexes: of four years with two gaps in each hour, a page."""
-    name = "gap_page"
-    values = {**VALUES, "since": UNTIL - timedelta(days=1200)}
-    runs = (
-        "generate_series('2020-01-01Z', '2024-01-01Z', INTERVAL '1 hour') AS at,"
+    Each hour has a candle, and two gaps with a reason in the middle.
+    """
+    grid = (
+        "generate_series('2020-01-01Z', '2024-01-01Z', INTERVAL '30 min') AS at,"
         " unnest(ARRAY['btc_usd', 'eth_usd']) AS ticker"
     )
-    with archive.transaction(force_rollback=True):
-        archive.execute(
-            "INSERT INTO internal.price_islands"
-            f" SELECT ticker, at, at + INTERVAL '50 min' FROM {runs}"
-        )
-        archive.execute(
-            "INSERT INTO internal.miss_islands SELECT ticker, at + INTERVAL '55 min',"
-            f" at + INTERVAL '60 min', 'too_late' FROM {runs}"
-        )
-        archive.execute("ANALYZE internal.price_islands, internal.miss_islands")
-        nodes = list(flat(plan(archive, name, values, generic=generic)))
+    with fresh_database(servers) as settings:
+        migrations.apply(settings.database_dsn)
+        with psycopg.connect(settings.database_dsn, autocommit=True) as conn:
+            conn.execute("SET session_replication_role = replica")  # without triggers: faster
+            conn.execute("SET synchronous_commit = on")  # or VACUUM cannot mark rows visible yet
+            conn.execute(
+                f"INSERT INTO prices (ticker, price, created_at) SELECT ticker, 1.25, at FROM {grid}"
+            )
+            conn.execute(
+                "INSERT INTO misses (ticker, minute, reason, attempts)"
+                f" SELECT ticker, at + INTERVAL '10 min', 'too_late', 4 FROM {grid}"
+            )
+            conn.execute(
+                "INSERT INTO tickers (ticker, since)"
+                " SELECT ticker, min(created_at) FROM prices GROUP BY ticker"
+            )
+            conn.execute("RESET session_replication_role")
+            conn.execute("SELECT rebuild(ticker) FROM tickers")
+            conn.execute("VACUUM ANALYZE")
+        yield settings
 
-    scans = [node for node in nodes if node.get("Relation Name", "").endswith("_islands")]
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """The API and the query functions on the archive, all their statements logged."""
+
+    client: httpx.Client
+    log: StatementLog
+    run: Run
+    reader: AsyncConnection
+    writer: psycopg.Connection
+    generic: bool
+
+    def get(self, path: str, **params: Any) -> httpx.Response:
+        """The response for btc_usd, unless *params* name another index."""
+        params = {
+            name: value.strftime("%Y-%m-%dT%H:%MZ") if isinstance(value, datetime) else value
+            for name, value in params.items()
+        }
+        answer = self.client.get(path, params={"ticker": "btc_usd", **params})
+        assert answer.status_code == 200, answer.text
+        return answer
+
+    def plan(self, *tables: str) -> list[Node]:
+        """The one plan that reads *tables* since the log was cleared."""
+        [plan] = self.log.plans(*tables)
+        return plan
+
+    def chunk(self, moment: datetime) -> str:
+        """The chunk of prices whose range contains *moment*."""
+        query = (
+            "SELECT chunk_name FROM timescaledb_information.chunks"
+            " WHERE range_start <= %s AND range_end > %s"
+        )
+        found = self.writer.execute(query, [moment, moment]).fetchone()
+        self.log.clear()
+        assert found
+        return str(found[0])
+
+
+@pytest.fixture(scope="module")
+def products(archive: Settings, run: Run) -> Iterator[dict[str, Product]]:
+    """One product for each way that PostgreSQL plans a statement with parameters."""
+    with ExitStack() as stack:
+        found: dict[str, Product] = {}
+        for name, mode in MODES.items():
+            log = stack.enter_context(logging_role(archive, f"plans_{name}", mode))
+            dsn = log.settings.database_dsn
+            reader = run(connect(dsn, "plans"))
+            stack.callback(lambda reader=reader: run(reader.close()))
+            writer = stack.enter_context(psycopg.connect(dsn, autocommit=True))
+            client = stack.enter_context(served(log.settings))
+            found[name] = Product(client, log, run, reader, writer, generic=name == "generic")
+        yield found
+
+
+@pytest.fixture(params=list(MODES))
+def product(products: dict[str, Product], request: pytest.FixtureRequest) -> Product:
+    """That product; entries of former tests are skipped."""
+    found = products[request.param]
+    found.log.clear()
+    return found
+
+
+def insert_price(product: Product) -> None:
+    """A minute that has a price already: nothing changes."""
+    quote = Quote(ticker="btc_usd", price=Decimal("68241.50"), observed_at=UNTIL)
+    assert not queries.insert_price(product.writer, quote, UNTIL)
+
+
+def insert_miss(product: Product) -> None:
+    """The same: a minute with a price has no miss."""
+    queries.insert_miss(
+        product.writer, "btc_usd", UNTIL, "bad_answer", code=None, attempts=1
+    )  # fmt: skip
+
+
+def find_holes(product: Product) -> None:
+    queries.holes(
+        product.writer, TICKERS, since=UNTIL - 31 * DAY, recent=UNTIL - HOUR, until=UNTIL
+    )  # fmt: skip
+
+
+def read_changed_prices(product: Product) -> None:
+    minutes = [UNTIL, UNTIL - HOUR]
+    assert len(product.run(queries.prices_of(product.reader, "btc_usd", minutes))) == 2
+
+
+def read_newest_minutes(product: Product) -> None:
+    found = product.run(queries.newest_minutes(product.reader, TICKERS, UNTIL))
+    assert found == [UNTIL, UNTIL]
+
+
+def read_recent_hours(product: Product) -> None:
+    found = product.run(queries.recent_hours(product.reader, TICKERS, UNTIL))
+    assert [polled for _, _, polled in found] == [UNTIL, UNTIL]
+
+
+# What is called, and whether the index has all that it reads.
+READERS: dict[str, tuple[Callable[[Product], object], bool]] = {
+    "candles_of_minutes": (
+        lambda product: product.get("/prices/candles", interval="30m", **MONTH),
+        True,
+    ),
+    "candles_of_minutes_ascending": (
+        lambda product: product.get(
+            "/prices/candles",
+            interval="30m",
+            order="asc",
+            **MONTH,
+        ),
+        True,
+    ),
+    "candles_of_a_zone": (
+        lambda product: product.get(
+            "/prices/candles", interval="1d", tz="Asia/Kolkata", end_date=UNTIL, limit=3
+        ),
+        True,
+    ),
+    "coverage_of_a_part_of_an_hour": (
+        lambda product: product.get(
+            "/prices/coverage",
+            start_date=UNTIL - timedelta(minutes=45),
+            end_date=UNTIL - timedelta(minutes=5),
+        ),
+        False,
+    ),
+    "export": (
+        lambda product: product.get("/prices/export", **MONTH),
+        True,
+    ),
+    "export_with_sources": (
+        lambda product: product.get("/prices/export", **MONTH, include="source"),
+        False,
+    ),
+    "changed_prices": (read_changed_prices, False),
+    "newest_minutes": (read_newest_minutes, True),
+    "recent_hours": (read_recent_hours, False),
+    "insert_price": (insert_price, False),
+    "insert_miss": (insert_miss, True),
+    "holes": (find_holes, True),
+}
+COPIED = {"export", "export_with_sources"}  # COPY takes no parameters
+SORTED = {
+    "candles_of_minutes",
+    "candles_of_minutes_ascending",
+    "candles_of_a_zone",
+    "holes",
+    "recent_hours",
+    "insert_price",
+}
+# What these sort is no price: candles, which are few, a grid of minutes,
+# indexes, and new rows.
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_statement_reads_prices_from_the_index_of_one_chunk(product: Product, name: str) -> None:
+    """No price is sorted, no chunk outside the window opened, no table visited without need."""
+    chunk = product.chunk(UNTIL)
+    call, covered = READERS[name]
+    call(product)
+    *first, nodes = product.log.plans()
+    assert not first or name in COPIED  # an export looks for its ends before, with two pages
+    scans = scans_of(nodes)
+
+    assert {scan["Relation Name"] for scan in scans} == {chunk}
+    kind = "Index Only Scan" if covered else "Index Scan"
+    assert {scan["Node Type"] for scan in scans} == {kind}
+    assert sum(scan.get("Heap Fetches", 0) for scan in scans) == 0
+    if name not in SORTED:
+        assert not [node for node in nodes if "Sort" in node["Node Type"]]
+    excluded = [node.get("Chunks excluded during startup", 0) for node in nodes]
+    assert max(excluded) == (4 if product.generic and name not in COPIED else 0)
+
+
+def test_summary_of_a_ticker_reads_its_first_and_last_prices(product: Product) -> None:
+    """Of four years: the first price, and the minutes of the last day that hours do not cover."""
+    chunks = {product.chunk(START), product.chunk(UNTIL)}
+    [summary, _] = product.run(queries.ticker_summaries(product.reader, UNTIL))
+    assert (summary.first_at, summary.newest_at) == (START, UNTIL)
+    scans = [scan for scan in scans_of(product.plan()) if scan["Actual Loops"]]
+
+    read = rows_read(scans)
+    assert set(read) == chunks
+    assert sum(read.values()) <= 2 * 10  # two indexes
+    assert {scan["Node Type"] for scan in scans} == {"Index Only Scan"}
+    assert sum(scan.get("Heap Fetches", 0) for scan in scans) == 0
+    assert sum(scan.get("Rows Removed by Filter", 0) for scan in scans) == 0
+
+
+@pytest.mark.parametrize("include", ["", "source"])
+@pytest.mark.parametrize("order", ["desc", "asc"])
+def test_pages_of_one_round_trip_read_their_own_rows_only(
+    product: Product, order: str, include: str
+) -> None:
+    """From the index, in its order; a page finds nothing in the chunks on its way."""
+    chunks = {UNTIL: product.chunk(UNTIL), START: product.chunk(START)}
+    extra = {"include": include} if include else {}
+    plans: list[tuple[int, list[Node]]] = []
+
+    def request(place: int) -> None:
+        """Every other page has three prices; cursors that differ make each response its own."""
+        last = START + HOUR if place % 2 else UNTIL
+        first = START if place % 2 else UNTIL - 31 * DAY
+        start, end = (first, last + HOUR / 60) if order == "asc" else (last, first - HOUR / 60)
+        if place % 2 == 0:
+            start += (1 if order == "asc" else -1) * place * HOUR
+        index = "eth_usd" if place % 2 else "btc_usd"
+        product.get("/prices", ticker=index, order=order, start_date=start, end_date=end, **extra)
+
+    def shared() -> bool:
+        """Requests that meet share a round trip: repeat until two or three have."""
+        list(pool.map(request, range(12)))
+        for nodes in product.log.plans():
+            asked = [node["Actual Rows"] for node in nodes if node["Node Type"] == "Function Scan"]
+            if asked and max(asked) in {2, 3}:
+                plans.append((max(asked), nodes))
+        return bool(plans)
+
+    with ThreadPoolExecutor(12) as pool:
+        wait_for(shared)
+    for pages, nodes in plans:
+        scans = [scan for scan in scans_of(nodes) if scan["Actual Loops"]]
+        read = rows_read(scans)
+        assert set(read) <= set(chunks.values())
+        early, late = read.get(chunks[START], 0), read.get(chunks[UNTIL], 0)
+        assert any(
+            abs(late - (COUNT + 1) * full) <= 1 and abs(early - 3 * (pages - full)) <= 1
+            for full in range(pages + 1)
+        ), (pages, read)
+        kind = "Index Scan" if include else "Index Only Scan"
+        assert {scan["Node Type"] for scan in scans} == {kind}
+        assert sum(scan.get("Heap Fetches", 0) for scan in scans) == 0
+        assert sum(scan.get("Rows Removed by Filter", 0) for scan in scans) == 0
+        assert len([node for node in nodes if "Sort" in node["Node Type"]]) <= 1  # of the pages
+
+
+@pytest.mark.parametrize(
+    ("path", "order", "direction"),
+    [
+        ("/prices", "desc", "Backward"),
+        ("/prices", "asc", "Forward"),
+        ("/prices/candles", "desc", "Backward"),
+        ("/prices/candles", "asc", "Forward"),
+    ],
+)
+def test_page_without_a_bound_stops_when_it_is_full(
+    product: Product, path: str, order: str, direction: str
+) -> None:
+    """Chunks are read in its order, from the newest or oldest: those beyond are never opened."""
+    chunk = product.chunk(UNTIL if order == "desc" else START)
+    bound = {"start_date" if (path, order) == ("/prices", "desc") else "end_date": UNTIL}
+    interval = {"interval": "30m"} if "candles" in path else {}
+    assert len(product.get(path, order=order, **bound, **interval).json()) == COUNT
+    *passed, last = [scan for scan in scans_of(product.plan()) if scan["Actual Loops"]]
+
+    assert rows_read(passed) == {}
+    assert last["Relation Name"] == chunk
+    assert last["Node Type"] == "Index Only Scan"
+    assert last["Scan Direction"] == direction
+    assert last["Actual Rows"] <= 30 * (COUNT + 1)
+
+
+def test_page_of_gaps_stops_when_it_is_full(product: Product) -> None:
+    """Newest first from the indexes: of four years with two gaps in each hour, a page."""
+    assert len(product.get("/prices/gaps", end_date=UNTIL).json()) == COUNT
+    scans = scans_of(product.plan("price_islands"), "price_islands", "miss_islands")
+
     assert {scan["Node Type"] for scan in scans} == {"Index Only Scan"}
     assert {scan["Scan Direction"] for scan in scans} == {"Backward"}
     assert len(scans) == 4
-    read = [scan["Actual Rows"] * scan["Actual Loops"] for scan in scans]
-    assert max(read) <= VALUES["count"] + 2
-    assert sum(scan.get("Rows Removed by Filter", 0) for scan in scans) <= VALUES["count"]
+    assert max(scan["Actual Rows"] * scan["Actual Loops"] for scan in scans) <= COUNT + 2
+    assert sum(scan.get("Rows Removed by Filter", 0) for scan in scans) <= COUNT
 
 
-@pytest.fixture
-def hours(archive: psycopg.Connection) -> Iterator[psycopg.Connection]:
-    """The archive, with every hour of its four years in the rollup, and so every day."""
-    with archive.transaction(force_rollback=True):
-        archive.execute(
-            "INSERT INTO candles_1h SELECT ticker, at, 1, 1, 1, 1, 60, 0"
-            " FROM generate_series('2020-01-01Z', '2024-01-01Z', INTERVAL '1 hour') AS at,"
-            " unnest(ARRAY['btc_usd', 'eth_usd']) AS ticker"
-        )
-        archive.execute("ANALYZE candles_1h, candles_1d")
-        yield archive
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Asia/Kolkata"])
+def test_candles_of_a_zone_read_their_hours_only(product: Product, zone: str) -> None:
+    """Of four years: three days and the next, from the index."""
+    bounds = {"start_date": UNTIL - 6 * DAY, "end_date": UNTIL - 2 * DAY}
+    params = {"interval": "1d", "tz": zone, "limit": 3}
+    assert len(product.get("/prices/candles", **params, **bounds).json()) == 3
+    *_, nodes = product.log.plans("candles_1h")  # before it: where the index has candles
+    [scan] = scans_of(nodes, "candles_1h")
+
+    assert scan["Actual Loops"] == 4
+    assert scan["Node Type"] == "Index Scan"
+    assert scan["Actual Rows"] in {23, 24}
+    assert scan.get("Rows Removed by Filter", 0) == 0
 
 
-@pytest.mark.parametrize("generic", [False, True], ids=["custom", "generic"])
-@pytest.mark.parametrize("name", ["bucket_candles", "zone_candles"])
-def test_candles_of_buckets_read_their_hours_alone(
-    hours: psycopg.Connection, name: str, *, generic: bool
-) -> None:
-    """Of four years: three days, from the index."""
-    nodes = flat(plan(hours, name, VALUES, generic=generic))
-    scans = [node for node in nodes if node.get("Relation Name") == "candles_1h"]
-
-    assert [scan["Node Type"] for scan in scans] == ["Index Scan"]
-    assert scans[0]["Actual Loops"] == 3
-    assert scans[0]["Actual Rows"] in {23, 24}
-    assert scans[0].get("Rows Removed by Filter", 0) == 0
-
-
-@pytest.mark.parametrize("generic", [False, True], ids=["custom", "generic"])
-@pytest.mark.parametrize(
-    ("name", "direction"),
-    [("day_candles", "Backward"), ("ascending_day_candles", "Forward")],
-)
-def test_a_page_of_days_is_read_as_it_is(
-    hours: psycopg.Connection, name: str, direction: str, *, generic: bool
-) -> None:
+@pytest.mark.parametrize(("order", "direction"), [("desc", "Backward"), ("asc", "Forward")])
+def test_page_of_days_reads_a_row_for_each(product: Product, order: str, direction: str) -> None:
     """A row for each day, in its order from the index, and no other."""
-    nodes = list(flat(plan(hours, name, {**VALUES, "since": START}, generic=generic)))
+    answer = product.get("/prices/candles", interval="1d", order=order, end_date=UNTIL)
+    assert len(answer.json()) == COUNT
+    nodes = product.plan("candles_1d")
 
     assert [node["Node Type"] for node in nodes] == ["Limit", "Index Scan"]
     assert nodes[1]["Relation Name"] == "candles_1d"
     assert nodes[1]["Scan Direction"] == direction
-    assert nodes[1]["Actual Rows"] == VALUES["count"]
+    assert nodes[1]["Actual Rows"] == COUNT + 1
     assert nodes[1].get("Rows Removed by Filter", 0) == 0
 
 
-@pytest.mark.parametrize("generic", [False, True], ids=["custom", "generic"])
-@pytest.mark.parametrize(
-    ("name", "direction"),
-    [("hour_candles", "Backward"), ("ascending_hour_candles", "Forward")],
-)
-def test_a_page_of_hours_stops_when_it_is_full(
-    hours: psycopg.Connection, name: str, direction: str, *, generic: bool
+@pytest.mark.parametrize(("order", "direction"), [("desc", "Backward"), ("asc", "Forward")])
+def test_page_of_four_hours_stops_when_it_is_full(
+    product: Product, order: str, direction: str
 ) -> None:
-    """In its order from the index, and no more of them than may be needed."""
-    values = {**VALUES, "since": START}
-    nodes = flat(plan(hours, name, values, generic=generic))
-    scans = [node for node in nodes if node.get("Relation Name") == "candles_1h"]
+    """In its order from the index, and no more hours than may be needed."""
+    answer = product.get("/prices/candles", interval="4h", order=order, end_date=UNTIL)
+    assert len(answer.json()) == COUNT
+    [scan] = scans_of(product.plan("candles_1h"), "candles_1h")
 
-    assert [(scan["Node Type"], scan["Scan Direction"]) for scan in scans] == [
-        ("Index Scan", direction)
+    assert (scan["Node Type"], scan["Scan Direction"]) == ("Index Scan", direction)
+    assert scan["Actual Rows"] == 4 * (COUNT + 1)
+
+
+def call_all(product: Product, folder: Path) -> None:
+    """Everything that sends a statement: each resource of the API, each part of the worker."""
+    minute = {"start_date": UNTIL - HOUR, "end_date": UNTIL}
+    for order in ("asc", "desc"):
+        for include in ({}, {"include": "source"}):
+            product.get("/prices", order=order, limit=2, **include)
+        for interval in ("30m", "4h", "1d", "1w"):
+            product.get("/prices/candles", order=order, interval=interval, end_date=UNTIL)
+    for call, _ in READERS.values():
+        call(product)
+    product.get("/prices/candles", interval="1d", tz="Asia/Kolkata", end_date=UNTIL)
+    product.get("/prices/gaps", **minute)
+    product.get("/prices/coverage", **minute)
+    for path in ("/tickers", "/health/ready", "/health/state", "/prices?ticker=doge_usd"):
+        product.client.get(path)
+    following = {"method": "GET", "url": "/prices/stream", "params": {"ticker": TICKERS}}
+    with served(product.log.settings) as client, client.stream(**following) as answer:
+        assert answer.status_code == 200  # a new process listens first
+    product.run(queries.changed_minutes(product.reader, "btc_usd", 0, 0, 10))
+    product.run(queries.replica_lag(product.reader))
+    queries.beat(product.writer, "worker")
+    queries.missing_roles(product.writer, ["nobody"])
+    queries.drop_prices(product.writer, 100_000 * DAY)
+    dsn, file = product.log.settings.database_dsn, str(folder / "prices.csv")
+    chosen = Selection(tickers=["btc_usd"], since=str(UNTIL - HOUR), until=str(UNTIL))
+    assert export_file(dsn, file, chosen)
+    with Path(file).open("a") as stream:
+        stream.write("btc_usd,2023-06-01T11:00:00Z,1.25,,poll\n" * 2)
+        stream.write("btc_usd,2023-06-01T11:00:00Z,2.25,,poll\n")
+    with pytest.raises(BadLines):
+        import_file(dsn, file)
+    export_file(dsn, file, chosen)
+    import_file(dsn, file)
+
+
+@pytest.mark.parametrize("product", ["custom"], indirect=True)
+def test_every_statement_of_the_folders_is_sent(product: Product, tmp_path: Path) -> None:
+    """No dead SQL: each file arrives at the server, and says in its first line what it is for."""
+    call_all(product, tmp_path)
+    sent = "\n".join(product.log.texts())
+    files = [file for name in ("queries", "history") for file in CHECKOUT.glob(f"sql/{name}/*.sql")]
+    elsewhere = {"count.sql"}  # sent where a terminal shows progress, as in test_progress
+    first = {file.name: file.read_text().partition("\n")[0] for file in files}
+
+    assert len(first) > 20
+    assert [name for name, line in first.items() if not line.startswith("-- ")] == []
+    assert [
+        name for name, line in first.items() if line not in sent and name not in elsewhere
+    ] == []
+
+
+@pytest.mark.parametrize("product", ["custom"], indirect=True)
+def test_columns_added_to_the_tables_change_no_response(product: Product, tmp_path: Path) -> None:
+    """Statements name the columns that they read, and those that they write."""
+    paths = [
+        "/prices?",
+        "/prices?order=asc&include=source,observed_at&",
+        "/prices/last?",
+        "/prices/candles?interval=30m&",
+        "/prices/candles?interval=4h&",
+        "/prices/candles?interval=1d&",
+        "/prices/candles?interval=1w&",
+        "/prices/candles?interval=1d&tz=Asia/Kolkata&",
+        "/prices/gaps?",
+        "/prices/coverage?end_date=2023-06-01T12:00:00Z&",
+        "/tickers",
     ]
-    assert scans[0]["Actual Rows"] == VALUES["max_rows"]
 
+    def bodies() -> list[str]:
+        answers = [
+            product.client.get(path + "ticker=btc_usd" * path.endswith(("?", "&")))
+            for path in paths
+        ]
+        assert {answer.status_code for answer in answers} == {200}
+        return [answer.text for answer in answers]
 
-def plan(
-    conn: psycopg.Connection, name: str, values: dict[str, Any], *, generic: bool
-) -> dict[str, Any]:
-    """The plan of that query as psycopg sends it; prepared, if it is to be *generic*."""
-    query = STATEMENTS[name]
-    reads = not name.startswith("insert")
-    explain = b"EXPLAIN (FORMAT JSON%s) " % (b", ANALYZE" if reads else b"")
-    used = set(re.findall(r"%\((\w+)\)[sb]", query.decode()))
-    values = {"batch": batch(values), **values}
-    values = {name: value for name, value in values.items() if name in used}
-    if not generic:
-        found = conn.execute(explain + query, values).fetchone()
-    else:
-        with conn.transaction(force_rollback=True), psycopg.ClientCursor(conn) as cursor:
-            names = prepare(conn, query, values)
-            cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
-            marks = ", ".join(["%s"] * len(names))
-            execute = f"{explain.decode()} EXECUTE asked ({marks})"
-            found = cursor.execute(execute, [values[name] for name in names]).fetchone()
-        conn.execute("DEALLOCATE ALL")  # psycopg may have done so, when it rolled back
-    assert found
-    root: dict[str, Any] = found[0][0]["Plan"]
-    return root
-
-
-def batch(*queries: dict[str, Any]) -> str:
-    """The queries for pages that have these values."""
-    names = ("ticker", "since", "until", "count", *FRAME)
-    found = [{name: each[name] for name in names} for each in queries]
-    return orjson.dumps([{"place": place, **each} for place, each in enumerate(found)]).decode()
-
-
-def prepare(conn: psycopg.Connection, query: bytes, values: dict[str, Any]) -> list[str]:
-    """Prepare *query* as psycopg does after its fifth use: the parameters' names in order."""
-    converted = PostgresQuery(Transformer(conn))
-    converted.convert(query, values)
-    types = [
-        conn.execute("SELECT %s::regtype::text", [oid]).fetchone() if oid else None
-        for oid in converted.types
+    tables = [
+        name
+        for (name,) in product.writer.execute(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename !~ '^_?yoyo'"
+        )
     ]
-    named = ", ".join(found[0] if found else "unknown" for found in types)
-    conn.execute(f"PREPARE asked ({named}) AS ".encode() + converted.query)
-    assert converted._order
-    return converted._order
-
-
-def flat(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A node of a plan, and all below it."""
-    yield node
-    for child in node.get("Plans", []):
-        yield from flat(child)
-
-
-def scans_of(nodes: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The scans of chunks."""
-    return [node for node in nodes if node.get("Relation Name", "").startswith("_hyper_")]
-
-
-def begun(nodes: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those that were run."""
-    return [scan for scan in scans_of(nodes) if scan["Actual Loops"]]
-
-
-def chunk_of(conn: psycopg.Connection, moment: datetime) -> str:
-    """The chunk whose range contains *moment*."""
-    found = conn.execute(
-        "SELECT chunk_name FROM timescaledb_information.chunks"
-        " WHERE range_start <= %(at)s AND range_end > %(at)s",
-        {"at": moment},
-    ).fetchone()
-    assert found
-    return str(found[0])
-
-
-def test_every_file_is_read_exactly_once() -> None:
-    """No dead SQL, and one typed function for each statement of worker and API."""
-    package = Path(queries.__file__).parent.parent
-    source = "".join(file.read_text() for file in package.rglob("*.py"))
-    others = [file for name in ("extension", "history") for file in (FOLDER / name).iterdir()]
-    kept = [f"{file.parent.name}/{file.stem}" for file in [*others, *FILES]]
-    found = re.findall(r'= (?:read|_both_orders)\("(\w+/\w+)"\)', source)
-    assert sorted(name for name in found if not name.startswith("backups/")) == sorted(kept)
-    assert {file.stem for file in FILES} - COMPOSED.keys() < set(queries.__all__)
-
-
-def test_every_statement_of_backups_is_used() -> None:
-    """They are named where they are used: some are read with the name of a table put in."""
-    package = Path(queries.__file__).parent.parent / "backups"
-    source = "".join(file.read_text() for file in package.glob("*.py"))
-    names = [file.stem for file in (FOLDER / "backups").iterdir()]
-    assert [name for name in names if not re.search(rf'["/]{name}"', source)] == []
-
-
-@pytest.mark.parametrize("name", STATEMENTS)
-def test_a_query_says_what_it_answers_and_names_its_columns(name: str) -> None:
-    """One statement, a comment first, keywords in capitals, no star."""
-    comment, statement = STATEMENTS[name].decode().split("\n", 1)
-    while statement.startswith("-- "):
-        statement = statement.split("\n", 1)[1]
-
-    assert comment.startswith("-- ")
-    assert statement.endswith("\n")
-    assert not re.search(r"[*;\t]|--", statement)
-    words = set(re.findall(r"\b(?<!%\()[a-z]+\b(?!\))", statement))
-    assert words.isdisjoint(KEYWORDS.split())
-
-
-@pytest.mark.parametrize("name", OF_PRICES)
-def test_time_is_bounded_on_both_sides_by_timestamptz_parameters(name: str) -> None:
-    """Then chunks are excluded; the column itself stands bare in every comparison."""
-    text = STATEMENTS[name].decode()
-    conditions = re.findall(r"created_at (<=|>=|=) %\(\w+\)s::timestamptz", text)
-    if "since timestamptz, until timestamptz" in text:  # of queries that go together
-        conditions += re.findall(r"created_at (<=|>=) query\.(?:since|until)\n", text)
-    assert set(conditions) in ({"="}, {"<=", ">="})
-    assert conditions.count("<=") == conditions.count(">=")
+    assert "prices" in tables
+    before = bodies()
+    for table in tables:
+        product.writer.execute(f'ALTER TABLE "{table}" ADD COLUMN added text')
+    try:
+        assert bodies() == before
+        call_all(product, tmp_path)
+    finally:
+        for table in tables:
+            product.writer.execute(f'ALTER TABLE "{table}" DROP COLUMN added')

@@ -1,0 +1,100 @@
+"""The statements that the product sends, and their plans, as PostgreSQL logs them."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from tracker.settings import Settings
+
+Node = dict[str, Any]
+
+_LOGGING = {
+    "session_preload_libraries": "auto_explain",
+    "auto_explain.log_min_duration": "0",
+    "auto_explain.log_analyze": "on",
+    "auto_explain.log_timing": "off",
+    "auto_explain.log_format": "json",
+    "log_statement": "all",
+}
+
+
+class StatementLog:
+    """What the sessions of one role do, read from the log of the embedded server.
+
+    The server writes the entry of a statement before the client receives its end.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Read from the present end of the log on; *settings* name the role."""
+        self.settings = settings
+        self._path = settings.home / "log/postgres.log"
+        self.clear()
+
+    def clear(self) -> None:
+        """Skip all entries so far."""
+        self._start = self._path.stat().st_size
+
+    def texts(self) -> list[str]:
+        """Each statement, utility statements included."""
+        found = (
+            re.match(r".* LOG:  (?:statement|execute \S+): ", entry) for entry in self._entries()
+        )
+        return [match.string[match.end() :].replace("\n\t", "\n") for match in found if match]
+
+    def plans(self, *tables: str) -> list[list[Node]]:
+        """The nodes of each plan that reads one of *tables* or a chunk."""
+        roots = (
+            json.loads(entry.partition(" plan:\n")[2])["Plan"]
+            for entry in self._entries()
+            if " plan:\n" in entry
+        )
+        found = [list(_nodes(root)) for root in roots]
+        return [nodes for nodes in found if scans_of(nodes, *tables)]
+
+    def _entries(self) -> list[str]:
+        """A line that continues an entry begins with a tab."""
+        with self._path.open("rb") as stream:
+            stream.seek(self._start)
+            return re.split(r"\n(?!\t)", stream.read().decode())
+
+
+@contextmanager
+def logging_role(settings: Settings, name: str, plan_cache_mode: str) -> Iterator[StatementLog]:
+    """A superuser *name* of the database in *settings* whose statements and plans are logged."""
+    role, database = sql.Identifier(name), sql.Identifier(settings.postgres_db)
+    with psycopg.connect(settings.database_dsn, autocommit=True) as conn:
+        conn.execute(sql.SQL("CREATE ROLE {} LOGIN SUPERUSER").format(role))
+        try:
+            for key, value in (_LOGGING | {"plan_cache_mode": plan_cache_mode}).items():
+                change = sql.SQL("ALTER ROLE {} IN DATABASE {} SET {} = {}")
+                conn.execute(change.format(role, database, sql.Identifier(key), value))
+            yield StatementLog(settings.changed(postgres_user=name))
+        finally:
+            conn.execute(sql.SQL("DROP ROLE {}").format(role))
+
+
+def scans_of(nodes: Iterable[Node], *tables: str) -> list[Node]:
+    """The scans of *tables*, or of chunks where none is named."""
+    names = tables or ("_hyper_",)
+    return [node for node in nodes if node.get("Relation Name", "").startswith(names)]
+
+
+def rows_read(scans: Iterable[Node]) -> dict[str, int]:
+    """How many rows each relation gave; rows of several loops are rounded."""
+    found: dict[str, int] = {}
+    for scan in scans:
+        rows = scan["Actual Rows"] * scan["Actual Loops"]
+        found[scan["Relation Name"]] = found.get(scan["Relation Name"], 0) + rows
+    return {name: rows for name, rows in found.items() if rows}
+
+
+def _nodes(node: Node) -> Iterator[Node]:
+    """A node of a plan, and all below it."""
+    yield node
+    for child in node.get("Plans", []):
+        yield from _nodes(child)
