@@ -17,7 +17,9 @@ from psycopg import AsyncConnection
 
 from tests.serving import served
 from tracker import migrations
-from tracker.embedded.servers import started
+from tracker.embedded import programs
+from tracker.embedded.servers import prepare, started
+from tracker.embedded.servers import servers as servers_of
 from tracker.settings import Settings
 
 # Half of Hypothesis' usual number; just test --hypothesis-profile=long looks longer.
@@ -66,6 +68,21 @@ def make_settings(home: Path, **changes: object) -> Settings:
         "tracker_cache": Settings.load().cache,
     }
     return Settings.model_validate(fixed | changes)
+
+
+@contextmanager
+def started_over_tcp(home: Path) -> Iterator[Settings]:
+    """PostgreSQL of its own in *home*, running; yields settings that lead to it over TCP."""
+    settings = make_settings(home, redis_host="none")
+    address = f"127.{uuid4().int % 200 + 10}.{uuid4().int % 250}.1"  # nobody else's 5432
+    prepare(settings, servers_of(settings), durable=False)
+    data = settings.home / programs.find(settings).folder
+    with (data / "postgresql.auto.conf").open("a") as conf:
+        conf.write(f"listen_addresses = '{address}'\n")
+    with started(settings, durable=False):
+        with psycopg.connect(settings.database_dsn, autocommit=True) as conn:
+            conn.execute("ALTER ROLE postgres PASSWORD 'se''cret \\2'")
+        yield settings.changed(postgres_host=address, postgres_password="se'cret \\2")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from psycopg.errors import InsufficientPrivilege
 
 from tests.archive import miss, store, walk
 from tests.community import community, migrate
-from tests.conftest import fresh_database, make_settings
+from tests.conftest import fresh_database, started_over_tcp
 from tests.test_migrations import schema
 from tests.working import login
 from tracker import migrations
@@ -22,9 +22,6 @@ from tracker.backups import archive, tables
 from tracker.backups.manifest import TABLES, Kind, summed
 from tracker.backups.restoring import restore
 from tracker.backups.saving import backup
-from tracker.embedded import programs
-from tracker.embedded.servers import prepare, started
-from tracker.embedded.servers import servers as servers_of
 from tracker.errors import BackupError, BadRequest, MigrationsPending
 from tracker.models import MINUTE
 from tracker.settings import ROLES, Settings
@@ -65,18 +62,8 @@ def fill(conn: psycopg.Connection) -> None:
 @pytest.fixture(scope="module")
 def elsewhere(open_tmp: Path) -> Iterator[Settings]:
     """Another server, without roles of ours; over TCP, for a password. It stands for Compose's."""
-    home = make_settings(open_tmp / "elsewhere", redis_host="none")
-    address = f"127.{uuid4().int % 200 + 10}.{uuid4().int % 250}.1"  # nobody else's 5432
-    prepare(home, servers_of(home), durable=False)
-    data = home.home / programs.find(home).folder
-    with (data / "postgresql.auto.conf").open("a") as conf:
-        conf.write(f"listen_addresses = '{address}'\n")
-    with (data / "pg_hba.conf").open("a") as hba:
-        hba.write("host all all 127.0.0.0/8 scram-sha-256\n")
-    with started(home, durable=False):
-        with psycopg.connect(home.database_dsn, autocommit=True) as conn:
-            conn.execute("ALTER ROLE postgres PASSWORD 'se''cret \\2'")
-        yield home.changed(postgres_host=address, postgres_password="se'cret \\2")
+    with started_over_tcp(open_tmp / "elsewhere") as settings:
+        yield settings
 
 
 @pytest.fixture

@@ -18,8 +18,9 @@ import pytest
 from loguru import logger
 
 from ops.bench.processes import free_ports
-from tests.conftest import fresh_database
+from tests.conftest import fresh_database, started_over_tcp
 from tests.serving import problem, served
+from tests.working import wait_for
 from tracker import migrations
 from tracker.models import MINUTE
 from tracker.settings import Settings
@@ -184,6 +185,44 @@ def test_a_client_that_leaves_frees_the_connection(
                 assert next(coming)
         assert wait_until_free(watcher) < PATIENCE
     assert told == []
+
+
+def test_abandoned_exports_release_tcp_backends(
+    open_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients leave while the server is blocked in sending: its backends end within seconds.
+
+    So they do when a client does not read, and when it wants the headers alone.
+
+    Over TCP a server notices a closed connection when it can send; the kernel's next attempt may
+    be two minutes away.
+    """
+    blocked = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE application_name = 'tracker-export' AND wait_event = 'ClientWrite'"
+    )
+    with started_over_tcp(open_tmp / "export-over-tcp") as settings:
+        migrations.apply(settings.database_dsn)
+        with (
+            psycopg.connect(settings.database_dsn, autocommit=True) as conn,
+            served(settings) as client,
+        ):
+            with conn.transaction():
+                fill(conn, "eth_usd", 5 * MINUTES)
+            for _ in range(3):
+                with ExitStack() as stack:
+                    for _ in range(LIMIT):
+                        answer = stack.enter_context(client.stream("GET", LONG))
+                        assert answer.status_code == 200
+                    wait_for(lambda: conn.execute(blocked).fetchone() == (LIMIT,))
+                wait_until_free(conn)
+            assert client.head(LONG).status_code == 200
+            wait_until_free(conn)
+            monkeypatch.setattr(export, "_PATIENCE", 0.3)
+            with client.stream("GET", LONG) as answer:
+                wait_for(lambda: conn.execute(blocked).fetchone() == (1,))
+                wait_until_free(conn)
+            assert client.get(f"{LONG}&end_date=2024-01-16").status_code == 200
 
 
 def test_a_database_that_dies_is_seen_by_the_client(

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self, TypeVar
@@ -22,6 +23,7 @@ DEADLINE = 1.5  # seconds; a client is told within two that the database is down
 SESSION = "-c timezone=GMT -c timescaledb.enable_runtime_exclusion=off -c jit=off"
 
 _OPTIONS = f"{SESSION} -c statement_timeout=1400"
+_NO_LINGER = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
 
 
 class _Connection(AsyncConnection):
@@ -121,7 +123,11 @@ def cut(conn: AsyncConnection) -> None:
 
     Cancelling the waiting task would take longer: psycopg then asks the server to cancel, and a
     stopped server says nothing.
+
+    Once it is closed, TCP resets it: a server that is blocked in sending would learn of an orderly
+    end only from the kernel's next attempt, up to two minutes later, and takes no cancel till then.
     """
     if not conn.closed:
         with socket.socket(fileno=os.dup(conn.fileno())) as line:
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
             line.shutdown(socket.SHUT_RDWR)
