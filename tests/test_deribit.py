@@ -103,6 +103,16 @@ def test_what_passes_is_asked_again(
     assert (caught.value.attempts, asked(exchange)) == (4, 8)
 
 
+def test_timeout_is_named(exchange: Served, client: Client) -> None:
+    """An exchange that accepts the request and never responds leaves an error without a text."""
+    order(exchange, "timeout")
+
+    with pytest.raises(Unreachable) as caught:
+        fetch_names(client)
+
+    assert str(caught.value) == "127.0.0.1: ReadTimeout"
+
+
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [

@@ -12,7 +12,7 @@ from psycopg import OperationalError
 from psycopg.abc import PQGen
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from tracker.errors import DatabaseDown
+from tracker.errors import DatabaseDown, describe
 
 T = TypeVar("T")
 Report = Callable[[OperationalError], None]
@@ -147,7 +147,7 @@ class Database:
                     raise OperationalError(f"no connection in {CONNECT_TIMEOUT} s") from None
 
     def _note_failure(self, error: OperationalError) -> None:
-        self._failure = str(error)
+        self._failure = describe(error)
         self._failures += 1
 
 
@@ -192,4 +192,4 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (OperationalError, psycopg.ProgrammingError, psycopg.InternalError) as error:
-        raise DatabaseDown(" ".join(str(error).split())) from error
+        raise DatabaseDown(describe(error)) from error

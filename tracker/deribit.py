@@ -15,7 +15,7 @@ import stamina
 
 from tracker import metrics
 from tracker.answers import Answer, read_chart, read_names, read_quote, read_time
-from tracker.errors import BadAnswer, ExchangeError, Unreachable
+from tracker.errors import BadAnswer, ExchangeError, Unreachable, describe
 from tracker.models import Quote
 
 AT_ONCE = 5  # named index lookups that Deribit bears at a time
@@ -76,9 +76,9 @@ class Client:
         except TimeoutError:
             raise Unreachable(f"{host}: no whole answer in time") from None
         except httpx.TransportError as error:
-            raise Unreachable(f"{host}: {error or type(error).__name__}") from error
+            raise Unreachable(f"{host}: {describe(error)}") from error
         except (httpx.RequestError, httpx.InvalidURL) as error:
-            raise BadAnswer(f"{host}: {error}") from error
+            raise BadAnswer(f"{host}: {describe(error)}") from error
 
 
 def fetch_quote(client: Client, ticker: str, *, testnet: bool, within: float) -> Quote:

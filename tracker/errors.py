@@ -3,6 +3,11 @@
 _PASSING = {429, 502, 503, 504}  # HTTP statuses: too many requests; it cannot serve now
 
 
+def describe(error: BaseException) -> str:
+    """The text of *error* on one line; its type where it has none, as time-outs of httpx do."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 class TrackerError(Exception):
     """Base of every deliberate error; never raised itself."""
 

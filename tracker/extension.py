@@ -3,7 +3,7 @@
 import psycopg
 from psycopg.errors import InsufficientPrivilege
 
-from tracker.errors import DatabaseDown, SettingsError
+from tracker.errors import DatabaseDown, SettingsError, describe
 from tracker.queries.read import read
 
 _VERSIONS = read("extension/versions")
@@ -30,7 +30,7 @@ def upgrade(dsn: str) -> tuple[str, str]:
         why = error.diag.message_primary
         raise SettingsError(f"POSTGRES_USER: {why}: the one who made it can do this") from None
     except psycopg.Error as error:
-        raise DatabaseDown(" ".join(str(error).split())) from error
+        raise DatabaseDown(describe(error)) from error
 
 
 def _versions(dsn: str) -> tuple[str, str]:

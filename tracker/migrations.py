@@ -14,7 +14,7 @@ from yoyo import get_backend, read_migrations
 from yoyo.backends import DatabaseBackend
 from yoyo.migrations import Migration, MigrationList
 
-from tracker.errors import BadRequest, DatabaseDown, NotFound, UnknownSchema
+from tracker.errors import BadRequest, DatabaseDown, NotFound, UnknownSchema, describe
 from tracker.settings import ROLES
 
 SQL = Path(__file__).resolve().parent.parent / "sql"
@@ -158,7 +158,7 @@ def _only_one(dsn: str) -> Iterator[psycopg.Connection]:
     try:
         connection = psycopg.connect(dsn, autocommit=True)
     except psycopg.OperationalError as error:
-        raise DatabaseDown(" ".join(str(error).split())) from error
+        raise DatabaseDown(describe(error)) from error
     with connection:
         connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
         yield connection

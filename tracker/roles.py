@@ -9,7 +9,7 @@ from psycopg.errors import InsufficientPrivilege, InternalError_, UndefinedObjec
 
 from tracker import queries
 from tracker.connection import connected
-from tracker.errors import DatabaseDown, SettingsError
+from tracker.errors import DatabaseDown, SettingsError, describe
 from tracker.settings import ROLES
 
 _ALTER = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}")
@@ -34,7 +34,7 @@ def set_passwords(dsn: str, passwords: Mapping[str, str]) -> None:
             why = error.diag.message_primary
             raise SettingsError(f"{role.upper()}_PASSWORD_FILE: {why}") from None
         except psycopg.OperationalError as error:
-            raise DatabaseDown(" ".join(str(error).split())) from error
+            raise DatabaseDown(describe(error)) from error
 
 
 @stamina.retry(on=InternalError_, attempts=5)  # roles are the server's: two databases may collide

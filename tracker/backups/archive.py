@@ -10,7 +10,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 from pydantic import ValidationError
 
 from tracker.backups.manifest import Manifest
-from tracker.errors import BackupError, BadRequest
+from tracker.errors import BackupError, BadRequest, describe
 from tracker.history.written import written
 
 DUMP = "database.dump"
@@ -99,7 +99,7 @@ def _checked(file: str, archive: ZipFile) -> Manifest:
     except (KeyError, ValidationError):
         raise BackupError(f"{file}: is not a backup of a price tracker") from None
     except Exception as error:  # noqa: BLE001 -- damage shows as zlib.error, EOFError, OSError …
-        raise BackupError(f"{file}: is damaged: {error}") from None
+        raise BackupError(f"{file}: is damaged: {describe(error)}") from None
     expected = [DUMP] if manifest.kind == "dump" else [f"{name}.csv" for name in manifest.sums]
     lacking = sorted({*expected} - {*archive.namelist()})
     if broken or lacking:

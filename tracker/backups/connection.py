@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import psycopg
 from psycopg.errors import UndefinedTable
 
-from tracker.errors import BackupError, DatabaseDown, MigrationsPending
+from tracker.errors import BackupError, DatabaseDown, MigrationsPending, describe
 
 _CONNECTING = 5  # seconds
 _AWAY = {"08", "57"}  # classes of SQLSTATE: connection exceptions, and a server that shuts down
@@ -42,4 +42,4 @@ def connection(dsn: str, *, autocommit: bool = False) -> Iterator[psycopg.Connec
 
 
 def _line(error: psycopg.Error) -> str:
-    return " ".join((error.diag.message_primary or str(error)).split())
+    return " ".join((error.diag.message_primary or describe(error)).split())

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from threading import Thread
 
+from tracker.errors import describe
+
 _PATIENCE = 5.0  # seconds, with the look-up of the name
 
 
@@ -35,4 +37,4 @@ def _ask(base_url: str, trouble: Future[str]) -> None:
         httpx.get(f"{base_url}/public/test", timeout=_PATIENCE)
         trouble.set_result("")
     except (httpx.HTTPError, OSError) as error:
-        trouble.set_result(str(error) or type(error).__name__)
+        trouble.set_result(describe(error))

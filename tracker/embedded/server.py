@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from tracker.embedded.account import Account
 from tracker.embedded.programs import Programs
-from tracker.errors import EmbeddedError
+from tracker.errors import EmbeddedError, describe
 from tracker.settings import Settings
 
 PAUSE = 0.02  # seconds between two looks
@@ -115,7 +115,7 @@ def _listens(pid: int, path: Path) -> bool:
         except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
             return False
         except OSError as error:
-            raise EmbeddedError(f"cannot connect to {path}: {error}") from error
+            raise EmbeddedError(f"cannot connect to {path}: {describe(error)}") from error
         found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     return bool(_CREDENTIALS.unpack(found)[0] == pid)
 

@@ -8,7 +8,7 @@ from psycopg.errors import UndefinedColumn, UndefinedTable
 from psycopg.rows import scalar_row
 
 from tracker import migrations
-from tracker.errors import DatabaseDown, MigrationsPending
+from tracker.errors import DatabaseDown, MigrationsPending, describe
 from tracker.queries.read import read
 
 _PENDING_MIGRATIONS = read("history/pending_migrations")
@@ -41,7 +41,7 @@ def session(dsn: str, *, migrated: bool = True) -> Iterator[psycopg.Connection]:
     except (UndefinedTable, UndefinedColumn) as error:
         raise MigrationsPending("the schema is missing or old: run `tracker migrate`") from error
     except (psycopg.OperationalError, psycopg.ProgrammingError, psycopg.InternalError) as error:
-        raise DatabaseDown(" ".join(str(error).split())) from error
+        raise DatabaseDown(describe(error)) from error
 
 
 def _demand_migrations(conn: psycopg.Connection) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from tracker.client import Client
-from tracker.errors import ApiAway
+from tracker.errors import ApiAway, describe
 from tracker.settings import Settings
 
 T = TypeVar("T")
@@ -34,9 +34,10 @@ def answers(address: str, ask: Callable[[], Iterable[T]]) -> Iterator[T]:
     try:
         yield from ask()
     except httpx.ConnectError as error:
-        raise ApiAway(f"{address} does not answer: {error}; does `ops/just up` run?") from error
+        why = describe(error)
+        raise ApiAway(f"{address} does not answer: {why}; does `ops/just up` run?") from error
     except httpx.RequestError as error:
-        raise ApiAway(f"{address}: {error or type(error).__name__}") from error
+        raise ApiAway(f"{address}: {describe(error)}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise ApiAway(f"{address} answers, but not as a tracker does") from error
 

@@ -13,6 +13,7 @@ from loguru import logger
 from psycopg import AsyncConnection, Error
 
 from tracker import queries
+from tracker.errors import describe
 from tracker.web.live import changes
 from tracker.web.live.events import Event
 from tracker.web.live.position import START, Position
@@ -108,7 +109,7 @@ class Feed:
                 await self._listen()
             except Error as error:
                 if self._asked is not None and not self._ending:
-                    logger.warning("the feed of prices is cut: {}", " ".join(str(error).split()))
+                    logger.warning("the feed of prices is cut: {}", describe(error))
                     pause = _SHORTEST_PAUSE
                 self._asked = None
             if not self._ending:

@@ -12,7 +12,7 @@ from psycopg import AsyncConnection, OperationalError
 from psycopg.errors import SerializationFailure, UndefinedColumn, UndefinedTable
 from psycopg_pool import AsyncConnectionPool
 
-from tracker.errors import DatabaseDown, MigrationsPending
+from tracker.errors import DatabaseDown, MigrationsPending, describe
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
@@ -60,7 +60,7 @@ def translated() -> Iterator[None]:
     except (UndefinedTable, UndefinedColumn) as error:
         raise MigrationsPending(str(error)) from error
     except OperationalError as error:
-        raise DatabaseDown(str(error).strip()) from error
+        raise DatabaseDown(describe(error)) from error
 
 
 class Database:
