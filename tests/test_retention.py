@@ -22,7 +22,7 @@ from psycopg.errors import InsufficientPrivilege, InvalidParameterValue
 from tests import test_runs as runs
 from tests.archive import Series, gaps, miss, store, walk
 from tests.conftest import Run
-from tests.serving import linked_url
+from tests.serving import linked_url, problem
 from tests.test_days import assert_days
 from tests.working import idle, login, send, tick, wait_for, working
 from tracker import queries, retention
@@ -131,6 +131,9 @@ def test_nothing_that_was_dropped_is_missing(
     filled: Settings, client: httpx.Client, writer: psycopg.Connection
 ) -> None:
     """Gaps, coverage, pages and summaries begin where prices are kept; holes after it are told."""
+    minute = {"ticker": "btc_usd", "date": text(LATE)}
+    assert client.get("/prices/filtered", params=minute).status_code == 200
+
     apply_retention(filled)
 
     now = minute_of(datetime.now(UTC))
@@ -146,8 +149,8 @@ def test_nothing_that_was_dropped_is_missing(
     summary = {row["ticker"]: row for row in client.get("/tickers").json()}["btc_usd"]
     assert summary["since"] == text(HORIZON)
     assert len(rows(client, "/prices")) == len(kept("btc_usd"))
-    answer = client.get("/prices/at", params={"ticker": "btc_usd", "date": text(LATE)})
-    assert answer.status_code == 404
+    answer = client.get("/prices/filtered", params=minute)
+    assert problem(answer, 404) == {"date": f"no price of btc_usd for {text(LATE)}"}
 
 
 def test_candles_of_an_hour_and_longer_stay(

@@ -18,6 +18,7 @@ T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
 
 DEADLINE = 1.5  # seconds; a client is told within two that the database is down
+CONNECT_TIMEOUT = 2  # seconds
 # UTC by a name that needs no zone files. To find out anew for each question, or day, which chunks
 # cannot have its rows takes longer than to look into them; and to compile a query, than to run it.
 SESSION = "-c timezone=GMT -c timescaledb.enable_runtime_exclusion=off -c jit=off"
@@ -48,7 +49,7 @@ Pool = AsyncConnectionPool[_Connection]
 
 async def connect(dsn: str, name: str, options: str = _OPTIONS) -> AsyncConnection:
     """A connection of its own, of that *name*, for work that outlasts requests."""
-    changes = {"connect_timeout": 2, "options": options}
+    changes = {"connect_timeout": CONNECT_TIMEOUT, "options": options}
     return await _Connection.connect(dsn, autocommit=True, application_name=name, **changes)
 
 
@@ -84,7 +85,7 @@ class Database:
             kwargs={
                 "autocommit": True,
                 "application_name": "tracker-web",
-                "connect_timeout": 2,
+                "connect_timeout": CONNECT_TIMEOUT,
                 "options": _OPTIONS,
             },
             open=False,

@@ -18,8 +18,8 @@ from tracker.web.reading.database import SESSION, connect, cut, translated
 from tracker.web.reading.exported import Wanted
 
 LIMIT = 4  # each keeps a process of the server busy, and takes some of our time
+BEGIN_TIMEOUT = 5.0  # seconds until there is a first line, or an error with its status
 
-_BEGINNING = 5.0  # seconds until there is a first line, or an error with its status
 _PATIENCE = 30.0  # seconds that the server may take for a day's lines
 _OPTIONS = f"{SESSION} -c statement_timeout=1h"  # who reads slowly cannot stay for ever
 
@@ -67,7 +67,7 @@ class Export:
 
     async def begin(self) -> Self:
         """Read the first piece; what is open is then closed by `close`."""
-        with self._within(_BEGINNING):
+        with self._within(BEGIN_TIMEOUT):
             if copying := await self._copying():
                 self._copy = await self._stack.enter_async_context(copying)
                 # First of all: psycopg would otherwise ask the server to cancel, and read the rest.
