@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from stat import ST_GID, ST_MODE, ST_UID
 
 import psycopg
 import pytest
@@ -238,6 +239,40 @@ def test_unreadable_processes_are_not_gone(other: Settings) -> None:
         assert stranger.poll() is None
         stranger.kill()
     wait_gone(numbers)
+
+
+def test_loopback_tcp_needs_a_password(other: Settings) -> None:
+    """The socket's folder is closed to others, the loopback is not.
+
+    A cluster made by version 0.1 trusts the loopback: the next start corrects that, and leaves
+    other lines of pg_hba.conf as they are.
+    """
+    address = f"127.{os.getpid() % 200 + 10}.{os.getpid() % 250}.1"  # nobody else's 5432
+    tcp = other.changed(postgres_host=address)
+    with started(other, durable=False):
+        assert answer(other) == 42
+    data = next(other.home.glob("postgres-*"))
+    with (data / "postgresql.conf").open("a") as conf:
+        conf.write(f"listen_addresses = '{address}'\n")
+    hba, own = data / "pg_hba.conf", "hostssl all all 192.0.2.0/24 trust\n"
+    for old in (False, True):
+        if old:
+            hba.write_text(hba.read_text().replace("scram-sha-256", "trust") + own)
+        before = [hba.stat()[n] for n in (ST_MODE, ST_UID, ST_GID)]
+        with started(other, durable=False):
+            assert answer(other) == 42
+            assert answer(other, "SHOW listen_addresses") == address
+            with pytest.raises(psycopg.OperationalError, match="password"):
+                answer(tcp)
+            query = (
+                "SELECT string_agg(type || coalesce(' ' || address, ''), ', ' ORDER BY rule_number)"
+                " FROM pg_hba_file_rules WHERE auth_method = 'trust'"
+            )
+            assert answer(other, query) == f"local, local{', hostssl 192.0.2.0' if old else ''}"
+            with psycopg.connect(other.database_dsn) as connection:
+                connection.execute("ALTER ROLE postgres PASSWORD 'secret'")
+            assert answer(tcp.changed(postgres_password="secret")) == 42
+        assert [hba.stat()[n] for n in (ST_MODE, ST_UID, ST_GID)] == before
 
 
 def test_a_tracker_keeps_its_servers(other: Settings) -> None:

@@ -1,5 +1,7 @@
 """PostgreSQL with TimescaleDB on a private socket."""
 
+import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -15,10 +17,17 @@ from tracker.settings import ROLES
 
 _BUILTIN_LOCALE = 17  # the first major version that needs no locale of the machine
 _INCLUDE = "include 'tracker.conf'\n"
+# The socket's folder is closed to others; a port of the loopback is open to every local user.
+_AUTHENTICATION = ("--auth-local=trust", "--auth-host=scram-sha-256")
+_TRUSTED_LOOPBACK = re.compile(
+    r"^(host\w*\s+\S+\s+\S+\s+(?:127\.\S+|::1\S*|localhost|samehost)(?:\s+[\d.:a-f]+)?\s+)trust\b",
+    re.MULTILINE,
+)
 _ZONES = Path("/usr/share/zoneinfo/UTC")
 
 _SETTINGS = """\
 # Written at each start by `tracker`; your own settings go into postgresql.conf.
+# Over TCP (listen_addresses) roles need a password: ALTER ROLE ... PASSWORD.
 listen_addresses = ''
 port = 5432
 max_connections = 100
@@ -79,6 +88,7 @@ class Postgres(Server):
             self._initdb(data, programs)
         _check_version(data, programs)
         self._forget(data)
+        _distrust_loopback(data / "pg_hba.conf")
         self._configure(data, programs, durable=durable)
         return [str(programs.postgres / "postgres"), "-D", str(data)]
 
@@ -126,7 +136,7 @@ class Postgres(Server):
         locale = ["--locale=C.UTF-8"]
         if programs.major >= _BUILTIN_LOCALE:
             locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
-        options = [*locale, "-E", "UTF8", "-U", "postgres", "-A", "trust", "--no-instructions"]
+        options = [*locale, "-E", "UTF8", "-U", "postgres", *_AUTHENTICATION, "--no-instructions"]
         done = self.account.run([str(programs.postgres / "initdb"), *options, "-D", str(draft)])
         if done.returncode:
             raise EmbeddedError(f"initdb failed: {' '.join(done.stderr.split())}")
@@ -157,6 +167,20 @@ class Postgres(Server):
 def _buffers() -> int:
     """A quarter of the memory, as PostgreSQL's manual has it; taken as it is filled."""
     return min(max(memory.available() // 4 // _MEGABYTE, _FEWEST), _MOST)
+
+
+def _distrust_loopback(hba: Path) -> None:
+    """Ask for passwords on the loopback; clusters of version 0.1 trusted all who came from it."""
+    if not hba.exists():
+        return
+    text = hba.read_text(errors="surrogateescape")
+    changed = _TRUSTED_LOOPBACK.sub(r"\1scram-sha-256", text)
+    if changed != text:
+        draft, facts = hba.with_name(f"{hba.name}.new"), hba.stat()
+        draft.write_text(changed, errors="surrogateescape")
+        shutil.copymode(hba, draft)
+        os.chown(draft, facts.st_uid, facts.st_gid)
+        draft.replace(hba)
 
 
 def _check_version(data: Path, programs: Programs) -> None:
