@@ -54,7 +54,8 @@ def archive(servers: Settings) -> Iterator[Settings]:
             conn.execute("SET session_replication_role = replica")  # without triggers: faster
             conn.execute("SET synchronous_commit = on")  # or VACUUM cannot mark rows visible yet
             conn.execute(
-                f"INSERT INTO prices (ticker, price, created_at) SELECT ticker, 1.25, at FROM {grid}"
+                "INSERT INTO prices (ticker, price, created_at)"
+                f" SELECT ticker, 1.25, at FROM {grid}"
             )
             conn.execute(
                 "INSERT INTO misses (ticker, minute, reason, attempts)"
