@@ -193,6 +193,14 @@ def test_calls_read_no_more_than_they_need(planner: psycopg.Connection, query: s
         assert len(read) == 1  # one chunk
 
 
+def test_newest_rows_of_all_indexes_come_from_an_index(planner: psycopg.Connection) -> None:
+    lines = plan(planner, "SELECT * FROM prices ORDER BY created_at DESC LIMIT 10")
+
+    assert "actual rows=10" in lines[0]
+    assert not [line for line in lines if "Sort" in line or "Seq Scan" in line]
+    assert [line for line in lines if "Index Scan Backward" in line and "created_at_idx" in line]
+
+
 def test_latest_prices_look_at_a_minute_each(planner: psycopg.Connection) -> None:
     """However long the archive."""
     lines = plan(planner, "SELECT * FROM latest_prices")
