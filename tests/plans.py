@@ -64,17 +64,20 @@ class StatementLog:
 
 
 @contextmanager
-def logging_role(settings: Settings, name: str, plan_cache_mode: str) -> Iterator[StatementLog]:
-    """A superuser *name* of the database in *settings* whose statements and plans are logged."""
-    role, database = sql.Identifier(name), sql.Identifier(settings.postgres_db)
+def logging_role(
+    settings: Settings, name: str, plan_cache_mode: str = "auto"
+) -> Iterator[StatementLog]:
+    """A superuser *name* whose statements and plans are logged, in any database."""
+    role = sql.Identifier(name)
     with psycopg.connect(settings.database_dsn, autocommit=True) as conn:
         conn.execute(sql.SQL("CREATE ROLE {} LOGIN SUPERUSER").format(role))
         try:
             for key, value in (_LOGGING | {"plan_cache_mode": plan_cache_mode}).items():
-                change = sql.SQL("ALTER ROLE {} IN DATABASE {} SET {} = {}")
-                conn.execute(change.format(role, database, sql.Identifier(key), value))
+                change = sql.SQL("ALTER ROLE {} SET {} = {}")
+                conn.execute(change.format(role, sql.Identifier(key), value))
             yield StatementLog(settings.changed(postgres_user=name))
         finally:
+            conn.execute(sql.SQL("REASSIGN OWNED BY {} TO CURRENT_USER").format(role))
             conn.execute(sql.SQL("DROP ROLE {}").format(role))
 
 

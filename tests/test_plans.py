@@ -22,6 +22,9 @@ from tests.plans import Node, StatementLog, logging_role, rows_read, scans_of
 from tests.serving import served
 from tests.working import wait_for
 from tracker import migrations, queries
+from tracker.backups.manifest import Kind
+from tracker.backups.restoring import restore
+from tracker.backups.saving import backup
 from tracker.history.exporting import Selection, export_file
 from tracker.history.faults import BadLines
 from tracker.history.importing import import_file
@@ -34,6 +37,7 @@ START = datetime(2020, 1, 1, tzinfo=UTC)
 UNTIL = datetime(2023, 6, 1, 12, tzinfo=UTC)
 TICKERS = ["eth_usd", "btc_usd"]
 MODES = {"custom": "force_custom_plan", "generic": "force_generic_plan"}
+KINDS: tuple[Kind, ...] = ("dump", "csv")  # of backups
 COUNT = 50  # of a page
 MONTH = {"start_date": UNTIL - 31 * DAY, "end_date": UNTIL}
 
@@ -465,16 +469,44 @@ def test_columns_added_to_the_tables_change_no_response(product: Product, tmp_pa
     tables = [
         name
         for (name,) in product.writer.execute(
-            "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename !~ '^_?yoyo'"
+            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables"
+            " WHERE schemaname IN ('public', 'internal') AND tablename !~ '^_?yoyo'"
         )
     ]
-    assert "prices" in tables
+    assert {"public.prices", "internal.changes"} <= set(tables)
     before = bodies()
     for table in tables:
-        product.writer.execute(f'ALTER TABLE "{table}" ADD COLUMN added text')
+        product.writer.execute(f"ALTER TABLE {table} ADD COLUMN added text")
     try:
         assert bodies() == before
         call_all(product, tmp_path)
     finally:
         for table in tables:
-            product.writer.execute(f'ALTER TABLE "{table}" DROP COLUMN added')
+            product.writer.execute(f"ALTER TABLE {table} DROP COLUMN added")
+
+
+def test_every_statement_of_backups_is_sent(servers: Settings, tmp_path: Path) -> None:
+    """The same for backups of both kinds, and what restores them."""
+    with fresh_database(servers) as settings, logging_role(settings, "plans_backup") as log:
+        source = log.settings
+        migrations.apply(source.database_dsn)
+        with psycopg.connect(source.database_dsn) as conn:
+            queries.insert_price(
+                conn, Quote(ticker="btc_usd", price=Decimal("1.50"), observed_at=UNTIL), UNTIL
+            )
+        for kind in KINDS:
+            backup(source, str(tmp_path / kind), kind)
+            with fresh_database(source) as target:
+                migrations.apply(target.database_dsn)
+                restore(target, str(tmp_path / kind))
+        sent = "\n".join(log.texts())
+    first = {
+        file.name: file.read_text().partition("\n")[0]
+        for file in CHECKOUT.glob("sql/backups/*.sql")
+    }
+
+    elsewhere = {"create_role.sql"}  # sent to servers that lack a role, as in test_backup
+    assert len(first) > 20
+    assert [
+        name for name, line in first.items() if line not in sent and name not in elsewhere
+    ] == []
