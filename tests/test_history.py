@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -15,9 +16,9 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from tests.conftest import fresh_database
+from tests.working import wait_for
 from tracker import migrations, queries
 from tracker.errors import BadRequest, DatabaseDown, MigrationsPending, NotFound
-from tracker.history import importing
 from tracker.history.exporting import Selection, export_file, selection
 from tracker.history.faults import BadLines
 from tracker.history.importing import Tally, import_file
@@ -192,26 +193,29 @@ def test_of_many_bad_lines_twenty_are_shown(database: Settings, file: Writer) ->
     assert last == "  and 40 more"
 
 
-def test_a_poll_that_was_faster_keeps_its_minute(
-    conn: psycopg.Connection, database: Settings, file: Writer, monkeypatch: pytest.MonkeyPatch
+def test_poll_that_commits_during_an_import_keeps_its_minute(
+    conn: psycopg.Connection, database: Settings, file: Writer
 ) -> None:
-    """The import looks again, and stores the rest."""
-    look = importing._new
-    looked: list[dict[str, int]] = []
-
-    def slowly(importer: psycopg.Connection) -> dict[str, int]:
-        looked.append(look(importer))
-        quote = Quote(ticker="btc_usd", price=Decimal("9.50"), observed_at=SEEN)
-        queries.insert_price(conn, quote, NOON)
-        return looked[-1]
-
-    monkeypatch.setattr(importing, "_new", slowly)
+    """The import sees no price at first, waits for the poll, looks again and stores the rest."""
     lines = [f"btc_usd,2024-01-15T12:0{minute}:00Z,1.25,," for minute in range(3)]
+    name = file(HEADER, *lines)
+    quote = Quote(ticker="btc_usd", price=Decimal("9.50"), observed_at=SEEN)
+    with ThreadPoolExecutor(1) as threads:
+        with conn.transaction():
+            queries.insert_price(conn, quote, NOON)
+            importing = threads.submit(import_file, database.database_dsn, name)
+            wait_for(lambda: waiting(database) == ["Lock"])
+        assert importing.result(20) == [Tally("btc_usd", 2, 1)]
 
-    assert import_file(database.database_dsn, file(HEADER, *lines)) == [Tally("btc_usd", 2, 1)]
-    assert looked == [{"btc_usd": 3}, {"btc_usd": 2}]
     assert [price for _, _, price, _, _ in stored(conn)] == ["9.50", "1.25", "1.25"]
     assert conn.execute("SELECT samples FROM candles_1h").fetchall() == [(3,)]
+
+
+def waiting(settings: Settings) -> list[str | None]:
+    """What each import and export waits for, if anything."""
+    query = "SELECT wait_event_type FROM pg_stat_activity WHERE application_name = %s"
+    with psycopg.connect(settings.database_dsn) as conn:
+        return [kind for (kind,) in conn.execute(query, ["tracker-history"])]
 
 
 def test_imports_side_by_side_agree(
@@ -349,15 +353,20 @@ def test_a_wrong_question_is_refused(database: Settings, tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_cut_short_export_leaves_what_was_there(
-    database: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_export_whose_session_ends_leaves_the_old_file(
+    conn: psycopg.Connection, database: Settings, tmp_path: Path
 ) -> None:
     """The old file stays, and no part of a new one."""
     name = tmp_path / "out.csv"
     name.write_text("old")
-    monkeypatch.setattr("tracker.history.exporting._EXPORT", b"COPY (SELECT 1 / 0) TO STDOUT")
-
-    with pytest.raises(psycopg.DataError):
-        export_file(database.database_dsn, str(name), Selection())
+    end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
+    with ThreadPoolExecutor(1) as threads, conn.transaction():
+        conn.execute("LOCK TABLE prices")
+        exporting = threads.submit(export_file, database.database_dsn, str(name), Selection())
+        wait_for(lambda: waiting(database) == ["Lock"])
+        assert len(list(tmp_path.iterdir())) == 2  # the new one has begun
+        conn.execute(end, ["tracker-history"])
+        with pytest.raises(DatabaseDown):
+            exporting.result(20)
 
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
