@@ -1,30 +1,26 @@
 """The cached programs: fetched once, whole or not at all. The suite never downloads twice."""
 
+import os
+import signal
+import socket
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
-from tracker.embedded import fetch
-from tracker.embedded.bundle import Machine, bundle, is_whole, write_manifest
+from tests.bundles import NOWHERE, place_in, write_entry
+from tracker.embedded.bundle import bundle, is_whole
 from tracker.errors import EmbeddedError
 from tracker.settings import Settings
 
 pytestmark = pytest.mark.slow
 
-NOWHERE = "http://127.0.0.1:9/debian"
-
-
-def fake_build(place: Path, _: Machine, mirror: str | None) -> None:
-    """As slow as it takes for another builder to come."""
-    time.sleep(0.2)
-    place.mkdir(exist_ok=True)
-    (place / "program").write_text(f"from {mirror}")
-    for name in ("link", "manifest"):
-        (place / name).unlink(missing_ok=True)
-    (place / "link").symlink_to("program")
-    write_manifest(place)
+UNREACHABLE = "http://127.0.0.1:9/debian"
 
 
 def test_a_second_call_is_instant(servers: Settings) -> None:
@@ -38,20 +34,15 @@ def test_a_second_call_is_instant(servers: Settings) -> None:
 
 
 @pytest.mark.parametrize("harm", ["missing", "cut", "manifest", "junk"])
-def test_a_broken_entry_is_built_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
-) -> None:
-    """Whatever is wrong with it."""
-    monkeypatch.setattr("tracker.embedded.fetch.build", fake_build)
-    place = bundle(tmp_path, "first")
+def test_broken_entry_is_built_again(tmp_path: Path, harm: str) -> None:
+    """Whatever is wrong with it: another build begins."""
+    write_entry(place := place_in(tmp_path))
+    assert bundle(tmp_path, NOWHERE) == place
     damage(place, harm)
     assert not is_whole(place)
 
-    again = bundle(tmp_path, "second")
-
-    assert again == place
-    assert (place / "program").read_text() == "from second"
-    assert is_whole(place)
+    with pytest.raises(EmbeddedError, match=NOWHERE):
+        bundle(tmp_path, NOWHERE)
 
 
 def damage(place: Path, harm: str) -> None:
@@ -66,43 +57,59 @@ def damage(place: Path, harm: str) -> None:
             (place / "manifest").write_bytes(b"junk\n\xff")
 
 
-def test_builders_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of several at the same time, one builds."""
-    built: list[Path] = []
+def test_builders_wait_for_the_first(tmp_path: Path) -> None:
+    """Of several at the same time one builds; the others take what is there when it ends."""
+    place = place_in(tmp_path)
+    with silent_mirror() as (mirror, url), ThreadPoolExecutor(4) as threads:
+        building = [threads.submit(bundle, tmp_path, url) for _ in range(4)]
+        with mirror.accept()[0]:
+            write_entry(place)
+            assert not any(each.done() for each in building)
+            mirror.close()
+        errors = [each.exception(30) for each in building]
+        found = [each.result() for each in building if each.exception() is None]
 
-    def build(place: Path, machine: Machine, mirror: str | None) -> None:
-        fake_build(place, machine, mirror)
-        built.append(place)
+    assert [type(error) for error in errors if error] == [EmbeddedError]
+    assert found == [place] * 3
 
-    monkeypatch.setattr("tracker.embedded.fetch.build", build)
-    threads = [Thread(target=bundle, args=(tmp_path, None)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
-    assert len(built) == 1
+@contextmanager
+def silent_mirror() -> Iterator[tuple[socket.socket, str]]:
+    """A mirror that accepts connections, and never responds."""
+    with socket.create_server(("127.0.0.1", 0)) as mirror:
+        mirror.settimeout(30)
+        yield mirror, f"http://127.0.0.1:{mirror.getsockname()[1]}/debian"
 
 
 def test_without_network_one_line_and_nothing_left(tmp_path: Path) -> None:
     """The message names what could not be fetched; the cache has no half-made entry."""
     with pytest.raises(EmbeddedError) as caught:
-        bundle(tmp_path, NOWHERE)
+        bundle(tmp_path, UNREACHABLE)
 
-    assert NOWHERE in str(caught.value)
+    assert UNREACHABLE in str(caught.value)
     assert "\n" not in str(caught.value)
     assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
 
 
-def test_leftovers_of_a_killed_builder_are_swept(tmp_path: Path) -> None:
-    """They would fill the disk, a piece at each try."""
-    left = tmp_path / "place.new-abc"
-    left.mkdir()
+def test_leftovers_of_a_killed_builder_are_removed(tmp_path: Path) -> None:
+    """They would fill the disk, a piece at each attempt."""
+    script = (
+        "import sys; from pathlib import Path; from tracker.embedded.bundle import bundle;"
+        " bundle(Path(sys.argv[1]), sys.argv[2])"
+    )
+    with silent_mirror() as (mirror, url):
+        builder = subprocess.Popen(
+            [sys.executable, "-c", script, str(tmp_path), url], start_new_session=True
+        )
+        with mirror.accept()[0]:
+            os.killpg(builder.pid, signal.SIGKILL)
+            builder.wait()
+    assert [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
 
-    with fetch._workshop(tmp_path / "place") as workshop:
-        assert list(tmp_path.iterdir()) == [workshop]
+    with pytest.raises(EmbeddedError):
+        bundle(tmp_path, NOWHERE)
 
-    assert not list(tmp_path.iterdir())
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_without_apt_the_message_names_docker(

@@ -128,16 +128,15 @@ def test_a_quarter_of_the_memory_is_the_databases(other: Settings) -> None:
     ],
 )
 def test_memory_is_the_machines_or_what_a_container_may_take(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bounds: list[str], found: int | None
+    tmp_path: Path, bounds: list[str], found: int | None
 ) -> None:
     """By either version of control groups: "max", and the largest number, are no bound."""
     files = [tmp_path / str(number) for number in range(len(bounds))]
     for file, text in zip(files, bounds, strict=True):
         file.write_text(text)
-    monkeypatch.setattr(memory, "_BOUNDS", (*files, tmp_path / "missing"))
 
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert memory.available() == (found or whole)
+    assert memory.available([*files, tmp_path / "missing"]) == (found or whole)
 
 
 def test_a_half_made_cluster_is_made_anew(other: Settings) -> None:

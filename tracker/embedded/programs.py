@@ -12,7 +12,7 @@ from tracker.settings import Settings
 _POSTGRESQL = 15
 _TIMESCALEDB = (2, 19)
 _BROKEN = {(2, 30, 0)}  # its prepared queries returned rows twice, timescaledb #10584
-_HOST = Path("/usr/lib/postgresql")
+HOST = Path("/usr/lib/postgresql")
 _BUNDLED = "postgres-17"
 
 
@@ -32,13 +32,14 @@ class Programs:
     community: bool = False
 
 
-def find(settings: Settings) -> Programs:
+def find(settings: Settings, host: Path = HOST) -> Programs:
     """The programs for this home: those that made its data, else the first that will do.
 
-    Fetches them if need be. Raises EmbeddedError if they cannot be had.
+    The machine's own are looked for in *host*; else they are fetched, if need be.
+    Raises EmbeddedError if they cannot be had.
     """
     kept = sorted(path.parent.name for path in settings.home.glob("postgres-*/PG_VERSION"))
-    fitting = [programs for programs in _installed(_HOST) if not kept or programs.folder in kept]
+    fitting = [programs for programs in _installed(host) if not kept or programs.folder in kept]
     if fitting:
         return fitting[0]
     if kept and _BUNDLED not in kept:
