@@ -160,15 +160,45 @@ def test_every_example_has_its_answer() -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_an_example_begins_with_its_question(file: Path) -> None:
-    """One statement, and prices bounded in time."""
+def test_example_is_one_statement_below_its_question(
+    analyst: psycopg.Connection, file: Path
+) -> None:
+    """The protocol of prepared statements takes no second one."""
     text = file.read_text()
-    assert re.match(r"-- [A-Z][^?]*\?", text.replace("\n-- ", " "))
-    statement = re.sub(r"--.*\n", "", text)
-    assert statement.count(";") == 1
-    assert statement.endswith(";\n")
-    if "FROM prices" in text:
-        assert text.count("created_at >= ") == text.count("created_at <= ") == 1
+    question = text.partition("?")[0].splitlines()
+    analyst.execute(text, prepare=True)
+
+    assert text.startswith("-- ")
+    assert all(line.startswith("-- ") for line in question)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_example_reads_no_chunk_outside_its_time(ages: psycopg.Connection, file: Path) -> None:
+    """Prices are bounded on both sides: the chunks of other years are excluded."""
+    found = ages.execute(b"EXPLAIN " + file.read_bytes()).fetchall()
+    chunks = set(re.findall(r"_hyper_\w+?_chunk", "\n".join(line for (line,) in found)))
+    assert chunks <= chunks_around(ages)
+
+
+@pytest.fixture(scope="module")
+def ages(filled: Settings) -> Iterator[psycopg.Connection]:
+    """A connection that also sees prices of ten years ago and in ten years."""
+    with psycopg.connect(filled.database_dsn) as conn:
+        conn.execute("SET session_replication_role = replica")
+        for years in (-10, 10):
+            insert = "INSERT INTO prices (ticker, price, created_at) VALUES ('btc_usd', 1.50, %s)"
+            conn.execute(insert, [NOW + years * 365 * DAY])
+        yield conn
+        conn.rollback()
+
+
+def chunks_around(conn: psycopg.Connection) -> set[str]:
+    """The chunks of the last 30 days."""
+    query = (
+        "SELECT chunk_name FROM timescaledb_information.chunks"
+        " WHERE range_start <= now() AND range_end >= now() - INTERVAL '30 days'"
+    )
+    return {name for (name,) in conn.execute(query)}
 
 
 def test_psql_runs_them(filled: Settings) -> None:
