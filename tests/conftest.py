@@ -25,6 +25,8 @@ from tracker.settings import Settings
 # Half of Hypothesis' usual number; just test --hypothesis-profile=long looks longer.
 hypothesis.settings.register_profile("short", max_examples=50)
 hypothesis.settings.register_profile("long", max_examples=1000)
+# For another Python: the logic is the same, and one example shows what differs.
+hypothesis.settings.register_profile("brief", max_examples=10)
 hypothesis.settings.load_profile("short")
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]

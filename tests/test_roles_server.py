@@ -20,6 +20,8 @@ from tracker.embedded.servers import running, started
 from tracker.errors import DatabaseDown, SettingsError
 from tracker.settings import ROLES, Settings
 
+pytestmark = pytest.mark.slow
+
 PRICE = "INSERT INTO prices (ticker, price, created_at) VALUES ('btc_usd', 1.50, '2024-01-15Z')"
 # Rights on tables and functions that are not their owner's, the powers of functions, and roles.
 RIGHTS = """

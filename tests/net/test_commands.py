@@ -25,6 +25,8 @@ from tests.net.product import CHECKOUT, Product, Web, free_port
 from tests.net.queries import run_queries, run_query
 from tests.net.recordings import check
 
+pytestmark = pytest.mark.slow
+
 WATCH_TIMEOUT = 30.0  # seconds
 
 

@@ -22,6 +22,8 @@ from tests.net.commands import Command, Transcript, normalize
 from tests.net.product import CHECKOUT, Product, Web, free_port
 from tests.net.recordings import check
 
+pytestmark = pytest.mark.slow
+
 EVENT_TIMEOUT = 60.0  # seconds
 LATEST_SECOND = 45  # of a minute, in which a tick's polls still have time
 OWN_QUEUE = {"REDIS_DB": "14", "REDIS_CELERY_BROKER_DB": "15"}

@@ -15,6 +15,8 @@ from tests.net.product import CHECKOUT, Product
 from tests.net.queries import Observation, run_queries, run_query, split_messages
 from tests.net.recordings import check
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = CHECKOUT / "sql" / "examples"
 NOW = "timestamptz '2024-03-31 23:59:30Z'"  # in the place of now() in the examples
 NOTIFY_TIMEOUT = 30.0  # seconds
