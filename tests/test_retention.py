@@ -227,6 +227,18 @@ def test_a_late_price_undoes_no_candle(filled: Settings, writer: psycopg.Connect
     assert len(stored(writer)) == sum(len(kept(ticker)) for ticker in SERIES)
 
 
+def test_a_longer_retention_ends_with_late_prices_too(
+    filled: Settings, writer: psycopg.Connection
+) -> None:
+    """They are older than both horizons, and than the moment since when prices are kept."""
+    apply_retention(filled)
+    store(writer, "btc_usd", {HORIZON - 9 * DAY: Decimal("1.00")})
+    apply_retention(filled.changed(retention=KEPT + 3 * DAY))
+
+    assert len(stored(writer)) == sum(len(kept(ticker)) for ticker in SERIES)
+    assert tracked(writer) == [(ticker, HORIZON, HORIZON) for ticker in SERIES]
+
+
 def test_a_late_miss_is_no_gap(filled: Settings, writer: psycopg.Connection) -> None:
     """It is recorded, and the index is tracked since its prices are kept, as before."""
     apply_retention(filled)

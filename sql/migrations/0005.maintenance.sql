@@ -55,7 +55,7 @@ BEGIN
        SET since = reached, kept_since = reached
      WHERE since < reached;
 
-    FOR name IN SELECT ticker FROM tickers WHERE kept_since = reached ORDER BY ticker LOOP
+    FOR name IN SELECT ticker FROM tickers ORDER BY ticker LOOP
         DELETE FROM prices WHERE ticker = name AND created_at < reached;
     END LOOP;
 END
@@ -135,9 +135,11 @@ BEGIN
     -- Candles before the first minute are those of dropped prices: these are not missing.
     UPDATE tickers AS known
        SET kept_since = dropped.until,
-           since = greatest(least(known.since, first_minute), dropped.until)
+           since = greatest(
+               least(known.since, first_minute, dropped.first_miss), dropped.until)
       FROM (
-        SELECT CASE WHEN EXISTS (
+        SELECT (SELECT min(minute) FROM misses WHERE misses.ticker = rebuild.ticker) AS first_miss,
+               CASE WHEN EXISTS (
                         SELECT
                           FROM candles_1h AS candle
                          WHERE candle.ticker = rebuild.ticker
