@@ -1,34 +1,28 @@
 """Ranges of prices: what their pages show together, in both orders and both directions."""
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 import httpx
 import psycopg
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from psycopg import AsyncConnection
 
-from tests.conftest import Run
 from tests.serving import linked_url
 from tracker.models import MINUTE
-from tracker.web.answer.lines import Form
-from tracker.web.asked import ranges
-from tracker.web.reading import nearest, paging
 
 Asked = dict[str, Any]
 
 EDGE = datetime(1970, 1, 1, tzinfo=UTC) + 52 * timedelta(days=365)  # between two chunks
-NOW = EDGE + 40 * MINUTE
-FORMS = [Form("application/json"), Form("application/json", ("source", "observed_at"))]
+NOW = datetime.now(UTC)
 FIRST = datetime.min.replace(tzinfo=UTC)
 LAST = datetime.max.replace(tzinfo=UTC)
 
-# Around the edge minute by minute; some more than a month away, some in other chunks.
-minutes = (st.integers(-20, 60) | st.sampled_from([-(10**6), -60_000, 60_000, 10**6])).map(
+# Around the edge minute by minute; some more than a month away, some in other chunks or to come.
+minutes = (st.integers(-20, 60) | st.sampled_from([-(10**6), -60_000, 60_000, 10**6, 10**7])).map(
     lambda count: EDGE + count * MINUTE
 )
 moments = st.builds(
@@ -38,13 +32,20 @@ moments = st.builds(
 ) | st.sampled_from([FIRST, LAST])
 questions = st.fixed_dictionaries(
     {"order": st.sampled_from(["asc", "desc"])},
-    optional={"start_date": moments, "end_date": moments},
+    optional={
+        "start_date": moments,
+        "end_date": moments,
+        "include": st.just("source,observed_at"),
+    },
 )
 
 
+OUTSIDE = EDGE - 10**5 * MINUTE  # a price that makes an index known
+NUMBERS = count()
+
 KEEP = (
     "INSERT INTO prices (ticker, price, created_at, source)"
-    " SELECT 'btc_usd', 1.50, unnest(%s::timestamptz[]), 'chart'"
+    " SELECT %s, 1.50, unnest(%s::timestamptz[]), 'chart'"
     " ON CONFLICT (ticker, created_at) DO UPDATE SET price = 2.50, source = 'poll'"
 )
 
@@ -57,85 +58,77 @@ def within(asked: Asked, minute: datetime) -> bool:
     return minute <= (start or NOW) and (end is None or minute > end)
 
 
-async def walk(
-    conn: AsyncConnection,
-    asked: Asked,
-    cursor: Asked | None,
-    *,
-    way: str,
-    limit: int,
-    added: Iterator[list[datetime]],
-) -> list[paging.Page]:
-    """Every page from that of *cursor* on, one *way*; a batch of *added* comes after each page."""
-    pages: list[paging.Page] = []
-    ask = paging.alone(conn)
-    while cursor is not None:
-        assert len(pages) < 200, (asked, cursor, pages[-1])
-        listing = ranges.listing({**asked, **cursor}, NOW)
-        page = await paging.read(ask, "btc_usd", listing, limit, FORMS[len(pages) % 2])
-        pages.append(page)
-        await conn.execute(KEEP, [list(set(next(added, [])))])
-        cursor = neighbours(page, asked["order"])[way]
-    return pages
+def new_index(conn: psycopg.Connection, stored: Iterable[datetime]) -> str:
+    """The name of an index that has those prices, and no other test's."""
+    index = f"index{next(NUMBERS)}_usd"
+    keep(conn, index, stored)
+    return index
 
 
-def neighbours(page: paging.Page, order: str) -> dict[str, Asked | None]:
-    """The cursors of the next and the previous page."""
-    older = {"before": page.older} if page.older else None
-    newer = {"after": page.newer} if page.newer else None
-    return dict(
-        zip(("next", "prev"), (newer, older) if order == "asc" else (older, newer), strict=True)
-    )
+def keep(conn: psycopg.Connection, index: str, stored: Iterable[datetime]) -> None:
+    """Prices of *index*, each minute once: those that are there change."""
+    conn.execute(KEEP, [index, list(set(stored))])
 
 
-Walk = Callable[..., tuple[list[paging.Page], list[paging.Page]]]
+def parameters(asked: Asked) -> dict[str, str]:
+    """*asked* as a query string has it."""
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in asked.items()
+    }
 
 
-@pytest.fixture(scope="module")
-def there_and_back(run: Run, reader: AsyncConnection) -> Walk:
-    """The pages from the first to the last, and from the last one back; then all is as before."""
-
-    async def both(
-        stored: list[datetime], asked: Asked, limit: int, added: list[list[datetime]]
-    ) -> tuple[list[paging.Page], list[paging.Page]]:
-        coming = iter(added)
-        async with reader.transaction(force_rollback=True):
-            await reader.execute(KEEP, [list(set(stored))])
-            forth = await walk(reader, asked, {}, way="next", limit=limit, added=coming)
-            last = neighbours(forth[-1], asked["order"])["prev"]
-            back = await walk(reader, asked, last, way="prev", limit=limit, added=coming)
-            return forth, [forth[-1], *back]
-
-    return lambda *question: run(both(*question))
+def follow(
+    client: httpx.Client, page: httpx.Response, rel: str, change: Callable[[], None]
+) -> Iterator[httpx.Response]:
+    """The page, and those that its links of *rel* lead to; *change* is called after each."""
+    for _ in range(200):
+        assert page.status_code == 200, page.text
+        yield page
+        change()
+        if rel not in page.links:
+            return
+        page = client.get(linked_url(page, rel))
+    raise AssertionError(f"{page.url} is not the last")
 
 
-def shown(pages: list[paging.Page]) -> list[datetime]:
+def shown(pages: Iterable[httpx.Response]) -> list[datetime]:
     """The minutes of all *pages*."""
     return [minute for page in pages for minute in minutes_in(page)]
 
 
-def minutes_in(page: paging.Page) -> list[datetime]:
-    """The minutes of its lines."""
-    rows = [json.loads(line) for line in (page.lines or "").splitlines()]
-    return [datetime.fromisoformat(row["created_at"]) for row in rows]
+def minutes_in(page: httpx.Response) -> list[datetime]:
+    """The minutes of its prices."""
+    return [datetime.fromisoformat(price["created_at"]) for price in page.json()]
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     stored=st.lists(minutes, max_size=30),
     asked=questions,
     limit=st.integers(1, 7),
     added=st.lists(st.lists(minutes, max_size=8), max_size=12),
 )
-def test_the_pages_together_are_the_range(
-    there_and_back: Walk,
+def test_pages_together_are_the_range(
+    client: httpx.Client,
+    writer: psycopg.Connection,
+    *,
     stored: list[datetime],
     asked: Asked,
     limit: int,
     added: list[list[datetime]],
 ) -> None:
     """Next by next, then back again, while rows come and are repaired: all of it, and once."""
-    forth, back = there_and_back(stored, asked, limit, added)
+    stored = [*stored, OUTSIDE]  # an index without a price is unknown
+    index, coming = new_index(writer, stored), iter(added)
+
+    def change() -> None:
+        if batch := next(coming, None):
+            keep(writer, index, batch)
+
+    params = {"ticker": index, "limit": str(limit), **parameters(asked)}
+    forth = list(follow(client, client.get("/prices", params=params), "next", change))
+    back = list(follow(client, forth[-1], "prev", change))
 
     there = {minute for minute in stored if within(asked, minute)}
     came = {minute for batch in added for minute in batch if within(asked, minute)}
@@ -144,45 +137,41 @@ def test_the_pages_together_are_the_range(
         assert found == sorted(set(found), reverse=asked["order"] == "desc")
         assert least <= set(found) <= there | came
     assert [len(minutes_in(page)) for page in forth[:-1]] == [limit] * (len(forth) - 1)
-    assert neighbours(forth[0], asked["order"])["prev"] is None
+    assert "prev" not in forth[0].links
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(stored=st.lists(minutes, max_size=20), asked=questions, cursor=moments, forth=st.booleans())
-def test_a_page_has_the_neighbours_that_exist(
-    run: Run,
-    reader: AsyncConnection,
+def test_page_links_to_the_neighbours_that_exist(
+    client: httpx.Client,
+    writer: psycopg.Connection,
+    *,
     stored: list[datetime],
     asked: Asked,
     cursor: datetime,
-    *,
     forth: bool,
 ) -> None:
     """Whatever the cursor: a link on a side means that the range has a price there."""
-    asked = {**asked, "before" if forth else "after": cursor}
+    stored = [*stored, OUTSIDE]
+    index = new_index(writer, stored)
+    params = parameters({**asked, "before" if forth else "after": cursor})
+    page = client.get("/prices", params={"ticker": index, "limit": "3", **params})
 
-    async def found() -> paging.Page:
-        async with reader.transaction(force_rollback=True):
-            await reader.execute(KEEP, [list(set(stored))])
-            listing = ranges.listing(asked, NOW)
-            ask = paging.alone(reader)
-            return await paging.read(ask, "btc_usd", listing, 3, FORMS[0])
-
-    page = run(found())
     there = sorted({minute for minute in stored if within(asked, minute)})
     on_side = [minute for minute in there if (minute < cursor if forth else minute > cursor)]
     nearest_three = on_side[-3:] if forth else on_side[:3]
     others = [minute for minute in there if minute not in on_side]
     beyond = len(on_side) > 3
+    older, newer = ("prev", "next") if asked["order"] == "asc" else ("next", "prev")
 
     assert sorted(shown([page])) == nearest_three
-    assert (page.older is not None) == (beyond if forth else bool(others))
-    assert (page.newer is not None) == (bool(others) if forth else beyond)
+    assert (older in page.links) == (beyond if forth else bool(others))
+    assert (newer in page.links) == (bool(others) if forth else beyond)
 
 
 def store(conn: psycopg.Connection, *minutes: datetime) -> None:
     """Prices of btc_usd."""
-    conn.execute(KEEP, [list(minutes)])
+    keep(conn, "btc_usd", minutes)
 
 
 def minutes_of(answer: httpx.Response) -> list[str]:
@@ -281,23 +270,25 @@ def test_going_back_from_an_older_page_reaches_the_newest(
     assert minutes_of(client.get(linked_url(newest, "prev"))) == ["12:06"]
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     stored=st.lists(minutes, max_size=12),
     date=moments,
     tolerance=st.sampled_from([0, 1, 59, 60, 86400]),
 )
-def test_the_nearest_price_is_that_of_a_list(
-    run: Run, reader: AsyncConnection, stored: list[datetime], date: datetime, tolerance: int
+def test_nearest_price_is_that_of_a_list(
+    client: httpx.Client,
+    writer: psycopg.Connection,
+    *,
+    stored: list[datetime],
+    date: datetime,
+    tolerance: int,
 ) -> None:
     """Its own minute or one that begins within the tolerance: the nearest, the earlier of two."""
-
-    async def found() -> datetime | None:
-        async with reader.transaction(force_rollback=True):
-            await reader.execute(KEEP, [list(set(stored))])
-            ask, form = paging.alone(reader), FORMS[len(stored) % 2]
-            price = await nearest.price(ask, "btc_usd", date, tolerance, form)
-            return price.first_at
+    stored = [*stored, OUTSIDE]
+    index = new_index(writer, stored)
+    params = parameters({"ticker": index, "date": date, "tolerance": str(tolerance)})
+    answer = client.get("/prices/filtered", params=params)
 
     near = [
         minute
@@ -305,7 +296,10 @@ def test_the_nearest_price_is_that_of_a_list(
         if (abs(minute - date) <= timedelta(seconds=tolerance) and tolerance)
         or timedelta() <= date - minute < MINUTE
     ]
-    assert run(found()) == min(near, key=lambda minute: abs(minute - date), default=None)
+    expected = min(near, key=lambda minute: abs(minute - date), default=None)
+    assert answer.status_code == (200 if expected else 404)
+    if expected:
+        assert datetime.fromisoformat(answer.json()["created_at"]) == expected
 
 
 @pytest.mark.parametrize(
