@@ -17,8 +17,9 @@ LEAP = datetime(2016, 12, 31, 23, 59, 59, tzinfo=UTC)
 LAST = datetime.max.replace(tzinfo=UTC)
 SECONDS_BELOW, MILLISECONDS_BELOW = 10**11, 10**14  # how large a Unix time of each unit may be
 SHAPE = (
-    r"\s*\d{4}-?(\d\d-?\d\d|W\d\d-?\d)"
-    r"([Tt ]\d\d(:?\d\d(:?\d\d([.,]\d{1,9})?)?)?([Zz]|[+ -]\d\d(:?\d\d)?)?)?\s*"
+    r"[0-9]{4}-?([0-9]{2}-?[0-9]{2}|W[0-9]{2}-?[0-9])"
+    r"([Tt ][0-9]{2}(:?[0-9]{2}(:?[0-9]{2}([.,][0-9]{1,9})?)?)?"
+    r"( ?([Zz]|[+ -][0-9]{2}(:?[0-9]{2})?))?)?"
 )  # of ISO times, possible and impossible
 
 
