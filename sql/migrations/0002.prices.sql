@@ -10,7 +10,7 @@ CREATE TABLE prices (
     ticker      index_name  NOT NULL,
     price       numeric     NOT NULL CHECK (price > 0 AND price < 'Infinity' AND scale(price) >= 2),
     created_at  timestamptz NOT NULL CHECK (
-        created_at = date_trunc('minute', created_at, 'UTC')
+        created_at = time_bucket(INTERVAL '1 min', created_at)
         AND created_at BETWEEN '0001-01-01 00:00Z' AND '9999-12-31 23:59Z'
     ),
     observed_at timestamptz,
@@ -42,10 +42,10 @@ COMMENT ON COLUMN prices.source IS
 CREATE TABLE tickers (
     ticker     index_name  PRIMARY KEY,
     since      timestamptz NOT NULL CHECK (
-        since = date_trunc('minute', since, 'UTC') AND isfinite(since)),
+        since = time_bucket(INTERVAL '1 min', since) AND isfinite(since)),
     revision   bigint      NOT NULL DEFAULT 0 CHECK (revision >= 0),
     kept_since timestamptz CHECK (
-        kept_since = date_trunc('day', kept_since, 'UTC') AND isfinite(kept_since)),
+        kept_since = time_bucket(INTERVAL '1 day', kept_since) AND isfinite(kept_since)),
     CHECK (since >= kept_since)
 );
 
@@ -60,7 +60,7 @@ COMMENT ON COLUMN tickers.kept_since IS
 CREATE TABLE misses (
     ticker   index_name  NOT NULL,
     minute   timestamptz NOT NULL CHECK (
-        minute = date_trunc('minute', minute, 'UTC') AND isfinite(minute)),
+        minute = time_bucket(INTERVAL '1 min', minute) AND isfinite(minute)),
     reason   text        NOT NULL CHECK (reason <> ''),
     code     integer,
     attempts integer     NOT NULL CHECK (attempts >= 0),

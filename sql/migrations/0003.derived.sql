@@ -3,7 +3,7 @@
 -- depends: 0002.prices
 CREATE TABLE candles_1h (
     ticker   index_name  NOT NULL,
-    bucket   timestamptz NOT NULL CHECK (bucket = date_trunc('hour', bucket, 'UTC')),
+    bucket   timestamptz NOT NULL CHECK (bucket = time_bucket(INTERVAL '1 hour', bucket)),
     open     numeric     NOT NULL,
     high     numeric     NOT NULL,
     low      numeric     NOT NULL,
@@ -31,7 +31,7 @@ COMMENT ON COLUMN candles_1h.imported IS 'How many of them were imported from a 
 
 CREATE TABLE candles_1d (
     ticker   index_name  NOT NULL,
-    bucket   timestamptz NOT NULL CHECK (bucket = date_trunc('day', bucket, 'UTC')),
+    bucket   timestamptz NOT NULL CHECK (bucket = time_bucket(INTERVAL '1 day', bucket)),
     open     numeric     NOT NULL,
     high     numeric     NOT NULL,
     low      numeric     NOT NULL,
@@ -131,7 +131,7 @@ COMMENT ON COLUMN internal.changes.minutes IS
 -- An archive rewrites the file of a month only if its revision has moved.
 CREATE TABLE internal.month_revisions (
     ticker   index_name  NOT NULL,
-    month    timestamptz NOT NULL CHECK (month = date_trunc('month', month, 'UTC')),
+    month    timestamptz NOT NULL CHECK (month = time_bucket(INTERVAL '1 month', month)),
     revision bigint      NOT NULL,
     PRIMARY KEY (ticker, month)
 ) WITH (fillfactor = 90);

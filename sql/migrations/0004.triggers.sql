@@ -1,10 +1,11 @@
 -- One trigger function for each table. Those of prices and misses write what follows from them with
 -- the owner's rights, so no other role can make a candle or an island wrong. Their plans are generic,
--- because a custom plan would be made again for each statement. Runtime exclusion is off, because
+-- because a custom plan would be made again for each statement, and never scan a table, because a
+-- session keeps the plan that it made while the tables were small. Runtime exclusion is off, because
 -- opening a chunk costs less than deciding whether it can be skipped.
 -- depends: 0003.derived
 CREATE TYPE internal.touched AS (
-    ticker       text,
+    ticker       index_name,
     first_minute timestamptz,
     last_minute  timestamptz,
     minutes      timestamptz[],
@@ -18,6 +19,7 @@ CREATE FUNCTION internal.prices_changed() RETURNS trigger LANGUAGE plpgsql SECUR
 SET search_path = pg_catalog, public, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET timescaledb.enable_runtime_exclusion = off
+SET enable_seqscan = off
 AS $$
 DECLARE
     touched internal.touched[];
@@ -74,7 +76,7 @@ BEGIN
         RETURNING ticker, revision, kept_since
     ), dated AS (
         INSERT INTO internal.month_revisions (ticker, month, revision)
-        SELECT DISTINCT revised.ticker, date_trunc('month', hour, 'UTC'), revised.revision
+        SELECT DISTINCT revised.ticker, time_bucket(INTERVAL '1 month', hour), revised.revision
           FROM unnest(touched) AS change
           JOIN revised ON revised.ticker = change.ticker
          CROSS JOIN unnest(change.hours) AS hour
@@ -278,6 +280,7 @@ CREATE CONSTRAINT TRIGGER batches_committed AFTER INSERT ON internal.batches
 CREATE FUNCTION internal.misses_changed() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
 AS $$
 DECLARE
     touched internal.touched[];
