@@ -47,7 +47,7 @@ CREATE TABLE tickers (
     kept_since timestamptz CHECK (
         kept_since = time_bucket(INTERVAL '1 day', kept_since) AND isfinite(kept_since)),
     CHECK (since >= kept_since)
-);
+) WITH (fillfactor = 50);
 
 COMMENT ON TABLE tickers IS 'The indexes that have been tracked';
 COMMENT ON COLUMN tickers.ticker IS 'Deribit''s index name';

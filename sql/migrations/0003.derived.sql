@@ -15,7 +15,7 @@ CREATE TABLE candles_1h (
     PRIMARY KEY (ticker, bucket),
     CHECK (low <= least(open, close) AND high >= greatest(open, close)),
     CHECK (samples = polled + charted + imported)
-) WITH (fillfactor = 90);
+) WITH (fillfactor = 50);
 
 COMMENT ON TABLE candles_1h IS 'Open, high, low and close of each index and UTC hour that has prices';
 COMMENT ON COLUMN candles_1h.ticker IS 'Deribit''s index name';
@@ -43,7 +43,7 @@ CREATE TABLE candles_1d (
     PRIMARY KEY (ticker, bucket),
     CHECK (low <= least(open, close) AND high >= greatest(open, close)),
     CHECK (samples = polled + charted + imported)
-) WITH (fillfactor = 90);
+) WITH (fillfactor = 50);
 
 COMMENT ON TABLE candles_1d IS 'Open, high, low and close of each index and UTC day that has prices';
 COMMENT ON COLUMN candles_1d.ticker IS 'Deribit''s index name';
@@ -134,7 +134,7 @@ CREATE TABLE internal.month_revisions (
     month    timestamptz NOT NULL CHECK (month = time_bucket(INTERVAL '1 month', month)),
     revision bigint      NOT NULL,
     PRIMARY KEY (ticker, month)
-) WITH (fillfactor = 90);
+) WITH (fillfactor = 50);
 
 COMMENT ON TABLE internal.month_revisions IS 'When each month of each index last changed';
 COMMENT ON COLUMN internal.month_revisions.ticker IS 'Deribit''s index name';

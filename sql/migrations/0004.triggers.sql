@@ -94,9 +94,85 @@ BEGIN
       FROM unnest(touched) AS change
       JOIN revised ON revised.ticker = change.ticker;
 
-    -- 3. Hours and islands, from the minutes of each touched hour. Hours before kept_since have lost
-    --    theirs: only a candle of at least as many minutes replaces them. Islands that reach into a
-    --    touched hour, or end at it, lose its minutes; adjacent minutes become one island.
+    -- 3. Prices that are newer than all others of their indexes, as polls are, only add to the newest
+    --    hour, day and island. Below kept_since a candle has minutes that are gone: 4. looks at those.
+    IF TG_OP = 'INSERT' AND NOT EXISTS (
+        SELECT
+          FROM unnest(touched) AS change
+          JOIN tickers AS known ON known.ticker = change.ticker
+          LEFT JOIN LATERAL (
+            SELECT until
+              FROM internal.price_islands
+             WHERE ticker = change.ticker
+             ORDER BY since DESC
+             LIMIT 1
+          ) AS newest ON true
+         WHERE change.first_minute < greatest(newest.until, known.kept_since))
+    THEN
+        INSERT INTO candles_1h AS candle (
+            ticker, bucket, open, high, low, close, samples, polled, charted, imported)
+        SELECT ticker, time_bucket(INTERVAL '1 hour', created_at) AS hour,
+               first(price, created_at), max(price), min(price), last(price, created_at),
+               count(*), count(*) FILTER (WHERE source = 'poll'),
+               count(*) FILTER (WHERE source = 'chart'), count(*) FILTER (WHERE source = 'import')
+          FROM changed
+         GROUP BY ticker, hour
+            ON CONFLICT (ticker, bucket) DO UPDATE
+           SET high = greatest(candle.high, excluded.high), low = least(candle.low, excluded.low),
+               close = excluded.close, samples = candle.samples + excluded.samples,
+               polled = candle.polled + excluded.polled,
+               charted = candle.charted + excluded.charted,
+               imported = candle.imported + excluded.imported;
+
+        INSERT INTO candles_1d AS candle (
+            ticker, bucket, open, high, low, close, samples, polled, charted, imported)
+        SELECT ticker, time_bucket(INTERVAL '1 day', created_at) AS day,
+               first(price, created_at), max(price), min(price), last(price, created_at),
+               count(*), count(*) FILTER (WHERE source = 'poll'),
+               count(*) FILTER (WHERE source = 'chart'), count(*) FILTER (WHERE source = 'import')
+          FROM changed
+         GROUP BY ticker, day
+            ON CONFLICT (ticker, bucket) DO UPDATE
+           SET high = greatest(candle.high, excluded.high), low = least(candle.low, excluded.low),
+               close = excluded.close, samples = candle.samples + excluded.samples,
+               polled = candle.polled + excluded.polled,
+               charted = candle.charted + excluded.charted,
+               imported = candle.imported + excluded.imported;
+
+        WITH added AS (
+            SELECT ticker, min(created_at) AS since, max(created_at) + INTERVAL '1 min' AS until
+              FROM (
+                SELECT ticker, created_at,
+                       created_at - row_number() OVER (PARTITION BY ticker ORDER BY created_at)
+                                    * INTERVAL '1 min' AS island
+                  FROM changed
+              ) AS numbered
+             GROUP BY ticker, island
+        ), extended AS (
+            UPDATE internal.price_islands AS island
+               SET until = added.until
+              FROM added
+             WHERE island.ticker = added.ticker
+               AND island.until = added.since
+               AND island.since = (
+                SELECT max(newest.since)
+                  FROM internal.price_islands AS newest
+                 WHERE newest.ticker = added.ticker)
+            RETURNING added.ticker, added.since
+        )
+        INSERT INTO internal.price_islands (ticker, since, until)
+        SELECT ticker, since, until
+          FROM added
+         WHERE NOT EXISTS (
+            SELECT
+              FROM extended
+             WHERE extended.ticker = added.ticker AND extended.since = added.since);
+        RETURN NULL;
+    END IF;
+
+    -- 4. Otherwise hours and islands, from the minutes of each touched hour. Hours before kept_since
+    --    have lost theirs: only a candle of at least as many minutes replaces them. Islands that reach
+    --    into a touched hour, or end at it, lose its minutes; adjacent minutes become one island.
     WITH hour AS MATERIALIZED (
         SELECT change.ticker, bucket, stored.*
           FROM unnest(touched) AS change
@@ -166,7 +242,7 @@ BEGIN
          GROUP BY ticker
       ) AS islands;
 
-    -- 4. Days, from their hours.
+    -- 5. Days, from their hours.
     WITH day AS MATERIALIZED (
         SELECT touched_day.ticker, touched_day.bucket, stored.*
           FROM (

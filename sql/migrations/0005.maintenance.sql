@@ -2,9 +2,9 @@
 -- depends: 0004.triggers
 
 -- No reading of the machine's clock alone drops prices: the horizon is never later than the newest
--- stored price allows. Dropping a chunk fires no trigger, so its consequences are written here. All
--- rows in tickers are locked first, in the order of all writers: none stores meanwhile what would be
--- overlooked.
+-- stored price allows. Dropping a chunk fires no trigger, so its consequences are written here. The
+-- locks are taken in the order of the writers, the table first and then the rows in tickers: none
+-- stores meanwhile what would be overlooked, and none waits for this in a circle.
 CREATE FUNCTION internal.drop_prices(
     retention interval,
     OUT horizon timestamptz, OUT reached timestamptz, OUT chunks bigint, OUT minutes bigint)
@@ -19,6 +19,7 @@ BEGIN
         RAISE EXCEPTION 'retention is shorter than two days: %', retention
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    LOCK TABLE ONLY prices IN SHARE ROW EXCLUSIVE MODE;
     PERFORM FROM tickers ORDER BY ticker FOR UPDATE;
     horizon := date_trunc(
         'day', least(now(), (SELECT max(until) FROM internal.price_islands)) - retention, 'UTC');
