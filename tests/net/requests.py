@@ -23,6 +23,7 @@ RECEIVE_TIMEOUT = 30.0  # seconds
 _DATE = re.compile(r"[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT")
 _REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 _ETAG = re.compile(r'"[0-9a-f]{32}(-gzip)?"')
+_CURSOR = re.compile(r"\b(before|after|start_date|end_date)=\d{4}-\d\d-\d\dT[\d:.]+Z(?=[&>])")
 _MAX_AGE = re.compile(r"max-age=\d+")
 _RESET = re.compile(r"\bt=\d+")
 _SECONDS = re.compile(r"\d+")
@@ -158,7 +159,9 @@ def _header_lines(web: Web, case: Case, received: Received) -> list[str]:
     ]
 
 
-def _header(case: Case, received: Received, name: str, value: str) -> str:
+def _header(  # noqa: C901 -- one case for each header
+    case: Case, received: Received, name: str, value: str
+) -> str:
     is_echoed = value in (sent for _, sent in case.headers)
     match name:
         case "date":
@@ -178,6 +181,8 @@ def _header(case: Case, received: Received, name: str, value: str) -> str:
             shown = _RESET.sub("t=<seconds>", value)
         case "retry-after" if received.status == HTTPStatus.TOO_MANY_REQUESTS:
             shown = _marked(value, _SECONDS, "<seconds>")
+        case "link" if case.varies:
+            shown = _CURSOR.sub(r"\1=<moment>", value)
         case "cache-control" if case.varies:
             shown = _MAX_AGE.sub("max-age=<seconds>", value)
         case _:
