@@ -133,10 +133,10 @@ monitoring:
 down-monitoring:
     @if ops/docker-here; then docker compose --profile monitoring stop prometheus alertmanager loki alloy grafana postgres_exporter redis_exporter; else echo "nothing runs"; fi
 
-# Every test, six at a time, as most wait; arguments go to pytest: just test -k params
+# Every test, four at a time, as many wait; arguments go to pytest: just test -k params
 [group('check')]
 test *args: _dev
-    pytest --numprocesses 6 --dist loadfile --no-loadscope-reorder "$@"
+    pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder "$@"
 
 # Break whole trackers for minutes, and see that all is well afterwards
 [group('check')]
