@@ -60,7 +60,11 @@ class Processes:
         return f"{name} was killed by SIGKILL" in self.demo.output()
 
     def paused(self, name: str) -> AbstractContextManager[None]:
-        """Stop all processes of *name* for a while: they neither answer nor hang up."""
+        """Stop all processes of *name* for a while: they neither answer nor hang up.
+
+        A part that waits for its restart is waited for.
+        """
+        self.wait_for(lambda: self.pid(name))
         return paused(self.pid(name))
 
     def wait_for(self, what: Callable[[], object]) -> None:
