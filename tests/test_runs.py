@@ -225,3 +225,42 @@ def together(write: Callable[[int], None]) -> None:
     """Four writers at once."""
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(write, range(4)))
+
+
+@pytest.mark.parametrize("statement", [PRICES, MISSES], ids=["prices", "misses"])
+@pytest.mark.parametrize("hours", [1, 200])
+def test_older_minutes_read_only_islands_nearby(
+    writer: psycopg.Connection, statement: str, hours: int
+) -> None:
+    """An archive with many holes makes no change of an older minute slower."""
+    writer.execute("TRUNCATE prices, tickers, misses")
+    given = {"ticker": "btc_usd", "reason": REASONS[0], "since": NOON}
+    # Planned while the tables are nearly empty, as by a worker in its first minutes.
+    writer.execute(
+        statement, given | {"since": NOON + timedelta(days=30), "step": MINUTE, "last": 0}
+    )
+    holes = 30 * 24 * 30
+    writer.execute(statement, given | {"step": 2 * MINUTE, "last": holes - 1})
+    with writer.transaction():
+        before = rows_read(writer)
+        filled = {"since": NOON + MINUTE, "step": timedelta(hours=1), "last": hours - 1}
+        writer.execute(statement, given | filled)
+        assert 0 < rows_read(writer) - before < 400 * hours
+    [(count,)] = writer.execute(
+        "SELECT (SELECT count(*) FROM internal.price_islands)"
+        "     + (SELECT count(*) FROM internal.miss_islands)"
+    )
+    assert count == holes + 1 - hours
+
+
+def rows_read(conn: psycopg.Connection) -> int:
+    """Rows and index entries of the islands that the transaction of *conn* has read so far."""
+    [(count,)] = conn.execute(
+        "SELECT sum(pg_stat_get_xact_tuples_returned(id) + pg_stat_get_xact_tuples_fetched(id))"
+        "  FROM (VALUES ('internal.price_islands'::regclass::oid), ('internal.miss_islands'::regclass)"
+        "        UNION ALL"
+        "        SELECT indexrelid FROM pg_index"
+        "         WHERE indrelid IN ('internal.price_islands'::regclass,"
+        "                            'internal.miss_islands'::regclass)) AS read (id)"
+    )
+    return int(count)

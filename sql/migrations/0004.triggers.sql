@@ -220,13 +220,22 @@ BEGIN
         DELETE FROM internal.price_islands AS island
          USING reach
          WHERE island.ticker = reach.ticker
-           AND island.since >= coalesce(
-               (SELECT max(earlier.since)
-                  FROM internal.price_islands AS earlier
-                 WHERE earlier.ticker = reach.ticker AND earlier.since < reach.first_hour),
-               reach.first_hour)
-           AND island.since <= reach.last_hour + INTERVAL '1 hour'
-           AND tstzrange(island.since, island.until) && reach.nearby
+           AND island.ctid = ANY (ARRAY(
+            SELECT near.id
+              FROM reach
+             CROSS JOIN LATERAL (
+                SELECT ctid AS id
+                  FROM internal.price_islands
+                 WHERE ticker = reach.ticker
+                   AND since >= coalesce(
+                       (SELECT max(earlier.since)
+                          FROM internal.price_islands AS earlier
+                         WHERE earlier.ticker = reach.ticker AND earlier.since < reach.first_hour),
+                       reach.first_hour)
+                   AND since <= reach.last_hour + INTERVAL '1 hour'
+                   AND tstzrange(since, until) && reach.nearby
+                OFFSET 0 -- a range of the primary key for each index, never a join with all islands
+              ) AS near))
         RETURNING island.ticker,
                   tstzmultirange(tstzrange(island.since, island.until)) - reach.hours AS minutes
     ), part AS (
@@ -413,13 +422,22 @@ BEGIN
         DELETE FROM internal.miss_islands AS island
          USING reach
          WHERE island.ticker = reach.ticker
-           AND island.since >= coalesce(
-               (SELECT max(earlier.since)
-                  FROM internal.miss_islands AS earlier
-                 WHERE earlier.ticker = reach.ticker AND earlier.since < reach.first_hour),
-               reach.first_hour)
-           AND island.since <= reach.last_hour + INTERVAL '1 hour'
-           AND tstzrange(island.since, island.until) && reach.nearby
+           AND island.ctid = ANY (ARRAY(
+            SELECT near.id
+              FROM reach
+             CROSS JOIN LATERAL (
+                SELECT ctid AS id
+                  FROM internal.miss_islands
+                 WHERE ticker = reach.ticker
+                   AND since >= coalesce(
+                       (SELECT max(earlier.since)
+                          FROM internal.miss_islands AS earlier
+                         WHERE earlier.ticker = reach.ticker AND earlier.since < reach.first_hour),
+                       reach.first_hour)
+                   AND since <= reach.last_hour + INTERVAL '1 hour'
+                   AND tstzrange(since, until) && reach.nearby
+                OFFSET 0 -- a range of the primary key for each index, never a join with all islands
+              ) AS near))
         RETURNING island.ticker, island.reason,
                   tstzmultirange(tstzrange(island.since, island.until)) - reach.hours AS minutes
     ), part AS (
