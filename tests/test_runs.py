@@ -257,7 +257,8 @@ def rows_read(conn: psycopg.Connection) -> int:
     """Rows and index entries of the islands that the transaction of *conn* has read so far."""
     [(count,)] = conn.execute(
         "SELECT sum(pg_stat_get_xact_tuples_returned(id) + pg_stat_get_xact_tuples_fetched(id))"
-        "  FROM (VALUES ('internal.price_islands'::regclass::oid), ('internal.miss_islands'::regclass)"
+        "  FROM (VALUES ('internal.price_islands'::regclass::oid),"
+        "               ('internal.miss_islands'::regclass)"
         "        UNION ALL"
         "        SELECT indexrelid FROM pg_index"
         "         WHERE indrelid IN ('internal.price_islands'::regclass,"
