@@ -1,11 +1,18 @@
 """The error tree, by who can act on it."""
 
+_MAX_SHOWN = 60  # characters of a text that was sent to us
 _PASSING = {429, 502, 503, 504}  # HTTP statuses: too many requests; it cannot serve now
 
 
 def describe(error: BaseException) -> str:
     """The text of *error* on one line; its type where it has none, as time-outs of httpx do."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def shorten(text: str) -> str:
+    """*text* of a client, safe to repeat in an error: short, and of printable characters."""
+    shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}…"
 
 
 class TrackerError(Exception):

@@ -1,26 +1,29 @@
 """Frozen values that cannot be built wrong; units stand here, once."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 
-MINUTE = timedelta(minutes=1)
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-FIRST = datetime.min.replace(tzinfo=UTC)
-LAST = datetime.max.replace(tzinfo=UTC)
+from tracker.times import EPOCH, FIRST, LAST, MINUTE, minute_of
+
+__all__ = [
+    "EPOCH",
+    "FIRST",
+    "LAST",
+    "MINUTE",
+    "Candle",
+    "Quote",
+    "SourcedPrice",
+    "Summary",
+    "exact_price",
+    "minute_of",
+]
 
 # Every index of Deribit lies well inside these; a number outside is a fault, not a price.
 _LARGEST_EXPONENT = 18
 _MOST_DECIMALS = 30
 _FEWEST_DECIMALS = 2
 _CENT = Decimal("0.01")
-
-
-def minute_of(moment: datetime) -> datetime:
-    """The UTC minute that contains *moment*. Raises ValueError for a naive time."""
-    if moment.utcoffset() is None:
-        raise ValueError(f"naive time: {moment}")
-    return moment.astimezone(UTC).replace(second=0, microsecond=0)
 
 
 def exact_price(number: Decimal) -> Decimal:

@@ -7,9 +7,11 @@ from datetime import datetime
 from decimal import Decimal
 
 from tracker.gaps import Coverage, Gap
-from tracker.models import MINUTE, Candle, SourcedPrice
+from tracker.models import Candle, SourcedPrice
+from tracker.times import MINUTE, format_moment
 
 Row = dict[str, object]
+rfc3339 = format_moment
 
 EXTRAS = ("source", "observed_at")
 PRICE = ("id", "ticker", "price", "created_at")
@@ -23,18 +25,13 @@ def amount(number: Decimal) -> str:
     return f"{number:f}"
 
 
-def rfc3339(moment: datetime) -> str:
-    """*moment*, which is in UTC, as 2024-01-15T12:00:00Z."""
-    return moment.isoformat().replace("+00:00", "Z")
-
-
 def price(found: SourcedPrice) -> Row:
     """The values of PRICE, then those of EXTRAS."""
     return {
         "id": found.id,
         "ticker": found.ticker,
         "price": amount(found.price),
-        "created_at": rfc3339(found.created_at),
+        "created_at": format_moment(found.created_at),
         "source": found.source,
         "observed_at": found.observed_at and _exactly(found.observed_at),
     }
@@ -43,7 +40,7 @@ def price(found: SourcedPrice) -> Row:
 def candle(found: Candle) -> Row:
     """The values of CANDLE."""
     return {
-        "created_at": rfc3339(found.start),
+        "created_at": format_moment(found.start),
         "open": amount(found.open),
         "high": amount(found.high),
         "low": amount(found.low),
@@ -55,8 +52,8 @@ def candle(found: Candle) -> Row:
 def gap(found: Gap) -> Row:
     """The values of GAP; both ends are minutes that are missing."""
     return {
-        "from": rfc3339(found.since),
-        "to": rfc3339(found.until - MINUTE),
+        "from": format_moment(found.since),
+        "to": format_moment(found.until - MINUTE),
         "minutes": found.minutes,
         "reason": found.reason,
     }
@@ -65,7 +62,7 @@ def gap(found: Gap) -> Row:
 def coverage(found: Coverage) -> Row:
     """The values of COVERAGE."""
     return {
-        "from": rfc3339(found.since),
+        "from": format_moment(found.since),
         "expected": found.expected,
         "polled": found.polled,
         "chart": found.chart,

@@ -3,14 +3,16 @@
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from starlette.datastructures import QueryParams
 
-from tracker.errors import BadRequest
+from tracker.errors import BadRequest, shorten
 from tracker.rows import EXTRAS
-from tracker.web.asked import moments
+from tracker.times import parse_moment as moment
+
+__all__ = ["moment", "shorten"]
 
 DEFAULT_LIMIT = 50
 LARGEST_LIMIT = 1000
@@ -22,7 +24,6 @@ LINE_FORMATS = ("csv", "ndjson")  # those that need no end, and can be streamed
 LARGEST_TOLERANCE = 86_400  # seconds
 INDEX_NAME = "[a-z0-9-]+_[a-z0-9]+"
 
-_LONGEST_SHOWN = 60
 _TICKER = re.compile(INDEX_NAME)
 _WHOLE = re.compile(r"[0-9]{1,9}")
 
@@ -121,28 +122,6 @@ def include(text: str) -> list[str]:
         if names.count(name) > 1:
             raise ValueError(f"has {name!r} more than once")
     return [name for name in EXTRAS if name in names]
-
-
-def moment(text: str) -> datetime:
-    """A moment, in UTC: RFC 3339, ISO 8601 (naive means UTC), or Unix time. Raises ValueError.
-
-    Digits alone are always a Unix time, 20240115 too.
-    """
-    try:
-        return moments.parse(text.strip())
-    except OverflowError:
-        raise ValueError(f"is outside the years 1 to 9999: {shorten(text)!r}") from None
-    except ValueError:
-        raise ValueError(
-            "is neither RFC 3339 / ISO 8601 such as 2024-01-15T12:00:00Z"
-            f" nor a Unix time: {shorten(text)!r}"
-        ) from None
-
-
-def shorten(text: str) -> str:
-    """*text* of a client, safe to give back: short, and of printable characters."""
-    shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-    return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}…"
 
 
 def _whole(text: str, least: int, most: int) -> int:

@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 
+from tracker import times
 from tracker.rows import EXTRAS
-from tracker.web.asked import moments, params
+from tracker.web.asked import params
 from tracker.web.endpoints import site
 from tracker.web.openapi.parts import Schema
 
 TIMES = (
     "RFC 3339 or ISO 8601 with any offset (none means UTC; a bare date is its midnight), or a Unix"
-    f" time: seconds (below {moments.SECONDS_BELOW:.0e}), milliseconds (below"
-    f" {moments.MILLISECONDS_BELOW:.0e}) or microseconds, with decimals."
+    f" time: seconds (below {times.SECONDS_BELOW:.0e}), milliseconds (below"
+    f" {times.MILLISECONDS_BELOW:.0e}) or microseconds, with decimals."
 )
 
 MOMENT: Schema = {
