@@ -1,14 +1,17 @@
 """Frozen values that cannot be built wrong; units stand here, once."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from tracker.errors import shorten
 from tracker.times import EPOCH, FIRST, LAST, MINUTE, minute_of
 
 __all__ = [
     "EPOCH",
     "FIRST",
+    "INDEX_NAME",
     "LAST",
     "MINUTE",
     "Candle",
@@ -17,13 +20,23 @@ __all__ = [
     "Summary",
     "exact_price",
     "minute_of",
+    "parse_ticker",
 ]
+
+INDEX_NAME = "[a-z0-9-]+_[a-z0-9]+"
 
 # Every index of Deribit lies well inside these; a number outside is a fault, not a price.
 _LARGEST_EXPONENT = 18
 _MOST_DECIMALS = 30
 _FEWEST_DECIMALS = 2
 _CENT = Decimal("0.01")
+
+
+def parse_ticker(text: str) -> str:
+    """An index name such as btc_usd, tracked or not. Raises ValueError with the reason."""
+    if not re.fullmatch(INDEX_NAME, text):
+        raise ValueError(f"is not an index name such as btc_usd: {shorten(text)!r}")
+    return text
 
 
 def exact_price(number: Decimal) -> Decimal:

@@ -9,10 +9,12 @@ from typing import Any
 from starlette.datastructures import QueryParams
 
 from tracker.errors import BadRequest, shorten
+from tracker.models import INDEX_NAME
+from tracker.models import parse_ticker as ticker
 from tracker.rows import EXTRAS
 from tracker.times import parse_moment as moment
 
-__all__ = ["moment", "shorten"]
+__all__ = ["INDEX_NAME", "moment", "shorten", "ticker"]
 
 DEFAULT_LIMIT = 50
 LARGEST_LIMIT = 1000
@@ -22,9 +24,7 @@ ORDERS = ("desc", "asc")
 FORMATS = ("json", "csv", "ndjson")
 LINE_FORMATS = ("csv", "ndjson")  # those that need no end, and can be streamed
 LARGEST_TOLERANCE = 86_400  # seconds
-INDEX_NAME = "[a-z0-9-]+_[a-z0-9]+"
 
-_TICKER = re.compile(INDEX_NAME)
 _WHOLE = re.compile(r"[0-9]{1,9}")
 
 Reader = Callable[[str], Any]
@@ -74,13 +74,6 @@ def _different(values: list[Any]) -> list[Any]:
         if values.count(value) > 1:
             raise ValueError(f"is {shorten(str(value))!r} more than once")
     return values
-
-
-def ticker(text: str) -> str:
-    """An index name; whether it is tracked is for the caller to ask. Raises ValueError."""
-    if not _TICKER.fullmatch(text):
-        raise ValueError(f"is not an index name such as btc_usd: {shorten(text)!r}")
-    return text
 
 
 def limit(text: str) -> int:
