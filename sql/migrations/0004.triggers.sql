@@ -217,10 +217,8 @@ BEGIN
           FROM hour
          GROUP BY ticker
     ), cut AS (
-        DELETE FROM internal.price_islands AS island
-         USING reach
-         WHERE island.ticker = reach.ticker
-           AND island.ctid = ANY (ARRAY(
+        DELETE FROM internal.price_islands
+         WHERE ctid = ANY (ARRAY(
             SELECT near.id
               FROM reach
              CROSS JOIN LATERAL (
@@ -228,18 +226,21 @@ BEGIN
                   FROM internal.price_islands
                  WHERE ticker = reach.ticker
                    AND since >= coalesce(
-                       (SELECT max(earlier.since)
+                       (SELECT earlier.since
                           FROM internal.price_islands AS earlier
-                         WHERE earlier.ticker = reach.ticker AND earlier.since < reach.first_hour),
+                         WHERE earlier.ticker = reach.ticker AND earlier.since < reach.first_hour
+                         ORDER BY earlier.since DESC
+                         LIMIT 1),
                        reach.first_hour)
                    AND since <= reach.last_hour + INTERVAL '1 hour'
                    AND tstzrange(since, until) && reach.nearby
                 OFFSET 0 -- a range of the primary key for each index, never a join with all islands
               ) AS near))
-        RETURNING island.ticker,
-                  tstzmultirange(tstzrange(island.since, island.until)) - reach.hours AS minutes
-    ), part AS (
-        SELECT ticker, minutes FROM cut
+        RETURNING ticker, tstzmultirange(tstzrange(since, until)) AS minutes
+    ), part (ticker, minutes) AS (
+        SELECT cut.ticker, cut.minutes - reach.hours
+          FROM cut
+          JOIN reach ON reach.ticker = cut.ticker
          UNION ALL
         SELECT ticker, minutes FROM hour
     )
@@ -419,10 +420,8 @@ BEGIN
           FROM hour
          GROUP BY ticker
     ), cut AS (
-        DELETE FROM internal.miss_islands AS island
-         USING reach
-         WHERE island.ticker = reach.ticker
-           AND island.ctid = ANY (ARRAY(
+        DELETE FROM internal.miss_islands
+         WHERE ctid = ANY (ARRAY(
             SELECT near.id
               FROM reach
              CROSS JOIN LATERAL (
@@ -430,18 +429,21 @@ BEGIN
                   FROM internal.miss_islands
                  WHERE ticker = reach.ticker
                    AND since >= coalesce(
-                       (SELECT max(earlier.since)
+                       (SELECT earlier.since
                           FROM internal.miss_islands AS earlier
-                         WHERE earlier.ticker = reach.ticker AND earlier.since < reach.first_hour),
+                         WHERE earlier.ticker = reach.ticker AND earlier.since < reach.first_hour
+                         ORDER BY earlier.since DESC
+                         LIMIT 1),
                        reach.first_hour)
                    AND since <= reach.last_hour + INTERVAL '1 hour'
                    AND tstzrange(since, until) && reach.nearby
                 OFFSET 0 -- a range of the primary key for each index, never a join with all islands
               ) AS near))
-        RETURNING island.ticker, island.reason,
-                  tstzmultirange(tstzrange(island.since, island.until)) - reach.hours AS minutes
-    ), part AS (
-        SELECT ticker, reason, minutes FROM cut
+        RETURNING ticker, reason, tstzmultirange(tstzrange(since, until)) AS minutes
+    ), part (ticker, reason, minutes) AS (
+        SELECT cut.ticker, cut.reason, cut.minutes - reach.hours
+          FROM cut
+          JOIN reach ON reach.ticker = cut.ticker
          UNION ALL
         SELECT hour.ticker, recorded.reason, recorded.minutes
           FROM hour
