@@ -2,14 +2,12 @@
 
 import fcntl
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tracker.embedded.apt import Apt
-from tracker.embedded.bundle import bundle
-from tracker.embedded.sources import find_mirror
+from tracker.embedded.apt import Apt, find_mirror, unpack
+from tracker.embedded.packages import ensure_bundle
 from tracker.settings import Settings
 
 
@@ -27,7 +25,7 @@ def kept(name: str, packages: Sequence[str], part: str) -> Path:
 def linked(name: str, packages: Sequence[str], program: str) -> list[str]:
     """What runs *program*, of `usr`, with Debian 13's own libc, which is in our bundle."""
     found = Settings.load()
-    prefix, place = bundle(found.cache, found.debian_mirror), kept(name, packages, "usr")
+    prefix, place = ensure_bundle(found.cache, found.debian_mirror), kept(name, packages, "usr")
     (loader,) = prefix.glob("usr/lib/*/ld-linux-*.so.?")
     libraries = f"{loader.parent}:{place / 'lib' / loader.parent.name}"
     return [str(loader), "--library-path", libraries, str(place / program)]
@@ -36,16 +34,9 @@ def linked(name: str, packages: Sequence[str], program: str) -> list[str]:
 def _fetch(place: Path, packages: Sequence[str], part: str) -> None:
     """Make *place*, whole or not at all; no script of a package runs."""
     mirror = Settings.load().debian_mirror or find_mirror()
-    asked = subprocess.run(
-        ["dpkg", "--print-architecture"],  # noqa: S607 -- on PATH
-        check=True,
-        capture_output=True,
-        text=True,
-    )
     with tempfile.TemporaryDirectory(dir=place.parent) as folder:
-        apt = Apt(Path(folder), mirror, asked.stdout.strip())
-        apt.update(lambda _: None)
-        for package in apt.download(packages, lambda _: None):
-            words = ["dpkg-deb", "-x", str(package), f"{folder}/prefix"]
-            subprocess.run(words, check=True)
+        apt = Apt(Path(folder), mirror)
+        apt.update()
+        for package in apt.download(packages):
+            unpack(package, Path(folder, "prefix"))
         shutil.move(f"{folder}/prefix/{part}", place)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tracker.embedded.bundle import bundle, write_manifest
+from tracker.embedded.packages import ensure_bundle, write_manifest
 from tracker.errors import EmbeddedError
 
 NOWHERE = "file:/nowhere/debian"  # fails at once, while an unreachable port is tried again
@@ -13,7 +13,7 @@ NOWHERE = "file:/nowhere/debian"  # fails at once, while an unreachable port is 
 def place_in(cache: Path) -> Path:
     """Where a build for *cache* would put its entry: beside the lock that an attempt leaves."""
     with pytest.raises(EmbeddedError):
-        bundle(cache, NOWHERE)
+        ensure_bundle(cache, NOWHERE)
     [lock] = cache.glob("*.lock")
     return lock.with_suffix("")
 

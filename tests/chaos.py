@@ -14,7 +14,7 @@ from tests import chaos_gaps, chaos_truth
 from tests.chaos_hands import Hands
 from tests.conftest import make_settings
 from tests.running import Running, running
-from tracker.embedded.instances import demo_of
+from tracker.embedded.home import demo_settings
 from tracker.models import MINUTE, minute_of
 from tracker.settings import Settings
 
@@ -152,7 +152,7 @@ def tracking(folder: Path, **variables: str) -> Iterator[Tracked]:
             "simulator_port": int(demo.env["SIMULATOR_PORT"]),
             "tickers": variables.get("TICKERS", "btc_usd,eth_usd"),
         }
-        yield Tracked(demo, demo_of(make_settings(home, **changes)))
+        yield Tracked(demo, demo_settings(make_settings(home, **changes)))
 
 
 def early_minute(spare: float = 20) -> datetime:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.processes import paused, state
 from tests.running import Running
-from tracker.embedded.servers import servers
+from tracker.embedded.home import home_servers
 from tracker.settings import CHECKOUT, Settings
 
 OURS = ("web", "worker", "scheduler")
@@ -31,7 +31,7 @@ class Processes:
 
     def pid(self, name: str) -> int | None:
         """The process of that name."""
-        for server in servers(self.settings):
+        for server in home_servers(self.settings):
             if server.name == name:
                 return server.pid()
         with suppress(ProcessLookupError):

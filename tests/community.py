@@ -16,7 +16,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from tracker import migrations
-from tracker.embedded.account import bound
+from tracker.embedded.account import bind_to_parent
 from tracker.settings import CHECKOUT
 
 PATIENCE = 60.0  # seconds; machines are shared
@@ -36,7 +36,10 @@ def community() -> Iterator[str]:
     """
     command = [str(_NODE), str(CHECKOUT / "tests/community.mjs"), str(_MODULES)]
     with subprocess.Popen(
-        bound(command, signal.SIGKILL), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        bind_to_parent(command, signal.SIGKILL),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as server:
         try:
             yield make_conninfo(

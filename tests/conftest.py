@@ -17,9 +17,8 @@ from psycopg import AsyncConnection
 
 from tests.serving import served
 from tracker import migrations
-from tracker.embedded import programs
-from tracker.embedded.servers import prepare, started
-from tracker.embedded.servers import servers as servers_of
+from tracker.embedded.home import home_servers, prepare_servers, started
+from tracker.embedded.packages import find_programs
 from tracker.settings import Settings
 
 # Half of Hypothesis' usual number; just test --hypothesis-profile=long looks longer.
@@ -77,8 +76,8 @@ def started_over_tcp(home: Path) -> Iterator[Settings]:
     """PostgreSQL of its own in *home*, running; yields settings that lead to it over TCP."""
     settings = make_settings(home, redis_host="none")
     address = f"127.{uuid4().int % 200 + 10}.{uuid4().int % 250}.1"  # nobody else's 5432
-    prepare(settings, servers_of(settings), durable=False)
-    data = settings.home / programs.find(settings).folder
+    prepare_servers(settings, home_servers(settings), durable=False)
+    data = settings.home / find_programs(settings).folder
     with (data / "postgresql.auto.conf").open("a") as conf:
         conf.write(f"listen_addresses = '{address}'\n")
     with started(settings, durable=False):

@@ -6,24 +6,23 @@ from contextlib import contextmanager
 import psycopg
 
 from tests.working import wait_for
-from tracker.embedded import programs
-from tracker.embedded.account import Account
-from tracker.embedded.servers import started
+from tracker.embedded.account import Account, run_command
+from tracker.embedded.home import started
+from tracker.embedded.packages import find_programs
 from tracker.settings import Settings
 
 
 @contextmanager
 def following(primary: Settings, standby: Settings) -> Iterator[None]:
     """Run *standby*, made from *primary*, which runs."""
-    account, found = Account.of(standby.home), programs.find(standby)
-    account.settle(standby.home)
+    account, found = Account.of(standby.home), find_programs(standby)
+    account.make_home(standby.home)
     words = [
         *(str(found.postgres / "pg_basebackup"), "--no-sync", "--checkpoint=fast"),
         *("--write-recovery-conf", "--dbname", primary.database_dsn),
         *("--pgdata", str(standby.home / found.folder)),
     ]
-    done = account.run(words)
-    assert done.returncode == 0, done.stderr
+    run_command(words, account)
     with started(standby, durable=False):
         yield
 

@@ -1,11 +1,11 @@
-"""A server that is long in coming back: a crashed database may have much to recover."""
+"""A server that takes long to restart: a crashed database may have much to recover."""
 
 from pathlib import Path
 
 import pytest
 
 from tests.test_supervisor import Run, shell
-from tracker.embedded.supervisor import US, Pace
+from tracker.embedded.supervisor import OWN_NAME, RestartPolicy
 
 pytestmark = pytest.mark.slow
 
@@ -15,15 +15,15 @@ sleep 0.5; touch {mark}; exit 9
 """
 
 
-def test_a_server_that_recovers_slowly_stops_nothing(tmp_path: Path) -> None:
-    """Who was ready once is waited for: all would have to start anew, and recover again."""
+def test_slow_recovery_of_a_server_stops_nothing(tmp_path: Path) -> None:
+    """A restart of the tracker would have to recover again."""
     mark = tmp_path / "crashed"
     run = Run(
         shell("db", SCRIPT.format(mark=mark), ready=lambda: not mark.exists()),
         until=lambda text: "recovered" in text,
-        pace=Pace(first=0.05, longest=0.2, steady=60, patience=0.3),
+        policy=RestartPolicy(first_pause=0.05, longest_pause=0.2, ready_timeout=0.3),
     )
 
     assert run.code == 0
-    assert run.said("db") == ["recovering", "recovered"]
-    assert "db does not answer; stopping" not in run.said(US)
+    assert run.lines_of("db") == ["recovering", "recovered"]
+    assert "db does not become ready; stopping" not in run.lines_of(OWN_NAME)

@@ -13,18 +13,18 @@ import pytest
 import redis
 
 from tests.processes import is_alive, wait_gone
-from tracker.embedded import memory, psql
-from tracker.embedded.account import Account
-from tracker.embedded.lock import only_one
-from tracker.embedded.servers import (
-    running,
+from tracker.embedded.account import Account, run_command
+from tracker.embedded.home import (
+    home_servers,
+    lock_home,
+    psql_command,
+    psql_environment,
+    servers_run,
     start_background,
     started,
     stop_background,
 )
-from tracker.embedded.servers import (
-    servers as of_home,
-)
+from tracker.embedded.servers import available_memory
 from tracker.errors import EmbeddedError
 from tracker.settings import CHECKOUT, Settings
 
@@ -33,14 +33,14 @@ pytestmark = pytest.mark.slow
 NOBODY = 65534
 
 
-def answer(settings: Settings, query: str = "SELECT 42") -> object:
+def fetch_value(settings: Settings, query: str = "SELECT 42") -> object:
     with psycopg.connect(settings.database_dsn, autocommit=True) as connection:
         row = connection.execute(query).fetchone()
     return row and row[0]
 
 
 def pids(settings: Settings) -> list[int]:
-    return [pid for server in of_home(settings) if (pid := server.pid())]
+    return [pid for server in home_servers(settings) if (pid := server.pid())]
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ def other(settings: Settings, request: pytest.FixtureRequest) -> Iterator[Settin
     stop_background(own)
 
 
-def test_timescaledb_and_redis_answer(servers: Settings) -> None:
-    """The session's servers make hypertables and keep keys."""
+def test_timescaledb_and_redis_respond(servers: Settings) -> None:
+    """One makes hypertables, the other sends a PONG."""
     with psycopg.connect(servers.database_dsn) as connection:
         connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
         connection.execute("CREATE TABLE t (at timestamptz PRIMARY KEY)")
@@ -64,16 +64,15 @@ def test_timescaledb_and_redis_answer(servers: Settings) -> None:
         assert client.ping()
 
 
-def test_only_their_sockets_lead_to_them(servers: Settings) -> None:
+def test_servers_listen_on_private_sockets_only(servers: Settings) -> None:
     """No port, and a folder for their account alone."""
-    assert answer(servers, "SHOW listen_addresses") == ""
+    assert fetch_value(servers, "SHOW listen_addresses") == ""
     with redis.from_url(servers.broker_url) as client:
         assert client.config_get("port") == {"port": "0"}
     assert servers.sockets.stat().st_mode & 0o777 == 0o700
 
 
-def test_two_homes_side_by_side(servers: Settings, other: Settings) -> None:
-    """Each has its own data."""
+def test_two_homes_have_separate_data(servers: Settings, other: Settings) -> None:
     with started(other, durable=False):
         with redis.from_url(other.broker_url) as client:
             client.set("mine", "1")
@@ -81,12 +80,12 @@ def test_two_homes_side_by_side(servers: Settings, other: Settings) -> None:
             assert client.get("mine") is None
         assert not set(pids(other)) & set(pids(servers))
 
-    assert not running(other)
-    assert running(servers)
+    assert not servers_run(other)
+    assert servers_run(servers)
 
 
-def test_what_was_stored_survives_kill_9(other: Settings) -> None:
-    """Stale pid files, and numbers that are another's by now, are no obstacle."""
+def test_stored_data_survives_sigkill(other: Settings) -> None:
+    """Stale pid files are ignored, also when another process has the number by now."""
     with started(other):
         with psycopg.connect(other.database_dsn) as connection:
             connection.execute("CREATE TABLE kept AS SELECT 7 AS x")
@@ -102,18 +101,18 @@ def test_what_was_stored_survives_kill_9(other: Settings) -> None:
         stale.write_text(f"{os.getpid()}\n{rest}")
 
     with started(other):
-        assert answer(other, "SELECT x FROM kept") == 7
+        assert fetch_value(other, "SELECT x FROM kept") == 7
         with redis.from_url(other.broker_url) as client:
             assert client.get("kept") == b"7"
 
 
-def test_a_quarter_of_the_memory_is_the_databases(other: Settings) -> None:
-    """Or 8 GB; what a container may take counts."""
+def test_shared_buffers_are_a_quarter_of_memory(other: Settings) -> None:
+    """At most 8 GB; a container's limit counts."""
     with started(other):
-        pages = answer(
+        pages = fetch_value(
             other, "SELECT setting::bigint FROM pg_settings WHERE name = 'shared_buffers'"
         )
-    quarter = min(memory.available() // 4, 8 << 30)
+    quarter = min(available_memory() // 4, 8 << 30)
     assert isinstance(pages, int)
     assert pages * 8192 == pytest.approx(quarter, abs=1 << 20)
 
@@ -127,20 +126,20 @@ def test_a_quarter_of_the_memory_is_the_databases(other: Settings) -> None:
         (["9223372036854771712\n"], None),
     ],
 )
-def test_memory_is_the_machines_or_what_a_container_may_take(
+def test_available_memory_respects_container_limits(
     tmp_path: Path, bounds: list[str], found: int | None
 ) -> None:
-    """By either version of control groups: "max", and the largest number, are no bound."""
+    """Of either version of control groups: "max" and the largest number are no limit."""
     files = [tmp_path / str(number) for number in range(len(bounds))]
     for file, text in zip(files, bounds, strict=True):
         file.write_text(text)
 
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert memory.available([*files, tmp_path / "missing"]) == (found or whole)
+    assert available_memory([*files, tmp_path / "missing"]) == (found or whole)
 
 
-def test_a_half_made_cluster_is_made_anew(other: Settings) -> None:
-    """initdb was killed: what it left is not taken for a cluster."""
+def test_incomplete_cluster_is_rebuilt(other: Settings) -> None:
+    """A killed initdb leaves one behind."""
     with started(other, durable=False):
         pass
     data = next(other.home.glob("postgres-*"))
@@ -148,11 +147,11 @@ def test_a_half_made_cluster_is_made_anew(other: Settings) -> None:
     (draft / "PG_VERSION").unlink()
 
     with started(other, durable=False):
-        assert answer(other) == 42
+        assert fetch_value(other) == 42
 
 
-def test_another_major_version_is_refused(other: Settings) -> None:
-    """PostgreSQL would say so too, but not what to do."""
+def test_other_major_version_is_refused(other: Settings) -> None:
+    """The message names the next step, PostgreSQL's own does not."""
     with started(other, durable=False):
         pass
     data = next(other.home.glob("postgres-*"))
@@ -162,8 +161,7 @@ def test_another_major_version_is_refused(other: Settings) -> None:
         pass
 
 
-def test_a_server_that_cannot_start_shows_its_last_words(other: Settings) -> None:
-    """And what did start is stopped again."""
+def test_failed_start_shows_log_and_stops_the_rest(other: Settings) -> None:
     with started(other, durable=False):
         pass
     data = next(other.home.glob("postgres-*"))
@@ -176,19 +174,19 @@ def test_a_server_that_cannot_start_shows_its_last_words(other: Settings) -> Non
     assert not pids(other)
 
 
-def test_in_the_background(other: Settings) -> None:
-    """Starting and stopping twice is no harm, and they are gone when stop returns."""
+def test_background_start_and_stop_are_idempotent(other: Settings) -> None:
+    """The processes have ended when stop returns."""
     start_background(other)
     first = pids(other)
     start_background(other)
 
-    assert running(other)
+    assert servers_run(other)
     assert pids(other) == first
-    assert answer(other) == 42
+    assert fetch_value(other) == 42
 
     stop_background(other)
     stop_background(other)
-    assert not running(other)
+    assert not servers_run(other)
     assert not [pid for pid in first if is_alive(pid)]
 
 
@@ -220,7 +218,7 @@ def test_unreadable_processes_are_not_gone(other: Settings) -> None:
     for number in numbers:
         os.kill(number, signal.SIGCONT)
     assert (hung.returncode, pids(other)) == (1, numbers)
-    assert "runs but does not answer" in hung.stderr
+    assert "runs but does not respond" in hung.stderr
     assert (data / "postmaster.pid").exists()
 
     for number in numbers:
@@ -249,7 +247,7 @@ def test_loopback_tcp_needs_a_password(other: Settings) -> None:
     address = f"127.{os.getpid() % 200 + 10}.{os.getpid() % 250}.1"  # nobody else's 5432
     tcp = other.changed(postgres_host=address)
     with started(other, durable=False):
-        assert answer(other) == 42
+        assert fetch_value(other) == 42
     data = next(other.home.glob("postgres-*"))
     with (data / "postgresql.conf").open("a") as conf:
         conf.write(f"listen_addresses = '{address}'\n")
@@ -259,52 +257,53 @@ def test_loopback_tcp_needs_a_password(other: Settings) -> None:
             hba.write_text(hba.read_text().replace("scram-sha-256", "trust") + own)
         before = [hba.stat()[n] for n in (ST_MODE, ST_UID, ST_GID)]
         with started(other, durable=False):
-            assert answer(other) == 42
-            assert answer(other, "SHOW listen_addresses") == address
+            assert fetch_value(other) == 42
+            assert fetch_value(other, "SHOW listen_addresses") == address
             with pytest.raises(psycopg.OperationalError, match="password"):
-                answer(tcp)
+                fetch_value(tcp)
             query = (
                 "SELECT string_agg(type || coalesce(' ' || address, ''), ', ' ORDER BY rule_number)"
                 " FROM pg_hba_file_rules WHERE auth_method = 'trust'"
             )
-            assert answer(other, query) == f"local, local{', hostssl 192.0.2.0' if old else ''}"
+            trusted = "local, local, hostssl 192.0.2.0" if old else "local, local"
+            assert fetch_value(other, query) == trusted
             with psycopg.connect(other.database_dsn) as connection:
                 connection.execute("ALTER ROLE postgres PASSWORD 'secret'")
-            assert answer(tcp.changed(postgres_password="secret")) == 42
+            assert fetch_value(tcp.changed(postgres_password="secret")) == 42
         assert [hba.stat()[n] for n in (ST_MODE, ST_UID, ST_GID)] == before
 
 
-def test_a_tracker_keeps_its_servers(other: Settings) -> None:
-    """Its home cannot be stopped under it; the message names the process."""
-    with only_one(other), pytest.raises(EmbeddedError, match=f"pid {os.getpid()}"):
+def test_servers_of_running_tracker_are_not_stopped(other: Settings) -> None:
+    """The message names the process."""
+    with lock_home(other), pytest.raises(EmbeddedError, match=f"pid {os.getpid()}"):
         stop_background(other)
 
 
-def test_a_role_and_a_database_of_another_name(servers: Settings) -> None:
+def test_renamed_role_and_database_are_created(servers: Settings) -> None:
     """POSTGRES_USER and POSTGRES_DB may change at any time."""
     changed = servers.changed(postgres_user="o'neil", postgres_db='odd "name"')
 
-    assert all(server.ready() for server in of_home(changed))
-    assert answer(changed, "SELECT current_user || ', ' || current_database()") == (
+    assert all(server.is_ready() for server in home_servers(changed))
+    assert fetch_value(changed, "SELECT current_user || ', ' || current_database()") == (
         'o\'neil, odd "name"'
     )
 
 
-def test_a_home_with_a_long_path(settings: Settings) -> None:
-    """A socket's path may hold a hundred bytes: then it lies elsewhere."""
+def test_long_home_path_moves_sockets(settings: Settings) -> None:
+    """A socket's path is limited to 107 bytes."""
     deep = settings.home.parent / ("long, 'odd' \"path\"" + "x" * 100) / ("y" * 100)
     own = settings.changed(tracker_home=deep)
     assert not own.sockets.is_relative_to(deep)
 
     try:
         with started(own, durable=False):
-            assert answer(own) == 42
+            assert fetch_value(own) == 42
     finally:
         own.sockets.rmdir()
 
 
-def test_a_folder_of_somebody_else_is_refused(settings: Settings, tmp_path: Path) -> None:
-    """In /tmp anybody may have made it before us."""
+def test_socket_folder_of_another_user_is_refused(settings: Settings, tmp_path: Path) -> None:
+    """In /tmp any user may have made it first."""
     own = settings.changed(tracker_home=settings.home.parent / ("z" * 120))
     own.sockets.symlink_to(tmp_path)
 
@@ -315,11 +314,10 @@ def test_a_folder_of_somebody_else_is_refused(settings: Settings, tmp_path: Path
         own.sockets.unlink()
 
 
-def test_kill_9_of_their_parent_ends_them(other: Settings) -> None:
-    """Nothing is left behind, whatever happens to us."""
+def test_sigkill_of_parent_ends_servers(other: Settings) -> None:
     script = (
         "import sys, time; from tests.conftest import make_settings; from pathlib import Path\n"
-        "from tracker.embedded.servers import started\n"
+        "from tracker.embedded.home import started\n"
         "with started(make_settings(Path(sys.argv[1])), durable=False):\n"
         "    print('up', flush=True); time.sleep(60)"
     )
@@ -335,16 +333,16 @@ def test_kill_9_of_their_parent_ends_them(other: Settings) -> None:
     wait_gone(numbers)
 
 
-def test_as_an_ordinary_user(settings: Settings, open_tmp: Path) -> None:
-    """No root is needed; as root this runs as `nobody`."""
+def test_servers_need_no_root(settings: Settings, open_tmp: Path) -> None:
+    """As root this runs as `nobody`."""
     own = settings.changed(tracker_home=open_tmp / "user/home")
     own.home.parent.mkdir()
     script = (
         "import os, sys; from tests.conftest import make_settings; from pathlib import Path\n"
-        "from tracker.embedded.servers import started, servers\n"
+        "from tracker.embedded.home import home_servers, started\n"
         "own = make_settings(Path(sys.argv[1]), tracker_cache=Path(sys.argv[2]))\n"
         "with started(own, durable=False):\n"
-        "    print(os.getuid(), all(s.ready() for s in servers(own)))"
+        "    print(os.getuid(), all(s.is_ready() for s in home_servers(own)))"
     )
     command = [sys.executable, "-c", script, str(own.home), str(own.cache)]
     if os.getuid() == 0:
@@ -360,18 +358,20 @@ def test_as_an_ordinary_user(settings: Settings, open_tmp: Path) -> None:
 def as_nobody() -> list[str]:
     """Runs a command as `nobody`; allowed to read, where this Python lies in root's own home."""
     words = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-    if Account(NOBODY, NOBODY).run([sys.executable, "-c", ""]).returncode:
+    try:
+        run_command([sys.executable, "-c", ""], Account(NOBODY, NOBODY))
+    except EmbeddedError:
         words += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
     return [*words, "--"]
 
 
-def test_psql_runs_and_shows_no_password(servers: Settings) -> None:
-    """The embedded psql, with its own libraries and no pager in the way."""
+def test_psql_command_has_no_password(servers: Settings) -> None:
+    """It runs with its own libraries and without a pager."""
     secret = servers.changed(postgres_password="hunter2")
-    words = psql.command(secret, ["-Atc", "SELECT 6 * 7"])
+    words = psql_command(secret, ["-Atc", "SELECT 6 * 7"])
 
     done = subprocess.run(
-        words, check=True, capture_output=True, text=True, env=psql.environment(secret)
+        words, check=True, capture_output=True, text=True, env=psql_environment(secret)
     )
 
     assert done.stdout == "42\n"

@@ -1,4 +1,4 @@
-"""`up`: what it says, what it refuses, what its processes are told."""
+"""`up`: its messages, what it refuses, and the environment of its processes."""
 
 import os
 import re
@@ -13,11 +13,8 @@ from typing import IO
 
 import pytest
 
-from tracker.embedded.apps import apps
-from tracker.embedded.exchange import check_exchange
-from tracker.embedded.lock import only_one
-from tracker.embedded.servers import running, start_background, stop_background
-from tracker.embedded.up import demo, up
+from tracker.embedded.home import lock_home, servers_run, start_background, stop_background
+from tracker.embedded.up import app_processes, check_exchange, demo, up
 from tracker.settings import CHECKOUT, Settings
 
 pytestmark = pytest.mark.slow
@@ -40,7 +37,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def own(settings: Settings, free_port: int) -> Iterator[Settings]:
-    """A home for `up`, with an exchange that nobody answers for."""
+    """A home for `up`, with an unreachable exchange."""
     own = settings.changed(
         tracker_home=settings.home.parent / "up",
         web_port=free_port,
@@ -50,9 +47,9 @@ def own(settings: Settings, free_port: int) -> Iterator[Settings]:
     stop_background(own)
 
 
-def test_a_second_one_says_who_runs(own: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+def test_second_tracker_names_the_first(own: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     """One line, exit code 1, nothing started."""
-    with only_one(own):
+    with lock_home(own):
         assert up(own) == 1
 
     shown = capsys.readouterr()
@@ -60,7 +57,7 @@ def test_a_second_one_says_who_runs(own: Settings, capsys: pytest.CaptureFixture
     assert shown.out == ""
 
 
-def test_a_taken_port_is_named_by_its_variable(
+def test_used_port_is_named_with_its_variable(
     own: Settings, port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Before anything is started."""
@@ -75,8 +72,8 @@ def test_a_taken_port_is_named_by_its_variable(
     assert shown.out == ""
 
 
-def test_an_exchange_out_of_reach_is_said() -> None:
-    """In one line that names it and the way out."""
+def test_unreachable_exchange_is_reported() -> None:
+    """In one line that names its URL and the next step."""
     said: Queue[str] = Queue()
 
     check_exchange("http://127.0.0.1:9/api/v2", said.put)
@@ -87,10 +84,10 @@ def test_an_exchange_out_of_reach_is_said() -> None:
 
 
 @pytest.mark.parametrize("simulated", [False, True])
-def test_its_processes_load_the_same_settings(own: Settings, *, simulated: bool) -> None:
+def test_app_processes_load_the_same_settings(own: Settings, *, simulated: bool) -> None:
     """Whatever the environment or `.env` says; the servers are named outright."""
     odd = own.changed(tickers=("btc_usd", "sol_usdc"), debug=True, postgres_db="other")
-    process = apps(odd, [], simulated=simulated)[-1]
+    process = app_processes(odd, simulated=simulated)[-1]
     script = (
         "from tracker.settings import Settings; s = Settings.load();"
         "print(s.database_dsn, s.broker_url, s.home, s.cache, s.tickers, s.debug, s.web_port)"
@@ -111,7 +108,7 @@ def test_its_processes_load_the_same_settings(own: Settings, *, simulated: bool)
     )  # fmt: skip
 
 
-def test_it_uses_the_servers_that_run_and_leaves_them(own: Settings) -> None:
+def test_running_servers_are_used_and_left(own: Settings) -> None:
     """`just infra`, then `just up`: a dead worker comes back, a stop ends only what `up` began."""
     start_background(own)
     with subprocess.Popen(
@@ -131,7 +128,7 @@ def test_it_uses_the_servers_that_run_and_leaves_them(own: Settings) -> None:
 
         assert process.wait(20) == 0
         assert time.monotonic() - began < 15
-    assert running(own)
+    assert servers_run(own)
 
 
 def read_until(stream: IO[str], *patterns: str) -> None:

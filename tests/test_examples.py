@@ -14,7 +14,7 @@ import pytest
 
 from tests.archive import after, bucket, buckets, changes, gaps, miss, store, walk
 from tests.working import login
-from tracker.embedded import psql
+from tracker.embedded.home import psql_command, psql_environment
 from tracker.models import MINUTE, minute_of
 from tracker.settings import CHECKOUT, Settings
 
@@ -207,8 +207,8 @@ def test_psql_runs_them(filled: Settings) -> None:
     words = ["--no-psqlrc", "--quiet", "-v", "ON_ERROR_STOP=1"]
     words += [word for file in FILES for word in ("-f", str(file))]
     done = subprocess.run(
-        psql.command(settings, words),
-        env=psql.environment(settings),
+        psql_command(settings, words),
+        env=psql_environment(settings),
         check=False,
         capture_output=True,
         text=True,

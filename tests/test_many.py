@@ -31,7 +31,7 @@ from tests.working import (
     tick,
     wait_for,
 )
-from tracker.embedded.account import PLAIN
+from tracker.embedded.account import MINIMAL_ENVIRONMENT
 from tracker.models import MINUTE, minute_of
 from tracker.settings import Settings
 from tracker.simulator import Options, Served, serve
@@ -131,7 +131,7 @@ def nginx(folder: Path, *webs: int) -> Iterator[httpx.Client]:
     log = folder / "nginx.log"
     with (
         log.open("wb") as stream,
-        subprocess.Popen(command, env=PLAIN, stdout=stream, stderr=stream) as process,
+        subprocess.Popen(command, env=MINIMAL_ENVIRONMENT, stdout=stream, stderr=stream) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client,
     ):
         try:

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from tests.dashboards import BOARDS, GRAFANA, Query, expanded_sql, queries
-from tracker.embedded import psql
+from tracker.embedded.home import psql_command, psql_environment
 from tracker.models import minute_of
 from tracker.settings import Settings
 
@@ -52,8 +52,8 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_roles(settings: Settings, secrets: Path) -> None:
     words = [f"--set=secrets={secrets}", "--no-psqlrc", "--quiet", f"--file={GRAFANA}/roles.sql"]
     done = subprocess.run(
-        psql.command(settings, words),
-        env=psql.environment(settings),
+        psql_command(settings, words),
+        env=psql_environment(settings),
         check=False,
         capture_output=True,
         text=True,

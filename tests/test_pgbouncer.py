@@ -17,7 +17,7 @@ from tests.debian import linked
 from tests.serving import problem, served
 from tests.streaming import following
 from tests.working import rows, this_minute, tick, wait_for, working
-from tracker.embedded.account import PLAIN, Account
+from tracker.embedded.account import MINIMAL_ENVIRONMENT, Account
 from tracker.models import MINUTE, minute_of
 from tracker.settings import Settings
 from tracker.simulator import Options, serve
@@ -66,7 +66,7 @@ class Bouncer:
         """Run it as long as the block."""
         command = [*linked("pgbouncer"), "--quiet", str(self.folder / "ini")]
         with subprocess.Popen(
-            command, env=PLAIN, stderr=subprocess.DEVNULL,
+            command, env=MINIMAL_ENVIRONMENT, stderr=subprocess.DEVNULL,
             user=self.account.uid, group=self.account.gid, extra_groups=self.account.groups,
         ) as process:  # fmt: skip
             try:
@@ -89,7 +89,7 @@ class Bouncer:
 def bouncer(base: Settings, open_tmp: Path) -> Bouncer:
     """One to be run."""
     folder, account = open_tmp / "bouncer", Account.of(base.home)
-    account.own(folder)
+    account.make_private(folder)
     facts = {"server": base.sockets, "port": PORT, "folder": folder}
     (folder / "ini").write_text(CONFIGURATION.format_map(facts))
     (folder / "users").write_text('"postgres" ""\n')

@@ -7,6 +7,7 @@ import pytest
 
 from tests.serving import served
 from tests.terminals import PATIENCE, started, terminal
+from tracker.progress import percentage
 from tracker.settings import Settings
 from tracker.simulator import serve
 
@@ -62,6 +63,14 @@ def test_a_backfill_into_a_pipe(database: Settings) -> None:
     assert output == "btc_usd 2d: added 576, 0 were there already\n"
     assert "charts" in seen
     assert "added" not in seen
+
+
+def test_percentage_without_terminal_is_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with percentage("Downloading") as report:
+        for percent in (10, 30, 80, 100):
+            report(percent)
+
+    assert capsys.readouterr().err == "Downloading …\n  25 %\n  50 %\n  75 %\n"
 
 
 def run(database: Settings, *words: str, stdout: int | None = None) -> tuple[int, str]:

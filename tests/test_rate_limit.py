@@ -24,9 +24,8 @@ from tests.conftest import make_settings
 from tests.serving import problem, served
 from tests.streaming import following
 from tests.working import wait_for
-from tracker.embedded.account import Account
-from tracker.embedded.redis import Redis as Server
-from tracker.embedded.servers import started
+from tracker.embedded.home import started
+from tracker.embedded.servers import Redis as Server
 from tracker.settings import Settings
 from tracker.web.middleware.limiting import client_of
 
@@ -300,10 +299,8 @@ def test_without_redis_everyone_is_served(counter: Settings, told: list[str]) ->
 
 def test_a_redis_that_stands_still_holds_up_nobody(counter: Settings) -> None:
     """One request in a while waits for it, and not for long; afterwards all is as before."""
-    server = Server(
-        make_settings(counter.home.parent / "counter", postgres_host="127.0.0.1"),
-        Account.of(counter.home),
-    )
+    home = counter.home.parent / "counter"
+    server = Server(make_settings(home, postgres_host="127.0.0.1"))
     pid = server.pid()
     assert pid
     with served(counter.changed(rate_limit="1000/hour")) as client:

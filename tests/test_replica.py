@@ -21,8 +21,7 @@ from tests.serving import problem, served
 from tests.streaming import following
 from tests.working import rows, this_minute, tick, wait_for, working
 from tracker import migrations
-from tracker.embedded.servers import servers as embedded
-from tracker.embedded.servers import started
+from tracker.embedded.home import home_servers, started
 from tracker.models import MINUTE, minute_of
 from tracker.settings import Settings
 from tracker.simulator import Options, serve
@@ -186,7 +185,7 @@ def test_reads_outlive_the_primary_and_the_standby_takes_its_place(
         standby.wait_for_replay(pair.primary, pair.standby)
         with served(pair.api) as client:
             assert (last(client), lag(client)) == ("1.00", 0.0)
-            (primary,) = embedded(pair.primary)
+            (primary,) = home_servers(pair.primary)
             os.kill(primary.pid() or 0, signal.SIGKILL)
             wait_for(lambda: lag(client))
             assert {last(client) for _ in range(20)} == {"1.00"}

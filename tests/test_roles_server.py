@@ -15,8 +15,7 @@ from tests.conftest import fresh_database, make_settings
 from tests.working import login
 from tracker import migrations, roles
 from tracker.connection import connected
-from tracker.embedded import psql
-from tracker.embedded.servers import running, started
+from tracker.embedded.home import psql_command, psql_environment, servers_run, started
 from tracker.errors import DatabaseDown, SettingsError
 from tracker.settings import ROLES, Settings
 
@@ -200,9 +199,9 @@ def test_passwords_come_from_files_and_are_seen_nowhere(
 
         log = (guarded.home / "log" / "postgres.log").read_text()
         assert "ALTER ROLE" in log
-        seen = [done.stdout, log, repr(web), " ".join(psql.command(web, []))]
+        seen = [done.stdout, log, repr(web), " ".join(psql_command(web, []))]
         assert not [text for text in seen if secret in text]
-        assert psql.environment(web)["PGPASSWORD"] == secret
+        assert psql_environment(web)["PGPASSWORD"] == secret
 
 
 def migrate(settings: Settings) -> subprocess.CompletedProcess[str]:
@@ -244,5 +243,5 @@ def test_databases_may_set_passwords_at_once(fresh: Settings) -> None:
 
 def test_no_role_of_ours_is_made_a_superuser(server: Settings, admin: psycopg.Connection) -> None:
     """The embedded server makes POSTGRES_USER its owner, but not if that names one of them."""
-    assert running(server.changed(postgres_user="analyst"))
+    assert servers_run(server.changed(postgres_user="analyst"))
     assert present(admin) == set()

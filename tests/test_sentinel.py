@@ -15,8 +15,8 @@ from ops.bench.processes import free_ports
 from tests.chaos_processes import another
 from tests.working import rows, this_minute, tick, wait_for, working
 from tracker.broker import connect
-from tracker.embedded import programs
-from tracker.embedded.account import PLAIN
+from tracker.embedded.account import MINIMAL_ENVIRONMENT
+from tracker.embedded.packages import find_programs
 from tracker.settings import CHECKOUT, Settings
 from tracker.simulator import Options, Served, serve
 
@@ -49,7 +49,9 @@ class Watched:
 def server(program: Path, *words: object) -> Iterator["subprocess.Popen[bytes]"]:
     """Redis with these *words*, killed at the end."""
     command = [str(program), *map(str, words)]
-    with subprocess.Popen(command, env=PLAIN, cwd="/", stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        command, env=MINIMAL_ENVIRONMENT, cwd="/", stdout=subprocess.DEVNULL
+    ) as process:
         try:
             yield process
         finally:
@@ -86,7 +88,7 @@ def in_step(port: int) -> bool:
 @pytest.fixture
 def watched(servers: Settings, tmp_path: Path) -> Iterator[Watched]:
     """All three, at work."""
-    program = programs.find(servers).redis
+    program = find_programs(servers).redis
     master, replica, sentinel, nobody = free_ports(4)
     facts = {"sentinel": sentinel, "master": master, "name": NAME, "folder": tmp_path}
     (tmp_path / "sentinel.conf").write_text(SENTINEL.format_map(facts))

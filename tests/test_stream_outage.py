@@ -24,7 +24,7 @@ from tests.test_stream import FILL, followers, measured, text
 from tests.test_web_outage import postmaster
 from tests.working import wait_for
 from tracker import migrations
-from tracker.embedded.servers import started
+from tracker.embedded.home import started
 from tracker.models import MINUTE
 from tracker.settings import Settings
 from tracker.web.live.streams import Pace

@@ -1,4 +1,4 @@
-"""The supervisor, on real processes: what it shows, starts again, and leaves behind (nothing)."""
+"""The supervisor, on real processes: its log, restarts and stops."""
 
 import asyncio
 import io
@@ -14,14 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests.processes import wait_gone
-from tracker.embedded.output import Lines, Log
-from tracker.embedded.process import Process
-from tracker.embedded.supervisor import US, Pace, Supervisor
+from tracker.embedded.supervisor import OWN_NAME, Log, Process, RestartPolicy, Supervisor
 from tracker.settings import CHECKOUT
 
 pytestmark = pytest.mark.slow
 
-QUICK = Pace(first=0.05, longest=0.2, steady=60, patience=5)
+QUICK = RestartPolicy(first_pause=0.05, longest_pause=0.2, ready_timeout=5)
 
 
 def shell(name: str, script: str, **more: object) -> Process:
@@ -29,18 +27,18 @@ def shell(name: str, script: str, **more: object) -> Process:
 
 
 class Run:
-    """One run of the supervisor: its exit code, what it showed, how long it took."""
+    """One run of the supervisor: its exit code, its log and its duration."""
 
     def __init__(
         self,
         *processes: Process,
         until: Callable[[str], bool] = lambda _: False,
         stop: Callable[[Supervisor], None] = Supervisor.stop,
-        pace: Pace = QUICK,
+        policy: RestartPolicy = QUICK,
     ) -> None:
         self.out = io.StringIO()
-        log = Log(self.out, [US, *(process.name for process in processes)])
-        self.supervisor = Supervisor(processes, log, pace)
+        log = Log(self.out, [OWN_NAME, *(process.name for process in processes)])
+        self.supervisor = Supervisor(processes, log, policy)
         began = time.monotonic()
         self.code = asyncio.run(asyncio.wait_for(self._run(until, stop), 20))
         self.seconds = time.monotonic() - began
@@ -65,11 +63,11 @@ class Run:
         assert len(shown) == self.text.count("\n")
         return shown
 
-    def said(self, name: str) -> list[str]:
+    def lines_of(self, name: str) -> list[str]:
         return [text for who, text in self.lines if who == name]
 
 
-def test_each_line_has_its_process_and_the_names_line_up() -> None:
+def test_lines_are_aligned_under_their_process() -> None:
     """Standard error too."""
     run = Run(
         shell("a", "echo one; echo two >&2; sleep 60"),
@@ -77,13 +75,13 @@ def test_each_line_has_its_process_and_the_names_line_up() -> None:
         until=lambda text: all(word in text for word in ("one", "two", "three")),
     )
 
-    assert run.said("a") == ["one", "two"]
-    assert run.said("longer") == ["three"]
+    assert run.lines_of("a") == ["one", "two"]
+    assert run.lines_of("longer") == ["three"]
     assert len({line.index("|") for line in run.text.splitlines()}) == 1
 
 
-def test_junk_long_lines_and_half_lines_do_no_harm() -> None:
-    """They are shown as far as they can be, and nobody waits for them."""
+def test_junk_and_long_and_partial_lines_are_shown() -> None:
+    """Nobody waits for their end; control characters are replaced."""
     run = Run(
         shell("junk", r"printf '\377\000\033[2Jbell\007\r\n'; sleep 60"),
         shell("long", "head -c 300000 /dev/zero | tr '\\0' x; echo; echo end; sleep 60"),
@@ -92,50 +90,49 @@ def test_junk_long_lines_and_half_lines_do_no_harm() -> None:
         until=lambda text: "end" in text and "| fine" in text,
     )
 
-    assert run.said("junk") == ["\N{REPLACEMENT CHARACTER}··[2Jbell·"]
-    assert sum(line.count("x") for line in run.said("long")) == 300000
-    assert run.said("half") == ["half"]
+    assert run.lines_of("junk") == ["\N{REPLACEMENT CHARACTER}··[2Jbell·"]
+    assert sum(line.count("x") for line in run.lines_of("long")) == 300000
+    assert run.lines_of("half") == ["half"]
     assert run.code == 0
 
 
-def test_lines_are_cut_wherever_the_chunks_are() -> None:
-    """A character may be torn apart, too."""
-    lines = Lines()
-    text = "één\nzwei\n\ntrzy"
+def test_line_in_several_chunks_is_one_line() -> None:
+    """Also when a character is split."""
+    run = Run(
+        shell("web", r"printf '\303'; sleep 0.1; printf '\251n\nzwei\n\ntr'; sleep 0.1; echo zy"),
+        until=lambda text: "trzy" in text,
+    )
 
-    shown = [line for byte in text.encode() for line in lines.feed(bytes([byte]))]
-
-    assert [*shown, *lines.flush()] == text.split("\n")
+    assert run.lines_of("web") == ["\N{LATIN SMALL LETTER E WITH ACUTE}n", "zwei", "", "trzy"]
 
 
-def test_it_starts_again_with_back_off() -> None:
-    """The pause doubles up to the longest; each end is one line, with its reason."""
+def test_restarts_back_off() -> None:
+    """The pause doubles up to the longest; each end is one line with its reason."""
     run = Run(
         shell("web", "exit 3"),
-        until=lambda text: text.count("starting") == 5,
+        until=lambda text: text.count("restarting") == 5,
     )
 
     pauses = [0.05, 0.1, 0.2, 0.2, 0.2]
-    assert run.said(US)[:5] == [
-        f"web ended with exit code 3; starting it again in {pause:g} s" for pause in pauses
+    assert run.lines_of(OWN_NAME)[:5] == [
+        f"web ended with exit code 3; restarting it in {pause:g} s" for pause in pauses
     ]
     assert 0.55 < run.seconds < 5
     assert run.code == 0
 
 
-def test_who_lived_long_starts_again_soon() -> None:
-    """The back-off is forgotten."""
+def test_steady_process_restarts_after_first_pause() -> None:
     run = Run(
         shell("web", "sleep 0.15; kill -KILL $$"),
-        until=lambda text: text.count("starting") == 3,
-        pace=Pace(first=0.02, longest=9, steady=0.1),
+        until=lambda text: text.count("restarting") == 3,
+        policy=RestartPolicy(first_pause=0.02, longest_pause=9, steady=0.1),
     )
 
-    assert run.said(US)[:3] == ["web was killed by SIGKILL; starting it again in 0.02 s"] * 3
+    assert run.lines_of(OWN_NAME)[:3] == ["web was killed by SIGKILL; restarting it in 0.02 s"] * 3
 
 
-def test_one_waits_for_what_it_needs(tmp_path: Path) -> None:
-    """First the server is ready, then the one-shot has succeeded, then the rest starts."""
+def test_process_waits_for_those_it_needs(tmp_path: Path) -> None:
+    """The server becomes ready, then the one-shot succeeds, then the rest starts."""
     flag = tmp_path / "flag"
     run = Run(
         shell("web", "echo up; sleep 60", after=("migrate",)),
@@ -144,57 +141,56 @@ def test_one_waits_for_what_it_needs(tmp_path: Path) -> None:
         until=lambda text: "up" in text,
     )
 
-    assert [text for who, text in run.lines if who != US][:3] == ["ready", "done", "up"]
+    assert [text for who, text in run.lines if who != OWN_NAME][:3] == ["ready", "done", "up"]
     assert run.code == 0
 
 
-def test_a_one_shot_that_fails_stops_everything() -> None:
+def test_failed_one_shot_stops_everything() -> None:
     """With its message, and exit code 1."""
     run = Run(
-        shell("db", "trap 'echo bye; exit 0' INT; sleep 60 & wait", sign=signal.SIGINT),
+        shell("db", "trap 'echo bye; exit 0' INT; sleep 60 & wait", stop_signal=signal.SIGINT),
         shell("migrate", "sleep 0.2; echo no such table; exit 4", after=("db",), once=True),
         shell("web", "echo never", after=("migrate",)),
     )
 
     assert run.code == 1
-    assert run.said("migrate") == ["no such table"]
-    assert run.said(US) == ["migrate ended with exit code 4; stopping"]
-    assert run.said("db") == ["bye"]
-    assert not run.said("web")
+    assert run.lines_of("migrate") == ["no such table"]
+    assert run.lines_of(OWN_NAME) == ["migrate ended with exit code 4; stopping"]
+    assert run.lines_of("db") == ["bye"]
+    assert not run.lines_of("web")
 
 
 @pytest.mark.parametrize(
     ("script", "words"),
     [
         ("exit 2", "db ended with exit code 2; stopping"),
-        ("sleep 60", "db does not answer; stopping"),
+        ("sleep 60", "db does not become ready; stopping"),
     ],
 )
-def test_a_server_that_never_gets_ready_stops_everything(script: str, words: str) -> None:
-    """There is nothing to wait for."""
+def test_server_that_never_becomes_ready_stops_everything(script: str, words: str) -> None:
     run = Run(
         shell("db", script, ready=lambda: False),
         shell("web", "echo never", after=("db",)),
-        pace=Pace(patience=0.5),
+        policy=RestartPolicy(ready_timeout=0.5),
     )
 
     assert run.code == 1
-    assert run.said(US) == [words]
+    assert run.lines_of(OWN_NAME) == [words]
 
 
-def test_what_cannot_be_started_stops_everything() -> None:
+def test_unstartable_process_stops_everything() -> None:
     """The reason is the system's."""
     run = Run(Process(name="web", command=["true"], cwd=Path("/nonexistent")))
 
-    assert run.said(US)[0].startswith("web cannot be started: [Errno 2]")
+    assert run.lines_of(OWN_NAME)[0].startswith("web cannot be started: [Errno 2]")
     assert run.code == 1
 
 
-def test_the_apps_stop_before_what_they_need() -> None:
-    """Each with its own signal; the servers last, whatever lies between."""
+def test_processes_stop_before_those_they_need() -> None:
+    """Each gets its own signal; the servers stop last, whatever lies between."""
     slow = "trap 'sleep 0.3; echo bye; exit 0' TERM; echo up; sleep 60 & wait"
     run = Run(
-        shell("db", "trap 'echo bye; exit 0' INT; sleep 60 & wait", sign=signal.SIGINT),
+        shell("db", "trap 'echo bye; exit 0' INT; sleep 60 & wait", stop_signal=signal.SIGINT),
         shell("migrate", "true", after=("db",), once=True),
         shell("web", slow, after=("migrate",)),
         shell("worker", slow, after=("migrate",)),
@@ -207,8 +203,8 @@ def test_the_apps_stop_before_what_they_need() -> None:
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_signals_stop_it(sign: signal.Signals) -> None:
-    """Ctrl-C, kill, and a terminal that goes away."""
+def test_signal_stops_everything(sign: signal.Signals) -> None:
+    """Ctrl-C, kill, and a closed terminal."""
     run = Run(
         shell("web", "echo up; exec sleep 60"),
         until=lambda text: "up" in text,
@@ -219,30 +215,30 @@ def test_signals_stop_it(sign: signal.Signals) -> None:
     assert run.seconds < 5
 
 
-def test_who_ignores_the_signal_is_killed_with_all_it_started() -> None:
-    """After the deadline; what it left behind goes too."""
+def test_process_that_ignores_its_signal_is_killed_with_its_children() -> None:
+    """After the deadline."""
     run = Run(
-        shell("web", "trap '' TERM; sleep 61 & echo $! $$; wait; wait", grace=0.3),
+        shell("web", "trap '' TERM; sleep 61 & echo $! $$; wait; wait", stop_timeout=0.3),
         until=lambda text: re.search(r"\d+ \d+\n", text) is not None,
     )
 
     assert run.code == 0
-    assert "web does not stop within 0.3 s; killing it" in run.said(US)
-    wait_gone(map(int, run.said("web")[0].split()))
+    assert "web does not stop within 0.3 s; killing it" in run.lines_of(OWN_NAME)
+    wait_gone(map(int, run.lines_of("web")[0].split()))
 
 
-def test_what_a_dead_process_left_behind_goes_before_it_starts_again() -> None:
-    """Or two workers would run where one was meant."""
+def test_children_of_dead_process_are_killed_before_restart() -> None:
+    """Otherwise two workers would run."""
     run = Run(
         shell("worker", "sleep 61 & echo $!; exit 1"),
-        until=lambda text: text.count("starting") == 2,
+        until=lambda text: text.count("restarting") == 2,
     )
 
-    wait_gone(map(int, run.said("worker")))
+    wait_gone(map(int, run.lines_of("worker")))
 
 
-def test_a_second_ctrl_c_kills_at_once() -> None:
-    """But not the echo of the first one, which a parent passes on."""
+def test_second_ctrl_c_kills_at_once() -> None:
+    """Not the echo of the first one, which a parent passes on."""
     stubborn = "trap '' TERM; echo up; while :; do sleep 0.1; done"
 
     def stop(supervisor: Supervisor) -> None:
@@ -261,12 +257,12 @@ def test_a_second_ctrl_c_kills_at_once() -> None:
     assert run.code == 0
 
 
-def test_a_log_that_nobody_reads_stops_it() -> None:
-    """The terminal is gone, or the reader of the pipe."""
+def test_closed_log_stops_everything() -> None:
+    """The terminal or the reader of the pipe is gone."""
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as out:
-        log = Log(out, [US, "web"])
+        log = Log(out, [OWN_NAME, "web"])
         supervisor = Supervisor([shell("web", "while echo up; do sleep 0.1; done")], log, QUICK)
 
         assert asyncio.run(asyncio.wait_for(supervisor.run(), 10)) == 0
@@ -275,13 +271,11 @@ def test_a_log_that_nobody_reads_stops_it() -> None:
             out.close()
 
 
-def test_kill_9_of_the_supervisor_leaves_nothing() -> None:
-    """The kernel tells its children."""
+def test_sigkill_of_supervisor_ends_its_processes() -> None:
+    """The kernel signals them."""
     script = (
         "import asyncio, sys\n"
-        "from tracker.embedded.output import Log\n"
-        "from tracker.embedded.process import Process\n"
-        "from tracker.embedded.supervisor import Supervisor\n"
+        "from tracker.embedded.supervisor import Log, Process, Supervisor\n"
         "run = Process(name='web', command=['sh', '-c', 'echo pid $$; exec sleep 60'])\n"
         "asyncio.run(Supervisor([run], Log(sys.stdout, ['web'])).run())"
     )

@@ -19,9 +19,8 @@ from tests.conftest import make_settings
 from tests.processes import paused
 from tests.serving import problem, served
 from tracker import migrations
-from tracker.embedded.account import Account
-from tracker.embedded.postgres import Postgres
-from tracker.embedded.servers import started
+from tracker.embedded.home import started
+from tracker.embedded.servers import Postgres
 from tracker.models import minute_of
 from tracker.settings import Settings
 
@@ -47,7 +46,7 @@ def own(open_tmp: Path) -> Settings:
 
 def postmaster(settings: Settings) -> int | None:
     """PostgreSQL's first process."""
-    return Postgres(settings, Account.of(settings.home)).pid()
+    return Postgres(settings).pid()
 
 
 def refused_in_time(client: httpx.Client) -> None:

@@ -29,8 +29,8 @@ from tests.working import (
     working,
 )
 from tracker import connection, migrations
-from tracker.embedded.server import Server
-from tracker.embedded.servers import servers, start_background, stop_background
+from tracker.embedded.home import home_servers, start_background, stop_background
+from tracker.embedded.servers import Server
 from tracker.models import MINUTE
 from tracker.settings import Settings
 from tracker.simulator import Options, Served, serve
@@ -84,19 +84,19 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def postgres(own: Settings) -> Server:
     """The database server."""
-    return servers(own)[0]
+    return home_servers(own)[0]
 
 
 @pytest.fixture
 def queue(own: Settings) -> Server:
     """The queue's server."""
-    return servers(own)[1]
+    return home_servers(own)[1]
 
 
 def kill(server: Server) -> None:
     """End *server* as a crash would."""
     os.kill(server.pid() or 0, signal.SIGKILL)
-    assert server.wait_gone()
+    assert server.wait_stopped()
 
 
 @contextmanager

@@ -29,8 +29,7 @@ from tests.working import (
     tick,
     wait_for,
 )
-from tracker.embedded.servers import servers as embedded
-from tracker.embedded.servers import start_background, stop_background
+from tracker.embedded.home import home_servers, start_background, stop_background
 from tracker.models import minute_of
 from tracker.settings import CHECKOUT, Settings
 from tracker.simulator import Options, Served, serve
@@ -244,7 +243,7 @@ def test_the_scheduler_ends_if_redis_is_away_at_its_start(tmp_path: Path) -> Non
 def test_the_scheduler_ends_if_redis_is_away_at_a_tick(open_tmp: Path, tmp_path: Path) -> None:
     """The next tick in time, the one after it in vain."""
     own = make_settings(open_tmp / "ticking", log_format="json", postgres_host="none")
-    (server,) = embedded(own)
+    (server,) = home_servers(own)
     start_background(own)
     try:
         with running(own, tmp_path, "-c", SHORT_MINUTE) as process:

@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 from ops.bench.processes import free_ports
 from tests.debian import program
 from tests.running import Running
-from tracker.embedded.account import bound
+from tracker.embedded.account import bind_to_parent
 from tracker.settings import CHECKOUT
 
 OPS = CHECKOUT / "ops"
@@ -123,7 +123,7 @@ def _prometheus(folder: Path, targets: Mapping[str, int]) -> list[str]:
 def _running(command: list[str], environment: Mapping[str, str], log: Path) -> Iterator[None]:
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            bound(command, signal.SIGKILL),
+            bind_to_parent(command, signal.SIGKILL),
             env=os.environ | environment,
             stdout=stream,
             stderr=stream,

@@ -1,4 +1,4 @@
-"""How far a long step is: a bar on a terminal's standard error, nothing elsewhere."""
+"""Progress of long steps: a bar on standard error, if that is a terminal."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from stat import S_ISREG
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from rich.progress import Progress  # most runs show nothing, and need not wait for it
+    from rich.progress import Progress  # a slow import, and most runs show no bar
 
 T = TypeVar("T")
 Show = Callable[[str], None]
@@ -16,7 +16,7 @@ Show = Callable[[str], None]
 
 @contextmanager
 def read(stream: IO[bytes]) -> Iterator[Show]:
-    """Show the step that is given, and how much of *stream* is read."""
+    """Show how much of *stream* is read; the yielded function takes the name of the step."""
     size = os.fstat(stream.fileno()).st_size if _is_file(stream) else None
     with _bar() as bar:
         task = bar.add_task("", total=None)
@@ -29,19 +29,40 @@ def read(stream: IO[bytes]) -> Iterator[Show]:
 
 
 def shows(stream: IO[Any]) -> bool:
-    """Whether somebody sees how far it is, while what they do not see goes to *stream*."""
+    """Whether a bar is visible while output goes to *stream*, a file."""
     return sys.stderr.isatty() and _is_file(stream)
 
 
 def counted(values: Iterable[T], total: int | None, step: str) -> Iterator[T]:
-    """Show how many of *values* are taken, of a *total* if it is known."""
+    """Iterate *values* and show how many are taken, of *total* if it is known."""
     with _bar() as bar:
         yield from bar.track(values, total=total, description=step)
 
 
+@contextmanager
+def percentage(step: str) -> Iterator[Callable[[float], None]]:
+    """Show how many per cent of *step* are done; the yielded function takes them.
+
+    Without a terminal a few plain lines stand in for the bar.
+    """
+    if sys.stderr.isatty():
+        with _bar() as bar:
+            task = bar.add_task(step, total=100)
+            yield lambda percent: bar.update(task, completed=percent)
+        return
+    sys.stderr.write(f"{step} …\n")
+    thresholds = [75, 50, 25]
+
+    def report(percent: float) -> None:
+        while thresholds and percent >= thresholds[-1]:
+            sys.stderr.write(f"  {thresholds.pop()} %\n")
+
+    yield report
+
+
 def _bar() -> "Progress":
-    """What is printed meanwhile comes above it, but stays out of it where it is no terminal's."""
-    from rich.console import Console  # noqa: PLC0415 -- see above
+    """A bar below what is printed meanwhile, and untouched by it if that goes elsewhere."""
+    from rich.console import Console  # noqa: PLC0415 -- as above
     from rich.progress import Progress  # noqa: PLC0415
 
     return Progress(
@@ -53,5 +74,5 @@ def _bar() -> "Progress":
 
 
 def _is_file(stream: IO[Any]) -> bool:
-    """Whether it has a size: a pipe has none, nor has what else never says."""
+    """Whether *stream* is a regular file, which has a size; a pipe has none."""
     return S_ISREG(os.fstat(stream.fileno()).st_mode)

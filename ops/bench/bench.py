@@ -13,8 +13,8 @@ from ops.bench import filling, rivals
 from ops.bench.machine import SERVER
 from ops.bench.processes import answers, free_ports, running, wait_for
 from ops.bench.scale import BASE_MINUTES, MANY, PAIR, Scale
-from tracker.embedded.apps import apps
-from tracker.embedded.servers import started
+from tracker.embedded.home import started
+from tracker.embedded.up import app_processes
 from tracker.settings import Settings
 
 if TYPE_CHECKING:
@@ -91,7 +91,8 @@ class Bench:
         self, name: str, settings: Settings, *, core: int | None = None
     ) -> Iterator["Popen[bytes]"]:
         """`tracker` *name* as `tracker up` starts it, for as long as the block lasts."""
-        app = next(each for each in apps(settings, (), simulated=True) if each.name == name)
+        apps = app_processes(settings, simulated=True)
+        app = next(each for each in apps if each.name == name)
         with running(app.command, log=self.log(name), env=app.env, core=core) as process:
             yield process
 
@@ -126,7 +127,7 @@ class Bench:
 
 def environment(settings: Settings) -> Mapping[str, str]:
     """Of a command that shall use the servers of *settings*, whatever ours or `.env` says."""
-    return apps(settings, (), simulated=False)[0].env
+    return app_processes(settings)[0].env
 
 
 def plain_settings(home: Path) -> Settings:

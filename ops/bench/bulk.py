@@ -18,7 +18,7 @@ from ops.bench.figures import Figure, ratios
 from ops.bench.machine import LOAD, pinned
 from ops.bench.rounds import alternate
 from ops.bench.scale import EXPORTED
-from tracker.embedded import psql
+from tracker.embedded.home import psql_command, psql_environment
 from tracker.settings import Settings
 
 _PIECE = 1 << 18  # bytes
@@ -85,8 +85,8 @@ def _imported(words: list[str], database: Settings) -> float:
 
 
 def _copied(database: Settings, rest: str) -> float:
-    words = psql.command(database, ["--quiet", "--command", f"\\copy {rest}"])
-    return _timed(words, psql.environment(database))
+    words = psql_command(database, ["--quiet", "--command", f"\\copy {rest}"])
+    return _timed(words, psql_environment(database))
 
 
 def _timed(words: list[str], env: Mapping[str, str]) -> float:

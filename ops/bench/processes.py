@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 
 from ops.bench.errors import BenchError
-from tracker.embedded.account import bound
+from tracker.embedded.account import bind_to_parent
 
 _PATIENCE = 60.0  # seconds; machines are shared
 _SHOWN = 5  # lines of a log
@@ -33,7 +33,7 @@ def running(
     pin = [] if core is None else ["taskset", "--cpu-list", str(core)]
     with log.open("ab") as stream:
         process = subprocess.Popen(
-            bound([*pin, *words], signal.SIGTERM),
+            bind_to_parent([*pin, *words], signal.SIGTERM),
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=stream,

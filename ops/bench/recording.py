@@ -16,7 +16,7 @@ from ops.bench.machine import SERVER
 from ops.bench.processes import answers, free_ports, rss, running, wait_for
 from tracker import actors
 from tracker.deribit import AT_ONCE
-from tracker.embedded.apps import apps
+from tracker.embedded.up import app_processes
 from tracker.models import minute_of
 from tracker.settings import Settings
 
@@ -69,7 +69,8 @@ def _recording(bench: Bench) -> Iterator[tuple[Settings, psycopg.Connection]]:
         tickers=_MANY, simulator_port=port, client_base_url=f"http://127.0.0.1:{port}/api/v2"
     )
     filling.fill(settings, _MANY, _HISTORY)
-    app = next(each for each in apps(settings, (), simulated=True) if each.name == "simulator")
+    apps = app_processes(settings, simulated=True)
+    app = next(each for each in apps if each.name == "simulator")
     words = [*app.command, "--fault", f"latency:delay={_LATENCY}"]
     log = bench.log("simulator")
     with (

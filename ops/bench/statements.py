@@ -14,7 +14,7 @@ from ops.bench.bench import Bench
 from ops.bench.errors import BenchError
 from ops.bench.figures import Figure, ratios
 from ops.bench.rounds import alternate
-from tracker.embedded import programs
+from tracker.embedded.packages import find_programs
 from tracker.queries.prices import PAGE_STATEMENTS
 from tracker.web.answer.formats import MEDIA_TYPES
 from tracker.web.answer.lines import Form
@@ -72,7 +72,7 @@ def _rate(bench: Bench, script: Path) -> float:
     database = bench.database("deep")
     ends = _moments(bench)
     words = [
-        *(str(programs.find(database).postgres / "pgbench"), "--no-vacuum", "--protocol=prepared"),
+        *(str(find_programs(database).postgres / "pgbench"), "--no-vacuum", "--protocol=prepared"),
         *("--client=4", "--jobs=1", f"--time={max(1, round(bench.scale.seconds))}"),
         *(f"--define=first={ends[0]}", f"--define=last={ends[1]}"),
         *(f"--define={name}={value}" for name, value in _TEXTS.items()),

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.compose import programs
-from tracker.embedded.account import bound
+from tracker.embedded.account import bind_to_parent
 
 NOT_HERE = 77  # the exit status of a test that does not apply, as automake has it
 _NAME = "tracker-engine-"
@@ -131,7 +131,7 @@ def _start(folder: Path, place: Path, env: Mapping[str, str]) -> "subprocess.Pop
     (folder / "none.json").write_text("{}")
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
-            bound(command, signal.SIGTERM), env=env, stdin=subprocess.DEVNULL, stdout=log,
+            bind_to_parent(command, signal.SIGTERM), env=env, stdin=subprocess.DEVNULL, stdout=log,
             stderr=log, start_new_session=True,
         )  # fmt: skip
 

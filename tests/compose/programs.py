@@ -4,13 +4,11 @@ import fcntl
 import os
 import platform
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from tracker.embedded.apt import Apt
-from tracker.embedded.sources import find_mirror
+from tracker.embedded.apt import Apt, find_mirror, unpack
 from tracker.settings import Settings
 
 RELEASES = {"bookworm": (), "trixie": ("docker-cli",)}  # what only this one has
@@ -71,13 +69,8 @@ def _fetch(place: Path) -> None:
 
 
 def _unpack(folder: Path, codename: str, packages: tuple[str, ...]) -> None:
-    asked = subprocess.run(
-        ["dpkg", "--print-architecture"], check=True, capture_output=True, text=True
-    )
     folder.mkdir()
-    apt = Apt(folder, mirror(), asked.stdout.strip())
-    sources = folder / "debian.sources"
-    sources.write_text(sources.read_text().replace("trixie", codename))
-    apt.update(lambda _: None)
-    for package in apt.download(packages, lambda _: None):
-        subprocess.run(["dpkg-deb", "-x", package, folder / "prefix"], check=True)
+    apt = Apt(folder, mirror(), codename)
+    apt.update()
+    for package in apt.download(packages):
+        unpack(package, folder / "prefix")

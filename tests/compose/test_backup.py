@@ -9,7 +9,7 @@ from tests.compose.stack import STEADY, TICKERS, Stack, aside
 from tests.conftest import make_settings
 from tracker import migrations
 from tracker.backups.saving import backup
-from tracker.embedded.servers import started
+from tracker.embedded.home import started
 
 pytestmark = [pytest.mark.slow, pytest.mark.compose]
 

@@ -11,8 +11,8 @@ from typing import IO
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from tracker.embedded import programs
-from tracker.embedded.account import bound
+from tracker.embedded.account import bind_to_parent
+from tracker.embedded.packages import find_programs
 from tracker.errors import BackupError
 from tracker.settings import Settings
 
@@ -57,7 +57,7 @@ def _running(
     with (
         ThreadPoolExecutor(1) as listener,
         subprocess.Popen(  # noqa: S603 -- a command of ours
-            bound(command, signal.SIGKILL),
+            bind_to_parent(command, signal.SIGKILL),
             env=variables,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -86,7 +86,7 @@ def _path(name: str, settings: Settings, major: int) -> str:
     own = shutil.which(name) if settings.postgres_host else None
     if own and _major(own) >= major:
         return own
-    return str(programs.find(settings).postgres / name)
+    return str(find_programs(settings).postgres / name)
 
 
 def _major(program: str) -> int:

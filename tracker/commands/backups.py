@@ -29,9 +29,9 @@ def register(group: Group) -> list[argparse.Action]:
 
 def _backup(settings: "Settings", arguments: argparse.Namespace) -> None:
     from tracker.backups.saving import backup
-    from tracker.embedded import instances
+    from tracker.embedded.home import running_settings
 
-    chosen = instances.in_use(settings)
+    chosen = running_settings(settings)
     file = arguments.file or f"{chosen.postgres_db}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.zip"
     _end_cleanly()
     manifest = backup(chosen, file, "csv" if arguments.csv else "dump")
@@ -41,9 +41,9 @@ def _backup(settings: "Settings", arguments: argparse.Namespace) -> None:
 
 def _restore(settings: "Settings", arguments: argparse.Namespace) -> None:
     from tracker.backups.restoring import restore
-    from tracker.embedded.servers import running
+    from tracker.embedded.home import servers_run
 
-    running(settings)  # the embedded server makes the database, if it is missing
+    servers_run(settings)  # creates the database on an embedded server, if it is missing
     _end_cleanly()
     manifest, done = restore(settings, arguments.file)
     print("\n".join([f"restored {_told(manifest)}; all sums are those of the backup", *done]))

@@ -24,17 +24,17 @@ def register(group: Group) -> None:
 
 def open_psql(settings: "Settings", arguments: argparse.Namespace) -> None:
     """Become psql."""
-    from tracker.embedded import instances, psql
+    from tracker.embedded.home import psql_command, psql_environment, running_settings
 
-    chosen = instances.in_use(settings)
-    words = psql.command(chosen, arguments.arguments)
-    os.execvpe(words[0], words, psql.environment(chosen))  # noqa: S606 -- it takes our place
+    chosen = running_settings(settings)
+    words = psql_command(chosen, arguments.arguments)
+    os.execvpe(words[0], words, psql_environment(chosen))  # noqa: S606 -- it takes our place
 
 
 def _dsn(settings: "Settings", _: argparse.Namespace) -> None:
-    from tracker.embedded import instances
+    from tracker.embedded.home import running_settings
 
-    print(instances.in_use(settings).direct_dsn)
+    print(running_settings(settings).direct_dsn)
 
 
 def _migrate(settings: "Settings", _: argparse.Namespace) -> None:

@@ -37,10 +37,10 @@ def register(group: Group) -> list[argparse.Action]:
 
 def _backfill(settings: "Settings", arguments: argparse.Namespace) -> None:
     from tracker import backfill, deribit, logs
-    from tracker.embedded import instances
+    from tracker.embedded.home import running_settings
 
     logs.set_up(settings, "backfill")
-    chosen = instances.in_use(settings)
+    chosen = running_settings(settings)
     tickers, ranges = arguments.ticker or chosen.tickers, arguments.range or _RANGES
     with deribit.Client(chosen.client_base_url) as client:
         for one in backfill.backfill(chosen, client, tickers, ranges):
@@ -48,11 +48,11 @@ def _backfill(settings: "Settings", arguments: argparse.Namespace) -> None:
 
 
 def _import(settings: "Settings", arguments: argparse.Namespace) -> None:
-    from tracker.embedded import instances
+    from tracker.embedded.home import running_settings
     from tracker.history.importing import import_file
 
     dry_run = arguments.dry_run
-    dsn = instances.in_use(settings).direct_dsn
+    dsn = running_settings(settings).direct_dsn
     kept_since = settings.kept_since(datetime.now(UTC))
     for tally in import_file(dsn, arguments.file, dry_run=dry_run, kept_since=kept_since):
         verb, were = ("would add", "are") if dry_run else ("added", "were")
@@ -62,10 +62,10 @@ def _import(settings: "Settings", arguments: argparse.Namespace) -> None:
 
 
 def _export(settings: "Settings", arguments: argparse.Namespace) -> None:
-    from tracker.embedded import instances
+    from tracker.embedded.home import running_settings
     from tracker.history.exporting import export_file, selection
 
     chosen = selection(arguments.ticker, arguments.start_date, arguments.end_date)
-    written = export_file(instances.in_use(settings).direct_dsn, arguments.file, chosen)
+    written = export_file(running_settings(settings).direct_dsn, arguments.file, chosen)
     if arguments.file != "-":
         print(f"wrote {written:,} prices to {arguments.file}")

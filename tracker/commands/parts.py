@@ -53,14 +53,14 @@ def _dev_worker(settings: "Settings", _: argparse.Namespace) -> int:
 
 
 def _infra(settings: "Settings", _: argparse.Namespace) -> None:
-    from tracker.embedded.servers import start_background
+    from tracker.embedded.home import start_background
 
     start_background(settings)
     print(f"TimescaleDB and Redis run, with their sockets in {settings.sockets}")
 
 
 def _down_infra(settings: "Settings", _: argparse.Namespace) -> None:
-    from tracker.embedded.servers import stop_background
+    from tracker.embedded.home import stop_background
 
     stop_background(settings)
 

@@ -29,7 +29,7 @@ def _demo(settings: "Settings", _: argparse.Namespace) -> int:
 
 
 def _down(settings: "Settings", _: argparse.Namespace) -> None:
-    from tracker.embedded import instances, lock
+    from tracker.embedded.home import demo_settings, stop_tracker
 
-    stopped = [lock.stop_holder(each) for each in (settings, instances.demo_of(settings))]
+    stopped = [stop_tracker(each) for each in (settings, demo_settings(settings))]
     print("stopped" if any(stopped) else f"nothing runs in {settings.home}")

@@ -1,56 +1,66 @@
-"""Whom the servers run as, what they own, and that they die with their parent."""
+"""The account that the servers run as, and child processes that end with their parent."""
 
 import os
 import pwd
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from tracker.errors import EmbeddedError
 
-# All that a server gets to see of our environment.
-PLAIN = {"PATH": os.defpath, "TZ": "UTC", "LC_ALL": "C"}
+MINIMAL_ENVIRONMENT = {"PATH": os.defpath, "TZ": "UTC", "LC_ALL": "C"}
+_NOBODY = 65534
 
 
-def bound(command: Iterable[str], sign: signal.Signals) -> list[str]:
-    """*command*, to be sent *sign* when its parent dies, be it by kill -9.
+def bind_to_parent(command: Sequence[str], stop_signal: signal.Signals) -> list[str]:
+    """*command*, to which the kernel sends *stop_signal* when its parent dies, even by SIGKILL.
 
-    The kernel means the parent's thread: start it from the main one.
+    Start it from the main thread: the kernel watches the thread that forked, see prctl(2),
+    PR_SET_PDEATHSIG. A machine without setpriv runs the bare command.
     """
     setpriv = shutil.which("setpriv")
-    prefix = [setpriv, "--pdeathsig", sign.name.removeprefix("SIG"), "--"] if setpriv else []
-    return [*prefix, *command]
+    name = stop_signal.name.removeprefix("SIG")
+    return [*([setpriv, "--pdeathsig", name, "--"] if setpriv else []), *command]
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The user a server runs as: PostgreSQL refuses to be root."""
+    """The user that runs a server, which is never root: PostgreSQL refuses that."""
 
     uid: int
     gid: int
 
     @classmethod
     def of(cls, home: Path) -> Self:
-        """Ourselves; as root whoever owns *home*, else `postgres`, else `nobody`."""
+        """The current user; for root the owner of *home*, `postgres` or `nobody`."""
         if os.getuid() != 0:
             return cls(os.getuid(), os.getgid())
-        existing = next(step for step in (home, *home.parents) if step.exists()).stat()
+        existing = next(path for path in (home, *home.parents) if path.exists()).stat()
         if existing.st_uid != 0:
             return cls(existing.st_uid, existing.st_gid)
-        entry = _entry("postgres") or _entry("nobody")
-        return cls(entry.pw_uid, entry.pw_gid) if entry else cls(65534, 65534)
+        for name in ("postgres", "nobody"):
+            try:
+                entry = pwd.getpwnam(name)
+            except KeyError:
+                continue
+            return cls(entry.pw_uid, entry.pw_gid)
+        return cls(_NOBODY, _NOBODY)
 
     @property
-    def groups(self) -> list[int] | None:
-        """The further groups of a process to start: none, where that is ours to say."""
-        return [] if os.getuid() == 0 else None
+    def popen_options(self) -> dict[str, Any]:
+        """Keyword arguments that start a subprocess as this account."""
+        groups: list[int] | None = [] if os.getuid() == 0 else None
+        return {"user": self.uid, "group": self.gid, "extra_groups": groups}
 
-    def own(self, folder: Path) -> None:
-        """Make *folder*, for this account alone. Raises EmbeddedError if it is another's."""
+    def make_private(self, folder: Path) -> None:
+        """Make *folder* accessible to this account alone.
+
+        Raises EmbeddedError if another user owns it: in /tmp anybody may have made it first.
+        """
         folder.mkdir(0o700, exist_ok=True)
         facts = folder.lstat()
         if folder.is_symlink() or facts.st_uid not in {self.uid, os.getuid()}:
@@ -58,44 +68,46 @@ class Account:
         folder.chmod(0o700)
         os.chown(folder, self.uid, self.gid)
 
-    def settle(self, home: Path) -> None:
-        """Make *home*, this account's if it is new. Raises EmbeddedError if it cannot go there."""
+    def make_home(self, home: Path) -> None:
+        """Make *home* if it is missing. Raises EmbeddedError if this account cannot enter it."""
         try:
-            missing = [step for step in (home, *home.parents) if not step.exists()]
-            for step in reversed(missing):
-                step.mkdir(0o755)
-                os.chown(step, self.uid, self.gid)
+            for folder in reversed([home, *home.parents]):
+                if not folder.exists():
+                    folder.mkdir(0o755)
+                    os.chown(folder, self.uid, self.gid)
         except OSError as error:
             raise EmbeddedError(f"TRACKER_HOME: cannot make {home}: {error.strerror}") from error
-        self.reach(home)
+        self.check_access(home)
 
-    def reach(self, folder: Path) -> None:
-        """Check that this account may enter *folder*. Raises EmbeddedError if not."""
-        if self.run(["test", "-x", str(folder)]).returncode:
+    def check_access(self, folder: Path) -> None:
+        """Raises EmbeddedError if this account may not enter *folder*."""
+        try:
+            run_command(["test", "-x", str(folder)], self)
+        except EmbeddedError:
             raise EmbeddedError(
                 f"uid {self.uid}, which runs the servers, may not enter {folder}:"
-                " set TRACKER_HOME and TRACKER_CACHE to folders it may"
-            )
-
-    def run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
-        """Run *command* as this account to its end, and keep what it says."""
-        return subprocess.run(
-            bound(command, signal.SIGKILL),
-            check=False,
-            cwd="/",
-            env=PLAIN,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            user=self.uid,
-            group=self.gid,
-            extra_groups=self.groups,
-        )
+                " set TRACKER_HOME and TRACKER_CACHE to folders it may enter"
+            ) from None
 
 
-def _entry(name: str) -> pwd.struct_passwd | None:
-    try:
-        return pwd.getpwnam(name)
-    except KeyError:
-        return None
+def run_command(command: Sequence[str], account: Account | None = None) -> str:
+    """Run *command*, as *account* if given, and return its output.
+
+    Raises EmbeddedError with its error output if it fails.
+    """
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        bind_to_parent(command, signal.SIGKILL),
+        check=False,
+        cwd="/",
+        env=MINIMAL_ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        umask=0o022,
+        **(account.popen_options if account else {}),
+    )
+    if done.returncode:
+        complaint = " ".join((done.stderr or done.stdout).split())
+        raise EmbeddedError(f"{Path(command[0]).name} failed: {complaint}")
+    return done.stdout

@@ -1,19 +1,28 @@
-"""A private apt: its own lists, cache and empty status; the system's are never touched."""
+"""Debian packages through a private apt: the system's lists, cache and status stay untouched."""
 
 import re
+import shutil
 import signal
 import subprocess
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from email.parser import HeaderParser
 from pathlib import Path
-from typing import IO
 
-from tracker.embedded.account import bound
+from tracker.embedded.account import bind_to_parent, run_command
 from tracker.errors import EmbeddedError
 
-Report = Callable[[float], None]  # is told per cent
+Report = Callable[[float], None]  # takes per cent
 
-_STATUS = re.compile(r"dlstatus:\d+:([\d.]+):")
+_SUITES = {
+    *("buster", "bullseye", "bookworm", "trixie", "forky", "duke", "sid"),
+    *("oldoldstable", "oldstable", "stable", "testing", "unstable"),
+}
+# A third party may also have a "stable main"; Debian's own archive lies under debian/.
+_DEBIAN_PATH = re.compile(r"/debian(\.list)?(/|$)")
+_DISABLED = {"no", "false", "without", "off", "disable"}
+_ONE_LINE = re.compile(
+    r"deb\s+(?:\[(?P<options>[^]]*)\]\s*)?(?P<uris>\S+)\s+(?P<suites>\S+)(?P<components>.*)"
+)
 _KEYRINGS = (
     Path("/usr/share/keyrings/debian-archive-keyring.gpg"),
     Path("/usr/share/keyrings/debian-archive-keyring.pgp"),
@@ -21,7 +30,7 @@ _KEYRINGS = (
 _SOURCE = """\
 Types: deb
 URIs: {mirror}
-Suites: trixie
+Suites: {suite}
 Components: main
 Architectures: {architecture}
 Targets: Packages
@@ -56,82 +65,130 @@ Acquire::Retries "2";
 Acquire::http::Timeout "15";
 Acquire::https::Timeout "15";
 """
+_STATUS = re.compile(r"dlstatus:\d+:([\d.]+):")
+
+
+def machine_architecture() -> str:
+    """Debian's name of this machine's architecture. Raises EmbeddedError without apt."""
+    if not all(map(shutil.which, ("apt-get", "dpkg-deb", "dpkg"))):
+        raise EmbeddedError(
+            "this machine has no apt to fetch TimescaleDB and Redis with:"
+            " use Docker Compose (docker compose up)"
+        )
+    return run_command(["dpkg", "--print-architecture"]).strip()
+
+
+def find_mirror(folder: Path = Path("/etc/apt")) -> str:
+    """The URI of the first archive of Debian that apt is configured with.
+
+    A local copy (file:) comes last, because it may be partial. Raises EmbeddedError without any.
+    """
+    uris = [uri for source in _read_sources(folder) for uri in _debian_uris(source)]
+    if not uris:
+        raise EmbeddedError(
+            "apt on this machine knows no Debian mirror: name one in DEBIAN_MIRROR,"
+            " or use Docker Compose (docker compose up)"
+        )
+    return min(uris, key=lambda uri: uri.startswith("file:"))
+
+
+def _read_sources(folder: Path) -> Iterator[dict[str, str]]:
+    """The fields of each entry below *folder*, in both formats of sources.list(5)."""
+    parts = folder / "sources.list.d"
+    for path in (folder / "sources.list", *sorted(parts.glob("*.list"))):
+        for line in _read_lines(path):
+            if match := _ONE_LINE.fullmatch(line.partition("#")[0].strip()):
+                yield match.groupdict("") | {"types": "deb"}
+    for path in sorted(parts.glob("*.sources")):
+        text = "\n".join(line for line in _read_lines(path) if not line.startswith("#"))
+        for stanza in re.split(r"\n\s*\n", text):
+            fields = HeaderParser().parsestr(stanza.strip())
+            yield {name.lower(): value for name, value in fields.items()}
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def _debian_uris(source: dict[str, str]) -> Iterator[str]:
+    """The URIs of *source* that lead to Debian's main archive, not to updates or third parties."""
+    types, suites, components = (
+        source.get(name, "").split() for name in ("types", "suites", "components")
+    )
+    if "deb" not in types or source.get("enabled", "").strip().lower() in _DISABLED:
+        return
+    if "main" not in components or _SUITES.isdisjoint(suites):
+        return
+    signed_by = source.get("signed-by", "") + source.get("options", "")
+    for uri in source.get("uris", "").split():
+        is_debian = "debian-archive" in signed_by or _DEBIAN_PATH.search(uri)
+        if is_debian and not uri.startswith("cdrom:"):
+            yield uri
 
 
 class Apt:
-    """apt on Debian 13's packages, with all its state in one folder."""
+    """apt on the packages of one Debian suite, with all its state in one folder."""
 
-    def __init__(self, folder: Path, mirror: str, architecture: str) -> None:
-        """Write its configuration into *folder*. Raises EmbeddedError without Debian's keys."""
-        self._folder = folder
-        (folder / "state/lists/partial").mkdir(parents=True)
-        (folder / "cache/archives/partial").mkdir(parents=True)
-        (folder / "debs").mkdir()
+    def __init__(self, folder: Path, mirror: str, suite: str = "trixie") -> None:
+        """Make *folder* with a configuration. Raises EmbeddedError without Debian's keys."""
+        self._debs = folder / "debs"
+        for name in ("state/lists/partial", "cache/archives/partial", "debs"):
+            (folder / name).mkdir(parents=True)
         (folder / "status").touch()
-        facts = {"folder": folder, "mirror": mirror, "architecture": architecture}
-        facts["keyring"] = _keyring()
+        facts = {
+            "folder": folder,
+            "mirror": mirror,
+            "suite": suite,
+            "architecture": machine_architecture(),
+            "keyring": _find_keyring(),
+        }
         (folder / "debian.sources").write_text(_SOURCE.format_map(facts))
         (folder / "apt.conf").write_text(_CONFIGURATION.format_map(facts))
+        self._command = ["apt-get", "-qq", "-c", str(folder / "apt.conf")]
 
-    def update(self, report: Report) -> None:
-        """Fetch the index of packages and check its signature."""
+    def update(self, report: Report = lambda _: None) -> None:
+        """Fetch the index of packages and verify its signature."""
         self._run(["update"], report)
 
-    def download(self, names: Iterable[str], report: Report) -> list[Path]:
-        """Fetch the packages and check their hashes: their files."""
+    def download(self, names: Iterable[str], report: Report = lambda _: None) -> list[Path]:
+        """Fetch the packages, verify their hashes, and return their files."""
         self._run(["download", *names], report)
-        return sorted((self._folder / "debs").glob("*.deb"))
-
-    def size(self, names: Iterable[str]) -> int:
-        """How much there is to download, in bytes."""
-        command = [*self._command, "--print-uris", "download", *names]
-        shown = subprocess.run(
-            command, check=False, capture_output=True, text=True, cwd=self._folder / "debs"
-        )
-        return sum(
-            int(size) for size in re.findall(r"^'.*' \S+ (\d+) ", shown.stdout, re.MULTILINE)
-        )
-
-    @property
-    def _command(self) -> list[str]:
-        return ["apt-get", "-qq", "-c", str(self._folder / "apt.conf")]
+        return sorted(self._debs.glob("*.deb"))
 
     def _run(self, arguments: list[str], report: Report) -> None:
-        with (
-            tempfile.TemporaryFile("w+", errors="replace") as complaints,
-            subprocess.Popen(
-                bound([*self._command, *arguments], signal.SIGTERM),
-                cwd=self._folder / "debs",
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=complaints,
-                text=True,
-                errors="replace",
-            ) as process,
-        ):
-            _follow(process, report)
-            if process.wait():
-                raise EmbeddedError(f"apt-get {arguments[0]}: {_complaint(complaints)}")
+        complaints = []
+        with subprocess.Popen(
+            bind_to_parent([*self._command, *arguments], signal.SIGTERM),
+            cwd=self._debs,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as process:
+            try:
+                for line in process.stdout or ():
+                    if status := _STATUS.match(line):
+                        report(float(status[1]))
+                    elif line.startswith(("E: ", "W: ")):
+                        complaints.append(line[3:].strip())
+            except BaseException:
+                process.terminate()
+                raise
+        if process.returncode:
+            complaint = complaints[0] if complaints else f"exit status {process.returncode}"
+            raise EmbeddedError(f"apt-get {arguments[0]}: {complaint}")
 
 
-def _follow(process: subprocess.Popen[str], report: Report) -> None:
-    try:
-        for line in process.stdout or ():
-            status = _STATUS.match(line)
-            if status:
-                report(float(status[1]))
-    except BaseException:
-        process.terminate()
-        raise
+def unpack(package: Path, prefix: Path) -> None:
+    """Unpack the files of *package* below *prefix*; none of its scripts runs."""
+    run_command(["dpkg-deb", "-x", str(package), str(prefix)])
 
 
-def _complaint(stream: IO[str]) -> str:
-    stream.seek(0)
-    lines = [line.strip() for line in stream if line.startswith(("E: ", "Err", "W: "))]
-    return " ".join(lines[:1]).removeprefix("E: ").removeprefix("W: ") or "failed without a word"
-
-
-def _keyring() -> Path:
+def _find_keyring() -> Path:
     for path in _KEYRINGS:
         if path.exists():
             return path

@@ -1,152 +1,354 @@
-"""The embedded servers of a home: started, stopped, and asked whether they run."""
+"""PostgreSQL with TimescaleDB, and Redis, on private sockets of a home."""
 
 import os
-import subprocess
+import re
+import shutil
+import signal
+import socket
+import struct
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import ClassVar
 
-from tracker.embedded import programs
-from tracker.embedded.account import PLAIN, Account, bound
-from tracker.embedded.lock import only_one
-from tracker.embedded.postgres import Postgres
-from tracker.embedded.redis import Redis
-from tracker.embedded.server import PAUSE, Server
-from tracker.errors import EmbeddedError
-from tracker.settings import Settings
+import psycopg
+from psycopg import sql
 
-_PATIENCE = 60.0  # seconds; a crashed database may have to recover first
-_SHOWN = 8  # lines of a log
+from tracker.embedded.account import Account, run_command
+from tracker.embedded.packages import Programs
+from tracker.errors import EmbeddedError, describe
+from tracker.settings import ROLES, Settings
+
+CHECK_INTERVAL = 0.02  # seconds
+_CONNECT_TIMEOUT = 2.0  # seconds
+_CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
+
+# The limits of a container's memory: control groups of version 2, and of version 1.
+_MEMORY_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+_MEGABYTE = 1 << 20
+_MIN_BUFFERS, _MAX_BUFFERS = 128, 8192  # MB
+
+_BUILTIN_LOCALE = 17  # the first major version that needs no locale of the machine
+_TRUSTED_LOOPBACK = re.compile(
+    r"^(host\w*\s+\S+\s+\S+\s+(?:127\.\S+|::1\S*|localhost|samehost)(?:\s+[\d.:a-f]+)?\s+)trust\b",
+    re.MULTILINE,
+)
+_POSTGRES_SETTINGS = """\
+# Written at each start by `tracker`; your own settings go into postgresql.conf.
+# Over TCP (listen_addresses) roles need a password: ALTER ROLE ... PASSWORD.
+listen_addresses = ''
+port = 5432
+max_connections = 100
+shared_preload_libraries = 'timescaledb'
+timescaledb.telemetry_level = off
+jit = off
+random_page_cost = 1.1
+max_locks_per_transaction = 128
+log_destination = 'stderr'
+logging_collector = off
+log_line_prefix = '%m [%p] '
+log_error_verbosity = terse
+log_min_error_statement = panic
+log_min_messages = log
+log_checkpoints = off
+"""
+_NOT_DURABLE = """\
+fsync = off
+synchronous_commit = off
+full_page_writes = off
+"""
+_REDIS_SETTINGS = {
+    "port": "0",
+    "databases": "16",
+    "appendonly": "yes",
+    "save": "",
+    "maxmemory-policy": "noeviction",
+    "daemonize": "no",
+    "logfile": "",
+    "loglevel": "warning",
+    "unixsocketperm": "700",
+    "always-show-logo": "no",
+}
 
 
-def servers(settings: Settings) -> list[Server]:
-    """The servers that *settings* leaves to us; none where their hosts are named."""
-    account = Account.of(settings.home)
-    chosen: list[Server] = []
-    if not settings.postgres_host:
-        chosen.append(Postgres(settings, account))
-    if not (settings.redis_host or settings.redis_sentinels):
-        chosen.append(Redis(settings, account))
-    return chosen
+class Server(ABC):
+    """A server of one home. It may be running already, whichever process started it.
 
-
-def running(settings: Settings) -> bool:
-    """Whether all of them run and answer."""
-    return all(server.running() for server in servers(settings))
-
-
-def prepare(
-    settings: Settings, chosen: Sequence[Server], *, durable: bool = True
-) -> list[list[str]]:
-    """Make everything ready to start *chosen*: their commands.
-
-    Raises EmbeddedError if the programs cannot be had or the folders are no use.
+    stop_signal: stops it without delay and without losing data.
+    socket: where it listens.
+    pidfile: the file beside the socket whose first line is the server's pid.
+    log: its output, unless the supervisor runs it.
     """
-    account = Account.of(settings.home)
-    account.settle(settings.home)
-    found = programs.find(settings)
-    account.reach(found.postgres)
-    account.own(settings.sockets)
-    for server in chosen:
-        if not server.wait_gone():
-            raise EmbeddedError(f"{server.name} (pid {server.pid()}) runs but does not answer")
-    return [server.prepare(found, durable=durable) for server in chosen]
+
+    name: ClassVar[str]
+    stop_signal: ClassVar[signal.Signals]
+    socket_name: ClassVar[str]
+    pidfile_name: ClassVar[str]
+
+    def __init__(self, settings: Settings) -> None:
+        """The server of the home in *settings*; nothing is started."""
+        self.settings = settings
+        self.account = Account.of(settings.home)
+        self.socket = settings.sockets / self.socket_name
+        self.pidfile = settings.sockets / self.pidfile_name
+        self.log = settings.home / "log" / f"{self.name}.log"
+
+    @abstractmethod
+    def is_ready(self) -> bool:
+        """Whether it responds, and has what the tracker expects of it."""
+
+    @abstractmethod
+    def prepare(self, programs: Programs, *, durable: bool = True) -> list[str]:
+        """Make the data folder and return the command that runs the server.
+
+        durable: without it a crash of the machine may lose data; for tests.
+        Raises EmbeddedError if the folder is unusable.
+        """
+
+    def pid(self) -> int | None:
+        """The server's process, if it runs. Raises EmbeddedError as `pid_in` does."""
+        return self.pid_in(self.pidfile)
+
+    def pid_in(self, pidfile: Path) -> int | None:
+        """The process that wrote *pidfile*, if it is still the server of this home.
+
+        Raises EmbeddedError if the file cannot be read: the server may be running then.
+        """
+        try:
+            pid = int(pidfile.read_text().split("\n", 1)[0])
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return None
+        except OSError as error:
+            raise EmbeddedError(f"cannot read {pidfile}: {error.strerror}") from error
+        return pid if self._is_server(pid) else None
+
+    def _is_server(self, pid: int) -> bool:
+        """Whether *pid* works in this home; after a SIGKILL the number may belong to another.
+
+        Root without CAP_SYS_PTRACE cannot read the working folder of another user's process, and
+        with /proc mounted hidepid it does not even exist: the socket's peer decides then.
+        """
+        try:
+            return Path(f"/proc/{pid}/cwd").readlink().parent == self.settings.home
+        except OSError:
+            return _listens(pid, self.socket)
+
+    def is_running(self) -> bool:
+        """Whether it runs and is ready."""
+        return self.pid() is not None and self.is_ready()
+
+    def stop(self, timeout: float = 10.0) -> None:
+        """Stop it and wait; kill it if that takes longer than *timeout* seconds."""
+        for number in (self.stop_signal, signal.SIGKILL):
+            pid = self.pid()
+            if pid is None:
+                return
+            send_signal(pid, number)
+            if self.wait_stopped(timeout):
+                return
+        raise EmbeddedError(f"{self.name} (pid {self.pid()}) does not stop")
+
+    def wait_stopped(self, timeout: float = 10.0) -> bool:
+        """Wait at most *timeout* seconds for its end; False if it still runs."""
+        deadline = time.monotonic() + timeout
+        while self.pid() is not None:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(CHECK_INTERVAL)
+        return True
 
 
-def start_background(settings: Settings) -> None:
-    """Start what does not run yet, to outlive us. Raises EmbeddedError with the log's end."""
-    if running(settings):
+def _listens(pid: int, path: Path) -> bool:
+    """Whether *pid* listens on the socket at *path*, also while it is stopped or busy.
+
+    Source: unix(7), SO_PEERCRED
+    """
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(_CONNECT_TIMEOUT)
+        try:
+            connection.connect(str(path))
+        except (BlockingIOError, TimeoutError):  # its backlog is full
+            return True
+        except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
+            return False
+        except OSError as error:
+            raise EmbeddedError(f"cannot connect to {path}: {describe(error)}") from error
+        found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return bool(_CREDENTIALS.unpack(found)[0] == pid)
+
+
+def send_signal(pid: int, number: signal.Signals) -> None:
+    """Send a signal to *pid*, if it still exists. Raises EmbeddedError if that is forbidden."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
         return
-    with only_one(settings):
-        for process in _start(settings, durable=True, own=False):
-            process.returncode = 0  # let go: Popen would warn about a child that it forgets
+    except PermissionError as error:
+        raise EmbeddedError(f"cannot stop pid {pid}: it belongs to another user") from error
 
 
-def stop_background(settings: Settings) -> None:
-    """Stop whatever runs and wait until it is gone. Raises EmbeddedError if a tracker uses it."""
-    with only_one(settings):
-        _stop(settings)
+class Postgres(Server):
+    """The database server; its superuser needs no password on the private socket."""
+
+    name = "postgres"
+    stop_signal = signal.SIGINT
+    socket_name = ".s.PGSQL.5432"
+    pidfile_name = ".s.PGSQL.5432.lock"  # PostgreSQL writes it for each socket
+
+    def is_ready(self) -> bool:
+        """Whether it accepts connections; creates the owner and the database if missing."""
+        try:
+            data = self.pidfile.read_text().splitlines()[1]
+            status = Path(data, "postmaster.pid").read_text().split()[-1]
+        except (OSError, IndexError):
+            return False
+        if status != "ready":  # a connection attempt would fill the log
+            return False
+        try:
+            self._create_database()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _create_database(self) -> None:
+        """Create the database and the role that owns it, if they are missing.
+
+        The roles that migrations create own nothing: `postgres` stands in for them.
+        """
+        user, name = self.settings.postgres_user, self.settings.postgres_db
+        owner = "postgres" if user in ROLES else user
+        with psycopg.connect(
+            host=str(self.settings.sockets),
+            port=5432,
+            user="postgres",
+            dbname="postgres",
+            connect_timeout=5,
+            autocommit=True,
+        ) as conn:
+            if not conn.execute("SELECT FROM pg_roles WHERE rolname = %s", [owner]).rowcount:
+                create = sql.SQL("CREATE ROLE {} LOGIN SUPERUSER")
+                conn.execute(create.format(sql.Identifier(owner)))
+            if not conn.execute("SELECT FROM pg_database WHERE datname = %s", [name]).rowcount:
+                create = sql.SQL("CREATE DATABASE {} OWNER {}")
+                conn.execute(create.format(sql.Identifier(name), sql.Identifier(owner)))
+
+    def prepare(self, programs: Programs, *, durable: bool = True) -> list[str]:
+        """Make the cluster if it is missing, write its settings, and return the command."""
+        data = self.settings.home / programs.folder
+        if not data.exists():
+            self._initdb(data, programs)
+        _check_version(data, programs.major)
+        for pidfile in (data / "postmaster.pid", self.pidfile):
+            if self.pid_in(pidfile) is None:  # stale: the number may belong to another process
+                pidfile.unlink(missing_ok=True)
+        _distrust_loopback(data / "pg_hba.conf")
+        self._write_settings(data, programs, durable=durable)
+        return [str(programs.postgres / "postgres"), "-D", str(data)]
+
+    def _initdb(self, data: Path, programs: Programs) -> None:
+        """Make the cluster beside its place: an incomplete one never stands there.
+
+        The socket's folder is closed to others; a port of the loopback is open to every local
+        user, and needs a password.
+        """
+        draft = data.with_name(f"{data.name}.new")
+        shutil.rmtree(draft, ignore_errors=True)
+        self.account.make_private(draft)
+        locale = ["--locale=C.UTF-8"]
+        if programs.major >= _BUILTIN_LOCALE:
+            locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+        authentication = ["--auth-local=trust", "--auth-host=scram-sha-256"]
+        options = [*locale, "-E", "UTF8", "-U", "postgres", *authentication, "--no-instructions"]
+        run_command([str(programs.postgres / "initdb"), *options, "-D", str(draft)], self.account)
+        with (draft / "postgresql.conf").open("a") as stream:
+            stream.write("include 'tracker.conf'\n")
+        draft.rename(data)
+
+    def _write_settings(self, data: Path, programs: Programs, *, durable: bool) -> None:
+        folder = str(self.settings.sockets).replace('"', '""').replace("'", "''")
+        zone = "UTC" if Path("/usr/share/zoneinfo/UTC").exists() else "GMT"  # GMT needs no files
+        # A quarter of the memory, as PostgreSQL's manual recommends; pages are taken when filled.
+        buffers = min(max(available_memory() // 4 // _MEGABYTE, _MIN_BUFFERS), _MAX_BUFFERS)
+        parts = [
+            _POSTGRES_SETTINGS,
+            f"unix_socket_directories = '\"{folder}\"'\n",
+            f"timezone = '{zone}'\nlog_timezone = '{zone}'\n",
+            # The jobs of the Community edition would fail for ever here, timescaledb #10191.
+            "" if programs.community else "timescaledb.max_background_workers = 0\n",
+            f"shared_buffers = {buffers}MB\n" if durable else _NOT_DURABLE,
+        ]
+        (data / "tracker.conf").write_text("".join(parts))
 
 
-@contextmanager
-def started(settings: Settings, *, durable: bool = True) -> Iterator[None]:
-    """Run them as long as the block, and no longer than this process."""
-    processes = _start(settings, durable=durable, own=True)
+def _check_version(data: Path, major: int) -> None:
     try:
-        yield
-    finally:
-        _stop(settings)
-        for process in processes:
-            process.wait()
-
-
-def _stop(settings: Settings) -> None:
-    for server in reversed(servers(settings)):
-        server.stop()
-
-
-def _start(settings: Settings, *, durable: bool, own: bool) -> list[subprocess.Popen[bytes]]:
-    chosen = [server for server in servers(settings) if not server.running()]
-    if not chosen:
-        return []
-    commands = prepare(settings, chosen, durable=durable)
-    logs = [_log(settings, server) for server in chosen]
-    processes = [
-        _launch(server, bound(command, server.sign) if own else command, log)
-        for server, command, log in zip(chosen, commands, logs, strict=True)
-    ]
-    try:
-        for server, process, log in zip(chosen, processes, logs, strict=True):
-            _await(server, process, log)
-    except BaseException:
-        _abandon(chosen, processes)
-        raise
-    return processes
-
-
-def _launch(server: Server, command: list[str], log: Path) -> subprocess.Popen[bytes]:
-    with log.open("ab") as stream:
-        return subprocess.Popen(
-            command,
-            cwd="/",
-            env=PLAIN,
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=stream,
-            user=server.account.uid,
-            group=server.account.gid,
-            extra_groups=server.account.groups,
-            start_new_session=True,
+        found = f"PostgreSQL {(data / 'PG_VERSION').read_text().strip()}"
+    except OSError:
+        found = "nothing"
+    if found != f"PostgreSQL {major}":
+        raise EmbeddedError(
+            f"{data} holds {found}, not PostgreSQL {major}: move it away, or set TRACKER_HOME"
         )
 
 
-def _await(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while not server.ready():
-        if process.poll() is not None:
-            raise EmbeddedError(f"{server.name} does not start:\n{_tail(log)}")
-        if time.monotonic() > deadline:
-            raise EmbeddedError(f"{server.name} does not answer:\n{_tail(log)}")
-        time.sleep(PAUSE)
+def _distrust_loopback(hba: Path) -> None:
+    """Require passwords on the loopback, which clusters of version 0.1 trusted."""
+    if not hba.exists():
+        return
+    text = hba.read_text(errors="surrogateescape")
+    changed = _TRUSTED_LOOPBACK.sub(r"\1scram-sha-256", text)
+    if changed != text:
+        draft, facts = hba.with_name(f"{hba.name}.new"), hba.stat()
+        draft.write_text(changed, errors="surrogateescape")
+        shutil.copymode(hba, draft)
+        os.chown(draft, facts.st_uid, facts.st_gid)
+        draft.replace(hba)
 
 
-def _abandon(chosen: Sequence[Server], processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    for server, process in zip(chosen, processes, strict=True):
-        if process.poll() is None:
-            process.send_signal(server.sign)
-        process.wait()
+def available_memory(limits: Iterable[Path] = _MEMORY_LIMITS) -> int:
+    """Bytes of the machine, or of its container, whose limits stand in *limits*."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for file in limits:
+        with suppress(OSError, ValueError):  # "max" is no limit
+            found.append(int(file.read_text()))
+    return min(found)
 
 
-def _log(settings: Settings, server: Server) -> Path:
-    folder = settings.home / "log"
-    server.account.own(folder)
-    log = folder / f"{server.name}.log"
-    log.touch()
-    os.chown(log, server.account.uid, server.account.gid)
-    return log
+class Redis(Server):
+    """The queue's server; it keeps the queue in an append-only file."""
 
+    name = "redis"
+    stop_signal = signal.SIGTERM
+    socket_name = "redis.sock"
+    pidfile_name = "redis.pid"
 
-def _tail(log: Path) -> str:
-    lines = log.read_text(errors="replace").splitlines()
-    return "\n".join(f"  {line}" for line in lines[-_SHOWN:])
+    def is_ready(self) -> bool:
+        """Whether it responds to PING; while it loads its file, it sends an error instead."""
+        try:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(_CONNECT_TIMEOUT)
+                connection.connect(str(self.socket))
+                connection.sendall(b"PING\r\n")
+                return connection.recv(64).startswith(b"+PONG")
+        except OSError:
+            return False
+
+    def prepare(self, programs: Programs, *, durable: bool = True) -> list[str]:
+        """Make its folder and return the command."""
+        data = self.settings.home / "redis"
+        self.account.make_private(data)
+        if self.pid() is None:
+            self.pidfile.unlink(missing_ok=True)
+        facts = _REDIS_SETTINGS | {
+            "dir": str(data),
+            "unixsocket": str(self.socket),
+            "pidfile": str(self.pidfile),
+            "appendfsync": "everysec" if durable else "no",
+        }
+        options = [part for name, value in facts.items() for part in (f"--{name}", value)]
+        return [str(programs.redis), *options]

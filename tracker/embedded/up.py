@@ -1,57 +1,59 @@
-"""Everything in one terminal: the servers, the migrations, then the tracker's processes."""
+"""The whole tracker in one terminal: servers, migrations, then its processes."""
 
 import asyncio
 import contextlib
+import dataclasses
 import errno
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from threading import Thread
+from typing import Any
 
-from tracker.embedded.apps import apps, pollers
-from tracker.embedded.exchange import check_exchange
-from tracker.embedded.instances import demo_of
-from tracker.embedded.lock import only_one
-from tracker.embedded.output import Log
-from tracker.embedded.process import Process
-from tracker.embedded.servers import prepare, servers
-from tracker.embedded.supervisor import US, Supervisor
-from tracker.errors import EmbeddedError, TrackerError
-from tracker.settings import Settings
+from tracker.embedded.home import demo_settings, home_servers, lock_home, prepare_servers
+from tracker.embedded.supervisor import OWN_NAME, Log, Process, Supervisor
+from tracker.errors import EmbeddedError, TrackerError, describe
+from tracker.settings import CHECKOUT, Settings
 
-_NAMES = ("postgres", "redis", "migrate", "simulator", "web", "worker", "scheduler", US)
-_SERVER_GRACE = 5.0  # seconds; with the apps' 8 s all is over in less than 15
+_NAMES = ("postgres", "redis", "migrate", "simulator", "web", "worker", "scheduler", OWN_NAME)
+# Seconds. The worker takes up to 8, then the simulator stops, then the servers: 15 are enough.
+_SIMULATOR_STOP_TIMEOUT = 4.0
+_SERVER_STOP_TIMEOUT = 5.0
+_EXCHANGE_TIMEOUT = 5.0
 
 
 def up(settings: Settings) -> int:
-    """Run the tracker until it is asked to stop: the exit code."""
+    """Run the tracker until it is stopped: the exit status."""
     return _run(settings, simulated=False)
 
 
 def demo(settings: Settings) -> int:
-    """Run it against the simulator, in a home and a database of its own: the exit code."""
-    return _run(demo_of(settings), simulated=True)
+    """Run it with the simulator, in a home and a database of its own: the exit status."""
+    return _run(demo_settings(settings), simulated=True)
 
 
 def dev_worker(settings: Settings) -> int:
-    """Run the worker and its scheduler alone, beside servers that run already: the exit code."""
-    log = Log(sys.stdout, _NAMES)
-    return asyncio.run(Supervisor(pollers(settings), log).run())
+    """Run the worker and its scheduler beside servers that run already: the exit status."""
+    processes = [
+        dataclasses.replace(process, after=())
+        for process in app_processes(settings)
+        if process.name in {"worker", "scheduler"}
+    ]
+    return asyncio.run(Supervisor(processes, Log(sys.stdout, _NAMES)).run())
 
 
 def _run(settings: Settings, *, simulated: bool) -> int:
     log = Log(sys.stdout, _NAMES)
     try:
-        with _stoppable(), only_one(settings):
+        with _sigterm_as_ctrl_c(), lock_home(settings):
             _check_port("WEB_PORT", settings.web_host, settings.web_port)
             if simulated:
                 _check_port("SIMULATOR_PORT", "127.0.0.1", settings.simulator_port)
             _greet(settings, log, simulated=simulated)
-            processes = _servers(settings, log)
-            processes += apps(
-                settings, [process.name for process in processes], simulated=simulated
-            )
-            return asyncio.run(Supervisor(processes, log).run())
+            servers = _server_processes(settings, log)
+            apps = app_processes(settings, (each.name for each in servers), simulated=simulated)
+            return asyncio.run(Supervisor([*servers, *apps], log).run())
     except KeyboardInterrupt:
         return 0
     except TrackerError as error:
@@ -60,8 +62,8 @@ def _run(settings: Settings, *, simulated: bool) -> int:
 
 
 @contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-    """Until the supervisor takes over, SIGTERM is no other than Ctrl-C."""
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Until the supervisor handles signals, SIGTERM raises KeyboardInterrupt."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -72,9 +74,8 @@ def _stoppable() -> Iterator[None]:
 def _check_port(variable: str, host: str, port: int) -> None:
     """Raises EmbeddedError naming *variable* if nobody can listen there."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM
-        )[0]
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = found[0]
         with socket.socket(family, kind, protocol) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
@@ -87,32 +88,110 @@ def _check_port(variable: str, host: str, port: int) -> None:
 
 def _greet(settings: Settings, log: Log, *, simulated: bool) -> None:
     root = f"http://127.0.0.1:{settings.web_port}"
-    ticker = settings.tickers[0]
-    log.say(US, f"page    {root}/")
-    log.say(US, f"prices  {root}/{settings.api_version}/prices?ticker={ticker}")
-    log.say(US, f"docs    {root}/docs")
-    log.say(US, f"health  {root}/health/ready")
+    log.write(OWN_NAME, f"page    {root}/")
+    prices = f"{settings.api_version}/prices?ticker={settings.tickers[0]}"
+    log.write(OWN_NAME, f"prices  {root}/{prices}")
+    log.write(OWN_NAME, f"docs    {root}/docs")
+    log.write(OWN_NAME, f"health  {root}/health/ready")
     if simulated:
-        log.say(US, "synthetic prices from the simulator, in a database of their own")
+        log.write(OWN_NAME, "synthetic prices from the simulator, in a database of their own")
     else:
-        check_exchange(settings.client_base_url, lambda text: log.say(US, text))
+        check_exchange(settings.client_base_url, lambda text: log.write(OWN_NAME, text))
 
 
-def _servers(settings: Settings, log: Log) -> list[Process]:
-    """The embedded servers, except those that `just infra` has running."""
-    chosen = servers(settings)
-    missing = [server for server in chosen if not server.running()]
-    if len(missing) < len(chosen):
-        log.say(US, f"using what runs in {settings.home} already")
-    commands = prepare(settings, missing) if missing else []
+def check_exchange(base_url: str, warn: Callable[[str], None]) -> None:
+    """Return at once; a thread calls *warn* if no HTTP response comes from *base_url*."""
+
+    def check() -> None:
+        import httpx  # noqa: PLC0415 -- slow, and this thread has the time
+
+        try:
+            httpx.get(f"{base_url}/public/test", timeout=_EXCHANGE_TIMEOUT)
+        except (httpx.HTTPError, OSError) as error:
+            warn(
+                f"cannot reach the exchange at {base_url} ({describe(error)}): no prices are"
+                " stored until it responds; the tracker retries each minute. To see it without"
+                " the exchange: ops/just demo"
+            )
+
+    Thread(target=check, daemon=True).start()
+
+
+def _server_processes(settings: Settings, log: Log) -> list[Process]:
+    """The embedded servers, except those that `tracker infra` runs."""
+    servers = home_servers(settings)
+    missing = [server for server in servers if not server.is_running()]
+    if len(missing) < len(servers):
+        log.write(OWN_NAME, f"using what runs in {settings.home} already")
+    commands = prepare_servers(settings, missing) if missing else []
     return [
         Process(
             name=server.name,
             command=command,
-            ready=server.ready,
-            sign=server.sign,
-            grace=_SERVER_GRACE,
+            ready=server.is_ready,
+            stop_signal=server.stop_signal,
+            stop_timeout=_SERVER_STOP_TIMEOUT,
             account=server.account,
         )
         for server, command in zip(missing, commands, strict=True)
     ]
+
+
+def app_processes(
+    settings: Settings, servers: Iterable[str] = (), *, simulated: bool = False
+) -> list[Process]:
+    """The tracker's own processes, started after *servers*; with its own exchange if *simulated*.
+
+    Their environment names the servers, and overrides `.env`.
+    """
+    environment = _app_environment(settings)
+
+    def app(name: str, /, *arguments: str, **options: Any) -> Process:
+        command = [sys.executable, "-m", "tracker", name, *arguments]
+        process = Process(name=name, command=command, env=environment, cwd=CHECKOUT)
+        return dataclasses.replace(process, **options)
+
+    processes = [
+        app("migrate", after=tuple(servers), once=True),
+        app("web", after=("migrate",)),
+        app("worker", after=("migrate", "simulator") if simulated else ("migrate",)),
+        app("scheduler", after=("migrate",)),
+    ]
+    if simulated:
+        indexes = [word for ticker in settings.tickers for word in ("--index", ticker)]
+        processes.insert(
+            0,
+            app(
+                "simulate",
+                *indexes,
+                name="simulator",
+                ready=lambda: _is_listening(settings.simulator_port),
+                stop_timeout=_SIMULATOR_STOP_TIMEOUT,
+            ),
+        )
+    return processes
+
+
+def _app_environment(settings: Settings) -> dict[str, str]:
+    changes: dict[str, object] = {
+        "tracker_home": settings.home,
+        "tracker_cache": settings.cache,
+        "log_format": "plain",
+    }
+    host = settings.postgres_host or str(settings.sockets)
+    port = settings.postgres_port if settings.postgres_host else 5432
+    for prefix in ("", "read_", "direct_"):
+        if not getattr(settings, f"{prefix}postgres_host"):
+            changes |= {f"{prefix}postgres_host": host, f"{prefix}postgres_port": port}
+    if not settings.redis_host:
+        changes["redis_host"] = str(settings.sockets / "redis.sock")
+    environment = settings.changed(**changes).environment()
+    return environment | {"PYTHONUNBUFFERED": "1", "TZ": "UTC"}
+
+
+def _is_listening(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1.0):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,239 @@
+"""A home: its servers, started and stopped together, and the lock of the tracker that uses it."""
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TextIO
+
+from tracker.embedded.account import MINIMAL_ENVIRONMENT, Account, bind_to_parent
+from tracker.embedded.packages import find_programs
+from tracker.embedded.servers import CHECK_INTERVAL, Postgres, Redis, Server, send_signal
+from tracker.errors import EmbeddedError
+from tracker.settings import Settings
+
+_START_TIMEOUT = 60.0  # seconds; a crashed database may have to recover first
+_STOP_TIMEOUT = 20.0  # seconds; the supervisor kills its processes within 15
+_LOG_LINES = 8  # of a server that does not start
+
+
+def home_servers(settings: Settings) -> list[Server]:
+    """The embedded servers of *settings*: those for which it names no host."""
+    servers: list[Server] = []
+    if not settings.postgres_host:
+        servers.append(Postgres(settings))
+    if not (settings.redis_host or settings.redis_sentinels):
+        servers.append(Redis(settings))
+    return servers
+
+
+def servers_run(settings: Settings) -> bool:
+    """Whether all of them run and are ready; creates a missing database."""
+    return all(server.is_running() for server in home_servers(settings))
+
+
+def prepare_servers(
+    settings: Settings, servers: Sequence[Server], *, durable: bool = True
+) -> list[list[str]]:
+    """Prepare the start of *servers* and return their commands.
+
+    Raises EmbeddedError if the programs are unavailable or a folder is unusable.
+    """
+    account = Account.of(settings.home)
+    account.make_home(settings.home)
+    programs = find_programs(settings)
+    account.check_access(programs.postgres)
+    account.make_private(settings.sockets)
+    for server in servers:
+        if not server.wait_stopped():
+            raise EmbeddedError(f"{server.name} (pid {server.pid()}) runs but does not respond")
+    return [server.prepare(programs, durable=durable) for server in servers]
+
+
+def start_background(settings: Settings) -> None:
+    """Start the servers that do not run yet; they outlive this process.
+
+    Raises EmbeddedError with the end of a server's log.
+    """
+    if servers_run(settings):
+        return
+    with lock_home(settings):
+        for process in _start(settings, durable=True, bound=False):
+            process.returncode = 0  # prevents Popen's warning about a running child
+
+
+def stop_background(settings: Settings) -> None:
+    """Stop the servers and wait for their end. Raises EmbeddedError if a tracker uses them."""
+    with lock_home(settings):
+        _stop(settings)
+
+
+@contextmanager
+def started(settings: Settings, *, durable: bool = True) -> Iterator[None]:
+    """Run the servers during the block, and no longer than this process."""
+    processes = _start(settings, durable=durable, bound=True)
+    try:
+        yield
+    finally:
+        _stop(settings)
+        for process in processes:
+            process.wait()
+
+
+def _stop(settings: Settings) -> None:
+    for server in reversed(home_servers(settings)):
+        server.stop()
+
+
+def _start(settings: Settings, *, durable: bool, bound: bool) -> list["subprocess.Popen[bytes]"]:
+    """Start the servers that do not run, and wait until they are ready.
+
+    bound: whether they end with this process.
+    """
+    servers = [server for server in home_servers(settings) if not server.is_running()]
+    if not servers:
+        return []
+    commands = prepare_servers(settings, servers, durable=durable)
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        for server, command in zip(servers, commands, strict=True):
+            words = bind_to_parent(command, server.stop_signal) if bound else command
+            processes.append(_launch(server, words))
+        for server, process in zip(servers, processes, strict=True):
+            _wait_ready(server, process)
+    except BaseException:
+        for server, process in zip(servers, processes, strict=False):
+            if process.poll() is None:
+                process.send_signal(server.stop_signal)
+            process.wait()
+        raise
+    return processes
+
+
+def _launch(server: Server, command: Sequence[str]) -> "subprocess.Popen[bytes]":
+    server.account.make_private(server.log.parent)
+    with server.log.open("ab") as stream:
+        os.chown(server.log, server.account.uid, server.account.gid)
+        return subprocess.Popen(
+            command,
+            cwd="/",
+            env=MINIMAL_ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+            **server.account.popen_options,
+        )
+
+
+def _wait_ready(server: Server, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + _START_TIMEOUT
+    while not server.is_ready():
+        ended = process.poll() is not None
+        if ended or time.monotonic() > deadline:
+            lines = server.log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
+            trouble = "does not start" if ended else "does not become ready"
+            raise EmbeddedError("\n  ".join([f"{server.name} {trouble}:", *lines]))
+        time.sleep(CHECK_INTERVAL)
+
+
+@contextmanager
+def lock_home(settings: Settings) -> Iterator[None]:
+    """Hold the home during the block. Raises EmbeddedError with the pid of another holder."""
+    account = Account.of(settings.home)
+    account.make_home(settings.home)
+    path = settings.home / "lock"
+    try:
+        stream = path.open("a+")
+    except OSError as error:
+        raise EmbeddedError(f"TRACKER_HOME: cannot write {path}: {error.strerror}") from error
+    with stream:
+        if not _lock(stream, fcntl.LOCK_EX):
+            pid = path.read_text().strip()
+            raise EmbeddedError(f"a tracker runs in {settings.home} already (pid {pid})")
+        os.chown(path, account.uid, account.gid)
+        stream.truncate(0)
+        stream.write(f"{os.getpid()}\n")
+        stream.flush()
+        yield
+
+
+def stop_tracker(settings: Settings) -> bool:
+    """Stop the tracker that holds this home and wait for its end; False if none holds it."""
+    path = settings.home / "lock"
+    try:
+        stream = path.open()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise EmbeddedError(f"TRACKER_HOME: cannot read {path}: {error.strerror}") from error
+    with stream:
+        if _lock(stream, fcntl.LOCK_SH):
+            return False
+        send_signal(int(path.read_text()), signal.SIGTERM)
+        deadline = time.monotonic() + _STOP_TIMEOUT
+        while not _lock(stream, fcntl.LOCK_SH):
+            if time.monotonic() > deadline:
+                raise EmbeddedError(f"the tracker in {settings.home} does not stop")
+            time.sleep(CHECK_INTERVAL)
+    return True
+
+
+def _lock(stream: TextIO, kind: int) -> bool:
+    try:
+        fcntl.flock(stream, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def demo_settings(settings: Settings) -> Settings:
+    """The demo's settings: a home and a database of its own, always on embedded servers."""
+    return settings.changed(
+        tracker_home=settings.home / "demo",
+        tracker_cache=settings.cache,
+        postgres_host="",
+        read_postgres_host="",
+        direct_postgres_host="",
+        postgres_db="tracker_demo",
+        redis_host="",
+        redis_sentinels=(),
+        client_base_url=f"http://127.0.0.1:{settings.simulator_port}/api/v2",
+    )
+
+
+def running_settings(settings: Settings) -> Settings:
+    """The settings of the database that runs: the demo's, with a notice, if only the demo runs."""
+    if settings.postgres_host or servers_run(settings):
+        return settings
+    demo = demo_settings(settings)
+    if not servers_run(demo):
+        return settings
+    sys.stderr.write("this is the demo's database: its prices are synthetic\n")
+    return demo
+
+
+def psql_command(settings: Settings, arguments: Sequence[str]) -> list[str]:
+    """psql on the database with *arguments*; run it in `psql_environment`, with the password.
+
+    Raises EmbeddedError if psql is neither installed nor can be fetched.
+    """
+    psql = shutil.which("psql") if settings.postgres_host else None
+    public = settings.changed(postgres_password="", postgres_password_file=None)
+    psql = psql or str(find_programs(settings).postgres / "psql")
+    return [psql, "--dbname", public.direct_dsn, *arguments]
+
+
+def psql_environment(settings: Settings) -> dict[str, str]:
+    """The environment for `psql_command`: the password, and a pager only if it exists."""
+    variables = settings.environment()
+    if password := settings.postgres_password.get_secret_value():
+        variables["PGPASSWORD"] = password
+    if not {"PSQL_PAGER", "PAGER"} & variables.keys():
+        variables["PSQL_PAGER"] = "less -SFX" if shutil.which("less") else ""
+    return variables
