@@ -66,9 +66,11 @@ class Bouncer:
         """Run it as long as the block."""
         command = [*linked("pgbouncer"), "--quiet", str(self.folder / "ini")]
         with subprocess.Popen(
-            command, env=MINIMAL_ENVIRONMENT, stderr=subprocess.DEVNULL,
-            user=self.account.uid, group=self.account.gid, extra_groups=self.account.groups,
-        ) as process:  # fmt: skip
+            command,
+            env=MINIMAL_ENVIRONMENT,
+            stderr=subprocess.DEVNULL,
+            **self.account.popen_options,
+        ) as process:
             try:
                 wait_for((self.folder / f".s.PGSQL.{PORT}").exists)
                 yield
