@@ -49,7 +49,7 @@ _HANDLERS: Final = {
 
 
 def create_app(options: Options | None = None) -> Starlette:
-    """A ready application. Raises SettingsError for a recording it cannot read."""
+    """A ready application."""
     exchange = Exchange(options or Options())
 
     @asynccontextmanager

@@ -1,17 +1,15 @@
 """The stand-in itself: its clock, its market, its faults, its ledger."""
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import Final, TypedDict
 
 from tracker.simulator import walk
 from tracker.simulator.faults import Fault, Faults
 from tracker.simulator.ledger import Ledger
 from tracker.simulator.names import NAMES
-from tracker.simulator.replay import Recording, load
 
 SECOND: Final = 1_000_000  # microseconds
 
@@ -27,8 +25,6 @@ class Options:
 
     seed: of every walk.
     indexes: known beside the usual names.
-    replays: a CSV file instead of a walk, by index; see replay.load.
-    keep_timestamps: replay at the recorded times, not from the start onwards.
     faults: in force from the start.
     clock_offset: seconds its clock is ahead of *clock*; negative if behind.
     testnet: what every answer says of itself.
@@ -37,8 +33,6 @@ class Options:
 
     seed: int = 1
     indexes: tuple[str, ...] = ()
-    replays: Mapping[str, Path] = field(default_factory=dict)
-    keep_timestamps: bool = False
     faults: tuple[Fault, ...] = ()
     clock_offset: float = 0.0
     testnet: bool = False
@@ -47,19 +41,17 @@ class Options:
     @property
     def names(self) -> tuple[str, ...]:
         """Every index it knows, each once."""
-        return tuple(dict.fromkeys((*NAMES, *self.indexes, *self.replays)))
+        return tuple(dict.fromkeys((*NAMES, *self.indexes)))
 
 
 class Exchange:
-    """Everything the stand-in knows. Raises SettingsError for a recording it cannot read."""
+    """Everything the stand-in knows."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
         self.names = options.names
         self.ledger = Ledger()
         self.faults = Faults(self.now)
-        self._recordings = {index: load(path) for index, path in options.replays.items()}
-        self._start = self.now() // SECOND * SECOND
         for fault in options.faults:
             self.faults.add(fault)
 
@@ -70,12 +62,7 @@ class Exchange:
     def price(self, index: str, second: int, method: str = "get_index_price") -> Decimal:
         """What *method* says *index* cost at *second*, any second; a freeze included."""
         stands = self.faults.stands(method, index, second)
-        if recording := self._recordings.get(index):
-            return recording.price_at(stands, self._begin(recording))
         return walk.price_at(self.options.seed, index, stands)
-
-    def _begin(self, recording: Recording) -> int:
-        return recording.first if self.options.keep_timestamps else self._start
 
 
 class State(TypedDict):

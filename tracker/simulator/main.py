@@ -3,7 +3,6 @@
 import argparse
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 from tracker.errors import BadRequest, SettingsError
 from tracker.simulator.app import create_app
@@ -22,9 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--port", type=_port, help="port to listen on; 0 takes a free one")
     add("--seed", type=int, default=1, help="of the random walks (%(default)s)")
     add("--index", type=_index, action="append", default=[], metavar="NAME", help="know it too")
-    add("--replay", type=_replay, action="append", default=[], metavar="INDEX=FILE",
-        help="play a CSV of time and price over and over, from the start on")  # fmt: skip
-    add("--keep-timestamps", action="store_true", help="replay at the recorded times instead")
     add("--fault", action="append", default=[], metavar="KIND[:key=value,…]",
         help=f"a fault from the start: {', '.join(KINDS)}; keys: index, method, seconds, "
              "calls, delay, retry_after, code")  # fmt: skip
@@ -35,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, *, port: int) -> None:
     """Serve until SIGTERM or Ctrl-C; *port* unless ``--port`` was given.
 
-    Raises SettingsError for a bad fault, a recording that cannot be read or a taken port.
+    Raises SettingsError for a bad fault or a taken port.
     """
     app = create_app(_options(args))
     with listen(args.host, port if args.port is None else args.port) as sock:
@@ -51,13 +47,11 @@ def _announce(where: Served, seed: int) -> None:
 
 
 def _options(args: argparse.Namespace) -> Options:
-    base = Options(indexes=tuple(args.index), replays=dict(args.replay))
+    base = Options(indexes=tuple(args.index))
     names = frozenset(base.names)
     return Options(
         seed=args.seed,
         indexes=base.indexes,
-        replays=base.replays,
-        keep_timestamps=args.keep_timestamps,
         faults=tuple(_fault(text, names) for text in args.fault),
         clock_offset=args.clock_offset,
         testnet=args.testnet,
@@ -82,10 +76,3 @@ def _index(text: str) -> str:
     if not PATTERN.fullmatch(text):
         raise argparse.ArgumentTypeError(f"not an index name: {text!r}")
     return text
-
-
-def _replay(text: str) -> tuple[str, Path]:
-    index, equals, file = text.partition("=")
-    if not (equals and file):
-        raise argparse.ArgumentTypeError(f"not INDEX=FILE: {text!r}")
-    return _index(index), Path(file)

@@ -83,7 +83,7 @@ def listen(host: str, port: int) -> socket.socket:
 def serve(options: Options | None = None, *, host: str = HOST, port: int = 0) -> Iterator[Served]:
     """A stand-in on a thread of its own, for as long as the block lasts.
 
-    Raises SettingsError if the port is taken or a recording cannot be read.
+    Raises SettingsError if the port is taken.
     """
     app = create_app(options)
     ready = threading.Event()
