@@ -35,7 +35,7 @@ WRONG_WORDS = (
     *("backup a b", "backup --json", "restore", "restore a b", "timescale-upgrade 2"),
     *("completion", "completion tcsh"),
     *("simulate --port 65536", "simulate --seed x", "simulate --index BTC"),
-    *("simulate --replay btc_usd", "simulate --fault nonsense"),
+    "simulate --fault nonsense",
 )
 
 _RISING = "--order asc --start-date 2026-03-28T09:00Z --end-date 2026-03-28T09:12Z"
