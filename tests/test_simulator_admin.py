@@ -1,4 +1,4 @@
-"""The admin endpoints: counts, served prices, truth, and what they refuse."""
+"""The admin endpoints: counts, served prices, true prices, and their errors."""
 
 from collections.abc import Iterator
 from decimal import Decimal
@@ -8,29 +8,29 @@ import httpx
 import pytest
 
 from tracker.simulator import Options, price_at, serve
-from tracker.simulator.ledger import KEPT, Ledger
+from tracker.simulator.exchange import MAX_SERVED_PRICES, Exchange
 
 NOON = 1_790_683_200
 
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[str]:
-    """The address of one stand-in for the tests that leave no trace."""
+    """The URL of one simulator for the tests that do not change its state."""
     with serve(Options(seed=5)) as exchange:
         yield exchange.root
 
 
 @pytest.fixture(scope="module")
 def http(shared: str) -> Iterator[httpx.Client]:
-    """A client of it."""
+    """Its client."""
     with httpx.Client(base_url=shared) as client:
         yield client
 
 
-def culprits(answer: httpx.Response) -> list[str]:
-    """Which names a 422 complains about; each with a reason."""
-    assert answer.status_code == 422, answer.text
-    errors: list[dict[str, str]] = answer.json()["errors"]
+def invalid_names(response: httpx.Response) -> list[str]:
+    """The names in a 422 response; each has a reason."""
+    assert response.status_code == 422, response.text
+    errors: list[dict[str, str]] = response.json()["errors"]
     assert all(each["reason"] for each in errors)
     return [each["name"] for each in errors]
 
@@ -60,19 +60,18 @@ def culprits(answer: httpx.Response) -> list[str]:
         ("kind", ["body"]),
     ],
 )
-def test_a_wrong_fault_names_its_culprits(
+def test_invalid_fault_names_its_fields(
     http: httpx.Client, fields: object, names: list[str]
 ) -> None:
-    """422, and nothing is in force afterwards."""
-    answer = http.post("/admin/faults", json=fields)
+    """No fault is injected."""
+    response = http.post("/admin/faults", json=fields)
 
-    assert culprits(answer) == names
+    assert invalid_names(response) == names
     assert http.get("/admin/faults").json() == []
 
 
-def test_a_fault_that_is_no_json(http: httpx.Client) -> None:
-    """The body is the culprit."""
-    assert culprits(http.post("/admin/faults", content=b"{kind")) == ["body"]
+def test_fault_that_is_not_json_is_rejected(http: httpx.Client) -> None:
+    assert invalid_names(http.post("/admin/faults", content=b"{kind")) == ["body"]
 
 
 @pytest.mark.parametrize(
@@ -90,16 +89,16 @@ def test_a_fault_that_is_no_json(http: httpx.Client) -> None:
         ("index=btc_usd&second=5&when=now", ["when"]),
     ],
 )
-def test_a_wrong_question_for_the_truth(http: httpx.Client, query: str, names: list[str]) -> None:
-    """422 naming the parameter."""
-    assert culprits(http.get(f"/admin/truth?{query}")) == names
+def test_invalid_parameters_of_truth_are_named(
+    http: httpx.Client, query: str, names: list[str]
+) -> None:
+    assert invalid_names(http.get(f"/admin/truth?{query}")) == names
 
 
-def test_a_wrong_question_for_served_prices(http: httpx.Client) -> None:
-    """An index is needed, a known one, and nothing else."""
-    assert culprits(http.get("/admin/served")) == ["index"]
-    assert culprits(http.get("/admin/served?index=nope_usd")) == ["index"]
-    assert culprits(http.get("/admin/served?index=btc_usd&limit=5")) == ["limit"]
+def test_invalid_parameters_of_served_prices_are_named(http: httpx.Client) -> None:
+    assert invalid_names(http.get("/admin/served")) == ["index"]
+    assert invalid_names(http.get("/admin/served?index=nope_usd")) == ["index"]
+    assert invalid_names(http.get("/admin/served?index=btc_usd&limit=5")) == ["limit"]
 
 
 @pytest.mark.parametrize(
@@ -110,33 +109,30 @@ def test_a_wrong_question_for_served_prices(http: httpx.Client) -> None:
         {"at": "2026-09-29T14:00:00.999+02:00"},
     ],
 )
-def test_the_truth_at_any_second(http: httpx.Client, when: dict[str, str]) -> None:
-    """By UNIX seconds or RFC 3339, the price that the pure function gives."""
-    answer = http.get("/admin/truth", params={"index": "shib_usd", **when}).json()
+def test_truth_accepts_unix_seconds_and_rfc_3339(http: httpx.Client, when: dict[str, str]) -> None:
+    response = http.get("/admin/truth", params={"index": "shib_usd", **when}).json()
 
     price = f"{price_at(5, 'shib_usd', NOON):f}"
-    assert answer == {"index": "shib_usd", "second": NOON, "price": price}
+    assert response == {"index": "shib_usd", "second": NOON, "price": price}
 
 
-def test_the_truth_before_there_was_a_clock(http: httpx.Client) -> None:
-    """Seconds before 1970 have a price too."""
-    answer = http.get("/admin/truth?index=btc_usd&second=-86400").json()
+def test_truth_before_1970(http: httpx.Client) -> None:
+    response = http.get("/admin/truth?index=btc_usd&second=-86400").json()
 
-    assert Decimal(answer["price"]) == price_at(5, "btc_usd", -86_400)
+    assert Decimal(response["price"]) == price_at(5, "btc_usd", -86_400)
 
 
-def test_no_such_fault(http: httpx.Client) -> None:
-    """404 for an id that was never given."""
-    answer = http.delete("/admin/faults/12345")
+def test_unknown_fault_id_is_not_found(http: httpx.Client) -> None:
+    response = http.delete("/admin/faults/12345")
 
-    assert answer.status_code == 404
-    assert answer.json() == {"errors": [{"name": "id", "reason": "no such fault: 12345"}]}
+    assert response.status_code == 404
+    assert response.json() == {"errors": [{"name": "id", "reason": "no such fault: 12345"}]}
     assert http.delete("/admin/faults/0").status_code == 404
 
 
 @pytest.fixture
 def fresh() -> Iterator[httpx.Client]:
-    """A client of a stand-in of its own."""
+    """A client of its own simulator."""
     with (
         serve(Options(clock=lambda: NOON * 1_000_000)) as exchange,
         httpx.Client(base_url=exchange.root) as client,
@@ -145,12 +141,11 @@ def fresh() -> Iterator[httpx.Client]:
 
 
 def price(http: httpx.Client, index: str) -> Any:
-    """A plain call."""
+    """The response to a plain call."""
     return http.get(f"/api/v2/public/get_index_price?index_name={index}")
 
 
-def test_counts(fresh: httpx.Client) -> None:
-    """Calls by method and index as they arrive, answers by what became of them."""
+def test_counts_have_method_index_and_outcome(fresh: httpx.Client) -> None:
     for index in ("btc_usd", "btc_usd", "eth_usd", "nope_usd"):
         price(fresh, index)
     fresh.post("/admin/faults", json={"kind": "maintenance", "calls": 1})
@@ -168,8 +163,8 @@ def test_counts(fresh: httpx.Client) -> None:
     }
 
 
-def test_served_prices(fresh: httpx.Client) -> None:
-    """Those a client could believe, oldest first, each with its moment."""
+def test_served_prices_are_from_valid_responses(fresh: httpx.Client) -> None:
+    """Oldest first, with usOut."""
     price(fresh, "btc_usd")
     for kind in ("testnet", "missing", "truncated", "error", "wrong_status"):
         fresh.post("/admin/faults", json={"kind": kind, "calls": 1})
@@ -181,18 +176,14 @@ def test_served_prices(fresh: httpx.Client) -> None:
 
 
 def test_served_prices_are_bounded() -> None:
-    """The newest ten thousand of an index are kept."""
-    ledger = Ledger()
-    for at in range(KEPT + 5):
-        ledger.serve("btc_usd", at, Decimal(at))
+    prices = Exchange(Options()).served_prices["btc_usd"]
+    prices.extend((at, Decimal(at)) for at in range(MAX_SERVED_PRICES + 5))
 
-    kept = ledger.served("btc_usd")
-
-    assert (len(kept), kept[0]["usOut"], kept[-1]["usOut"]) == (KEPT, 5, KEPT + 4)
+    assert (len(prices), prices[0][0]) == (MAX_SERVED_PRICES, 5)
 
 
-def test_faults_are_listed(fresh: httpx.Client) -> None:
-    """Those in force, in the order they came, with the calls that are left."""
+def test_active_faults_are_listed(fresh: httpx.Client) -> None:
+    """In order of injection, with the calls that are left."""
     fresh.post("/admin/faults", json={"kind": "rate_limit", "calls": 2, "index": "btc_usd"})
     fresh.post("/admin/faults", json={"kind": "latency", "delay": 0.5, "seconds": 3})
     price(fresh, "btc_usd")

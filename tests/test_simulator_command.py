@@ -1,4 +1,4 @@
-"""The command line and the server: what they take, how they start, and how they end."""
+"""`tracker simulate` and the server: options, start and shutdown."""
 
 import argparse
 import json
@@ -16,9 +16,8 @@ import httpx
 import pytest
 
 from tracker.errors import SettingsError
-from tracker.simulator import Options, add_arguments, run, serve
-from tracker.simulator.faultspec import KINDS
-from tracker.simulator.walk import price_at
+from tracker.simulator import Options, add_arguments, price_at, run, serve
+from tracker.simulator.faults import KINDS
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = """
@@ -31,7 +30,7 @@ run(parser.parse_args(sys.argv[1:]), port=0)
 
 
 def parse(*words: str) -> argparse.Namespace:
-    """The options in *words*."""
+    """The parsed options."""
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     return parser.parse_args(words)
@@ -39,7 +38,7 @@ def parse(*words: str) -> argparse.Namespace:
 
 @contextmanager
 def started(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A simulator as a process of its own, and its base address, from the line it prints."""
+    """A simulator in its own process, and its base URL from the line that it prints."""
     with subprocess.Popen(
         [sys.executable, "-W", "error", "-c", SCRIPT, *words],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -52,8 +51,7 @@ def started(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
             process.kill()
 
 
-def test_every_option_is_obeyed() -> None:
-    """Seed, further names, a clock, a net and a fault, all from the command line."""
+def test_options_set_seed_index_clock_net_and_fault() -> None:
     words = ["--seed", "9", "--index", "my-coin_usd", "--testnet", "--clock-offset", "-86400",
              "--fault", "rate_limit:calls=1,retry_after=3,index=btc_usd"]  # fmt: skip
 
@@ -69,8 +67,8 @@ def test_every_option_is_obeyed() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_with_calls_hanging(number: signal.Signals) -> None:
-    """It ends, quietly, though a client still waits for an answer that never comes."""
+def test_signal_ends_it_despite_pending_call(number: signal.Signals) -> None:
+    """Without output."""
     with started("--fault", "timeout") as (process, url):
         host, port = httpx.URL(url).host, httpx.URL(url).port
         with socket.create_connection((host, port or 0)) as client:
@@ -79,9 +77,9 @@ def test_a_signal_ends_it_with_calls_hanging(number: signal.Signals) -> None:
                 time.sleep(0.01)
 
             process.send_signal(number)
-            output, complaints = process.communicate(timeout=10)
+            output, errors = process.communicate(timeout=10)
 
-    assert (output, complaints) == ("", "")
+    assert (output, errors) == ("", "")
     assert process.returncode in (0, -number)
 
 
@@ -94,10 +92,8 @@ def test_a_signal_ends_it_with_calls_hanging(number: signal.Signals) -> None:
         ["--seed", "x"],
     ],
 )
-def test_a_malformed_option_is_refused(
-    words: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Exit 2, and a line that names the option."""
+def test_malformed_option_exits_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The error names the option."""
     with pytest.raises(SystemExit) as caught:
         parse(*words)
 
@@ -106,28 +102,26 @@ def test_a_malformed_option_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("words", "complaint"),
+    ("words", "reason"),
     [
-        (["--fault", "flood"], "--fault flood: kind: is not a kind"),
-        (["--fault", "latency:delay=x"], "delay: must be a number"),
-        (["--fault", "reset:index=nope_usd"], "index: is not a known index"),
-        (["--fault", "reset:calls"], "calls: must be 1 or more"),
+        (["--fault", "flood"], "--fault flood: kind: Input should be"),
+        (["--fault", "latency:delay=x"], "delay: Input should be a valid number"),
+        (["--fault", "reset:index=nope_usd"], "index: unknown index: 'nope_usd'"),
+        (["--fault", "reset:calls"], "calls: Input should be a valid integer"),
     ],
 )
-def test_a_bad_value_stops_the_start(words: list[str], complaint: str) -> None:
-    """One clear error, before anything listens."""
-    with pytest.raises(SettingsError, match=complaint):
+def test_invalid_fault_prevents_start(words: list[str], reason: str) -> None:
+    with pytest.raises(SettingsError, match=reason):
         run(parse(*words), port=0)
 
 
-def test_a_taken_port_stops_the_start() -> None:
+def test_port_in_use_prevents_start() -> None:
     """The error names the port."""
     with serve() as exchange, pytest.raises(SettingsError, match=f"port {exchange.port}"):
         run(parse("--port", str(exchange.port)), port=0)
 
 
-def test_the_help_names_every_kind_of_fault(capsys: pytest.CaptureFixture[str]) -> None:
-    """--help is complete."""
+def test_help_lists_every_kind_of_fault(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse("--help")
 
@@ -135,20 +129,20 @@ def test_the_help_names_every_kind_of_fault(capsys: pytest.CaptureFixture[str]) 
     assert all(kind in shown for kind in KINDS)
 
 
-def used() -> tuple[int, int]:
+def count_resources() -> tuple[int, int]:
     """Threads and open files of this process."""
     return threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
 
 
-def test_serving_leaks_nothing() -> None:
-    """Threads and sockets are gone at the end, though calls were hanging."""
-    hang: list[Exception] = []
+def test_shutdown_releases_threads_and_sockets() -> None:
+    """Also with pending calls."""
+    failed: list[Exception] = []
 
     def call(url: str) -> None:
         try:
             httpx.get(f"{url}/public/get_time", timeout=20)
         except httpx.TransportError as error:
-            hang.append(error)
+            failed.append(error)
 
     def once() -> None:
         with serve(Options()) as exchange:
@@ -162,15 +156,15 @@ def test_serving_leaks_nothing() -> None:
             caller.join()
 
     once()
-    before = used()
+    before = count_resources()
     once()
 
-    assert used() == before
-    assert len(hang) == 6
+    assert count_resources() == before
+    assert len(failed) == 6
 
 
-def test_two_may_run_side_by_side() -> None:
-    """Each has its own port, seed and faults."""
+def test_simulators_share_nothing() -> None:
+    """Each has its own port and faults."""
     with serve(Options(seed=1)) as one, serve(Options(seed=2)) as other:
         httpx.post(f"{one.admin_url}/faults", json={"kind": "maintenance"})
         statuses = [httpx.get(f"{each.url}/public/status").status_code for each in (one, other)]

@@ -1,4 +1,4 @@
-"""The protocol over real HTTP: every method, both ways of asking, and the error bodies."""
+"""The simulator's protocol over HTTP: every method, by GET and POST, and its errors."""
 
 import json
 import time
@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracker.simulator import Options, price_at, serve
-from tracker.simulator.names import NAMES
-from tracker.simulator.questions import read
+from tracker.simulator.calls import parse_message
+from tracker.simulator.prices import INDEX_NAMES
 
 SEED = 7
 SECOND = 1_000_000
@@ -23,7 +23,7 @@ SECOND = 1_000_000
 
 @pytest.fixture(scope="module")
 def http() -> Iterator[httpx.Client]:
-    """A client of one stand-in for all tests here; none of them changes it."""
+    """A client of one simulator for all tests; none of them changes its state."""
     with (
         serve(Options(seed=SEED, indexes=("my-coin_usd",))) as exchange,
         httpx.Client(base_url=exchange.url) as client,
@@ -32,7 +32,7 @@ def http() -> Iterator[httpx.Client]:
 
 
 def exact(response: httpx.Response) -> Any:
-    """The body with every number exact."""
+    """The body with exact numbers."""
     return json.loads(response.content, parse_float=Decimal)
 
 
@@ -44,8 +44,8 @@ def get(http: httpx.Client, method: str, **params: str) -> Any:
 
 
 @pytest.mark.parametrize("index", ["btc_usd", "shib_usd", "sol_usdc", "my-coin_usd"])
-def test_the_price_is_that_of_the_second_of_usout(http: httpx.Client, index: str) -> None:
-    """The envelope holds what a recorded one holds, and the price is the walk's."""
+def test_price_belongs_to_second_of_us_out(http: httpx.Client, index: str) -> None:
+    """In the envelope of recorded responses."""
     before = time.time_ns() // 1_000
     response = http.get("/public/get_index_price", params={"index_name": index})
     after = time.time_ns() // 1_000
@@ -65,18 +65,16 @@ def test_the_price_is_that_of_the_second_of_usout(http: httpx.Client, index: str
     assert response.headers["content-type"] == "application/json"
 
 
-def test_names(http: httpx.Client) -> None:
-    """All names as strings, or as objects when extended; configured ones among them."""
+def test_names_are_strings_or_objects(http: httpx.Client) -> None:
     plain = get(http, "get_index_price_names")
     extended = get(http, "get_index_price_names", extended="true")
 
-    assert plain == [*NAMES, "my-coin_usd"]
+    assert plain == [*INDEX_NAMES, "my-coin_usd"]
     assert extended == [{"name": name} for name in plain]
     assert get(http, "get_index_price_names", extended="false") == plain
 
 
-def test_supported_names(http: httpx.Client) -> None:
-    """All names, or those of one type; together the types hold all."""
+def test_supported_names_depend_on_type(http: httpx.Client) -> None:
     every = get(http, "get_supported_index_names")
     spot = get(http, "get_supported_index_names", type="spot")
     derivative = get(http, "get_supported_index_names", type="derivative")
@@ -88,8 +86,7 @@ def test_supported_names(http: httpx.Client) -> None:
     assert "btc_usd" not in spot
 
 
-def test_time_status_and_version(http: httpx.Client) -> None:
-    """Milliseconds, a string that says false, and a version."""
+def test_time_status_and_version_match_documentation(http: httpx.Client) -> None:
     body = exact(http.get("/public/get_time"))
 
     assert body["result"] == body["usOut"] // 1_000
@@ -97,8 +94,7 @@ def test_time_status_and_version(http: httpx.Client) -> None:
     assert get(http, "test") == {"version": "1.2.26"}
 
 
-def test_an_exception_may_be_wished_for(http: httpx.Client) -> None:
-    """expected_result=exception answers with an error."""
+def test_test_method_raises_requested_exception(http: httpx.Client) -> None:
     response = http.get("/public/test", params={"expected_result": "exception"})
 
     assert response.status_code == 500
@@ -106,7 +102,7 @@ def test_an_exception_may_be_wished_for(http: httpx.Client) -> None:
 
 
 def mean(index: str, end: int, apart: int, digits: int = 6) -> Decimal:
-    """What a point of chart data must be: six samples, exactly averaged, then rounded."""
+    """The expected chart point: the exact mean of six samples, rounded once."""
     samples = [Fraction(price_at(SEED, index, end - apart * k)) for k in range(6)]
     return Decimal(round(sum(samples) / 6 * 10**digits)).scaleb(-digits)
 
@@ -115,10 +111,10 @@ def mean(index: str, end: int, apart: int, digits: int = 6) -> Decimal:
     ("name", "step", "points"),
     [("1h", 6, 600), ("1d", 300, 288), ("2d", 300, 576), ("1m", 3_600, 720), ("1y", 86_400, 365)],
 )
-def test_chart_data_are_means_of_the_prices(
+def test_chart_points_are_means_of_prices(
     http: httpx.Client, name: str, step: int, points: int
 ) -> None:
-    """On the grid, oldest first, up to now, each the mean of the prices of its step."""
+    """At multiples of the step, oldest first, up to now."""
     body = exact(
         http.get("/public/get_index_chart_data", params={"index_name": "btc_usd", "range": name})
     )
@@ -128,22 +124,21 @@ def test_chart_data_are_means_of_the_prices(
     assert body["result"] == [[at * 1_000, mean("btc_usd", at, step // 6)] for at in moments]
 
 
-def test_an_hour_of_chart_data_holds_every_minute_mark(http: httpx.Client) -> None:
-    """Sixty marks of whole minutes; an hour is what it is without a range."""
+def test_chart_of_1h_has_every_minute(http: httpx.Client) -> None:
+    """1h is the default range."""
     chart = get(http, "get_index_chart_data", index_name="eth_usd")
 
     assert len([at for at, _ in chart if at % 60_000 == 0]) == 60
 
 
-def test_chart_data_of_tiny_prices_keep_digits(http: httpx.Client) -> None:
-    """Six decimals would leave nothing of them: two more than the price has."""
+def test_chart_of_tiny_prices_has_more_decimals(http: httpx.Client) -> None:
+    """Two more than the prices, because six would round to nothing."""
     chart = get(http, "get_index_chart_data", index_name="shib_usd")
 
     assert chart == [[at, mean("shib_usd", at // 1_000, 1, digits=10)] for at, _ in chart]
 
 
-def test_all_reaches_farthest(http: httpx.Client) -> None:
-    """The range without end has daily points and more than a year of them."""
+def test_chart_of_all_has_daily_points_of_years(http: httpx.Client) -> None:
     chart = get(http, "get_index_chart_data", index_name="btc_usd", range="all")
 
     assert len(chart) > 365
@@ -152,8 +147,8 @@ def test_all_reaches_farthest(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize("path", ["", "/public/get_index_price", "/public/get_time"])
 @pytest.mark.parametrize("ident", [1, "a", None, -5])
-def test_a_post_echoes_its_id(http: httpx.Client, path: str, ident: object) -> None:
-    """A JSON-RPC body may go to any address; its own method counts, its id comes back."""
+def test_post_echoes_id(http: httpx.Client, path: str, ident: object) -> None:
+    """The method in the body takes precedence over that in the path."""
     params = {"index_name": "btc_usd"}
     message = {"jsonrpc": "2.0", "id": ident, "method": "public/get_index_price", "params": params}
 
@@ -164,8 +159,8 @@ def test_a_post_echoes_its_id(http: httpx.Client, path: str, ident: object) -> N
     assert body["result"] == {"estimated_delivery_price": price, "index_price": price}
 
 
-def test_a_body_without_a_method_takes_that_of_the_address(http: httpx.Client) -> None:
-    """The address names it; a GET may carry a body too."""
+def test_body_without_method_uses_path(http: httpx.Client) -> None:
+    """By POST, and by GET with a body."""
     message = {"jsonrpc": "2.0", "id": 3}
 
     posted = http.post("/public/status", json=message).json()
@@ -191,10 +186,10 @@ def test_a_body_without_a_method_takes_that_of_the_address(http: httpx.Client) -
         ("get_index_price", ["btc_usd"], "must be an object", "params"),
     ],
 )  # fmt: skip
-def test_wrong_parameters_are_named(
+def test_invalid_parameter_is_named(
     http: httpx.Client, method: str, params: object, reason: str, param: str
 ) -> None:
-    """HTTP 400 and the recorded shape of error, envelope and id around it."""
+    """HTTP 400 and the recorded error, with envelope and id."""
     message = {"jsonrpc": "2.0", "id": 8, "method": f"public/{method}", "params": params}
 
     response = http.post("", json=message)
@@ -206,8 +201,7 @@ def test_wrong_parameters_are_named(
     assert set(body) == {"jsonrpc", "id", "error", "usIn", "usOut", "usDiff", "testnet"}
 
 
-def test_an_unknown_index_is_refused_as_recorded(http: httpx.Client) -> None:
-    """The body of a plain GET holds exactly the recorded keys."""
+def test_unknown_index_has_recorded_error(http: httpx.Client) -> None:
     response = http.get("/public/get_index_price", params={"index_name": "foo_bar"})
 
     data = {"reason": "invalid index", "param": "index_name"}
@@ -218,8 +212,7 @@ def test_an_unknown_index_is_refused_as_recorded(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/public/get_nothing", "/private/get_time", "/get_time", "", "/"])
-def test_an_unknown_method_is_refused(http: httpx.Client, path: str) -> None:
-    """Whatever the address, there is an error body in an envelope."""
+def test_unknown_method_has_error_in_envelope(http: httpx.Client, path: str) -> None:
     response = http.get(path)
 
     assert response.status_code == 400
@@ -241,8 +234,7 @@ def test_an_unknown_method_is_refused(http: httpx.Client, path: str) -> None:
         (b'{"jsonrpc":"2.0","id":1}', -32601),
     ],
 )
-def test_malformed_messages_are_refused(http: httpx.Client, text: bytes, code: int) -> None:
-    """No JSON, no object, a batch, no version, no id, no method: an error, HTTP 400."""
+def test_malformed_message_has_error(http: httpx.Client, text: bytes, code: int) -> None:
     response = http.post("", content=text)
 
     assert response.status_code == 400
@@ -261,15 +253,14 @@ messages = st.dictionaries(
 @settings(deadline=None)
 @given(path=st.text(max_size=30), post=st.booleans(),
        body=st.binary() | messages.map(lambda m: json.dumps(m).encode()))  # fmt: skip
-def test_any_bytes_are_some_question(path: str, body: bytes, post: bool) -> None:  # noqa: FBT001 -- drawn
-    """Reading never fails: there is a method, or a refusal, or an unknown method."""
-    question = read(path, {}, body, post=post)
+def test_parser_accepts_any_bytes(path: str, body: bytes, post: bool) -> None:  # noqa: FBT001 -- drawn
+    """The message has a method, an error, or an unknown method."""
+    message = parse_message(path, {}, body, post=post)
 
-    assert question.refusal is None or set(question.refusal.error) >= {"code", "message"}
+    assert message.error is None or set(message.error.error) >= {"code", "message"}
 
 
-def test_the_clock_may_be_off_and_the_net_another() -> None:
-    """Time, price and flag follow the options."""
+def test_options_set_clock_and_testnet_flag() -> None:
     options = Options(seed=SEED, clock=lambda: 1_000_000_500_000, clock_offset=-2.25, testnet=True)
 
     with serve(options) as exchange:

@@ -20,7 +20,7 @@ import httpx
 from playwright.sync_api import sync_playwright
 
 from tracker.settings import Settings
-from tracker.simulator.walk import price_at
+from tracker.simulator import price_at
 
 HERE = Path(__file__).parent
 TRACKER = Path(sys.executable).with_name("tracker")

@@ -1,19 +1,8 @@
-"""A stand-in for the exchange: Deribit's API v2, with prices of its own and faults on demand."""
+"""A simulated exchange: Deribit's API v2 with synthetic prices and faults on demand."""
 
-from tracker.simulator.app import create_app
 from tracker.simulator.exchange import Options
 from tracker.simulator.faults import Fault
-from tracker.simulator.main import add_arguments, run
-from tracker.simulator.serving import Served, serve
-from tracker.simulator.walk import price_at
+from tracker.simulator.main import Served, add_arguments, run, serve
+from tracker.simulator.prices import price_at
 
-__all__ = (
-    "Fault",
-    "Options",
-    "Served",
-    "add_arguments",
-    "create_app",
-    "price_at",
-    "run",
-    "serve",
-)
+__all__ = ("Fault", "Options", "Served", "add_arguments", "price_at", "run", "serve")

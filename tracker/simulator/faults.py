@@ -1,134 +1,142 @@
-"""Faults on demand: what goes wrong, for whom, and until when."""
+"""Faults to inject: their kinds and fields, which calls they affect, and for how long."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+import math
+from dataclasses import dataclass, field
+from typing import Annotated, Final, Literal, get_args
 
-FROZEN = "frozen"
-_SECOND = 1_000_000  # microseconds
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+
+SECOND: Final = 1_000_000  # microseconds
+
+Kind = Literal[
+    "latency", "timeout", "reset", "rate_limit", "maintenance", "error",
+    "html", "truncated", "testnet", "frozen", "missing", "wrong_status",
+]  # fmt: skip
+KINDS: Final[tuple[str, ...]] = get_args(Kind)
+_KINDS_WITH: Final = {
+    "delay": ("latency",),
+    "retry_after": ("rate_limit",),
+    "code": ("rate_limit", "error", "html", "wrong_status"),
+}
+_STATUSES: Final = (200, *range(400, 600))
+_MAX: Final = 10**9  # seconds, or calls
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """What is to go wrong.
+def _check_known(value: str, info: ValidationInfo) -> str:
+    """Look *value* up in the names that the validation context, if any, has for its field."""
+    if info.context and value not in info.context[info.field_name]:
+        raise ValueError(f"unknown {info.field_name}: {value!r}")
+    return value
 
-    kind: one of faultspec.KINDS.
-    index, method: only calls that name it; None for every call.
-    seconds, calls: how long, and how often; None without limit.
-    delay: seconds an answer takes (latency).
-    retry_after: seconds to wait, as a header says (rate_limit).
-    code: the JSON-RPC error's (error, rate_limit) or HTTP's (html, wrong_status).
+
+def _strip_public(value: object) -> object:
+    return value.removeprefix("public/") if isinstance(value, str) else value
+
+
+KnownName = Annotated[str, AfterValidator(_check_known)]
+Seconds = Annotated[float, Field(gt=0, lt=_MAX)]
+
+
+class Fault(BaseModel):
+    """A fault to inject. The functions of responses.py describe the kinds.
+
+    index, method: only calls with this index or method; None: every call.
+    seconds, calls: how long, and how often; None: without limit.
+    delay: seconds until the response (latency).
+    retry_after: value of the Retry-After header in seconds (rate_limit).
+    code: of the JSON-RPC error (error, rate_limit), or the HTTP status (html, wrong_status).
     """
 
-    kind: str
-    index: str | None = None
-    method: str | None = None
-    seconds: float | None = None
-    calls: int | None = None
-    delay: float | None = None
-    retry_after: int | None = None
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Kind
+    index: KnownName | None = None
+    method: Annotated[KnownName | None, BeforeValidator(_strip_public)] = None
+    seconds: Seconds | None = None
+    calls: Annotated[int, Field(ge=1, lt=_MAX)] | None = None
+    delay: Seconds | None = Field(default=None, validate_default=True)
+    retry_after: Annotated[int, Field(ge=0, lt=_MAX)] | None = None
     code: int | None = None
+
+    @field_validator("delay", "retry_after", "code")
+    @classmethod
+    def _check_kind(cls, value: float | None, info: ValidationInfo) -> float | None:
+        kind, name = info.data.get("kind"), str(info.field_name)
+        if value is None:
+            if (kind, name) == ("latency", "delay"):
+                raise ValueError("required by latency")
+        elif kind is not None and kind not in _KINDS_WITH[name]:
+            raise ValueError(f"not a field of {kind}")
+        elif name == "code" and kind in ("html", "wrong_status") and value not in _STATUSES:
+            raise ValueError("must be an HTTP status: 200, or 400 to 599")
+        return value
+
+
+def describe_errors(error: ValidationError) -> dict[str, str]:
+    """The reason for each invalid field; ``body`` is the whole."""
+    return {
+        ".".join(map(str, each["loc"])) or "body": each["msg"].removeprefix("Value error, ")
+        for each in error.errors(include_url=False, include_context=False)
+    }
 
 
 @dataclass(slots=True, kw_only=True)
-class Live:
-    """A fault in force, or once in force. Times in microseconds by the exchange's clock."""
+class InjectedFault:
+    """A fault since its injection. Times in microseconds by the exchange's clock.
+
+    ends_at: the first moment without it; infinite while unknown.
+    calls_left: None: without limit.
+    removed: set when a client removes it.
+    """
 
     id: int
     fault: Fault
-    began: int
-    left: int | None
-    stopped: int | None = None
-    over: asyncio.Event = field(default_factory=asyncio.Event)
+    began_at: int
+    ends_at: float = math.inf
+    calls_left: int | None = None
+    removed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    @property
-    def until(self) -> int | None:
-        """When its seconds are up."""
-        seconds = self.fault.seconds
-        return None if seconds is None else self.began + round(seconds * _SECOND)
+    def __post_init__(self) -> None:
+        self.calls_left = self.fault.calls
+        if self.fault.seconds is not None:
+            self.ends_at = self.began_at + round(self.fault.seconds * SECOND)
 
-    @property
-    def end(self) -> int | None:
-        """The first moment it is no longer in force, as far as that is known."""
-        return min((end for end in (self.until, self.stopped) if end is not None), default=None)
-
-    def stop(self, now: int) -> None:
-        """End it after *now*, once."""
-        self.stopped = self.stopped or now + 1
-
-    def in_force(self, now: int) -> bool:
-        """Whether it strikes a call at *now*."""
-        running = self.left != 0 and self.stopped is None
-        return running and (self.until is None or now < self.until)
-
-    def concerns(self, method: str | None, index: str | None) -> bool:
-        """Whether such a call is among those it was wished for."""
+    def affects(self, method: str | None, index: str | None) -> bool:
+        """Whether it is meant for such calls."""
         return self.fault.method in (None, method) and self.fault.index in (None, index)
 
-    def covers(self, second: int) -> bool:
-        """Whether it was in force in *second*; one second never has two prices."""
-        return self.began // _SECOND <= second and (self.end is None or second * _SECOND < self.end)
+    def is_active(self, now: int) -> bool:
+        """Whether it lasts at *now*. A clock set back does not reactivate it."""
+        return now < self.ends_at and self.calls_left != 0 and not self.removed.is_set()
 
-    def shown(self) -> dict[str, object]:
-        """It as JSON: what was wished for, and how many calls are left."""
-        wish = {name: value for name, value in asdict(self.fault).items() if value is not None}
-        return {"id": self.id, **wish, "began": self.began, "left": self.left}
+    def freezes(self, second: int) -> bool:
+        """Whether it freezes the price of *second*, in whole or in part: a second has one price."""
+        began = self.began_at // SECOND
+        return self.fault.kind == "frozen" and began <= second and second * SECOND < self.ends_at
 
+    def use(self, now: int) -> None:
+        """Count one call; the last one ends it."""
+        if self.calls_left is not None:
+            self.calls_left -= 1
+            if self.calls_left == 0:
+                self.ends_at = min(self.ends_at, now + 1)
 
-class Faults:
-    """All faults so far, in the order they came; the first in force that fits wins."""
+    def remove(self, now: int) -> None:
+        """End it, and the waits of calls that it delays."""
+        self.ends_at = min(self.ends_at, now + 1)
+        self.removed.set()
 
-    def __init__(self, clock: Callable[[], int]) -> None:
-        self._clock = clock
-        self._all: list[Live] = []
-
-    def add(self, fault: Fault) -> Live:
-        """Put *fault* in force from now on."""
-        number = len(self._all) + 1
-        live = Live(id=number, fault=fault, began=self._clock(), left=fault.calls)
-        self._all.append(live)
-        return live
-
-    def live(self) -> list[Live]:
-        """Those in force now."""
-        now = self._clock()
-        return [live for live in self._all if live.in_force(now)]
-
-    def strike(self, method: str | None, index: str | None, now: int) -> Live | None:
-        """The fault that this call meets, spending one of its calls; None if it meets none."""
-        for live in self._all:
-            if live.in_force(now) and live.concerns(method, index):
-                self._spend(live, now)
-                return live
-        return None
-
-    def remove(self, number: int) -> bool:
-        """End a fault, and whatever still waits because of it. False if none has that id."""
-        if not 0 < number <= len(self._all):
-            return False
-        self._all[number - 1].stop(self._clock())
-        self._all[number - 1].over.set()
-        return True
-
-    def clear(self) -> None:
-        """End every fault."""
-        for live in self._all:
-            self.remove(live.id)
-
-    def stands(self, method: str, index: str, second: int) -> int:
-        """The second whose price *index* shows at *second*: an earlier one while frozen.
-
-        A frozen market stays so until the end of the second in which the fault ended,
-        and it is so beneath any other fault. Newest first: a freeze may begin in another.
-        """
-        for live in reversed(self._all):
-            frozen = live.fault.kind == FROZEN and live.concerns(method, index)
-            if frozen and live.covers(second):
-                second = live.began // _SECOND
-        return second
-
-    def _spend(self, live: Live, now: int) -> None:
-        if live.left is not None:
-            live.left -= 1
-            if not live.left:
-                live.stop(now)
+    def as_json(self) -> dict[str, object]:
+        """Its fields, when it began and how many calls are left."""
+        fields = self.fault.model_dump(exclude_none=True)
+        return {"id": self.id, **fields, "began": self.began_at, "left": self.calls_left}
