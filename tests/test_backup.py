@@ -18,13 +18,11 @@ from tests.conftest import fresh_database, started_over_tcp
 from tests.test_migrations import schema
 from tests.working import login
 from tracker import migrations
-from tracker.backups import archive, tables
-from tracker.backups.manifest import TABLES, Kind, summed
-from tracker.backups.restoring import restore
-from tracker.backups.saving import backup
-from tracker.errors import BackupError, BadRequest, MigrationsPending
-from tracker.models import MINUTE
+from tracker.errors import BadRequest, MigrationsPending, TransferError
 from tracker.settings import ROLES, Settings
+from tracker.times import MINUTE
+from tracker.transfer.backup import TABLES, Kind, backup, compute_sums
+from tracker.transfer.restore import load_tables, open_backup, restore
 
 pytestmark = pytest.mark.slow
 
@@ -177,7 +175,7 @@ def test_csv_comes_back_on_another_server(
         assert schema(target) == schema(source)
         assert_alive(by_socket(target))
         backup(source, file, "dump")
-        with pytest.raises(BackupError, match="only a superuser may restore a dump"):
+        with pytest.raises(TransferError, match="only a superuser may restore a dump"):
             restore(plain.changed(postgres_db="third"), file)
     finally:
         with psycopg.connect(target.database_dsn, autocommit=True) as conn:
@@ -196,11 +194,11 @@ def test_csv_comes_back_on_the_other_edition(source: Settings, tmp_path: Path) -
         migrate(conn)
         conn.commit()
         assert conn.execute("SHOW timescaledb.license").fetchone() == ("timescale",)
-        with archive.opened(file) as reader:
-            tables.load(conn, reader)
+        with open_backup(file) as (archive, manifest):
+            load_tables(conn, archive, manifest)
         conn.commit()
         with psycopg.connect(source.database_dsn, options="-c timezone=UTC") as other:
-            assert summed(conn) == summed(other)
+            assert compute_sums(conn, TABLES) == compute_sums(other, TABLES)
         [(newest,)] = conn.execute("SELECT max(id) FROM prices").fetchall()
         assert conn.execute(PRICE, [datetime(2026, 2, 3, tzinfo=UTC)]).fetchone() == (newest + 1,)
 
@@ -268,7 +266,7 @@ def test_rows_are_never_overwritten(
         conn.execute("CREATE TABLE own.notes AS SELECT 'mine' AS note")
     before = databases(target)
 
-    with pytest.raises(BackupError, match=r"^database fresh_\w+ holds rows already, in notes: "):
+    with pytest.raises(TransferError, match=r"^database fresh_\w+ holds rows already, in notes: "):
         restore(target, file)
 
     assert databases(target) == before
@@ -285,7 +283,7 @@ def test_a_database_in_use_is_left_alone(
     backup(source, file, kind)
     with psycopg.connect(target.database_dsn, application_name="tracker-web") as conn:
         conn.execute("SELECT 1")
-        with pytest.raises(BackupError, match=r"in use by tracker-web \(1\): stop them first"):
+        with pytest.raises(TransferError, match=r"in use by tracker-web \(1\): stop them first"):
             restore(target, file)
 
 
@@ -294,7 +292,7 @@ def test_one_restore_at_a_time(target: Settings, saved: Path) -> None:
     admin = target.changed(postgres_db="postgres")
     with psycopg.connect(admin.database_dsn, autocommit=True) as conn:
         conn.execute("SELECT pg_advisory_lock(x'62616b'::integer)")
-        with pytest.raises(BackupError, match="another restore is under way on this server"):
+        with pytest.raises(TransferError, match="another restore is under way on this server"):
             restore(target, str(saved))
 
 
@@ -323,7 +321,7 @@ def test_what_cannot_be_restored_here_is_told(
         ({"migrations": 5}, "is not a backup of a price tracker"),
         ({"kind": "csv"}, "is damaged: candles_1d.csv"),
     ]:
-        with pytest.raises(BackupError, match=complaint) as told:
+        with pytest.raises(TransferError, match=complaint) as told:
             restore(target, changed(saved, tmp_path / "x.zip", **changes))
         assert "\n" not in str(told.value)
     assert databases(target) == before
@@ -335,13 +333,16 @@ def test_what_is_not_the_same_afterwards_is_not_kept(
     """Every index of every table is compared; the database stays as it was."""
     before = databases(target)
     backup(source, str(tmp_path / "csv.zip"), "csv")
-    told = r"misses of btc_usd: 2 rows, not 3; prices of btc_usd: \d+ rows, but not the same$"
+    told = (
+        r"differs from the backup: misses of btc_usd: 2 rows, not 3;"
+        r" prices of btc_usd: \d+ rows, but not the same$"
+    )
     for file in (saved, tmp_path / "csv.zip"):
         with ZipFile(file) as old:
             sums = json.loads(old.read("manifest.json"))["sums"]
         sums["prices"]["btc_usd"]["checksum"] = "1"
         sums["misses"]["btc_usd"]["rows"] = 3
-        with pytest.raises(BackupError, match=told):
+        with pytest.raises(TransferError, match=told):
             restore(target, changed(file, tmp_path / "x.zip", sums=sums))
 
     assert databases(target) == before
@@ -362,11 +363,11 @@ def test_a_damaged_file_is_told_in_a_line(target: Settings, saved: Path, tmp_pat
         b"\x00" * 30 + whole[30:],
     ]:
         file.write_bytes(wrong)
-        with pytest.raises(BackupError, match=r"^[^\n]*x\.zip: [^\n]+$"):
+        with pytest.raises(TransferError, match=r"^[^\n]*x\.zip: [^\n]+$"):
             restore(target, str(file))
     with ZipFile(file, "w") as other:
         other.writestr("readme.txt", "hello")
-    with pytest.raises(BackupError, match=r"x\.zip: is not a backup of a price tracker"):
+    with pytest.raises(TransferError, match=r"x\.zip: is not a backup of a price tracker"):
         restore(target, str(file))
     for name in ("nowhere.zip", "."):
         with pytest.raises(BadRequest, match=r": (No such file or directory|Is a directory)$"):
@@ -381,7 +382,7 @@ def test_a_dump_that_pg_restore_refuses_is_told(
     with ZipFile(tmp_path / "x.zip", "w") as new, ZipFile(saved) as old:
         new.writestr("manifest.json", old.read("manifest.json"))
         new.writestr("database.dump", b"PGDMP" + b"\x00" * 3_000_000)
-    with pytest.raises(BackupError, match=r"^pg_restore: [^\n]+$") as told:
+    with pytest.raises(TransferError, match=r"^pg_restore: [^\n]+$") as told:
         restore(target, str(tmp_path / "x.zip"))
     assert "cret" not in str(told.value)
     assert databases(target) == before

@@ -79,7 +79,7 @@ def saved(source: Settings, open_tmp: Path) -> Path:
     ("words", "complaint"),
     [
         (["restore", "/nowhere.zip"], "/nowhere.zip: No such file or directory"),
-        (["restore", __file__], f"{__file__}: is not a backup, or not a whole one"),
+        (["restore", __file__], f"{__file__}: is not a backup, or an incomplete one"),
         (["backup", "/tmp"], "/tmp: Is a directory"),
     ],
 )

@@ -19,12 +19,11 @@ from tests.conftest import fresh_database
 from tests.working import wait_for
 from tracker import migrations, queries
 from tracker.errors import BadRequest, DatabaseDown, MigrationsPending, NotFound
-from tracker.history.exporting import Selection, export_file, selection
-from tracker.history.faults import BadLines
-from tracker.history.importing import Tally, import_file
-from tracker.history.lines import COLUMNS
-from tracker.models import MINUTE, Quote
+from tracker.models import Quote
 from tracker.settings import Settings
+from tracker.times import MINUTE
+from tracker.transfer.exporting import Selection, export_file, parse_selection
+from tracker.transfer.importing import COLUMNS, BadLines, Tally, import_file
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 SEEN = NOON + timedelta(seconds=7.25)
@@ -161,7 +160,7 @@ def test_nothing_is_half_loaded(conn: psycopg.Connection, database: Settings, fi
 
     assert str(caught.value).splitlines() == [
         f"{name}: 3 bad lines, nothing is imported",
-        "  line 4: price: is 2.25, but line 2 gives that minute 1.25",
+        "  line 4: price: is 2.25, but 1.25 in line 2",
         "  line 5: created_at: is not on the minute: '2024-01-15T12:01:30Z'",
         "  line 6: ticker: is not an index name such as btc_usd: 'BTC'",
     ]
@@ -215,7 +214,7 @@ def waiting(settings: Settings) -> list[str | None]:
     """What each import and export waits for, if anything."""
     query = "SELECT wait_event_type FROM pg_stat_activity WHERE application_name = %s"
     with psycopg.connect(settings.database_dsn) as conn:
-        return [kind for (kind,) in conn.execute(query, ["tracker-history"])]
+        return [kind for (kind,) in conn.execute(query, ["tracker-transfer"])]
 
 
 def test_imports_side_by_side_agree(
@@ -243,11 +242,11 @@ def test_imports_side_by_side_agree(
 def test_a_file_that_cannot_be_read_is_named(database: Settings, tmp_path: Path) -> None:
     """In one line, with the reason."""
     latin = tmp_path / "latin.csv"
-    latin.write_bytes(f"{HEADER}\n\xe9".encode("latin-1"))
+    latin.write_bytes(f"\xe9\n{HEADER}".encode("latin-1"))
     for name, why in [
         ("/nowhere/at/all.csv", "No such file"),
         (str(tmp_path), "Is a directory"),
-        (str(latin), "line 2: is not UTF-8"),
+        (str(latin), "line 1: is not UTF-8"),
     ]:
         with pytest.raises(BadRequest, match=f"^{name}: {why}"):
             import_file(database.database_dsn, name)
@@ -326,7 +325,7 @@ def test_an_export_is_what_was_asked_for(
         for minute in range(4):
             quote = Quote(ticker=ticker, price=Decimal("1.50"), observed_at=SEEN)
             queries.insert_price(conn, quote, NOON + minute * MINUTE)
-    chosen = selection(["btc_usd"], "2024-01-15T13:01:00+01:00", "2024-01-15T12:03")
+    chosen = parse_selection(["btc_usd"], "2024-01-15T13:01:00+01:00", "2024-01-15T12:03")
     name = tmp_path / "out.csv"
 
     assert export_file(database.database_dsn, str(name), chosen) == 2
@@ -343,7 +342,7 @@ def test_an_export_is_what_was_asked_for(
 def test_a_wrong_question_is_refused(database: Settings, tmp_path: Path) -> None:
     """Each culprit is named; an index never tracked is not an empty file."""
     with pytest.raises(BadRequest) as caught:
-        selection(["BTC"], "soon", "2024-13-01")
+        parse_selection(["BTC"], "soon", "2024-13-01")
     assert list(caught.value.errors) == ["--ticker", "--start-date", "--end-date"]
 
     with pytest.raises(NotFound, match="doge_usd was never tracked"):
@@ -365,7 +364,7 @@ def test_export_whose_session_ends_leaves_the_old_file(
         exporting = threads.submit(export_file, database.database_dsn, str(name), Selection())
         wait_for(lambda: waiting(database) == ["Lock"])
         assert len(list(tmp_path.iterdir())) == 2  # the new one has begun
-        conn.execute(end, ["tracker-history"])
+        conn.execute(end, ["tracker-transfer"])
         with pytest.raises(DatabaseDown):
             exporting.result(20)
 

@@ -122,7 +122,7 @@ def test_an_import_that_is_stopped_leaves_nothing(
     conn: psycopg.Connection, database: Settings, number: signal.Signals
 ) -> None:
     """Whatever has arrived by then is gone, and so is its session."""
-    sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'tracker-history'"
+    sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'tracker-transfer'"
 
     def count() -> int:
         found = conn.execute(sessions).fetchone()

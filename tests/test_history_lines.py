@@ -6,25 +6,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracker.errors import BadRequest
-from tracker.history.faults import Fault
-from tracker.history.lines import rows
+from tracker.transfer.importing import LineError, parse_header, parse_lines
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 HEADER = "ticker,created_at,price,observed_at,source"
 
 
-def understood(line: str, header: str = HEADER) -> list[str | Fault]:
-    """What becomes of one line below a header."""
-    return list(rows([header, line]))
+def parse(line: bytes | str, header: str = HEADER) -> list[str | LineError]:
+    """The row or the error of one line below a header."""
+    encoded = line if isinstance(line, bytes) else line.encode()
+    return list(parse_lines([encoded], parse_header(header.encode())))
 
 
-def reason(line: str) -> str:
+def reason(line: bytes | str) -> str:
     """What is wrong with a line, which is the second of its file."""
-    (fault,) = understood(line)
-    assert isinstance(fault, Fault)
-    assert fault.line == 2
-    return fault.reason
+    (error,) = parse(line)
+    assert isinstance(error, LineError)
+    assert error.line == 2
+    return error.reason
 
 
 @pytest.mark.parametrize(
@@ -41,7 +40,7 @@ def reason(line: str) -> str:
 )
 def test_a_time_has_many_forms(moment: str) -> None:
     """The same as in the API: RFC 3339, ISO 8601, none meaning UTC, or Unix time."""
-    (row,) = understood(f"btc_usd,{moment},1.25,{moment},chart")
+    (row,) = parse(f"btc_usd,{moment},1.25,{moment},chart")
     _, _, created_at, _, observed_at, _ = str(row).split("\t")
     assert datetime.fromisoformat(created_at) == datetime.fromisoformat(observed_at) == NOON
 
@@ -53,7 +52,7 @@ def test_a_day_is_one_of_the_calendar(year: int) -> None:
     taken = [
         day
         for day in days
-        if isinstance(understood(f"btc_usd,{day}T23:59:00Z,1.25,{day}T23:59:59.25Z,")[0], str)
+        if isinstance(parse(f"btc_usd,{day}T23:59:00Z,1.25,{day}T23:59:59.25Z,")[0], str)
     ]
     first = datetime(year, 1, 1, tzinfo=UTC)
     whole = [first + timedelta(days=number) for number in range(366)]
@@ -64,14 +63,14 @@ def test_a_day_is_one_of_the_calendar(year: int) -> None:
     ("line", "expected"),
     [
         ("BTC,2024-01-15T12:00:00Z,1.25,,", "ticker: is not an index name such as btc_usd: 'BTC'"),
-        (f"{'a' * 99}_usd,2024-01-15T12:00:00Z,1.25,,", "ticker: is longer than 100 letters"),
+        (f"{'a' * 99}_usd,2024-01-15T12:00:00Z,1.25,,", "ticker: is longer than 100 characters"),
         (
             "btc_usd,1969-12-31T23:59:00Z,1.25,,",
-            "created_at: is before 1970 or to come: '1969-12-31T23:59:00Z'",
+            "created_at: is before 1970 or in the future: '1969-12-31T23:59:00Z'",
         ),
         (
             "btc_usd,2999-01-01T00:00:00Z,1.25,,",
-            "created_at: is before 1970 or to come: '2999-01-01T00:00:00Z'",
+            "created_at: is before 1970 or in the future: '2999-01-01T00:00:00Z'",
         ),
         ("btc_usd,2024-01-15T12:00:30Z,1.25,,", "created_at: is not on the minute: '2024"),
         ("btc_usd,2024-02-30T12:00:00Z,1.25,,", "created_at: is neither RFC 3339"),
@@ -87,9 +86,10 @@ def test_a_day_is_one_of_the_calendar(year: int) -> None:
         ("btc_usd,2024-01-15T12:00:00Z", "has 2 columns, not 5"),
         ("btc_usd,2024-01-15T12:00:00Z,1,25,,", "has 6 columns, not 5"),
         ('btc_usd,"2024-01-15T12:00:00Z,1.25,,', "is not CSV: unexpected end of data"),
+        (b"btc_usd,\xff", "is not UTF-8"),
     ],
 )  # fmt: skip
-def test_a_bad_line_is_told_with_its_value(line: str, expected: str) -> None:
+def test_a_bad_line_is_told_with_its_value(line: bytes | str, expected: str) -> None:
     """The column, what is wrong with it, and what was found."""
     assert reason(line).startswith(expected)
 
@@ -107,12 +107,12 @@ def test_a_bad_line_is_told_with_its_value(line: str, expected: str) -> None:
 )
 def test_a_bad_header_is_refused(header: str, expected: str) -> None:
     """Before any line is looked at."""
-    with pytest.raises(BadRequest, match=f"header: {expected}"):
-        understood("btc_usd,2024-01-15T12:00:00Z,1.25", header)
+    with pytest.raises(ValueError, match=f"header: {expected}"):
+        parse("btc_usd,2024-01-15T12:00:00Z,1.25", header)
 
 
 @given(st.text())
 def test_any_line_is_a_row_or_a_fault(line: str) -> None:
     """Nothing else can happen, and a row has its six columns."""
-    for found in understood(line):
-        assert isinstance(found, Fault) or found.count("\t") == 5
+    for found in parse(line):
+        assert isinstance(found, LineError) or found.count("\t") == 5

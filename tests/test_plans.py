@@ -22,14 +22,12 @@ from tests.plans import Node, StatementLog, logging_role, rows_read, scans_of
 from tests.serving import served
 from tests.working import wait_for
 from tracker import migrations, queries
-from tracker.backups.manifest import Kind
-from tracker.backups.restoring import restore
-from tracker.backups.saving import backup
-from tracker.history.exporting import Selection, export_file
-from tracker.history.faults import BadLines
-from tracker.history.importing import import_file
 from tracker.models import Quote
 from tracker.settings import CHECKOUT, Settings
+from tracker.transfer.backup import Kind, backup
+from tracker.transfer.exporting import Selection, export_file
+from tracker.transfer.importing import BadLines, import_file
+from tracker.transfer.restore import restore
 from tracker.web.reading.database import connect
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -413,8 +411,13 @@ def call_all(product: Product, folder: Path) -> None:
     queries.beat(product.writer, "worker")
     queries.missing_roles(product.writer, ["nobody"])
     queries.drop_prices(product.writer, 100_000 * DAY)
-    dsn, file = product.log.settings.database_dsn, str(folder / "prices.csv")
-    chosen = Selection(tickers=["btc_usd"], since=str(UNTIL - HOUR), until=str(UNTIL))
+    export_and_import(product.log.settings.database_dsn, folder)
+
+
+def export_and_import(dsn: str, folder: Path) -> None:
+    """An export of an hour, an import that is refused, and one that finds every minute stored."""
+    file = str(folder / "prices.csv")
+    chosen = Selection(tickers=["btc_usd"], since=UNTIL - HOUR, until=UNTIL)
     assert export_file(dsn, file, chosen)
     with Path(file).open("a") as stream:
         stream.write("btc_usd,2023-06-01T11:00:00Z,1.25,,poll\n" * 2)
@@ -429,16 +432,17 @@ def call_all(product: Product, folder: Path) -> None:
 def test_every_statement_of_the_folders_is_sent(product: Product, tmp_path: Path) -> None:
     """No dead SQL: each file arrives at the server, and says in its first line what it is for."""
     call_all(product, tmp_path)
-    sent = "\n".join(product.log.texts())
-    files = [file for name in ("queries", "history") for file in CHECKOUT.glob(f"sql/{name}/*.sql")]
-    elsewhere = {"count.sql"}  # sent where a terminal shows progress, as in test_progress
-    first = {file.name: file.read_text().partition("\n")[0] for file in files}
+    assert_sent("queries", product.log)
 
+
+def assert_sent(folder: str, log: StatementLog, *exceptions: str) -> None:
+    """Each statement of a folder is in the log, recognized by the comment in its first line."""
+    sent = "\n".join(log.texts())
+    files = CHECKOUT.glob(f"sql/{folder}/*.sql")
+    first = {file.stem: file.read_text().partition("\n")[0] for file in files}
     assert len(first) > 20
     assert [name for name, line in first.items() if not line.startswith("-- ")] == []
-    assert [
-        name for name, line in first.items() if line not in sent and name not in elsewhere
-    ] == []
+    assert {name for name, line in first.items() if line not in sent} == {*exceptions}
 
 
 @pytest.mark.parametrize("product", ["custom"], indirect=True)
@@ -485,28 +489,20 @@ def test_columns_added_to_the_tables_change_no_response(product: Product, tmp_pa
             product.writer.execute(f"ALTER TABLE {table} DROP COLUMN added")
 
 
-def test_every_statement_of_backups_is_sent(servers: Settings, tmp_path: Path) -> None:
-    """The same for backups of both kinds, and what restores them."""
+def test_every_statement_of_transfers_is_sent(servers: Settings, tmp_path: Path) -> None:
+    """The same for imports, exports, backups of both kinds, and what restores them."""
+    minute = UNTIL - HOUR
     with fresh_database(servers) as settings, logging_role(settings, "plans_backup") as log:
         source = log.settings
         migrations.apply(source.database_dsn)
         with psycopg.connect(source.database_dsn) as conn:
-            queries.insert_price(
-                conn, Quote(ticker="btc_usd", price=Decimal("1.50"), observed_at=UNTIL), UNTIL
-            )
+            quote = Quote(ticker="btc_usd", price=Decimal("1.50"), observed_at=minute)
+            queries.insert_price(conn, quote, minute)
+        export_and_import(source.database_dsn, tmp_path)
         for kind in KINDS:
             backup(source, str(tmp_path / kind), kind)
             with fresh_database(source) as target:
                 migrations.apply(target.database_dsn)
                 restore(target, str(tmp_path / kind))
-        sent = "\n".join(log.texts())
-    first = {
-        file.name: file.read_text().partition("\n")[0]
-        for file in CHECKOUT.glob("sql/backups/*.sql")
-    }
-
-    elsewhere = {"create_role.sql"}  # sent to servers that lack a role, as in test_backup
-    assert len(first) > 20
-    assert [
-        name for name, line in first.items() if line not in sent and name not in elsewhere
-    ] == []
+        # Only a terminal sees progress (test_progress); the server has the role (test_backup).
+        assert_sent("transfer", log, "count_prices", "create_role")

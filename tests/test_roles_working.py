@@ -19,11 +19,11 @@ from tracker.backfill import backfill
 from tracker.beats import beat
 from tracker.connection import Database
 from tracker.deribit import Client
-from tracker.history.exporting import export_file, selection
-from tracker.history.importing import import_file
 from tracker.models import Quote, minute_of
 from tracker.settings import Settings
 from tracker.simulator import Options, Served, serve
+from tracker.transfer.exporting import export_file, parse_selection
+from tracker.transfer.importing import import_file
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 INSERT = (
@@ -111,7 +111,7 @@ def test_past_and_files_are_the_workers_too(worker: Settings, tmp_path: Path) ->
         [outcome] = backfill(worker, client, ["eth_usd"], ["1d"])
 
     assert (tally.added, outcome.added > 200) == (1, True)
-    chosen = selection(["btc_usd"], None, "2000-01-01")
+    chosen = parse_selection(["btc_usd"], None, "2000-01-01")
     assert export_file(worker.database_dsn, str(tmp_path / "again.csv"), chosen) == 1
     assert "1999-12-31T23:59:00Z,1.50" in (tmp_path / "again.csv").read_text()
 

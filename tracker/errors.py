@@ -27,8 +27,8 @@ class EmbeddedError(TrackerError):
     """The embedded TimescaleDB or Redis cannot be fetched or started."""
 
 
-class BackupError(TrackerError):
-    """A backup cannot be made, or not restored here."""
+class TransferError(TrackerError):
+    """An import, export, backup or restore fails, for a reason that its user can remove."""
 
 
 class ExchangeError(TrackerError):

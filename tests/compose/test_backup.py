@@ -8,8 +8,8 @@ import pytest
 from tests.compose.stack import STEADY, TICKERS, Stack, aside
 from tests.conftest import make_settings
 from tracker import migrations
-from tracker.backups.saving import backup
 from tracker.embedded.home import started
+from tracker.transfer.backup import backup
 
 pytestmark = [pytest.mark.slow, pytest.mark.compose]
 

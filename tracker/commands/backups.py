@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from tracker.commands.group import Group
 
 if TYPE_CHECKING:
-    from tracker.backups.manifest import Manifest
     from tracker.settings import Settings
+    from tracker.transfer.backup import Manifest
 
 
 def register(group: Group) -> list[argparse.Action]:
@@ -28,8 +28,8 @@ def register(group: Group) -> list[argparse.Action]:
 
 
 def _backup(settings: "Settings", arguments: argparse.Namespace) -> None:
-    from tracker.backups.saving import backup
     from tracker.embedded.home import running_settings
+    from tracker.transfer.backup import backup
 
     chosen = running_settings(settings)
     file = arguments.file or f"{chosen.postgres_db}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.zip"
@@ -40,8 +40,8 @@ def _backup(settings: "Settings", arguments: argparse.Namespace) -> None:
 
 
 def _restore(settings: "Settings", arguments: argparse.Namespace) -> None:
-    from tracker.backups.restoring import restore
     from tracker.embedded.home import servers_run
+    from tracker.transfer.restore import restore
 
     servers_run(settings)  # creates the database on an embedded server, if it is missing
     _end_cleanly()

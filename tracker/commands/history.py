@@ -49,7 +49,7 @@ def _backfill(settings: "Settings", arguments: argparse.Namespace) -> None:
 
 def _import(settings: "Settings", arguments: argparse.Namespace) -> None:
     from tracker.embedded.home import running_settings
-    from tracker.history.importing import import_file
+    from tracker.transfer.importing import import_file
 
     dry_run = arguments.dry_run
     dsn = running_settings(settings).direct_dsn
@@ -63,9 +63,9 @@ def _import(settings: "Settings", arguments: argparse.Namespace) -> None:
 
 def _export(settings: "Settings", arguments: argparse.Namespace) -> None:
     from tracker.embedded.home import running_settings
-    from tracker.history.exporting import export_file, selection
+    from tracker.transfer.exporting import export_file, parse_selection
 
-    chosen = selection(arguments.ticker, arguments.start_date, arguments.end_date)
+    chosen = parse_selection(arguments.ticker, arguments.start_date, arguments.end_date)
     written = export_file(running_settings(settings).direct_dsn, arguments.file, chosen)
     if arguments.file != "-":
         print(f"wrote {written:,} prices to {arguments.file}")

@@ -1,2 +1,0 @@
--- Makes the extension as it was where the dump was made.
-CREATE EXTENSION timescaledb VERSION {version}

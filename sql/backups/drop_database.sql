@@ -1,2 +1,0 @@
--- Drops a database, if there is one.
-DROP DATABASE IF EXISTS {database} WITH (FORCE)

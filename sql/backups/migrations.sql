@@ -1,4 +1,0 @@
--- The migrations this database has, by name.
-SELECT migration_id
-  FROM _yoyo_migration
- ORDER BY migration_id

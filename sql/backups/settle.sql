@@ -1,2 +1,0 @@
--- Has done now what triggers left for the end of the transaction.
-SET CONSTRAINTS ALL IMMEDIATE

@@ -1,2 +1,0 @@
--- Tells the planner how many lines wait.
-ANALYZE incoming

@@ -1,0 +1,2 @@
+-- Collects the statistics that the planner needs for the lines of an import.
+ANALYZE incoming

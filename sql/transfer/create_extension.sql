@@ -1,0 +1,2 @@
+-- Creates the extension in the version of the dump.
+CREATE EXTENSION timescaledb VERSION {version}

@@ -1,0 +1,9 @@
+-- A table for the lines of one import, dropped with its transaction. "line" is the number in the file.
+CREATE TEMPORARY TABLE incoming (
+    line        bigint      NOT NULL,
+    ticker      text        NOT NULL,
+    created_at  timestamptz NOT NULL,
+    price       numeric     NOT NULL,
+    observed_at timestamptz,
+    source      text
+) ON COMMIT DROP

@@ -1,0 +1,2 @@
+-- Lets pg_restore fill the tables of the extension itself.
+SELECT timescaledb_pre_restore()

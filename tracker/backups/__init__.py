@@ -1,1 +1,0 @@
-"""The whole database in one file, and back: as a dump, or as CSV for any version and edition."""

@@ -1,0 +1,70 @@
+"""`tracker export`: prices as CSV, streamed, in the format that `tracker import` reads."""
+
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from tracker import progress
+from tracker.errors import BadRequest, NotFound
+from tracker.models import parse_ticker
+from tracker.times import FIRST, LAST, parse_moment
+from tracker.transfer.session import connect, fetch_column, output_file, statement
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Prices of *tickers*, or of all without any, with ``since <= created_at < until``."""
+
+    tickers: Sequence[str] = ()
+    since: datetime = FIRST
+    until: datetime = LAST
+
+
+def parse_selection(
+    tickers: Sequence[str], start_date: str | None, end_date: str | None
+) -> Selection:
+    """The selection of these options. Raises BadRequest that names every invalid option."""
+    errors: dict[str, str] = {}
+
+    def parse(option: str, text: str, parser: Callable[[str], T], default: T) -> T:
+        try:
+            return parser(text)
+        except ValueError as error:
+            errors[option] = str(error)
+            return default
+
+    selection = Selection(
+        tickers=[parse("--ticker", ticker, parse_ticker, "") for ticker in tickers],
+        since=parse("--start-date", start_date, parse_moment, FIRST) if start_date else FIRST,
+        until=parse("--end-date", end_date, parse_moment, LAST) if end_date else LAST,
+    )
+    if errors:
+        raise BadRequest(errors)
+    return selection
+
+
+def export_file(dsn: str, file: str, selection: Selection) -> int:
+    """Write the selected prices to *file*, "-" being standard output; how many they are.
+
+    They are sorted by index and time. A file appears under its name when it is complete.
+    Raises BadRequest, NotFound for an index that was never tracked, DatabaseDown,
+    MigrationsPending, TransferError.
+    """
+    if file == "-":
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends the export silently
+    tickers = list(selection.tickers)
+    values = {"tickers": tickers, "since": selection.since, "until": selection.until}
+    with output_file(file) as stream, connect(dsn) as conn:
+        if unknown := fetch_column(conn, "unknown_tickers", tickers=tickers):
+            raise NotFound({"--ticker": f"{', '.join(unknown)} was never tracked"})
+        total = None
+        if progress.shows(stream):
+            total = 1 + fetch_column(conn, "count_prices", **values)[0]  # and the header
+        with conn.cursor() as cursor:
+            with cursor.copy(statement("copy_prices"), values) as copy:
+                stream.writelines(progress.counted(copy, total, "writing") if total else copy)
+            return cursor.rowcount

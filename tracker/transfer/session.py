@@ -1,0 +1,102 @@
+"""What all transfers share: sessions without a statement timeout, and files that appear whole."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import psycopg
+from psycopg.errors import UndefinedColumn, UndefinedTable
+from psycopg.rows import scalar_row
+from psycopg.sql import SQL, Composable, Composed, Identifier
+
+from tracker.errors import BadRequest, DatabaseDown, MigrationsPending, TransferError, describe
+from tracker.queries.read import read
+
+CONNECT_TIMEOUT = 5  # seconds
+# A lock is free after the few seconds of a worker's transaction; migrations may take longer. A
+# million lines of an import are sorted in memory, where the server's defaults would use its disk.
+# Checksums are of rows as text, and need the same formats in every session.
+_OPTIONS = (
+    "-c statement_timeout=0 -c lock_timeout=30s -c idle_in_transaction_session_timeout=0"
+    " -c work_mem=128MB -c temp_buffers=64MB -c client_min_messages=error"
+    " -c timezone=UTC -c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=1"
+)
+_UNAVAILABLE = {"08", "57"}  # SQLSTATE classes: connection exception, operator intervention
+
+
+@contextmanager
+def connect(dsn: str, *, autocommit: bool = False) -> Iterator[psycopg.Connection]:
+    """A connection whose transaction, unless *autocommit*, is committed after the block.
+
+    Raises DatabaseDown, MigrationsPending if our tables or columns are missing, and TransferError
+    for anything else that the server refuses.
+    """
+    try:
+        with psycopg.connect(
+            dsn,
+            autocommit=autocommit,
+            connect_timeout=CONNECT_TIMEOUT,
+            application_name="tracker-transfer",
+            options=_OPTIONS,
+        ) as conn:
+            yield conn
+    except (UndefinedTable, UndefinedColumn) as error:
+        raise MigrationsPending("the schema is missing or old: run `tracker migrate`") from error
+    except psycopg.Error as error:
+        is_unavailable = error.sqlstate is None or error.sqlstate[:2] in _UNAVAILABLE
+        message = " ".join((error.diag.message_primary or describe(error)).split())
+        raise (DatabaseDown if is_unavailable else TransferError)(message) from error
+
+
+def statement(name: str, **parts: Composable) -> Composed:
+    """The statement of sql/transfer/*name*.sql, its {placeholders} replaced by *parts*."""
+    return SQL(read(f"transfer/{name}").decode()).format(**parts)
+
+
+def identifier(table: str) -> Identifier:
+    """The name of a table, with its schema if *table* has one: internal.changes."""
+    return Identifier(*table.split("."))
+
+
+def fetch_column(conn: psycopg.Connection, name: str, **parameters: Any) -> list[Any]:
+    """The first column of the rows of the statement *name*."""
+    with conn.cursor(row_factory=scalar_row) as cursor:
+        return cursor.execute(statement(name), parameters or None).fetchall()
+
+
+@contextmanager
+def output_file(file: str) -> Iterator[BinaryIO]:
+    """A stream to *file*, "-" being standard output.
+
+    A file appears under its name when it is complete, and replaces the old one then; a device or a
+    pipe is written directly. Raises BadRequest if it cannot be written.
+    """
+    path = Path(file).resolve()
+    try:
+        if file == "-":
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
+        elif path.exists() and not path.is_file():
+            with path.open("wb") as stream:
+                yield stream
+        else:
+            with _replacement(path) as stream:
+                yield stream
+    except OSError as error:
+        raise BadRequest({file: error.strerror or str(error)}) from None
+
+
+@contextmanager
+def _replacement(path: Path) -> Iterator[BinaryIO]:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
