@@ -242,7 +242,7 @@ def test_it_imports_little() -> None:
     """No database driver, no settings: it can be used from anywhere."""
     code = "import sys, tracker.client; print(*[m for m in sys.modules if 'tracker.' in m])"
     found = subprocess.check_output([sys.executable, "-c", code], text=True).split()
-    names = {"asking", "client", "errors", "gaps", "models", "replies"}
+    names = {"asking", "client", "errors", "gaps", "models", "replies", "times"}
     assert {name.removeprefix("tracker.") for name in found} == names
 
 
