@@ -1,4 +1,4 @@
-"""A backup holds all of a database, and comes back elsewhere as it was, or not at all."""
+"""Backup and restore: a restored database equals the one that was backed up, or is not there."""
 
 import json
 import threading
@@ -133,16 +133,16 @@ def by_socket(settings: Settings) -> Settings:
     return settings.changed(postgres_host="", postgres_password="")
 
 
-def test_every_table_is_compared(source: Settings) -> None:
-    """Whoever adds one adds it to the manifest; after these two are all that follows from them."""
+def test_backup_has_every_table(source: Settings) -> None:
+    """The first two are those whose triggers fill the others."""
     assert set(TABLES) == set(content(source))
     assert [*TABLES][:2] == ["prices", "misses"]
 
 
-def test_a_dump_comes_back_on_another_server(
+def test_dump_is_restored_on_another_server(
     source: Settings, target: Settings, saved: Path
 ) -> None:
-    """Rows, candles, runs, log, ids, triggers, rights and the record of migrations; roles too."""
+    """Rows, candles, islands, change log, ids, triggers, rights, roles, applied migrations."""
     assert sum(
         " 2021-05-01" in row or '"2021-05-01' in row for row in content(source)["candles_1h"]
     )
@@ -157,10 +157,10 @@ def test_a_dump_comes_back_on_another_server(
     assert_alive(by_socket(target))
 
 
-def test_csv_comes_back_on_another_server(
+def test_csv_is_restored_on_another_server(
     source: Settings, target: Settings, tmp_path: Path
 ) -> None:
-    """The same, from plain files and by an owner who is no superuser; a dump is refused him."""
+    """By an owner who is no superuser, and may therefore not restore a dump."""
     file = str(tmp_path / "all.zip")
     backup(source, file, "csv")
     with psycopg.connect(target.database_dsn, autocommit=True) as conn:
@@ -185,8 +185,8 @@ def test_csv_comes_back_on_another_server(
                 conn.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
-def test_csv_comes_back_on_the_other_edition(source: Settings, tmp_path: Path) -> None:
-    """Community 2.23, from Apache 2.19: the same sums; and prices go on being stored."""
+def test_csv_is_restored_in_the_other_edition(source: Settings, tmp_path: Path) -> None:
+    """From Apache 2.19 to Community 2.23: equal checksums, and new prices are stored."""
     file = str(tmp_path / "all.zip")
     backup(source, file, "csv")
     with community() as dsn, psycopg.connect(dsn, prepare_threshold=None) as conn:
@@ -203,8 +203,10 @@ def test_csv_comes_back_on_the_other_edition(source: Settings, tmp_path: Path) -
         assert conn.execute(PRICE, [datetime(2026, 2, 3, tzinfo=UTC)]).fetchone() == (newest + 1,)
 
 
-def test_writers_go_on_meanwhile(source: Settings, target: Settings, tmp_path: Path) -> None:
-    """Manifest and rows are of one moment, whatever is stored during the dump."""
+def test_backup_under_writes_is_one_snapshot(
+    source: Settings, target: Settings, tmp_path: Path
+) -> None:
+    """Manifest and rows agree, whatever is stored during the dump."""
     done = threading.Event()
     stored = [0]
 
@@ -232,10 +234,10 @@ def test_writers_go_on_meanwhile(source: Settings, target: Settings, tmp_path: P
         )
 
 
-def test_an_older_one_is_upgraded_afterwards(
+def test_backup_of_an_older_schema_is_restored(
     servers: Settings, elsewhere: Settings, target: Settings, tmp_path: Path
 ) -> None:
-    """It comes back with the schema it had, one without roles; migrations go on from there."""
+    """With its own schema, from before the roles; migrations continue from there."""
     names, file = migrations.names(), str(tmp_path / "old.zip")
     with fresh_database(servers) as older, fresh_database(elsewhere) as newer:
         migrations.apply(older.database_dsn, names[4])
@@ -255,10 +257,10 @@ def test_an_older_one_is_upgraded_afterwards(
 
 
 @pytest.mark.parametrize("kind", ["dump", "csv"])
-def test_rows_are_never_overwritten(
+def test_restore_refuses_a_database_with_rows(
     source: Settings, target: Settings, tmp_path: Path, kind: Kind
 ) -> None:
-    """Ours or anybody's; what is there is named, and stays."""
+    """The error names the table, which may be anybody's; the rows stay."""
     file = str(tmp_path / "all.zip")
     backup(source, file, kind)
     with psycopg.connect(target.database_dsn, autocommit=True) as conn:
@@ -275,10 +277,10 @@ def test_rows_are_never_overwritten(
 
 
 @pytest.mark.parametrize("kind", ["dump", "csv"])
-def test_a_database_in_use_is_left_alone(
+def test_restore_refuses_a_database_in_use(
     source: Settings, target: Settings, tmp_path: Path, kind: Kind
 ) -> None:
-    """Who uses it is named."""
+    """The error names the clients."""
     file = str(tmp_path / "all.zip")
     backup(source, file, kind)
     with psycopg.connect(target.database_dsn, application_name="tracker-web") as conn:
@@ -287,8 +289,8 @@ def test_a_database_in_use_is_left_alone(
             restore(target, file)
 
 
-def test_one_restore_at_a_time(target: Settings, saved: Path) -> None:
-    """The other is told; it does not drop what the first one makes."""
+def test_second_restore_is_refused(target: Settings, saved: Path) -> None:
+    """It drops nothing of the first."""
     admin = target.changed(postgres_db="postgres")
     with psycopg.connect(admin.database_dsn, autocommit=True) as conn:
         conn.execute("SELECT pg_advisory_lock(x'62616b'::integer)")
@@ -307,10 +309,8 @@ def changed(saved: Path, file: Path, **changes: object) -> str:
     return str(file)
 
 
-def test_what_cannot_be_restored_here_is_told(
-    target: Settings, saved: Path, tmp_path: Path
-) -> None:
-    """One line each, before anything is done."""
+def test_unsuitable_backup_is_refused(target: Settings, saved: Path, tmp_path: Path) -> None:
+    """In one line, before anything is created."""
     before = databases(target)
     names = migrations.names()
     for changes, complaint in [
@@ -327,10 +327,10 @@ def test_what_cannot_be_restored_here_is_told(
     assert databases(target) == before
 
 
-def test_what_is_not_the_same_afterwards_is_not_kept(
+def test_restore_that_differs_is_undone(
     source: Settings, target: Settings, saved: Path, tmp_path: Path
 ) -> None:
-    """Every index of every table is compared; the database stays as it was."""
+    """Every index of every table is compared; the database stays what it was."""
     before = databases(target)
     backup(source, str(tmp_path / "csv.zip"), "csv")
     told = (
@@ -349,8 +349,8 @@ def test_what_is_not_the_same_afterwards_is_not_kept(
     assert not content(target)["prices"]
 
 
-def test_a_damaged_file_is_told_in_a_line(target: Settings, saved: Path, tmp_path: Path) -> None:
-    """Cut short anywhere, with a byte changed, of another kind, or no file at all."""
+def test_damaged_backup_is_refused(target: Settings, saved: Path, tmp_path: Path) -> None:
+    """Cut anywhere, with one bit changed, of another kind, or missing."""
     whole, file = saved.read_bytes(), tmp_path / "x.zip"
     middle = len(whole) // 2
     for wrong in [
@@ -374,10 +374,8 @@ def test_a_damaged_file_is_told_in_a_line(target: Settings, saved: Path, tmp_pat
             restore(target, str(tmp_path / name))
 
 
-def test_a_dump_that_pg_restore_refuses_is_told(
-    target: Settings, saved: Path, tmp_path: Path
-) -> None:
-    """Its complaint, without a password; and nothing is left beside the database."""
+def test_error_of_pg_restore_is_reported(target: Settings, saved: Path, tmp_path: Path) -> None:
+    """Without a password; no other database is left."""
     before = databases(target)
     with ZipFile(tmp_path / "x.zip", "w") as new, ZipFile(saved) as old:
         new.writestr("manifest.json", old.read("manifest.json"))
@@ -388,10 +386,8 @@ def test_a_dump_that_pg_restore_refuses_is_told(
     assert databases(target) == before
 
 
-def test_other_roles_get_their_rights_back(
-    source: Settings, target: Settings, tmp_path: Path
-) -> None:
-    """A role that is missing is made, and cannot log in; it is named."""
+def test_restore_creates_missing_roles(source: Settings, target: Settings, tmp_path: Path) -> None:
+    """They have their rights, cannot log in, and are named."""
     role = f"reader_{uuid4().hex}"
     with psycopg.connect(source.database_dsn, autocommit=True) as conn:
         conn.execute(f"CREATE ROLE {role}")
@@ -408,8 +404,8 @@ def test_other_roles_get_their_rights_back(
         conn.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
-def test_a_database_without_tables_is_not_backed_up(target: Settings, tmp_path: Path) -> None:
-    """It says what to run; there is no file."""
+def test_backup_without_schema_is_refused(target: Settings, tmp_path: Path) -> None:
+    """The error tells what to run; no file is left."""
     with pytest.raises(MigrationsPending, match="run `tracker migrate`"):
         backup(target, str(tmp_path / "x.zip"), "dump")
     with pytest.raises(BadRequest, match=r"^/nowhere/x\.zip: No such file or directory$"):

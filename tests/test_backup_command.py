@@ -48,8 +48,8 @@ def left(servers: Settings) -> set[str]:
     return {name for name in databases(servers) if re.match("tracker_(restoring|empty)_", name)}
 
 
-def test_out_to_a_file_and_back(source: Settings, target: Settings, tmp_path: Path) -> None:
-    """Both say what they did; the file is alone in its folder. A second time it is refused."""
+def test_backup_can_be_restored_once(source: Settings, target: Settings, tmp_path: Path) -> None:
+    """Both print what they did; the file is alone in its folder. A second restore is refused."""
     file = tmp_path / "all.zip"
     wrote = run(source, "backup", "--csv", str(file))
     assert wrote == (0, f"wrote {WORDS} to {file}\n", "")
@@ -83,15 +83,13 @@ def saved(source: Settings, open_tmp: Path) -> Path:
         (["backup", "/tmp"], "/tmp: Is a directory"),
     ],
 )
-def test_what_is_wrong_is_said_in_a_line(
-    source: Settings, words: list[str], complaint: str
-) -> None:
+def test_error_is_one_line(source: Settings, words: list[str], complaint: str) -> None:
     """Exit status 1, no traceback."""
     assert run(source, *words) == (1, "", f"tracker: {complaint}\n")
 
 
-def test_a_server_that_is_away_is_told(source: Settings, tmp_path: Path) -> None:
-    """Nothing is written; the password is not repeated."""
+def test_unavailable_server_leaves_no_file(source: Settings, tmp_path: Path) -> None:
+    """The password is not printed."""
     away = source.changed(postgres_host="/nowhere")
     for words in (["backup", str(tmp_path / "x.zip")], ["timescale-upgrade"]):
         code, said, complaint = run(away, *words)
@@ -102,10 +100,10 @@ def test_a_server_that_is_away_is_told(source: Settings, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_backup_that_is_stopped_leaves_no_file(
+def test_stopped_backup_leaves_no_file(
     source: Settings, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """In the midst of pg_dump, which ends with it; nobody could read the password meanwhile."""
+    """Nor pg_dump, which no other user could read the password from."""
     file = tmp_path / "all.zip"
     with (
         psycopg.connect(source.database_dsn) as blocker,
@@ -131,10 +129,10 @@ def waits(conn: psycopg.Connection, settings: Settings) -> int:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_restore_that_is_stopped_leaves_nothing(
+def test_stopped_restore_leaves_nothing(
     target: Settings, saved: Path, number: signal.Signals
 ) -> None:
-    """What it had made is gone, at the latest with the next one; which succeeds."""
+    """After a kill the next restore cleans up, and succeeds."""
     with started(target, "restore", str(saved)) as process:
         wait_for(lambda: left(target))
         process.send_signal(number)
@@ -167,8 +165,8 @@ def recipe(env: dict[str, str], cwd: Path, *words: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-def test_with_compose_it_runs_beside_the_database(docker: dict[str, str], tmp_path: Path) -> None:
-    """In a container of the owner's; a file is there when it is whole, or not at all."""
+def test_recipe_runs_in_a_container_with_compose(docker: dict[str, str], tmp_path: Path) -> None:
+    """As the owner; the file is complete or absent."""
     base = f"compose --project-directory {CHECKOUT} run --rm --no-TTY"
     folder = tmp_path / "a folder"
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""One's own history: what a file may hold, what is stored of it, and what comes back out."""
+"""Import and export: files, stored rows, and concurrent writers."""
 
 import csv
 import io
@@ -36,7 +36,7 @@ Row = tuple[str, datetime, str, datetime | None, str]
 
 @pytest.fixture
 def file(tmp_path: Path) -> Writer:
-    """Writes lines to a file, and says where it is."""
+    """Write lines to a file; returns its path."""
 
     def write(*lines: str, end: str = "\n") -> str:
         path = tmp_path / "history.csv"
@@ -47,7 +47,7 @@ def file(tmp_path: Path) -> Writer:
 
 
 def stored(conn: psycopg.Connection) -> list[Row]:
-    """Every stored price, all digits kept."""
+    """Every stored price, with all its digits."""
     return conn.execute(STORED).fetchall()
 
 
@@ -72,10 +72,10 @@ PRICES = [
 OFFSETS = ["Z", "+00:00", "+00", "", "+0000"]  # all of them UTC
 
 
-def test_a_price_keeps_its_digits(
+def test_imported_price_keeps_its_digits(
     conn: psycopg.Connection, database: Settings, tmp_path: Path
 ) -> None:
-    """Two decimals at least, and none is lost, however its minute is written."""
+    """Every digit stays, and at least two decimals, however the minute is written."""
     lines = [
         f"btc_usd,2024-01-15{'T '[n % 2]}12:{n:02}:00{OFFSETS[n % len(OFFSETS)]},{price}"
         for n, (price, _) in enumerate(PRICES)
@@ -90,10 +90,10 @@ def test_a_price_keeps_its_digits(
     ]
 
 
-def test_columns_stand_in_any_order(
+def test_import_accepts_columns_in_any_order(
     conn: psycopg.Connection, database: Settings, file: Writer
 ) -> None:
-    """Quotes, CRLF, a byte order mark and blank lines are no matter; what is missing is default."""
+    """Quotes, CRLF, a byte order mark and blank lines too; missing columns have defaults."""
     name = file(
         '\ufeff"price", created_at ,ticker',
         '"68241.5","2024-01-15T12:00:00Z","btc_usd"',
@@ -114,10 +114,10 @@ def test_columns_stand_in_any_order(
     ]
 
 
-def test_a_stored_minute_is_left_alone(
+def test_import_keeps_stored_minutes(
     conn: psycopg.Connection, database: Settings, file: Writer
 ) -> None:
-    """It is counted, no identity value is burnt, and candle and revision follow once."""
+    """They are counted, use no id, and candle and revision are updated once."""
     quote = Quote(ticker="btc_usd", price=Decimal("1.50"), observed_at=SEEN)
     queries.insert_price(conn, quote, NOON)
     lines = [f"btc_usd,2024-01-15T12:{minute:02}:00Z,{minute + 7}.25" for minute in range(60)]
@@ -133,10 +133,8 @@ def test_a_stored_minute_is_left_alone(
     assert conn.execute("SELECT revision FROM tickers").fetchone() == (2,)
 
 
-def test_a_dry_run_stores_nothing(
-    conn: psycopg.Connection, database: Settings, file: Writer
-) -> None:
-    """It says what an import would have done."""
+def test_dry_run_stores_nothing(conn: psycopg.Connection, database: Settings, file: Writer) -> None:
+    """It returns what an import would have done."""
     name = file(HEADER, "btc_usd,2024-01-15T12:00:00Z,1.25,,")
 
     assert import_file(database.database_dsn, name, dry_run=True) == [Tally("btc_usd", 1, 0)]
@@ -144,8 +142,10 @@ def test_a_dry_run_stores_nothing(
     assert conn.execute("TABLE tickers").fetchall() == []
 
 
-def test_nothing_is_half_loaded(conn: psycopg.Connection, database: Settings, file: Writer) -> None:
-    """Every bad line is told in order, contradictions among them, and no good one is stored."""
+def test_file_with_bad_lines_imports_nothing(
+    conn: psycopg.Connection, database: Settings, file: Writer
+) -> None:
+    """The error lists bad lines and contradictions in the order of the file."""
     name = file(
         "ticker,created_at,price",
         "btc_usd,2024-01-15T12:00:00Z,1.25",
@@ -167,18 +167,18 @@ def test_nothing_is_half_loaded(conn: psycopg.Connection, database: Settings, fi
     assert stored(conn) == []
 
 
-def test_a_repeated_line_is_stored_once(
+def test_repeated_line_is_stored_once(
     conn: psycopg.Connection, database: Settings, file: Writer
 ) -> None:
-    """The first one stays; the others found that minute taken."""
+    """The first one; the others count as known."""
     name = file(HEADER, *["btc_usd,2024-01-15T12:00:00Z,1.25,,chart"] * 3)
 
     assert import_file(database.database_dsn, name) == [Tally("btc_usd", 1, 2)]
     assert stored(conn) == [("btc_usd", NOON, "1.25", None, "chart")]
 
 
-def test_of_many_bad_lines_twenty_are_shown(database: Settings, file: Writer) -> None:
-    """Those of both kinds count."""
+def test_error_shows_the_first_twenty_bad_lines(database: Settings, file: Writer) -> None:
+    """Invalid values and contradictions count alike."""
     good = "btc_usd,2024-01-15T12:00:00Z"
     lines = [f"{good},1.25", *[f"{good},{number}.50" for number in range(2, 32)], *["bad"] * 30]
     name = file("ticker,created_at,price", *lines)
@@ -211,16 +211,16 @@ def test_poll_that_commits_during_an_import_keeps_its_minute(
 
 
 def waiting(settings: Settings) -> list[str | None]:
-    """What each import and export waits for, if anything."""
+    """The wait event of each import and export, or None."""
     query = "SELECT wait_event_type FROM pg_stat_activity WHERE application_name = %s"
     with psycopg.connect(settings.database_dsn) as conn:
         return [kind for (kind,) in conn.execute(query, ["tracker-transfer"])]
 
 
-def test_imports_side_by_side_agree(
+def test_concurrent_imports_add_each_line_once(
     conn: psycopg.Connection, database: Settings, file: Writer
 ) -> None:
-    """Each line is added by exactly one of them."""
+    """Exactly one of them counts it as added."""
     tickers = ("btc_usd", "eth_usd")
     lines = [f"{ticker},{minute * 60},1.25,," for minute in range(3_000) for ticker in tickers]
     name = file(HEADER, *lines)
@@ -239,7 +239,7 @@ def test_imports_side_by_side_agree(
     assert conn.execute("SELECT sum(samples) FROM candles_1h").fetchone() == (len(lines),)
 
 
-def test_a_file_that_cannot_be_read_is_named(database: Settings, tmp_path: Path) -> None:
+def test_import_of_unreadable_file_names_it(database: Settings, tmp_path: Path) -> None:
     """In one line, with the reason."""
     latin = tmp_path / "latin.csv"
     latin.write_bytes(f"\xe9\n{HEADER}".encode("latin-1"))
@@ -252,10 +252,10 @@ def test_a_file_that_cannot_be_read_is_named(database: Settings, tmp_path: Path)
             import_file(database.database_dsn, name)
 
 
-def test_a_database_that_is_away_or_old_is_told(
+def test_unavailable_or_old_database_is_refused(
     servers: Settings, file: Writer, tmp_path: Path
 ) -> None:
-    """By import and export alike; a migration is not made up for."""
+    """By import and export; neither migrates."""
     name = file(HEADER)
     away = servers.changed(postgres_db="nowhere").database_dsn
     with pytest.raises(DatabaseDown, match="nowhere"):
@@ -287,10 +287,10 @@ lines = st.tuples(st.sampled_from(["btc_usd", "x-y_usdc"]), minutes, prices, see
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(lines, max_size=8, unique_by=lambda line: line[:2]))
-def test_what_export_writes_import_reads(
+def test_import_restores_an_export(
     migrated: Settings, tmp_path: Path, given: Sequence[tuple[object, ...]]
 ) -> None:
-    """Identical rows come back, every digit and null, and a second export the same bytes."""
+    """Identical rows, every digit and NULL; a second export has the same bytes."""
     dsn, one, two = migrated.database_dsn, str(tmp_path / "one.csv"), str(tmp_path / "two.csv")
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute("TRUNCATE prices, tickers, candles_1h")
@@ -317,10 +317,10 @@ def stored_text(conn: psycopg.Connection) -> list[Row]:
     return conn.execute(query).fetchall()
 
 
-def test_an_export_is_what_was_asked_for(
+def test_export_writes_the_selected_prices(
     conn: psycopg.Connection, database: Settings, tmp_path: Path
 ) -> None:
-    """By index and oldest first, from the first minute to before the last, as RFC 3339."""
+    """Sorted by index and time, the end excluded, moments in RFC 3339."""
     for ticker in ("eth_usd", "btc_usd"):
         for minute in range(4):
             quote = Quote(ticker=ticker, price=Decimal("1.50"), observed_at=SEEN)
@@ -339,8 +339,8 @@ def test_an_export_is_what_was_asked_for(
     assert export_file(database.database_dsn, str(name), Selection()) == 8
 
 
-def test_a_wrong_question_is_refused(database: Settings, tmp_path: Path) -> None:
-    """Each culprit is named; an index never tracked is not an empty file."""
+def test_invalid_export_is_refused(database: Settings, tmp_path: Path) -> None:
+    """Every invalid option is named; an unknown index is an error, not an empty file."""
     with pytest.raises(BadRequest) as caught:
         parse_selection(["BTC"], "soon", "2024-13-01")
     assert list(caught.value.errors) == ["--ticker", "--start-date", "--end-date"]

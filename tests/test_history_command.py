@@ -5,14 +5,14 @@ import pty
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from tests.working import wait_for
 from tracker.settings import CHECKOUT, Settings
 
 HEADER = "ticker,created_at,price,observed_at,source\n"
@@ -41,14 +41,14 @@ def started(
 
 
 def run(database: Settings, *words: str, given: str = "") -> tuple[int, str, str]:
-    """Exit status, output and complaints of `tracker` with these *words*."""
+    """Exit status, standard output and standard error of `tracker` with these *words*."""
     with started(database, *words) as process:
         output, complaints = process.communicate(given, timeout=PATIENCE)
     return process.returncode, output, complaints
 
 
-def test_in_and_out_through_pipes(database: Settings) -> None:
-    """What export prints is what import took, and nothing else is said."""
+def test_import_and_export_work_in_pipes(database: Settings) -> None:
+    """Export prints what import read, and nothing else."""
     assert run(database, "import", "-", "--dry-run", given=HEADER + LINE) == (
         0,
         "btc_usd: would add 1, 0 are there already\n",
@@ -63,8 +63,8 @@ def test_in_and_out_through_pipes(database: Settings) -> None:
     assert run(database, "export", "--end-date", "2024-01-15T12:00Z") == (0, HEADER, "")
 
 
-def test_out_to_a_file_and_in_again(database: Settings, tmp_path: Path) -> None:
-    """The file is whole, and alone in its folder."""
+def test_exported_file_can_be_imported(database: Settings, tmp_path: Path) -> None:
+    """The file is complete, and alone in its folder."""
     name = tmp_path / "prices.csv"
     run(database, "import", "-", given=HEADER + LINE)
 
@@ -90,7 +90,7 @@ def test_out_to_a_file_and_in_again(database: Settings, tmp_path: Path) -> None:
         (["export", "--start-date", "soon"], "", "--start-date: is neither RFC 3339"),
     ],
 )
-def test_what_is_wrong_is_said_in_a_line(
+def test_error_is_one_line(
     database: Settings, words: list[str], given: str, complaint: str
 ) -> None:
     """Exit status 1, no traceback, nothing on standard output."""
@@ -101,8 +101,8 @@ def test_what_is_wrong_is_said_in_a_line(
     assert complaints.count("\n") == complaint.count("\n") + 1
 
 
-def test_a_reader_that_stops_ends_an_export(conn: psycopg.Connection, database: Settings) -> None:
-    """`| head` hears no complaint."""
+def test_closed_pipe_ends_export_silently(conn: psycopg.Connection, database: Settings) -> None:
+    """As with `| head`."""
     conn.execute(
         "INSERT INTO prices (ticker, created_at, price) SELECT 'btc_usd', at, 1.25 FROM"
         " generate_series('2024-01-01Z'::timestamptz, '2024-01-31Z', INTERVAL '1 min') AS at"
@@ -118,10 +118,10 @@ def test_a_reader_that_stops_ends_an_export(conn: psycopg.Connection, database: 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_an_import_that_is_stopped_leaves_nothing(
+def test_stopped_import_leaves_nothing(
     conn: psycopg.Connection, database: Settings, number: signal.Signals
 ) -> None:
-    """Whatever has arrived by then is gone, and so is its session."""
+    """Neither rows nor a session."""
     sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'tracker-transfer'"
 
     def count() -> int:
@@ -132,15 +132,15 @@ def test_an_import_that_is_stopped_leaves_nothing(
         assert process.stdin
         process.stdin.write(HEADER + LINE)
         process.stdin.flush()
-        wait_until(lambda: count() == 1)
+        wait_for(lambda: count() == 1)
         process.send_signal(number)
         assert process.wait(PATIENCE) == (130 if number == signal.SIGINT else -number)
 
-    wait_until(lambda: count() == 0)
+    wait_for(lambda: count() == 0)
     assert conn.execute("SELECT count(*) FROM prices").fetchone() == (0,)
 
 
-def test_a_terminal_sees_how_far_it_is(database: Settings, tmp_path: Path) -> None:
+def test_import_shows_progress_at_a_terminal(database: Settings, tmp_path: Path) -> None:
     """A bar on standard error; standard output stays what a program reads."""
     file = tmp_path / "prices.csv"
     file.write_text(HEADER + LINE)
@@ -153,11 +153,3 @@ def test_a_terminal_sees_how_far_it_is(database: Settings, tmp_path: Path) -> No
     finally:
         os.close(ours)
         os.close(theirs)
-
-
-def wait_until(done: Callable[[], bool]) -> None:
-    """Wait until *done* says so."""
-    deadline = time.monotonic() + PATIENCE
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

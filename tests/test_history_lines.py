@@ -1,4 +1,4 @@
-"""A line of a history file: what it may hold, and what is wrong with it."""
+"""The lines of an imported file: what is accepted, and the reason of each error."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -19,7 +19,7 @@ def parse(line: bytes | str, header: str = HEADER) -> list[str | LineError]:
 
 
 def reason(line: bytes | str) -> str:
-    """What is wrong with a line, which is the second of its file."""
+    """The reason of the error of a line, which is the second of its file."""
     (error,) = parse(line)
     assert isinstance(error, LineError)
     assert error.line == 2
@@ -38,16 +38,16 @@ def reason(line: bytes | str) -> str:
         '"2024-01-15T12:00:00.000Z"',
     ],
 )
-def test_a_time_has_many_forms(moment: str) -> None:
-    """The same as in the API: RFC 3339, ISO 8601, none meaning UTC, or Unix time."""
+def test_import_reads_moments_as_the_api_does(moment: str) -> None:
+    """RFC 3339, ISO 8601, UTC without an offset, Unix time."""
     (row,) = parse(f"btc_usd,{moment},1.25,{moment},chart")
     _, _, created_at, _, observed_at, _ = str(row).split("\t")
     assert datetime.fromisoformat(created_at) == datetime.fromisoformat(observed_at) == NOON
 
 
 @pytest.mark.parametrize("year", [1970, 1972, 2000, 2023, 2024])
-def test_a_day_is_one_of_the_calendar(year: int) -> None:
-    """Whether the line is passed on as it is or taken apart."""
+def test_import_refuses_days_outside_the_calendar(year: int) -> None:
+    """Whether a line is parsed or passed on."""
     days = [f"{year:04}-{month:02}-{day:02}" for month in range(14) for day in range(33)]
     taken = [
         day
@@ -89,8 +89,8 @@ def test_a_day_is_one_of_the_calendar(year: int) -> None:
         (b"btc_usd,\xff", "is not UTF-8"),
     ],
 )  # fmt: skip
-def test_a_bad_line_is_told_with_its_value(line: bytes | str, expected: str) -> None:
-    """The column, what is wrong with it, and what was found."""
+def test_bad_line_has_a_reason(line: bytes | str, expected: str) -> None:
+    """The column, what is invalid, and the value."""
     assert reason(line).startswith(expected)
 
 
@@ -105,14 +105,14 @@ def test_a_bad_line_is_told_with_its_value(line: bytes | str, expected: str) -> 
         ('ticker,"created_at', "is not CSV"),
     ],
 )
-def test_a_bad_header_is_refused(header: str, expected: str) -> None:
-    """Before any line is looked at."""
+def test_bad_header_is_refused(header: str, expected: str) -> None:
+    """It names what is wrong with the columns."""
     with pytest.raises(ValueError, match=f"header: {expected}"):
         parse("btc_usd,2024-01-15T12:00:00Z,1.25", header)
 
 
 @given(st.text())
-def test_any_line_is_a_row_or_a_fault(line: str) -> None:
-    """Nothing else can happen, and a row has its six columns."""
+def test_any_line_becomes_a_row_or_an_error(line: str) -> None:
+    """No other exception escapes; a row has its six columns."""
     for found in parse(line):
         assert isinstance(found, LineError) or found.count("\t") == 5
