@@ -1,6 +1,7 @@
 """Run the simulator: `tracker simulate`, or on a thread for the duration of a block."""
 
 import argparse
+import re
 import socket
 import sys
 import threading
@@ -16,10 +17,10 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tracker.errors import SettingsError
+from tracker.models import INDEX_NAME
 from tracker.simulator.app import create_app
 from tracker.simulator.exchange import Options
 from tracker.simulator.faults import KINDS, Fault, describe_errors
-from tracker.simulator.prices import INDEX_PATTERN
 
 _HOST: Final = "127.0.0.1"
 _MAX_PORT: Final = 65_535
@@ -165,6 +166,6 @@ def _port(text: str) -> int:
 
 
 def _index(text: str) -> str:
-    if not INDEX_PATTERN.fullmatch(text):
+    if not re.fullmatch(INDEX_NAME, text):
         raise argparse.ArgumentTypeError(f"not an index name: {text!r}")
     return text

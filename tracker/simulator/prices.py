@@ -6,14 +6,11 @@ of seed, index and second. Prices are therefore equal in every process and in an
 """
 
 import math
-import re
 from decimal import Decimal
 from functools import lru_cache
 from hashlib import blake2b
 from statistics import NormalDist
 from typing import Final
-
-INDEX_PATTERN: Final = re.compile(r"[a-z0-9-]+_[a-z0-9]+")
 
 # The most requested ones, in the order of a recorded response of the exchange.
 INDEX_NAMES: Final = (
