@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from queue import Queue
+from threading import Event
 from typing import IO
 
 import pytest
@@ -81,6 +82,23 @@ def test_unreachable_exchange_is_reported() -> None:
     text = said.get(timeout=10)
     assert re.search(r"http://127\.0\.0\.1:9/api/v2 .*refused.*ops/just demo", text)
     assert "\n" not in text
+
+
+def test_name_lookup_that_hangs_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no time-out of its own, and may take minutes without a name server."""
+    said: Queue[str] = Queue()
+    released = Event()
+
+    def look_up(*_: object, **__: object) -> None:
+        released.wait()
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+
+    check_exchange("http://exchange.example/api/v2", said.put, timeout=0.2)
+
+    assert "(no response within 0.2 s)" in said.get(timeout=10)
+    released.set()
 
 
 @pytest.mark.parametrize("simulated", [False, True])

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from threading import Thread
 from typing import Any
 
@@ -99,22 +100,38 @@ def _greet(settings: Settings, log: Log, *, simulated: bool) -> None:
         check_exchange(settings.client_base_url, lambda text: log.write(OWN_NAME, text))
 
 
-def check_exchange(base_url: str, warn: Callable[[str], None]) -> None:
-    """Return at once; a thread calls *warn* if no HTTP response comes from *base_url*."""
+def check_exchange(
+    base_url: str, warn: Callable[[str], None], timeout: float = _EXCHANGE_TIMEOUT
+) -> None:
+    """Return at once; *warn* within *timeout* seconds if no HTTP response comes from *base_url*.
 
-    def check() -> None:
+    The request runs on a thread of its own, because looking up a name has no time-out.
+    """
+    problem: Future[str] = Future()
+
+    def request() -> None:
         import httpx  # noqa: PLC0415 -- slow, and this thread has the time
 
         try:
-            httpx.get(f"{base_url}/public/test", timeout=_EXCHANGE_TIMEOUT)
+            httpx.get(f"{base_url}/public/test", timeout=timeout)
+            problem.set_result("")
         except (httpx.HTTPError, OSError) as error:
+            problem.set_result(describe(error))
+
+    def report() -> None:
+        try:
+            why = problem.result(timeout)
+        except TimeoutError:
+            why = f"no response within {timeout:g} s"
+        if why:
             warn(
-                f"cannot reach the exchange at {base_url} ({describe(error)}): no prices are"
-                " stored until it responds; the tracker retries each minute. To see it without"
-                " the exchange: ops/just demo"
+                f"cannot reach the exchange at {base_url} ({why}): no prices are stored until it"
+                " responds; the tracker retries each minute. To see it without the exchange:"
+                " ops/just demo"
             )
 
-    Thread(target=check, daemon=True).start()
+    for work in (request, report):
+        Thread(target=work, daemon=True).start()
 
 
 def _server_processes(settings: Settings, log: Log) -> list[Process]:
