@@ -1,5 +1,6 @@
 """Where statements come from, and how their rows become values."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ R = TypeVar("R")
 FOLDER = Path(__file__).resolve().parent.parent.parent / "sql"
 
 
+@cache
 def read(name: str) -> bytes:
     """The statement in the file of that *name*, such as `queries/holes`."""
     return (FOLDER / f"{name}.sql").read_bytes()
