@@ -8,7 +8,7 @@ from itertools import groupby
 
 import psycopg
 
-from tracker.models import MINUTE
+from tracker.times import MINUTE
 
 Series = dict[datetime, Decimal]
 

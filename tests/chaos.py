@@ -15,8 +15,8 @@ from tests.chaos_hands import Hands
 from tests.conftest import make_settings
 from tests.running import Running, running
 from tracker.embedded.home import demo_settings
-from tracker.models import MINUTE, minute_of
 from tracker.settings import Settings
+from tracker.times import MINUTE, minute_of
 
 # An index for each kind of fault that the exchange knows.
 TWELVE = (

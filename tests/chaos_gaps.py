@@ -8,7 +8,7 @@ import httpx
 import psycopg
 
 from tests.serving import linked_url
-from tracker.models import MINUTE
+from tracker.times import MINUTE
 
 Gap = dict[str, object]
 

@@ -16,9 +16,9 @@ from dramatiq.errors import BrokerConnectionError
 from tests.chaos_processes import Processes
 from tests.running import Running
 from tests.working import asked, idle, order, tick
-from tracker.models import MINUTE, minute_of
 from tracker.settings import Settings
 from tracker.simulator import Served
+from tracker.times import MINUTE, minute_of
 
 POLLS, CHARTS = "get_index_price", "get_index_chart_data"
 

@@ -10,8 +10,8 @@ from decimal import Decimal
 import psycopg
 
 from tests.working import truth
-from tracker.models import MINUTE
 from tracker.simulator import Served, price_at
+from tracker.times import MINUTE
 
 _SEED = 1  # the demo's exchange's
 _EARLIEST = timedelta(seconds=30)

@@ -10,8 +10,8 @@ import pytest
 
 from tests.archive import bucket, buckets, changes, gaps, miss, store, walk
 from tests.working import login
-from tracker.models import MINUTE
 from tracker.settings import Settings
+from tracker.times import MINUTE
 
 START = datetime(2024, 3, 28, 21, 17, tzinfo=UTC)  # over a month's end, and Berlin's 23-hour day
 END = START + timedelta(days=4)

@@ -11,8 +11,8 @@ import pytest
 
 from tests.archive import store, walk
 from tests.working import wait_for
-from tracker.models import MINUTE
 from tracker.settings import Settings
+from tracker.times import MINUTE
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 TICKERS = ("btc_usd", "eth_usd", "sol_usdc")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tracker import buckets, zones
 from tracker.buckets import INTERVALS, UNITS
 from tracker.gaps import Span
-from tracker.models import FIRST, LAST, MINUTE
+from tracker.times import FIRST, LAST, MINUTE
 
 HOUR = timedelta(hours=1)
 YEARS = Span(datetime(1880, 1, 1, tzinfo=UTC), datetime(2035, 1, 1, tzinfo=UTC))

@@ -15,7 +15,8 @@ from tests.conftest import Run
 from tracker import buckets
 from tracker.buckets import INTERVALS, UNITS
 from tracker.gaps import Span
-from tracker.models import FIRST, LAST, MINUTE, Candle
+from tracker.models import Candle
+from tracker.times import FIRST, LAST, MINUTE
 from tracker.web.reading import charts
 
 Rows = list[tuple[datetime, Decimal]]

@@ -18,8 +18,8 @@ from psycopg.errors import UniqueViolation
 
 from tests.conftest import Run
 from tests.test_candles import STATEMENTS, TICKERS, changes, revisions
-from tracker.models import MINUTE
 from tracker.settings import Settings
+from tracker.times import MINUTE
 from tracker.web.live import changes as web_changes
 from tracker.web.live.changes import Page, page
 from tracker.web.live.position import START, Position, positions, shown

@@ -15,11 +15,11 @@ from tracker import polling
 from tracker.connection import Database
 from tracker.deribit import Client
 from tracker.errors import WrongMinute
-from tracker.models import MINUTE, minute_of
 from tracker.polling import Poller
 from tracker.repair import Repairer
 from tracker.settings import Settings
 from tracker.simulator import Options, price_at, serve
+from tracker.times import MINUTE, minute_of
 
 Clocked = Callable[..., AbstractContextManager[tuple["Clock", Poller, Repairer]]]
 

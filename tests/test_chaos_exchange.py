@@ -12,7 +12,7 @@ from tests.chaos import Tracked, tracking
 from tests.chaos_gaps import why_missing
 from tests.chaos_hands import CHARTS, POLLS
 from tests.working import asked
-from tracker.models import MINUTE, minute_of
+from tracker.times import MINUTE, minute_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 

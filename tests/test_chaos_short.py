@@ -17,7 +17,7 @@ from tests.chaos_hands import CHARTS
 from tests.chaos_processes import ALL
 from tests.working import asked, send, truth
 from tracker.gaps import floor
-from tracker.models import MINUTE
+from tracker.times import MINUTE
 
 pytestmark = pytest.mark.slow
 

@@ -15,9 +15,9 @@ from tests.chaos_processes import another
 from tests.chaos_truth import average, rows
 from tests.test_worker_metrics import measured
 from tests.working import misses, truth, wait_for
-from tracker.models import MINUTE, minute_of
 from tracker.settings import Settings
 from tracker.simulator import Served
+from tracker.times import MINUTE, minute_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 

@@ -13,7 +13,7 @@ import redis
 
 from tests.chaos import TWELVE, Tracked, tracking
 from tests.chaos_processes import ALL
-from tracker.models import minute_of
+from tracker.times import minute_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 

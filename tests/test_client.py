@@ -24,9 +24,10 @@ from tests.working import wait_for
 from tracker.client import AsyncClient, Client
 from tracker.errors import ApiError
 from tracker.gaps import Coverage, Gap
-from tracker.models import MINUTE, Candle, SourcedPrice
+from tracker.models import Candle, SourcedPrice
 from tracker.replies import Events, Point, Reset
 from tracker.settings import CHECKOUT, Settings
+from tracker.times import MINUTE
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 SEEN = NOON + timedelta(seconds=7.25)

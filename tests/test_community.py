@@ -20,7 +20,8 @@ from tests.test_days import OF_PRICES, assert_days
 from tests.test_migrations import SCHEMA
 from tracker import migrations, queries
 from tracker.gaps import DAY, HOUR
-from tracker.models import MINUTE, Quote
+from tracker.models import Quote
+from tracker.times import MINUTE
 
 pytestmark = pytest.mark.slow
 

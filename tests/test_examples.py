@@ -15,8 +15,8 @@ import pytest
 from tests.archive import after, bucket, buckets, changes, gaps, miss, store, walk
 from tests.working import login
 from tracker.embedded.home import psql_command, psql_environment
-from tracker.models import MINUTE, minute_of
 from tracker.settings import CHECKOUT, Settings
+from tracker.times import MINUTE, minute_of
 
 FILES = sorted((CHECKOUT / "sql/examples").glob("*.sql"))
 FIVE, HOUR, DAY = 5 * MINUTE, timedelta(hours=1), timedelta(days=1)

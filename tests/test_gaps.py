@@ -12,8 +12,8 @@ from psycopg import AsyncConnection
 from tests.conftest import Run
 from tracker import gaps
 from tracker.gaps import DAY, HOUR, NOT_POLLED, Coverage, Gap, Hole, Span
-from tracker.models import MINUTE
 from tracker.settings import Settings
+from tracker.times import MINUTE
 from tracker.web.reading import missing
 
 Archive = tuple[dict[datetime, str], dict[datetime, str]]

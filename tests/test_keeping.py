@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.serving import linked_url, served
-from tracker.models import MINUTE, minute_of
 from tracker.settings import Settings
+from tracker.times import MINUTE, minute_of
 from tracker.web.middleware import keeping
 from tracker.web.middleware.keeping import LONGEST
 

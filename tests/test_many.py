@@ -32,9 +32,9 @@ from tests.working import (
     wait_for,
 )
 from tracker.embedded.account import MINIMAL_ENVIRONMENT
-from tracker.models import MINUTE, minute_of
 from tracker.settings import Settings
 from tracker.simulator import Options, Served, serve
+from tracker.times import MINUTE, minute_of
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracker.models import MINUTE, Quote, exact_price, minute_of
+from tracker.models import Quote, exact_price
+from tracker.times import MINUTE, minute_of
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 

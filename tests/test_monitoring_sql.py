@@ -14,8 +14,8 @@ import pytest
 
 from tests.dashboards import BOARDS, GRAFANA, Query, expanded_sql, queries
 from tracker.embedded.home import psql_command, psql_environment
-from tracker.models import minute_of
 from tracker.settings import Settings
+from tracker.times import minute_of
 
 NOW = minute_of(datetime.now(UTC))
 SPAN = (NOW - timedelta(hours=3), NOW + timedelta(minutes=1))

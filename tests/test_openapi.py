@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from tests.conftest import fresh_database
 from tests.serving import served
 from tracker import __version__, migrations
-from tracker.models import MINUTE, minute_of
 from tracker.settings import Settings
+from tracker.times import MINUTE, minute_of
 
 pytestmark = pytest.mark.slow
 

@@ -17,8 +17,8 @@ from tests.conftest import fresh_database
 from tests.serving import served
 from tests.working import wait_for
 from tracker import migrations
-from tracker.models import minute_of
 from tracker.settings import Settings
+from tracker.times import minute_of
 
 pytestmark = pytest.mark.slow
 

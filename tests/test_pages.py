@@ -15,9 +15,9 @@ from psycopg import AsyncConnection
 from tests.conftest import Run
 from tracker import queries
 from tracker.errors import DatabaseDown, MigrationsPending
-from tracker.models import FIRST, LAST, MINUTE
 from tracker.queries.prices import PageBatch, PageQuery, PageReader, PricePage
 from tracker.settings import Settings
+from tracker.times import FIRST, LAST, MINUTE
 from tracker.web.answer.lines import Form
 from tracker.web.reading.database import Database
 from tracker.web.reading.pages import MOST, MOST_LINES, Pages

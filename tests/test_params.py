@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from starlette.datastructures import QueryParams
 
 from tracker.errors import BadRequest
+from tracker.models import parse_ticker
+from tracker.times import parse_moment
 from tracker.web.asked import params
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
@@ -53,8 +55,8 @@ SHAPE = (
 )
 def test_an_iso_time_is_a_moment_in_utc(text: str, expected: datetime) -> None:
     """Any offset, none, a bare date, lower case, white space around, a leap second."""
-    assert params.moment(text) == expected
-    assert params.moment(text).tzinfo is UTC
+    assert parse_moment(text) == expected
+    assert parse_moment(text).tzinfo is UTC
 
 
 @pytest.mark.parametrize("day", ["2024-01-15T", "2024-01-15 ", "20240115T"])
@@ -62,7 +64,7 @@ def test_an_iso_time_is_a_moment_in_utc(text: str, expected: datetime) -> None:
 @pytest.mark.parametrize("offset", [" 05:30", " 0530", "  05:30", " +05:30"])
 def test_a_plus_may_come_as_a_space(day: str, clock: str, offset: str) -> None:
     """`+` in a query string means a space: whoever forgets to escape it is understood."""
-    assert params.moment(day + clock + offset) == NOON
+    assert parse_moment(day + clock + offset) == NOON
 
 
 @pytest.mark.parametrize(
@@ -90,7 +92,7 @@ def test_a_plus_may_come_as_a_space(day: str, clock: str, offset: str) -> None:
 )
 def test_a_number_is_a_unix_time_of_the_unit_its_size_tells(text: str, expected: datetime) -> None:
     """Seconds below 1e11, milliseconds below 1e14, then microseconds; decimals of each."""
-    assert params.moment(text) == expected
+    assert parse_moment(text) == expected
 
 
 REFUSED = {
@@ -120,7 +122,7 @@ def test_anything_else_is_refused(kind: str) -> None:
     """The reason shows what came, short and printable."""
     for text in REFUSED[kind]:
         with pytest.raises(ValueError, match=r"^is (neither|outside)") as caught:
-            params.moment(text)
+            parse_moment(text)
         assert str(caught.value).isprintable()
         assert len(str(caught.value)) < 250
 
@@ -130,7 +132,7 @@ def test_anything_else_is_refused(kind: str) -> None:
 def test_any_text_is_a_utc_moment_or_a_value_error(text: str) -> None:
     """No other exception escapes, whatever arrives."""
     try:
-        moment = params.moment(text)
+        moment = parse_moment(text)
     except ValueError:
         return
     assert moment.tzinfo is UTC
@@ -154,12 +156,12 @@ def test_a_moment_is_read_back_from_every_spelling(
         f"{'-' * (microseconds < 0)}{abs(microseconds) // 10**6}.{abs(microseconds) % 10**6:06}"
     )
 
-    assert params.moment(text.replace("+", plus)) == moment
-    assert params.moment(moment.astimezone(UTC).replace(tzinfo=None).isoformat()) == moment
+    assert parse_moment(text.replace("+", plus)) == moment
+    assert parse_moment(moment.astimezone(UTC).replace(tzinfo=None).isoformat()) == moment
     if microseconds < SECONDS_BELOW * 10**6:
-        assert params.moment(seconds) == moment
+        assert parse_moment(seconds) == moment
     if microseconds >= MILLISECONDS_BELOW:
-        assert params.moment(str(microseconds)) == moment
+        assert parse_moment(str(microseconds)) == moment
 
 
 @given(st.integers(-5, 1005))
@@ -210,15 +212,15 @@ def test_a_word_is_one_of_a_few(reader: params.Reader, names: str) -> None:
 @pytest.mark.parametrize("text", ["", "btc", "BTC_USD", "btc_usd ", "btc_usd\x00", "b'_c", "_usd"])
 def test_a_ticker_that_cannot_be_one_is_refused(text: str) -> None:
     """Whether it is tracked is asked later; the shape alone is settled here."""
-    assert params.ticker("btc-dvol_usdc") == "btc-dvol_usdc"
+    assert parse_ticker("btc-dvol_usdc") == "btc-dvol_usdc"
     with pytest.raises(ValueError, match="not an index name"):
-        params.ticker(text)
+        parse_ticker(text)
 
 
 def test_every_culprit_is_named_at_once() -> None:
     """Missing, repeated, unknown and malformed parameters, all in one answer."""
     query = QueryParams("limit=0&date=x&start_date=1&start_date=2&=&%00=1")
-    readers = {"ticker": params.ticker, "limit": params.limit, "start_date": params.moment}
+    readers = {"ticker": parse_ticker, "limit": params.limit, "start_date": parse_moment}
 
     with pytest.raises(BadRequest) as caught:
         params.read(query, readers, "ticker")
@@ -235,7 +237,7 @@ def test_every_culprit_is_named_at_once() -> None:
 
 def test_what_may_be_repeated_is_a_list() -> None:
     """In the order asked; the same twice is a typo, and each is read like one alone."""
-    readers: params.Readers = {"ticker": params.Each(params.ticker)}
+    readers: params.Readers = {"ticker": params.Each(parse_ticker)}
 
     found = params.read(QueryParams("ticker=eth_usd&ticker=btc_usd"), readers)
     assert found == {"ticker": ["eth_usd", "btc_usd"]}

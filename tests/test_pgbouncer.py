@@ -18,9 +18,9 @@ from tests.serving import problem, served
 from tests.streaming import following
 from tests.working import rows, this_minute, tick, wait_for, working
 from tracker.embedded.account import MINIMAL_ENVIRONMENT, Account
-from tracker.models import MINUTE, minute_of
 from tracker.settings import Settings
 from tracker.simulator import Options, serve
+from tracker.times import MINUTE, minute_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("writer")]
 

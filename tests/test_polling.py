@@ -16,10 +16,11 @@ from tracker import connection
 from tracker.connection import Database
 from tracker.deribit import Client
 from tracker.errors import DatabaseDown, WrongMinute
-from tracker.models import MINUTE, Quote, minute_of
+from tracker.models import Quote
 from tracker.polling import Poller, in_minute
 from tracker.settings import Settings
 from tracker.simulator import Options, price_at, serve
+from tracker.times import MINUTE, minute_of
 
 NOON = datetime(2026, 2, 28, 12, 0, tzinfo=UTC)
 SEED = 7

@@ -13,9 +13,10 @@ from psycopg.errors import UndefinedTable
 
 from tests.conftest import Run
 from tracker import migrations, queries
-from tracker.models import FIRST, MINUTE, Quote, exact_price, minute_of
+from tracker.models import Quote, exact_price
 from tracker.queries.prices import PageQuery, PricePage
 from tracker.settings import Settings
+from tracker.times import FIRST, MINUTE, minute_of
 
 Stored = dict[tuple[str, datetime], Decimal]
 

@@ -12,8 +12,9 @@ import pytest
 from psycopg.errors import CheckViolation
 
 from tracker import queries
-from tracker.models import MINUTE, Quote
+from tracker.models import Quote
 from tracker.settings import Settings
+from tracker.times import MINUTE
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 SEEN = NOON + timedelta(seconds=7.25)

@@ -16,8 +16,8 @@ from tests.test_runs import OF_MISSES, OF_PRICES
 from tests.test_runs import values as values_of_runs
 from tests.working import login
 from tracker.gaps import DAY, HOUR
-from tracker.models import MINUTE
 from tracker.settings import Settings
+from tracker.times import MINUTE
 
 MIDNIGHT = datetime(2024, 3, 31, tzinfo=UTC)
 OLD = MIDNIGHT - timedelta(days=900)  # in a chunk of its own

@@ -13,10 +13,11 @@ from tests.working import order, this_minute
 from tracker import queries
 from tracker.connection import Database
 from tracker.deribit import Client
-from tracker.models import MINUTE, Quote, minute_of
+from tracker.models import Quote
 from tracker.repair import Repairer
 from tracker.settings import Settings
 from tracker.simulator import Options, Served, price_at, serve
+from tracker.times import MINUTE, minute_of
 
 TICKERS = ("btc_usd", "eth_usd")
 SEED = 7

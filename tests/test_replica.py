@@ -22,9 +22,9 @@ from tests.streaming import following
 from tests.working import rows, this_minute, tick, wait_for, working
 from tracker import migrations
 from tracker.embedded.home import home_servers, started
-from tracker.models import MINUTE, minute_of
 from tracker.settings import Settings
 from tracker.simulator import Options, serve
+from tracker.times import MINUTE, minute_of
 from tracker.web.reading.database import Database
 
 pytestmark = pytest.mark.slow

@@ -28,9 +28,10 @@ from tests.working import idle, login, send, tick, wait_for, working
 from tracker import queries, retention
 from tracker.errors import Unreachable
 from tracker.gaps import DAY, HOUR, floor
-from tracker.models import MINUTE, Quote, minute_of
+from tracker.models import Quote
 from tracker.settings import Settings
 from tracker.simulator import serve
+from tracker.times import MINUTE, minute_of
 
 NOW = minute_of(datetime.now(UTC))
 KEPT = timedelta(days=3)

@@ -9,8 +9,8 @@ import pytest
 from psycopg.errors import InsufficientPrivilege, LockNotAvailable, ReadOnlySqlTransaction
 
 from tests.working import login
-from tracker.models import MINUTE
 from tracker.settings import ROLES, Settings
+from tracker.times import MINUTE
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 INSERT = "INSERT INTO prices (ticker, price, created_at) VALUES ('btc_usd', 1.50, %s)"

@@ -19,9 +19,10 @@ from tracker.backfill import backfill
 from tracker.beats import beat
 from tracker.connection import Database
 from tracker.deribit import Client
-from tracker.models import Quote, minute_of
+from tracker.models import Quote
 from tracker.settings import Settings
 from tracker.simulator import Options, Served, serve
+from tracker.times import minute_of
 from tracker.transfer.exporting import export_file, parse_selection
 from tracker.transfer.importing import import_file
 

@@ -16,8 +16,8 @@ from psycopg import sql
 from psycopg.errors import UniqueViolation
 
 from tracker import queries
-from tracker.models import MINUTE
 from tracker.settings import Settings
+from tracker.times import MINUTE
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 TICKERS = ("btc_usd", "eth_usd")

@@ -20,8 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families as prometheu
 from tests.serving import problem, served
 from tests.streaming import Following, Told, following
 from tests.working import wait_for
-from tracker.models import MINUTE
 from tracker.settings import Settings
+from tracker.times import MINUTE
 from tracker.web.live.streams import Pace
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)

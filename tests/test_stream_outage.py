@@ -25,8 +25,8 @@ from tests.test_web_outage import postmaster
 from tests.working import wait_for
 from tracker import migrations
 from tracker.embedded.home import started
-from tracker.models import MINUTE
 from tracker.settings import Settings
+from tracker.times import MINUTE
 from tracker.web.live.streams import Pace
 
 pytestmark = pytest.mark.slow

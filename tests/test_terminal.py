@@ -22,8 +22,9 @@ from tests.terminals import PATIENCE, started
 from tracker import replies, rows
 from tracker.cli import main
 from tracker.gaps import DAY, Coverage, Gap
-from tracker.models import MINUTE, Candle, SourcedPrice, exact_price
+from tracker.models import Candle, SourcedPrice, exact_price
 from tracker.settings import Settings
+from tracker.times import MINUTE
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 ROWS = (

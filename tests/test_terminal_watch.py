@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from ops.bench.processes import free_ports
 from tests.serving import served
 from tests.terminals import PATIENCE, line, started, terminal
-from tracker.models import MINUTE, SourcedPrice
+from tracker.models import SourcedPrice
 from tracker.settings import Settings
 from tracker.terminal.tape import Move, Tape
+from tracker.times import MINUTE
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 INSERT = "INSERT INTO prices (ticker, created_at, price, source) VALUES (%s, %s, %s, %s)"

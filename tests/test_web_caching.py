@@ -8,8 +8,8 @@ import psycopg
 import pytest
 
 from tests.serving import served
-from tracker.models import MINUTE, minute_of
 from tracker.settings import Settings
+from tracker.times import MINUTE, minute_of
 from tracker.web.answer import caching
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)

@@ -22,8 +22,8 @@ from tests.conftest import fresh_database, started_over_tcp
 from tests.serving import problem, served
 from tests.working import wait_for
 from tracker import migrations
-from tracker.models import MINUTE
 from tracker.settings import Settings
+from tracker.times import MINUTE
 from tracker.web.endpoints import export
 from tracker.web.reading import exports
 from tracker.web.reading.exports import LIMIT

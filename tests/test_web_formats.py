@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from tests.serving import problem, served
-from tracker.models import MINUTE
 from tracker.settings import Settings
+from tracker.times import MINUTE
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 OFFERED = ("application/json", "text/csv", "application/x-ndjson")

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from tests.serving import linked_url, problem
-from tracker.models import MINUTE, minute_of
+from tracker.times import MINUTE, minute_of
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 BOTH = pytest.mark.parametrize("path", ["/prices/gaps", "/prices/coverage"])

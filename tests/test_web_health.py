@@ -11,9 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families as prometheu
 from tests.conftest import fresh_database
 from tests.serving import problem, served
 from tracker import migrations
-from tracker.models import minute_of
 from tracker.queries import beat
 from tracker.settings import Settings
+from tracker.times import minute_of
 
 PLAIN = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"

@@ -10,8 +10,8 @@ import pytest
 from tests.conftest import fresh_database
 from tests.serving import linked_url, problem, served
 from tracker import migrations
-from tracker.models import MINUTE
 from tracker.settings import Settings
+from tracker.times import MINUTE
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 KEYS = ["id", "ticker", "price", "created_at"]

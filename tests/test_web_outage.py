@@ -21,8 +21,8 @@ from tests.serving import problem, served
 from tracker import migrations
 from tracker.embedded.home import started
 from tracker.embedded.servers import Postgres
-from tracker.models import minute_of
 from tracker.settings import Settings
+from tracker.times import minute_of
 
 pytestmark = pytest.mark.slow
 

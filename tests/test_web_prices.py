@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from tests.serving import linked_url
-from tracker.models import MINUTE
+from tracker.times import MINUTE
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 KEYS = ["id", "ticker", "price", "created_at"]

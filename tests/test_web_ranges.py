@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.serving import linked_url
-from tracker.models import MINUTE
+from tracker.times import MINUTE
 
 Asked = dict[str, Any]
 

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from tests.serving import problem
-from tracker.models import MINUTE
+from tracker.times import MINUTE
 
 NOON = datetime(2024, 1, 15, 12, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -12,8 +12,8 @@ import pytest
 
 from tests.conftest import fresh_database
 from tests.serving import served
-from tracker.models import MINUTE
 from tracker.settings import Settings
+from tracker.times import MINUTE
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -21,9 +21,9 @@ from tests.working import (
     working,
 )
 from tracker import actors
-from tracker.models import MINUTE
 from tracker.settings import Settings
 from tracker.simulator import Options, Served, serve
+from tracker.times import MINUTE
 
 BOTH = ["btc_usd", "eth_usd"]
 

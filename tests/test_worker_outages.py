@@ -31,9 +31,9 @@ from tests.working import (
 from tracker import connection, migrations
 from tracker.embedded.home import home_servers, start_background, stop_background
 from tracker.embedded.servers import Server
-from tracker.models import MINUTE
 from tracker.settings import Settings
 from tracker.simulator import Options, Served, serve
+from tracker.times import MINUTE
 
 pytestmark = pytest.mark.slow
 

@@ -30,9 +30,9 @@ from tests.working import (
     wait_for,
 )
 from tracker.embedded.home import home_servers, start_background, stop_background
-from tracker.models import minute_of
 from tracker.settings import CHECKOUT, Settings
 from tracker.simulator import Options, Served, serve
+from tracker.times import minute_of
 
 pytestmark = pytest.mark.slow
 

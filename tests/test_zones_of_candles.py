@@ -14,8 +14,8 @@ from psycopg.errors import InvalidParameterValue
 from tests.archive import store, walk
 from tests.serving import served
 from tracker.gaps import DAY
-from tracker.models import MINUTE
 from tracker.settings import Settings
+from tracker.times import MINUTE
 
 # Zones by what is odd about them, with a day near their change of clocks.
 ZONES = {

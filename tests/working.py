@@ -13,11 +13,11 @@ import redis
 
 from tracker import actors, worker
 from tracker.deribit import Client
-from tracker.models import minute_of
 from tracker.polling import Poller
 from tracker.repair import Repairer
 from tracker.settings import Settings
 from tracker.simulator import Served
+from tracker.times import minute_of
 
 
 @contextmanager

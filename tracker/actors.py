@@ -19,8 +19,9 @@ from periodiq import PeriodiqMiddleware, cron
 from tracker import metrics
 from tracker.broker import Rejections, connect
 from tracker.errors import DatabaseDown, ExchangeError
-from tracker.models import MINUTE, Quote, minute_of
+from tracker.models import Quote
 from tracker.settings import Settings
+from tracker.times import MINUTE, minute_of
 
 if TYPE_CHECKING:
     from tracker.polling import Poller  # the scheduler needs none of these

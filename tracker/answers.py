@@ -12,7 +12,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 
 from tracker.errors import BadAnswer, ExchangeError, RateLimited, Refused, Unavailable
-from tracker.models import EPOCH, Quote, exact_price
+from tracker.models import Quote, exact_price
+from tracker.times import EPOCH
 
 _LARGEST_CODE = 2**31  # misses.code is an integer
 _LATEST = 10**17  # microseconds since 1970: the year 5138

@@ -12,8 +12,9 @@ import stamina
 from tracker import deribit, progress, queries
 from tracker.connection import connected
 from tracker.errors import ExchangeError
-from tracker.models import Quote, minute_of
+from tracker.models import Quote
 from tracker.settings import Settings
+from tracker.times import minute_of
 
 _AT_A_TIME = 100  # rows on one connection, which is bounded in time
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from tracker import gaps, zones
 from tracker.gaps import DAY, HOUR, Span
-from tracker.models import FIRST, LAST, MINUTE
+from tracker.times import FIRST, LAST, MINUTE
 
 WIDTHS = {
     "1m": MINUTE,

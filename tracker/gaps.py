@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 
-from tracker.models import EPOCH, MINUTE, minute_of
+from tracker.times import EPOCH, MINUTE, minute_of
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)

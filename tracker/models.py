@@ -6,22 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from tracker.errors import shorten
-from tracker.times import EPOCH, FIRST, LAST, MINUTE, minute_of
-
-__all__ = [
-    "EPOCH",
-    "FIRST",
-    "INDEX_NAME",
-    "LAST",
-    "MINUTE",
-    "Candle",
-    "Quote",
-    "SourcedPrice",
-    "Summary",
-    "exact_price",
-    "minute_of",
-    "parse_ticker",
-]
+from tracker.times import minute_of
 
 INDEX_NAME = "[a-z0-9-]+_[a-z0-9]+"
 

@@ -11,9 +11,10 @@ from loguru import logger
 from tracker import deribit, metrics, queries
 from tracker.connection import Database
 from tracker.errors import ExchangeError, WrongMinute
-from tracker.models import MINUTE, Quote
+from tracker.models import Quote
 from tracker.price_writer import PriceWriter
 from tracker.settings import Settings
+from tracker.times import MINUTE
 
 _EARLIEST = timedelta(seconds=30)  # how far the exchange's clock may be behind the tick's
 _SKEW_WORTH_A_WARNING = 2.0  # seconds

@@ -13,8 +13,9 @@ from loguru import logger
 from tracker import deribit, metrics, queries
 from tracker.connection import Database
 from tracker.errors import ExchangeError
-from tracker.models import MINUTE, Quote, minute_of
+from tracker.models import Quote
 from tracker.settings import Settings
+from tracker.times import MINUTE, minute_of
 
 Hole = tuple[str, datetime]
 

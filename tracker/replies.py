@@ -11,7 +11,8 @@ from decimal import Decimal
 from typing import Any
 
 from tracker.gaps import Coverage, Gap
-from tracker.models import MINUTE, Candle, SourcedPrice
+from tracker.models import Candle, SourcedPrice
+from tracker.times import MINUTE
 
 Row = Mapping[str, Any]
 

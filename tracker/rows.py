@@ -11,7 +11,6 @@ from tracker.models import Candle, SourcedPrice
 from tracker.times import MINUTE, format_moment
 
 Row = dict[str, object]
-rfc3339 = format_moment
 
 EXTRAS = ("source", "observed_at")
 PRICE = ("id", "ticker", "price", "created_at")

@@ -25,10 +25,10 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tracker.errors import SettingsError
+from tracker.models import INDEX_NAME
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 ROLES = ("tracker_worker", "tracker_web", "analyst")  # of the database; the migrations make them
-_INDEX_NAME = re.compile(r"[a-z0-9-]+_[a-z0-9]+")
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 _HIGHEST_PORT = 65535
 _MOST_REQUESTS = 1_000_000_000
@@ -52,7 +52,7 @@ def _tickers(value: str | tuple[str, ...]) -> tuple[str, ...]:
     if not tickers:
         raise ValueError("names no index")
     for name in tickers:
-        if not _INDEX_NAME.fullmatch(name):
+        if not re.fullmatch(INDEX_NAME, name):
             raise ValueError(f"{name!r} is not an index name such as btc_usd")
     return tickers
 

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
 
-from tracker.models import FIRST, MINUTE
+from tracker.times import FIRST, MINUTE
 
 _DAY = timedelta(days=1)
 _REMEMBERED = 20_000  # starts of days, 55 years of them; a page asks for the same ones again

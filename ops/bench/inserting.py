@@ -17,8 +17,8 @@ from ops.bench.errors import BenchError
 from ops.bench.figures import Figure, ratios
 from ops.bench.rounds import alternate
 from ops.bench.scale import MANY
-from tracker.models import MINUTE
 from tracker.settings import CHECKOUT
+from tracker.times import MINUTE
 
 Parameters = dict[str, Any]
 Measure = Callable[[psycopg.Connection, bytes, Parameters], float]

@@ -17,8 +17,8 @@ from ops.bench.processes import answers, free_ports, rss, running, wait_for
 from tracker import actors
 from tracker.deribit import AT_ONCE
 from tracker.embedded.up import app_processes
-from tracker.models import minute_of
 from tracker.settings import Settings
+from tracker.times import minute_of
 
 _MANY = tuple(f"i{number:02}_usd" for number in range(100))
 _LATENCY = 0.1  # seconds

@@ -9,7 +9,7 @@ import pytest
 
 from tests.compose.stack import PROJECT, STEADY, Stack
 from tests.working import this_minute
-from tracker.models import MINUTE, minute_of
+from tracker.times import MINUTE, minute_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.compose]
 

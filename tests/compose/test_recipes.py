@@ -13,7 +13,7 @@ import pytest
 
 from tests.compose.stack import EMPTY, PATIENCE, STEADY, TRACKER, WATCHERS, Stack, aside
 from tracker import migrations
-from tracker.models import MINUTE, minute_of
+from tracker.times import MINUTE, minute_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.compose]
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.compose.stack import STEADY, TICKERS, WATCHERS, Stack
-from tracker.models import MINUTE, minute_of
+from tracker.times import MINUTE, minute_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.compose]
 

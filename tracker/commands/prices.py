@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from tracker.buckets import INTERVALS
 from tracker.commands.group import Group
+from tracker.times import parse_moment
 
 if TYPE_CHECKING:
     from tracker.settings import Settings
@@ -69,10 +70,9 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def _moment(text: str) -> datetime:
-    from tracker.web.asked import params
 
     try:
-        return params.moment(text)
+        return parse_moment(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

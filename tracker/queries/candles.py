@@ -8,8 +8,9 @@ from psycopg import AsyncConnection
 from psycopg.rows import args_row
 
 from tracker.gaps import DAY, HOUR, Span, split
-from tracker.models import MINUTE, Candle
+from tracker.models import Candle
 from tracker.queries.read import compose, read
+from tracker.times import MINUTE
 
 
 def _both_orders(name: str) -> dict[bool, bytes]:

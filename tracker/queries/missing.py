@@ -6,8 +6,8 @@ from psycopg import AsyncConnection
 from psycopg.rows import scalar_row
 
 from tracker.gaps import NOT_POLLED, Hole, Span
-from tracker.models import MINUTE
 from tracker.queries.read import read, rows
+from tracker.times import MINUTE
 
 _GAP_PAGE = read("queries/gap_page")
 _COUNTED_HOURS = read("queries/counted_hours")

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from psycopg import AsyncConnection, Connection
 from psycopg.rows import scalar_row
 
-from tracker.models import minute_of
 from tracker.queries.read import read
+from tracker.times import minute_of
 
 _BEAT = read("queries/beat")
 _HEARTBEATS = read("queries/heartbeats")

@@ -4,8 +4,9 @@ from datetime import datetime
 
 from psycopg import AsyncConnection
 
-from tracker.models import FIRST, Summary
+from tracker.models import Summary
 from tracker.queries.read import read, rows
+from tracker.times import FIRST
 
 _TICKER_SUMMARIES = read("queries/ticker_summaries")
 

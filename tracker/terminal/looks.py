@@ -8,10 +8,11 @@ from zoneinfo import ZoneInfo
 from rich.text import Text
 
 from tracker.gaps import DAY, HOUR, Coverage, Gap
-from tracker.models import MINUTE, Candle, SourcedPrice
+from tracker.models import Candle, SourcedPrice
 from tracker.rows import amount
 from tracker.terminal.kinds import Kind
 from tracker.terminal.tables import Cells, Look
+from tracker.times import MINUTE
 
 T = TypeVar("T")
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from tracker.client import Client
 from tracker.models import SourcedPrice
 from tracker.replies import Reset
-from tracker.rows import rfc3339
 from tracker.settings import Settings
 from tracker.terminal import api, kinds, writing
 from tracker.terminal.link import Link, Started, tell
 from tracker.terminal.reading import newest, polled
 from tracker.terminal.tape import Move, Tape
+from tracker.times import format_moment
 
 
 def watch(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -66,6 +66,6 @@ def _writer(arguments: argparse.Namespace, tickers: Sequence[str]) -> Callable[[
 
 def _told(reset: Reset) -> str:
     """What the stream does not carry, and where it is."""
-    ends = [rfc3339(end) for end in (reset.first, reset.last) if end]
+    ends = [format_moment(end) for end in (reset.first, reset.last) if end]
     when = f" from {' to '.join(ends)}" if ends else ""
     return f"{reset.ticker}: much has changed{when}; `tracker prices` has it"

@@ -6,7 +6,7 @@ Source: RFC 9111.
 
 from datetime import datetime, timedelta
 
-from tracker.models import MINUTE
+from tracker.times import MINUTE
 
 # From a minute's mark until the next one's price is stored, two seconds after its mark: less the
 # second for which an answer may have been in memory.

@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote_plus
 
 from starlette.requests import Request
 
-from tracker.rows import rfc3339
+from tracker.times import format_moment
 from tracker.web.asked import params
 
 _CURSORS = ("before", "after")
@@ -40,7 +40,7 @@ def neighbours(
 
 
 def _link(rel: str, query: str, name: str, moment: datetime) -> str:
-    return f'<?{query}&{name}={rfc3339(moment)}>; rel="{rel}"'
+    return f'<?{query}&{name}={format_moment(moment)}>; rel="{rel}"'
 
 
 def _query(request: Request[Any], gone: Collection[str]) -> str:

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from tracker import buckets
 from tracker.buckets import INTERVALS, Calendar, Even
-from tracker.web.asked.params import shorten
+from tracker.errors import shorten
 
 DEFAULT_INTERVAL = "1h"
 

@@ -9,12 +9,7 @@ from typing import Any
 from starlette.datastructures import QueryParams
 
 from tracker.errors import BadRequest, shorten
-from tracker.models import INDEX_NAME
-from tracker.models import parse_ticker as ticker
 from tracker.rows import EXTRAS
-from tracker.times import parse_moment as moment
-
-__all__ = ["INDEX_NAME", "moment", "shorten", "ticker"]
 
 DEFAULT_LIMIT = 50
 LARGEST_LIMIT = 1000

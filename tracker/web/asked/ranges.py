@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Self
 
-from tracker.models import EPOCH, FIRST, LAST, MINUTE
+from tracker.times import EPOCH, FIRST, LAST, MINUTE
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from starlette.responses import Response
 from tracker import buckets, rows
 from tracker.buckets import Calendar, Even
 from tracker.gaps import Span
-from tracker.models import FIRST, LAST, MINUTE, Candle, minute_of
+from tracker.models import Candle, parse_ticker
+from tracker.times import FIRST, LAST, MINUTE, minute_of, parse_moment
 from tracker.web.answer import caching, formats
 from tracker.web.answer.links import neighbours
 from tracker.web.asked import grids, params
@@ -20,15 +21,15 @@ from tracker.web.reading import charts
 from tracker.web.state import AppRequest
 
 _ASKED = {
-    "ticker": params.ticker,
+    "ticker": parse_ticker,
     "interval": grids.interval,
     "tz": grids.zone,
-    "start_date": params.moment,
-    "end_date": params.moment,
+    "start_date": parse_moment,
+    "end_date": parse_moment,
     "order": params.order,
     "limit": params.limit,
-    "before": params.moment,
-    "after": params.moment,
+    "before": parse_moment,
+    "after": parse_moment,
     "format": params.form,
 }
 

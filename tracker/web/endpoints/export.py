@@ -8,6 +8,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tracker.errors import DatabaseDown
+from tracker.models import parse_ticker
+from tracker.times import parse_moment
 from tracker.web.answer import formats, lines
 from tracker.web.asked import params, ranges
 from tracker.web.live.line import line_of
@@ -18,9 +20,9 @@ from tracker.web.state import AppRequest
 MEDIA_TYPES = {name: formats.MEDIA_TYPES[name] for name in params.LINE_FORMATS}
 
 _ASKED: params.Readers = {
-    "ticker": params.ticker,
-    "start_date": params.moment,
-    "end_date": params.moment,
+    "ticker": parse_ticker,
+    "start_date": parse_moment,
+    "end_date": parse_moment,
     "include": params.include,
     "format": params.line_form,
 }

@@ -9,14 +9,15 @@ from starlette.responses import Response
 
 from tracker import rows
 from tracker.gaps import Coverage, Gap
-from tracker.models import minute_of
+from tracker.models import parse_ticker
+from tracker.times import minute_of, parse_moment
 from tracker.web.answer import caching, formats
 from tracker.web.answer.links import following
 from tracker.web.asked import params
 from tracker.web.reading import missing
 from tracker.web.state import AppRequest
 
-_WINDOW = {"ticker": params.ticker, "start_date": params.moment, "end_date": params.moment}
+_WINDOW = {"ticker": parse_ticker, "start_date": parse_moment, "end_date": parse_moment}
 _GAPS = {**_WINDOW, "limit": params.limit, "format": params.form}
 _COVERAGE = {**_GAPS, "interval": params.interval}
 _DEFAULT_INTERVAL = "1h"

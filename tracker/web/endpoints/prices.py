@@ -7,8 +7,8 @@ from typing import Any
 from starlette.responses import Response
 
 from tracker.errors import NotFound
-from tracker.models import MINUTE, minute_of
-from tracker.rows import rfc3339
+from tracker.models import parse_ticker
+from tracker.times import MINUTE, format_moment, minute_of, parse_moment
 from tracker.web.answer import caching, formats, lines
 from tracker.web.answer.links import neighbours
 from tracker.web.asked import params, ranges
@@ -18,19 +18,19 @@ from tracker.web.state import AppRequest
 
 _ADDED = {"include": params.include, "format": params.form}
 _PAGE = {
-    "ticker": params.ticker,
-    "start_date": params.moment,
-    "end_date": params.moment,
+    "ticker": parse_ticker,
+    "start_date": parse_moment,
+    "end_date": parse_moment,
     "order": params.order,
     "limit": params.limit,
-    "before": params.moment,
-    "after": params.moment,
+    "before": parse_moment,
+    "after": parse_moment,
     **_ADDED,
 }
-_LAST = {"ticker": params.ticker, **_ADDED}
+_LAST = {"ticker": parse_ticker, **_ADDED}
 _FILTERED = {
-    "ticker": params.ticker,
-    "date": params.moment,
+    "ticker": parse_ticker,
+    "date": parse_moment,
     "tolerance": params.tolerance,
     **_ADDED,
 }
@@ -74,8 +74,8 @@ async def filtered(request: AppRequest) -> Response:
     now, form = datetime.now(UTC), _form(request, asked)
     found = await nearest.price(request.state["pages"].asking(), ticker, date, tolerance, form)
     if found.text is None:
-        near = f", nor within {tolerance} s of {rfc3339(date)}" if tolerance else ""
-        raise NotFound({"date": f"no price of {ticker} for {rfc3339(minute_of(date))}{near}"})
+        near = f", nor within {tolerance} s of {format_moment(date)}" if tolerance else ""
+        raise NotFound({"date": f"no price of {ticker} for {format_moment(minute_of(date))}{near}"})
     is_over = now - date > timedelta(seconds=tolerance) + MINUTE
     fresh = caching.settled() if is_over else caching.until_next(found.first_at, now)
     return formats.sent(form.media_type, form.one(found.text), fresh)

@@ -4,13 +4,14 @@ from starlette.responses import Response
 
 from tracker import queries
 from tracker.errors import BadRequest, DatabaseDown, NotNow
+from tracker.models import parse_ticker
 from tracker.web.asked import params
 from tracker.web.live.follower import Follower
 from tracker.web.live.position import Position, positions
 from tracker.web.live.streams import EventStream
 from tracker.web.state import AppRequest
 
-_STREAM: params.Readers = {"ticker": params.Each(params.ticker), "last_event_id": positions}
+_STREAM: params.Readers = {"ticker": params.Each(parse_ticker), "last_event_id": positions}
 _HEADER = "Last-Event-ID"
 _PATIENCE = 1.0  # seconds until the feed is back, if the database is
 

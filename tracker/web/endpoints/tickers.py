@@ -9,7 +9,8 @@ from starlette.responses import Response
 
 from tracker import queries
 from tracker.models import Summary
-from tracker.rows import amount, rfc3339
+from tracker.rows import amount
+from tracker.times import format_moment
 from tracker.web.answer import formats
 from tracker.web.asked import params
 from tracker.web.state import AppRequest
@@ -53,7 +54,7 @@ def _shown(found: Summary, *, polled: bool) -> dict[str, object]:
     return {
         "ticker": found.ticker,
         "configured": polled,
-        "since": None if found.since is None else rfc3339(found.since),
+        "since": None if found.since is None else format_moment(found.since),
         "rows": found.minutes,
         "first": _price(found.first_price, found.first_at),
         "newest": _price(found.newest_price, found.newest_at),
@@ -66,7 +67,7 @@ def _shown(found: Summary, *, polled: bool) -> dict[str, object]:
 def _price(price: Decimal | None, minute: datetime | None) -> dict[str, object] | None:
     if price is None or minute is None:
         return None
-    return {"price": _text(price), "created_at": rfc3339(minute)}
+    return {"price": _text(price), "created_at": format_moment(minute)}
 
 
 def _change(newest: Decimal | None, past: Decimal | None) -> tuple[str | None, str | None]:

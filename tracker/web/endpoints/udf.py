@@ -17,9 +17,10 @@ from starlette.datastructures import QueryParams
 from starlette.responses import PlainTextResponse, Response
 
 from tracker import buckets
-from tracker.errors import BadRequest, NotFound
+from tracker.errors import BadRequest, NotFound, shorten
 from tracker.gaps import Span
-from tracker.models import FIRST, Candle
+from tracker.models import Candle
+from tracker.times import FIRST, parse_moment
 from tracker.web.answer import caching, problems
 from tracker.web.answer.formats import as_json
 from tracker.web.asked import params, symbols
@@ -35,13 +36,13 @@ DEFAULT_LIMIT = 30  # symbols
 def _resolution(text: str) -> str:
     if text not in symbols.INTERVALS:
         names = ", ".join(symbols.RESOLUTIONS)
-        raise ValueError(f"is none of {names}: {params.shorten(text)!r}")
+        raise ValueError(f"is none of {names}: {shorten(text)!r}")
     return symbols.INTERVALS[text]
 
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdecimal()):
-        raise ValueError(f"is not a whole number: {params.shorten(text)!r}")
+        raise ValueError(f"is not a whole number: {shorten(text)!r}")
     return min(int(text.lstrip("0")[:9] or 0), LARGEST_COUNT)
 
 
@@ -50,8 +51,8 @@ _SEARCH = {"query": str, "type": str, "exchange": str, "limit": _count}
 _HISTORY = {
     **_SYMBOL,
     "resolution": _resolution,
-    "from": params.moment,
-    "to": params.moment,
+    "from": parse_moment,
+    "to": parse_moment,
     "countback": _count,
 }
 
@@ -134,4 +135,4 @@ async def _require(request: AppRequest, ticker: str) -> None:
     try:
         await request.state["tracked"].require(ticker, request.state["database"])
     except BadRequest:
-        raise NotFound({"symbol": f"{params.shorten(ticker)!r} is not a symbol here"}) from None
+        raise NotFound({"symbol": f"{shorten(ticker)!r} is not a symbol here"}) from None

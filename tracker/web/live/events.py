@@ -11,6 +11,7 @@ import orjson
 
 from tracker import rows
 from tracker.models import SourcedPrice
+from tracker.times import format_moment
 from tracker.web.live.position import Position, Positions, shown
 
 _RETRY = 1000  # milliseconds until a client comes back
@@ -38,7 +39,7 @@ def stored(price: SourcedPrice) -> bytes:
 
 def reset(ticker: str, first: datetime | None, last: datetime | None) -> bytes:
     """The prices of *ticker* from *first* to *last* must be read anew; None: all there are."""
-    ends = {name: end and rows.rfc3339(end) for name, end in (("from", first), ("to", last))}
+    ends = {name: end and format_moment(end) for name, end in (("from", first), ("to", last))}
     return _body("reset", {"ticker": ticker, **ends})
 
 

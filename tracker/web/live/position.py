@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from tracker.web.asked.params import INDEX_NAME, shorten
+from tracker.errors import shorten
+from tracker.models import INDEX_NAME
 
 _ONE = re.compile(rf"({INDEX_NAME}):([0-9]{{1,18}})(?:\.([1-9][0-9]{{0,3}}))?")
 

@@ -2,12 +2,13 @@
 
 from typing import Any
 
+from tracker.models import INDEX_NAME
 from tracker.web.answer import formats
 from tracker.web.asked import params
 
 Schema = dict[str, Any]
 
-TICKER: Schema = {"type": "string", "pattern": f"^{params.INDEX_NAME}$"}
+TICKER: Schema = {"type": "string", "pattern": f"^{INDEX_NAME}$"}
 MINUTE: Schema = {"type": "string", "format": "date-time", "pattern": "^.{16}:00Z$"}
 HOUR: Schema = {"type": "string", "format": "date-time", "pattern": "^.{14}00:00Z$"}
 TEXT: Schema = {"type": "string"}

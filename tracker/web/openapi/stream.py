@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tracker.web.asked import params
+from tracker.models import INDEX_NAME
 from tracker.web.openapi.parameters import query
 from tracker.web.openapi.parts import TEXT, Schema, found, operation
 
@@ -31,7 +31,7 @@ _RESUME = (
     "The id of the last event that was seen: the stream goes on behind it, each minute that"
     " changed since once, as it is now. An index that it does not name begins now."
 )
-_PLACE = rf"{params.INDEX_NAME}:[0-9]{{1,18}}(\.[1-9][0-9]{{0,3}})?"
+_PLACE = rf"{INDEX_NAME}:[0-9]{{1,18}}(\.[1-9][0-9]{{0,3}})?"
 _LAST_ID: Schema = {
     "type": "string",
     "pattern": f"^{_PLACE}(,{_PLACE})*$",

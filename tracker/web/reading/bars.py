@@ -6,7 +6,8 @@ from psycopg import AsyncConnection
 
 from tracker.buckets import Calendar, Even
 from tracker.gaps import Span
-from tracker.models import FIRST, Candle
+from tracker.models import Candle
+from tracker.times import FIRST
 from tracker.web.reading import charts
 
 

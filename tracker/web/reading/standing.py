@@ -7,7 +7,8 @@ from datetime import datetime
 from psycopg import AsyncConnection
 
 from tracker import queries
-from tracker.rows import Row, rfc3339
+from tracker.rows import Row
+from tracker.times import format_moment
 
 STALE_AFTER = 180.0  # seconds; two polls missed, and the third is due
 
@@ -35,7 +36,7 @@ class Standing:
         """As JSON has it."""
         return {
             "ticker": self.ticker,
-            "created_at": self.newest and rfc3339(self.newest),
+            "created_at": self.newest and format_moment(self.newest),
             "age_seconds": round(self.age, 1) if self.newest else None,
             "missing": self.missing,
         }

@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 
 from tracker import queries
-from tracker.errors import BadRequest
-from tracker.web.asked.params import shorten
+from tracker.errors import BadRequest, shorten
 from tracker.web.reading.database import Database
 
 
