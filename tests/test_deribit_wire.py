@@ -274,12 +274,16 @@ def test_redirects_are_followed() -> None:
 def test_five_at_once_at_most() -> None:
     """Twelve threads ask; the others wait for their turn, and all get their price."""
     busy, most = [], []
+    five = threading.Event()
 
     def serve(line: Line) -> None:
         while line.request():
             busy.append(line)
             most.append(len(busy))
-            time.sleep(0.1)
+            if len(busy) == 5:
+                five.set()
+            five.wait(10)
+            time.sleep(0.1)  # a sixth would come now
             busy.remove(line)
             line.socket.sendall(GOOD)
 
