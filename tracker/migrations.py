@@ -1,7 +1,7 @@
 """The schema: sql/migrations, applied by yoyo, and the roles that use it: sql/roles."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlencode
@@ -36,6 +36,11 @@ _GRANTS_OF_WORKER = (
 def names() -> list[str]:
     """Every migration of this version, oldest first."""
     return sorted(path.stem for path in FOLDER.glob("*.sql") if not path.stem.endswith(".rollback"))
+
+
+def find_pending(applied: Collection[str]) -> list[str]:
+    """Those that a database lacks which has the migrations *applied*, oldest first."""
+    return [name for name in names() if name not in applied]
 
 
 def apply(dsn: str, newest: str | None = None) -> list[str]:

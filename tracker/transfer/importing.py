@@ -24,8 +24,9 @@ from psycopg.errors import UniqueViolation
 from tracker import migrations, progress
 from tracker.errors import BadRequest, MigrationsPending, TransferError, shorten
 from tracker.models import exact_price, parse_ticker
+from tracker.queries.read import read
 from tracker.times import EPOCH, minute_of, parse_moment
-from tracker.transfer.session import connect, fetch_column, statement
+from tracker.transfer.session import connect, statement
 
 REQUIRED_COLUMNS = ("ticker", "created_at", "price")
 COLUMNS = (*REQUIRED_COLUMNS, "observed_at", "source")
@@ -101,7 +102,8 @@ def import_file(
     except OSError as error:
         raise BadRequest({name: error.strerror or str(error)}) from None
     with stream, connect(dsn) as conn, progress.read(stream) as show:
-        if pending := fetch_column(conn, "pending_migrations", names=migrations.names()):
+        applied = [name for (name,) in conn.execute(read("queries/applied_migrations"))]
+        if pending := migrations.find_pending(applied):
             raise MigrationsPending(f"run `tracker migrate` first: {', '.join(pending)} pending")
         try:
             columns = parse_header(stream.readline())

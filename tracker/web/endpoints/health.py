@@ -50,8 +50,7 @@ async def ready(request: AppRequest) -> Response:
     params.read(request.query_params, {})
 
     async def look(conn: AsyncConnection) -> tuple[list[str], _Health | None]:
-        applied = await queries.applied_migrations(conn)
-        pending = [name for name in migrations.names() if name not in applied]
+        pending = migrations.find_pending(await queries.applied_migrations(conn))
         return pending, None if pending else await _health(request, conn)
 
     try:
