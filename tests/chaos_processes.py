@@ -44,9 +44,11 @@ class Processes:
         return all(pid and state(pid) in {"R", "S", "D"} for pid in pids)
 
     def end(self, name: str) -> None:
-        """Ask the process of that name to end."""
+        """Ask the process of that name to end, and wait until it has: the web still serves then."""
         self.wait_for(lambda: self.pid(name))
-        os.kill(self.pid(name) or 0, signal.SIGTERM)
+        pid = self.pid(name) or 0
+        os.kill(pid, signal.SIGTERM)
+        self.wait_for(lambda: self.pid(name) != pid)
 
     def kill(self, *names: str) -> None:
         """End those as a crash would, at once; whoever is down already stays so."""
