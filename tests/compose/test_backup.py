@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from tests.compose.stack import STEADY, TICKERS, Stack, aside
-from tests.conftest import make_settings
+from tests.support.servers import make_settings
 from tracker import migrations
 from tracker.embedded.home import started
 from tracker.transfer.backup import backup

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.compose.stack import PROJECT, STEADY, Stack
-from tests.working import this_minute
+from tests.support.working import this_minute
 from tracker.times import MINUTE, minute_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.compose]

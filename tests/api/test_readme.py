@@ -1,0 +1,120 @@
+"""The README is true: its commands exist and run, and its requests are answered as it says."""
+
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import httpx
+import psycopg
+import pytest
+
+from tests.support.running import just
+from tests.support.serving import served
+from tracker.cli import main
+from tracker.settings import CHECKOUT, Settings
+
+pytestmark = pytest.mark.slow
+
+README = (CHECKOUT / "README.md").read_text()
+COMMANDS = [
+    line
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for line in block.split("\n")
+]
+ASKED = [shlex.split(line) for line in COMMANDS if line.startswith("tracker ")]
+REQUESTS = [shlex.split(line) for line in COMMANDS if line.startswith("curl ")]
+RECIPES = {words.split()[0] for words in re.findall(r"ops/just ([a-z][^`\n]*)", README)}
+
+# Each recipe, and the file that runs it.
+RUN_BY = {
+    "up": "embedded/test_demo.py",
+    "demo": "embedded/test_demo.py",
+    "psql": "embedded/test_demo.py",
+    "dsn": "embedded/test_demo.py",
+    "infra": "cli/test_recipes.py",
+    "upgrade": "cli/test_recipes.py",
+    "backup": "cli/test_recipes.py",
+    "restore": "cli/test_recipes.py",
+    "dev-web": "cli/test_recipes.py",
+    "dev-worker": "cli/test_recipes.py",
+    "down-infra": "cli/test_recipes.py",
+    "simulate": "cli/test_recipes.py",
+    "bench": "api/test_benchmark.py",
+    "test": "../.ci/run",
+    "check": "../.ci/run",
+}
+
+
+@pytest.fixture
+def api(database: Settings, conn: psycopg.Connection) -> Iterator[httpx.Client]:
+    """An API with the minutes that the README asks for, and some before now."""
+    start = datetime(2026, 11, 20, 9, 28, tzinfo=UTC)
+    rows = [("btc_usd", Decimal("103201.56"), start + n * timedelta(minutes=1)) for n in range(5)]
+    insert = "INSERT INTO prices (ticker, price, created_at) VALUES (%s, %s, %s)"
+    conn.cursor().executemany(insert, rows)
+    with served(database) as client:
+        yield client
+
+
+def test_requests_are_answered(api: httpx.Client) -> None:
+    """Each curl of the README gets 200, but for the one that shows an error."""
+    assert len(REQUESTS) == 8
+    for words in REQUESTS:
+        path = words[-1].removeprefix("http://127.0.0.1:8000")
+        with api.stream("GET", path) as answer:  # one of them never ends
+            assert answer.status_code == (422 if "limit=0" in path else 200), path
+
+
+def test_answers_are_as_shown(api: httpx.Client) -> None:
+    """The shapes in the README are those of the API."""
+    price = api.get("/v1/prices/filtered?ticker=btc_usd&date=2026-11-20T09:30:41Z")
+    shown = '{"id":1,"ticker":"btc_usd","price":"103201.56","created_at":"2026-11-20T09:30:00Z"}'
+    assert shown in README
+    assert price.text == shown.replace('"id":1', '"id":3')
+    problem = api.get("/v1/prices?ticker=btc_usd&limit=0&page=2").json()
+    for error in problem["errors"]:
+        assert f'"name":"{error["name"]}","reason":"{error["reason"]}"' in README
+    link = api.get("/v1/prices?ticker=btc_usd&start_date=2026-11-20T09:32:00Z&limit=2").links[
+        "next"
+    ]
+    asked = link["url"].replace("&start_date=2026-11-20T09:32:00Z", "")
+    assert f'link: <{asked}>; rel="next"' in README
+    exported = api.get("/v1/prices/export?ticker=btc_usd&start_date=2026-11-20").text
+    head, first, *_ = exported.split("\r\n")
+    assert f"    {head}\n    {first}\n" in README
+
+
+@pytest.mark.parametrize("words", ASKED, ids=" ".join)
+def test_tables_are_as_shown(
+    api: httpx.Client,
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The command line prints below each command what the README has there."""
+    options = ["--format", "table", "--url", str(api.base_url)]
+    monkeypatch.setattr(sys, "argv", [*words, *options])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    printed = "".join(f"    {line.rstrip()}\n" for line in capsys.readouterr().out.splitlines())
+
+    assert not ended.value.code
+    assert f"```sh\n{' '.join(words)}\n```\n\n{printed}\n" in README
+
+
+def test_recipes_exist_and_are_run() -> None:
+    """Every recipe it names is one of the Justfile's, and some test or CI runs it."""
+    env = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}
+    assert set(just("--summary", env=env).stdout.split()) >= RECIPES
+    assert RUN_BY.keys() >= RECIPES
+    for recipe, file in RUN_BY.items():
+        assert recipe in (CHECKOUT / "tests" / file).read_text(), f"{file} does not run {recipe}"
+
+
+def test_places_exist() -> None:
+    """The table of places names nothing that is gone."""
+    for place in re.findall(r"`((?:tracker|sql|ops)[a-z/]*(?:\.py)?)`", README):
+        assert (CHECKOUT / place).exists(), place

@@ -1,0 +1,29 @@
+"""A server that takes long to restart: a crashed database may have much to recover."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.embedded.test_supervisor import Run, shell
+from tracker.embedded.supervisor import OWN_NAME, RestartPolicy
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = """
+if [ -e {mark} ]; then echo recovering; sleep 1; echo recovered; sleep 60; fi
+sleep 0.5; touch {mark}; exit 9
+"""
+
+
+def test_slow_recovery_of_a_server_stops_nothing(tmp_path: Path) -> None:
+    """A restart of the tracker would have to recover again."""
+    mark = tmp_path / "crashed"
+    run = Run(
+        shell("db", SCRIPT.format(mark=mark), ready=lambda: not mark.exists()),
+        until=lambda text: "recovered" in text,
+        policy=RestartPolicy(first_pause=0.05, longest_pause=0.2, ready_timeout=0.3),
+    )
+
+    assert run.code == 0
+    assert run.lines_of("db") == ["recovering", "recovered"]
+    assert "db does not become ready; stopping" not in run.lines_of(OWN_NAME)

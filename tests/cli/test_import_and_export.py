@@ -1,0 +1,371 @@
+"""Import and export: files, stored rows, and concurrent writers."""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from threading import Thread
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg import sql
+
+from tests.support.servers import fresh_database
+from tests.support.working import wait_for
+from tracker import migrations, queries
+from tracker.errors import BadRequest, DatabaseDown, MigrationsPending, NotFound
+from tracker.models import Quote
+from tracker.settings import Settings
+from tracker.times import MINUTE
+from tracker.transfer.exporting import Selection, export_file, parse_selection
+from tracker.transfer.importing import COLUMNS, BadLines, Tally, import_file
+
+NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
+SEEN = NOON + timedelta(seconds=7.25)
+HEADER = "ticker,created_at,price,observed_at,source"
+STORED = "SELECT ticker, created_at, price::text, observed_at, source FROM prices ORDER BY 1, 2"
+
+Writer = Callable[..., str]
+Row = tuple[str, datetime, str, datetime | None, str]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Writer:
+    """Write lines to a file; returns its path."""
+
+    def write(*lines: str, end: str = "\n") -> str:
+        path = tmp_path / "history.csv"
+        path.write_bytes("".join(line + end for line in lines).encode())
+        return str(path)
+
+    return write
+
+
+def stored(conn: psycopg.Connection) -> list[Row]:
+    """Every stored price, with all its digits."""
+    return conn.execute(STORED).fetchall()
+
+
+PRICES = [
+    ("68241.5", "68241.50"),
+    ("68241", "68241.00"),
+    ("68241.", "68241.00"),
+    ("68241.50", "68241.50"),
+    ("68241.5000", "68241.5000"),
+    ("0.000000012345678901234567890", "0.000000012345678901234567890"),
+    ("123456789012345678.123456789012345678", "123456789012345678.123456789012345678"),
+    (".5", "0.50"),
+    ("+1.25", "1.25"),
+    ("1e3", "1000.00"),
+    ("6.82415E4", "68241.50"),
+    ("1e-18", "0.000000000000000001"),
+    (" 7.25 ", "7.25"),
+    ("007.25", "7.25"),
+]
+
+
+OFFSETS = ["Z", "+00:00", "+00", "", "+0000"]  # all of them UTC
+
+
+def test_imported_price_keeps_its_digits(
+    conn: psycopg.Connection, database: Settings, tmp_path: Path
+) -> None:
+    """Every digit stays, and at least two decimals, however the minute is written."""
+    lines = [
+        f"btc_usd,2024-01-15{'T '[n % 2]}12:{n:02}:00{OFFSETS[n % len(OFFSETS)]},{price}"
+        for n, (price, _) in enumerate(PRICES)
+    ]
+    file = tmp_path / "prices.csv"
+    file.write_text("\n".join(["ticker,created_at,price", *lines]))
+
+    import_file(database.database_dsn, str(file))
+
+    assert [(minute, price) for _, minute, price, *_ in stored(conn)] == [
+        (NOON + n * MINUTE, expected) for n, (_, expected) in enumerate(PRICES)
+    ]
+
+
+def test_import_accepts_columns_in_any_order(
+    conn: psycopg.Connection, database: Settings, file: Writer
+) -> None:
+    """Quotes, CRLF, a byte order mark and blank lines too; missing columns have defaults."""
+    name = file(
+        '\ufeff"price", created_at ,ticker',
+        '"68241.5","2024-01-15T12:00:00Z","btc_usd"',
+        "",
+        "2500,2024-01-15T12:00:00Z,eth_usd",
+        "",
+        " ",
+        end="\r\n",
+    )
+
+    assert import_file(database.database_dsn, name) == [
+        Tally("btc_usd", 1, 0),
+        Tally("eth_usd", 1, 0),
+    ]
+    assert stored(conn) == [
+        ("btc_usd", NOON, "68241.50", None, "poll"),
+        ("eth_usd", NOON, "2500.00", None, "poll"),
+    ]
+
+
+def test_import_keeps_stored_minutes(
+    conn: psycopg.Connection, database: Settings, file: Writer
+) -> None:
+    """They are counted, use no id, and candle and revision are updated once."""
+    quote = Quote(ticker="btc_usd", price=Decimal("1.50"), observed_at=SEEN)
+    queries.insert_price(conn, quote, NOON)
+    lines = [f"btc_usd,2024-01-15T12:{minute:02}:00Z,{minute + 7}.25" for minute in range(60)]
+    name = file("ticker,created_at,price", *lines)
+
+    assert import_file(database.database_dsn, name) == [Tally("btc_usd", 59, 1)]
+    assert import_file(database.database_dsn, name) == [Tally("btc_usd", 0, 60)]
+
+    assert conn.execute("SELECT count(*), max(id) FROM prices").fetchone() == (60, 60)
+    assert stored(conn)[0] == ("btc_usd", NOON, "1.50", SEEN, "poll")
+    candle = conn.execute("SELECT open, high, samples, charted FROM candles_1h").fetchall()
+    assert candle == [(Decimal("1.50"), Decimal("66.25"), 60, 0)]
+    assert conn.execute("SELECT revision FROM tickers").fetchone() == (2,)
+
+
+def test_dry_run_stores_nothing(conn: psycopg.Connection, database: Settings, file: Writer) -> None:
+    """It returns what an import would have done."""
+    name = file(HEADER, "btc_usd,2024-01-15T12:00:00Z,1.25,,")
+
+    assert import_file(database.database_dsn, name, dry_run=True) == [Tally("btc_usd", 1, 0)]
+    assert stored(conn) == []
+    assert conn.execute("TABLE tickers").fetchall() == []
+
+
+def test_file_with_bad_lines_imports_nothing(
+    conn: psycopg.Connection, database: Settings, file: Writer
+) -> None:
+    """The error lists bad lines and contradictions in the order of the file."""
+    name = file(
+        "ticker,created_at,price",
+        "btc_usd,2024-01-15T12:00:00Z,1.25",
+        "btc_usd,2024-01-15T12:00:00Z,1.250",
+        "btc_usd,2024-01-15T12:00:00Z,2.25",
+        "btc_usd,2024-01-15T12:01:30Z,1.25",
+        "BTC,2024-01-15T12:02:00Z,1.25",
+    )
+
+    with pytest.raises(BadLines) as caught:
+        import_file(database.database_dsn, name)
+
+    assert str(caught.value).splitlines() == [
+        f"{name}: 3 bad lines, nothing is imported",
+        "  line 4: price: is 2.25, but 1.25 in line 2",
+        "  line 5: created_at: is not on the minute: '2024-01-15T12:01:30Z'",
+        "  line 6: ticker: is not an index name such as btc_usd: 'BTC'",
+    ]
+    assert stored(conn) == []
+
+
+def test_repeated_line_is_stored_once(
+    conn: psycopg.Connection, database: Settings, file: Writer
+) -> None:
+    """The first one; the others count as known."""
+    name = file(HEADER, *["btc_usd,2024-01-15T12:00:00Z,1.25,,chart"] * 3)
+
+    assert import_file(database.database_dsn, name) == [Tally("btc_usd", 1, 2)]
+    assert stored(conn) == [("btc_usd", NOON, "1.25", None, "chart")]
+
+
+def test_error_shows_the_first_twenty_bad_lines(database: Settings, file: Writer) -> None:
+    """Invalid values and contradictions count alike."""
+    good = "btc_usd,2024-01-15T12:00:00Z"
+    lines = [f"{good},1.25", *[f"{good},{number}.50" for number in range(2, 32)], *["bad"] * 30]
+    name = file("ticker,created_at,price", *lines)
+
+    with pytest.raises(BadLines) as caught:
+        import_file(database.database_dsn, name)
+
+    first, *shown, last = str(caught.value).splitlines()
+    assert "60 bad lines" in first
+    assert [line.split(":")[0] for line in shown] == [f"  line {line}" for line in range(3, 23)]
+    assert last == "  and 40 more"
+
+
+def test_poll_that_commits_during_an_import_keeps_its_minute(
+    conn: psycopg.Connection, database: Settings, file: Writer
+) -> None:
+    """The import sees no price at first, waits for the poll, looks again and stores the rest."""
+    lines = [f"btc_usd,2024-01-15T12:0{minute}:00Z,1.25,," for minute in range(3)]
+    name = file(HEADER, *lines)
+    quote = Quote(ticker="btc_usd", price=Decimal("9.50"), observed_at=SEEN)
+    with ThreadPoolExecutor(1) as threads:
+        with conn.transaction():
+            queries.insert_price(conn, quote, NOON)
+            importing = threads.submit(import_file, database.database_dsn, name)
+            wait_for(lambda: waiting(database) == ["Lock"])
+        assert importing.result(20) == [Tally("btc_usd", 2, 1)]
+
+    assert [price for _, _, price, _, _ in stored(conn)] == ["9.50", "1.25", "1.25"]
+    assert conn.execute("SELECT samples FROM candles_1h").fetchall() == [(3,)]
+
+
+def waiting(settings: Settings) -> list[str | None]:
+    """The wait event of each import and export, or None."""
+    query = "SELECT wait_event_type FROM pg_stat_activity WHERE application_name = %s"
+    with psycopg.connect(settings.database_dsn) as conn:
+        return [kind for (kind,) in conn.execute(query, ["tracker-transfer"])]
+
+
+def test_concurrent_imports_add_each_line_once(
+    conn: psycopg.Connection, database: Settings, file: Writer
+) -> None:
+    """Exactly one of them counts it as added."""
+    tickers = ("btc_usd", "eth_usd")
+    lines = [f"{ticker},{minute * 60},1.25,," for minute in range(3_000) for ticker in tickers]
+    name = file(HEADER, *lines)
+    tallies: list[Tally] = []
+    threads = [
+        Thread(target=lambda: tallies.extend(import_file(database.database_dsn, name)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert sum(tally.added for tally in tallies) == len(lines) == len(stored(conn))
+    assert {tally.added + tally.known for tally in tallies} == {3_000}
+    assert conn.execute("SELECT sum(samples) FROM candles_1h").fetchone() == (len(lines),)
+
+
+def test_import_of_unreadable_file_names_it(database: Settings, tmp_path: Path) -> None:
+    """In one line, with the reason."""
+    latin = tmp_path / "latin.csv"
+    latin.write_bytes(f"\xe9\n{HEADER}".encode("latin-1"))
+    for name, why in [
+        ("/nowhere/at/all.csv", "No such file"),
+        (str(tmp_path), "Is a directory"),
+        (str(latin), "line 1: is not UTF-8"),
+    ]:
+        with pytest.raises(BadRequest, match=f"^{name}: {why}"):
+            import_file(database.database_dsn, name)
+
+
+def test_unavailable_or_old_database_is_refused(
+    servers: Settings, file: Writer, tmp_path: Path
+) -> None:
+    """By import and export; neither migrates."""
+    name = file(HEADER)
+    away = servers.changed(postgres_db="nowhere").database_dsn
+    with pytest.raises(DatabaseDown, match="nowhere"):
+        import_file(away, name)
+    with fresh_database(servers) as fresh:
+        with pytest.raises(MigrationsPending, match="tracker migrate"):
+            export_file(fresh.database_dsn, str(tmp_path / "out.csv"), Selection())
+        migrations.apply(fresh.database_dsn)
+        migrations.rollback(fresh.database_dsn, "4")
+        with pytest.raises(MigrationsPending, match=r"0005\.maintenance"):
+            import_file(fresh.database_dsn, name)
+    assert list(tmp_path.iterdir()) == [Path(name)]
+
+
+prices = st.builds(
+    lambda digits, places: Decimal(digits).scaleb(-places),
+    st.integers(1, 10**27),
+    st.integers(9, 18),
+)
+minutes = st.datetimes(datetime(2000, 1, 1), datetime(2003, 1, 1)).map(  # noqa: DTZ001 -- below
+    lambda moment: moment.replace(tzinfo=UTC, second=0, microsecond=0)
+)
+seen = st.none() | st.datetimes(timezones=st.just(UTC))
+lines = st.tuples(st.sampled_from(["btc_usd", "x-y_usdc"]), minutes, prices, seen,
+                  st.sampled_from(["poll", "chart"]))  # fmt: skip
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(lines, max_size=8, unique_by=lambda line: line[:2]))
+def test_import_restores_an_export(
+    migrated: Settings, tmp_path: Path, given: Sequence[tuple[object, ...]]
+) -> None:
+    """Identical rows, every digit and NULL; a second export has the same bytes."""
+    dsn, one, two = migrated.database_dsn, str(tmp_path / "one.csv"), str(tmp_path / "two.csv")
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute("TRUNCATE prices, tickers, candles_1h")
+        with conn.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO prices (ticker, created_at, price, observed_at, source) VALUES"
+                " (%s, %s, %s * 1.00, %s, %s)",
+                given,
+            )
+        before = stored_text(conn)
+        assert export_file(dsn, one, Selection()) == len(given)
+        conn.execute("TRUNCATE prices, tickers, candles_1h")
+        import_file(dsn, one)
+
+        assert stored_text(conn) == before
+        export_file(dsn, two, Selection())
+        assert Path(two).read_bytes() == Path(one).read_bytes()
+
+
+def stored_text(conn: psycopg.Connection) -> list[Row]:
+    """Every stored price, as PostgreSQL shows it."""
+    columns = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(c)) for c in COLUMNS)
+    query = sql.SQL("SELECT {} FROM prices ORDER BY ticker, prices.created_at").format(columns)
+    return conn.execute(query).fetchall()
+
+
+def test_export_writes_the_selected_prices(
+    conn: psycopg.Connection, database: Settings, tmp_path: Path
+) -> None:
+    """Sorted by index and time, the end excluded, moments in RFC 3339."""
+    for ticker in ("eth_usd", "btc_usd"):
+        for minute in range(4):
+            quote = Quote(ticker=ticker, price=Decimal("1.50"), observed_at=SEEN)
+            queries.insert_price(conn, quote, NOON + minute * MINUTE)
+    chosen = parse_selection(["btc_usd"], "2024-01-15T13:01:00+01:00", "2024-01-15T12:03")
+    name = tmp_path / "out.csv"
+
+    assert export_file(database.database_dsn, str(name), chosen) == 2
+
+    found = list(csv.reader(io.StringIO(name.read_text())))
+    assert found == [
+        list(COLUMNS),
+        ["btc_usd", "2024-01-15T12:01:00Z", "1.50", "2024-01-15T12:00:07.25Z", "poll"],
+        ["btc_usd", "2024-01-15T12:02:00Z", "1.50", "2024-01-15T12:00:07.25Z", "poll"],
+    ]
+    assert export_file(database.database_dsn, str(name), Selection()) == 8
+
+
+def test_invalid_export_is_refused(database: Settings, tmp_path: Path) -> None:
+    """Every invalid option is named; an unknown index is an error, not an empty file."""
+    with pytest.raises(BadRequest) as caught:
+        parse_selection(["BTC"], "soon", "2024-13-01")
+    assert list(caught.value.errors) == ["--ticker", "--start-date", "--end-date"]
+
+    with pytest.raises(NotFound, match="doge_usd was never tracked"):
+        export_file(database.database_dsn, str(tmp_path / "x"), Selection(tickers=["doge_usd"]))
+    with pytest.raises(BadRequest, match=r"/nowhere/x\.csv: No such file"):
+        export_file(database.database_dsn, "/nowhere/x.csv", Selection())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_export_whose_session_ends_leaves_the_old_file(
+    conn: psycopg.Connection, database: Settings, tmp_path: Path
+) -> None:
+    """The old file stays, and no part of a new one."""
+    name = tmp_path / "out.csv"
+    name.write_text("old")
+    end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
+    with ThreadPoolExecutor(1) as threads, conn.transaction():
+        conn.execute("LOCK TABLE prices")
+        exporting = threads.submit(export_file, database.database_dsn, str(name), Selection())
+        wait_for(lambda: waiting(database) == ["Lock"])
+        assert len(list(tmp_path.iterdir())) == 2  # the new one has begun
+        conn.execute(end, ["tracker-transfer"])
+        with pytest.raises(DatabaseDown):
+            exporting.result(20)
+
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]

@@ -1,0 +1,266 @@
+"""The command line reads the API: what a program gets, and the exit statuses it can go by."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import httpx
+import psycopg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops.bench.processes import free_ports
+from tests.support.serving import served
+from tests.support.terminals import PATIENCE, started
+from tracker import replies, rows
+from tracker.cli import main
+from tracker.gaps import DAY, Coverage, Gap
+from tracker.models import Candle, SourcedPrice, exact_price
+from tracker.settings import Settings
+from tracker.times import MINUTE
+
+NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
+ROWS = (
+    "INSERT INTO prices (ticker, created_at, price, source, observed_at) VALUES"
+    " ('btc_usd', %(at)s, 68241.50, 'poll', %(at)s + INTERVAL '7.25 s'),"
+    " ('btc_usd', %(at)s + INTERVAL '1 min', 0.100000000000000000000000000001, 'chart', NULL),"
+    " ('btc_usd', %(at)s + INTERVAL '4 min', 68250.00, 'poll', %(at)s + INTERVAL '4 min')"
+)
+MANY = (
+    "INSERT INTO prices (ticker, created_at, price)"
+    " SELECT 'eth_usd', %s + n * INTERVAL '1 min', 1.50 + n FROM generate_series(1, 1100) AS n"
+)
+ORIGIN = "include=source,observed_at"
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def url(base: Settings) -> Iterator[str]:
+    """The API of that database: three prices of one index, many of another, none of a third."""
+    with psycopg.connect(base.database_dsn) as conn:
+        conn.execute(ROWS, {"at": NOON})
+        conn.execute(MANY, [NOON])
+    tickers = ("btc_usd", "eth_usd", "sol_usd")
+    with served(base.changed(tickers=tickers)) as client:
+        yield f"{client.base_url}/v1"
+
+
+@pytest.fixture
+def run(url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run `tracker` here: its exit status, output and complaints."""
+
+    def run(*words: str, at: str = url) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["tracker", *words, "--url", at])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code or 0, *capsys.readouterr()  # type: ignore[return-value]  # no text
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("words", "path"),
+    [
+        ("prices btc_usd", f"prices?ticker=btc_usd&{ORIGIN}"),
+        (
+            "prices btc_usd --order asc --start-date 2024-01-15 --end-date 1705320240 --limit 2",
+            f"prices?ticker=btc_usd&order=asc&start_date=2024-01-15&end_date=1705320240&{ORIGIN}",
+        ),
+        ("prices eth_usd --limit 1000", f"prices?ticker=eth_usd&limit=1000&{ORIGIN}"),
+        (
+            "candles btc_usd --interval 1d --tz Europe/Berlin --order asc",
+            "candles?ticker=btc_usd&interval=1d&tz=Europe/Berlin&order=asc",
+        ),
+        ("gaps btc_usd --end-date 2024-01-15T12:05Z", "gaps?ticker=btc_usd&end_date=1705320300"),
+        (
+            "coverage btc_usd --interval 1d --end-date 2024-01-15T12:05Z",
+            "coverage?ticker=btc_usd&interval=1d&end_date=1705320300",
+        ),
+    ],
+)
+def test_a_pipe_gets_what_the_api_has(run: Run, url: str, words: str, path: str) -> None:
+    """As JSON, and with --format=csv as CSV: the same names, values and order."""
+    address = f"{url}/{path}" if path.startswith("prices") else f"{url}/prices/{path}"
+    expected = httpx.get(address, headers={"Accept": "application/json"}).json()
+    table = httpx.get(address, headers={"Accept": "text/csv"}).text
+
+    found = run(*words.split())
+    as_csv = run(*words.split(), "--format=csv")
+
+    assert (found[0], found[2]) == (as_csv[0], as_csv[2]) == (0, "")
+    assert json.loads(found[1]) == expected
+    assert expected
+    assert as_csv[1] == table.replace("\r\n", "\n")
+    assert len(found[1].splitlines()) == len(expected) + 2
+
+
+def test_the_newest_of_each(run: Run, url: str) -> None:
+    """Of those that are named, and without a name of those that are polled."""
+    one = httpx.get(f"{url}/prices/last?ticker=btc_usd&{ORIGIN}").json()
+    other = httpx.get(f"{url}/prices/last?ticker=eth_usd&{ORIGIN}").json()
+
+    assert json.loads(run("last", "eth_usd", "btc_usd")[1]) == [other, one]
+    status, output, complaint = run("last")
+
+    assert json.loads(output) == [one, other]
+    assert (status, complaint) == (3, "tracker: ticker: no price of sol_usd yet\n")
+
+
+def test_no_proxy_comes_between(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is there for the internet does not know this machine."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_ports(1)[0]}")
+    assert run("last", "btc_usd")[0] == 0
+
+
+def test_all_pages(run: Run) -> None:
+    """--all goes on to the end, --limit over as many pages as it takes."""
+    every = json.loads(run("prices", "eth_usd", "--all")[1])
+    minutes = [(NOON + n * MINUTE).strftime("%Y-%m-%dT%H:%M:%SZ") for n in range(1100, 0, -1)]
+    assert [row["created_at"] for row in every] == minutes
+    assert json.loads(run("prices", "eth_usd", "--limit=1001")[1]) == every[:1001]
+    assert len(json.loads(run("prices", "eth_usd")[1])) == 50
+
+
+def test_nothing_is_not_an_error(run: Run) -> None:
+    """It has a status of its own, and is valid JSON and CSV all the same."""
+    words = ("prices", "btc_usd", "--start-date", "2020-01-01")
+    said = "tracker: btc_usd: there is nothing to list\n"
+    assert run(*words) == (3, "[]\n", said)
+    assert run(*words, "--format", "csv") == (
+        3,
+        "id,ticker,price,created_at,source,observed_at\n",
+        said,
+    )
+    assert run(*words, "--format", "table") == (3, "", said)
+    assert run("last", "sol_usd")[0] == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["last", "doge_usd"], "tracker: ticker: 'doge_usd' is not tracked"),
+        (["candles", "btc_usd", "--interval=1d", "--tz=../x"], "tracker: tz: is not an IANA"),
+        (["prices"], "usage: tracker prices"),
+        (["prices", "btc_usd", "--limit", "0"], "usage: tracker prices"),
+        (["prices", "btc_usd", "--limit", "5", "--all"], "usage: tracker prices"),
+        (["prices", "btc_usd", "--end-date", "soon"], "usage: tracker prices"),
+        (["gaps", "btc_usd", "--order", "asc"], "usage: tracker "),
+    ],
+)
+def test_wrong_words(run: Run, words: list[str], complaint: str) -> None:
+    """Whether we or the API do not understand them, the status is 2."""
+    status, output, said = run(*words)
+
+    assert (status, output) == (2, "")
+    assert said.startswith(complaint)
+
+
+@pytest.mark.parametrize("command", ["last", "prices btc_usd", "watch", "watch btc_usd"])
+def test_the_service_is_away(run: Run, command: str) -> None:
+    """One line and status 1; watch does not wait for what never was there."""
+    address = f"http://127.0.0.1:{free_ports(1)[0]}"
+    status, output, said = run(*command.split(), at=address)
+
+    assert (status, output) == (1, "")
+    assert said.startswith(f"tracker: {address} does not answer: ")
+    assert said.count("\n") == 1
+
+
+def test_a_wrong_path(run: Run, url: str) -> None:
+    """What is not found there is not a price: it is an error, not nothing."""
+    status, output, said = run("last", "btc_usd", at=f"{url}9")
+    assert (status, output, said) == (1, "", "tracker: path: there is nothing here\n")
+
+
+def test_another_service(run: Run) -> None:
+    """One that answers whatever it is asked for is told apart."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Other) as server:
+        Thread(target=server.serve_forever).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        found = run("prices", "btc_usd", at=address)
+        server.shutdown()
+    assert found == (1, "", f"tracker: {address} answers, but not as a tracker does\n")
+
+
+class _Other(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("address", ["example.org", "ftp://x", "http://", "http://x:99999"])
+def test_wrong_addresses(run: Run, address: str) -> None:
+    """They are wrong words too."""
+    status, _, said = run("last", at=address)
+    assert (status, "is not an http or https URL" in said) == (2, True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["json", "csv", "table"])
+def test_a_reader_that_stops(url: str, form: str) -> None:
+    """`| head` hears no complaint."""
+    words = ("prices", "eth_usd", "--all", "--format", form, "--url", url)
+    with started(*words) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+
+        assert process.stderr.read() == ""
+        assert process.wait(PATIENCE) == -13
+
+
+def test_help_comes_at_once() -> None:
+    """It lists each command in its group, and loads nothing that they need."""
+    code = "import sys\nfrom tracker.cli import main\ntry: main()\nfinally: print(*sys.modules)"
+    said = subprocess.check_output([sys.executable, "-c", code, "--help"], text=True)
+    text, modules = said.rsplit("\n", 2)[:2]
+
+    assert re.search(r"read it:\n  last +the newest price of each index\n", text)
+    assert "3 nothing, or not all of it, was found" in text
+    assert all(len(line) <= 80 for line in text.splitlines())
+    heavy = {"httpx", "rich", "pydantic", "psycopg", "starlette", "loguru", "tracker.settings"}
+    assert not heavy & set(modules.split())
+
+
+moments = st.timedeltas(-10_000 * DAY, 10_000 * DAY).map(lambda far: NOON + far)
+minutes = moments.map(lambda moment: moment.replace(second=0, microsecond=0))
+amounts = st.builds(
+    lambda digits, point: exact_price(Decimal(digits).scaleb(-point)),
+    st.integers(10**12, 10**18),
+    st.integers(0, 30),
+)
+counts = st.integers(0, 1440)
+
+
+@given(
+    st.builds(
+        SourcedPrice, counts, st.just("a_b"), amounts, minutes, st.just("poll"), st.none() | moments
+    ),
+    st.builds(Candle, minutes, amounts, amounts, amounts, amounts, counts),
+    st.builds(lambda at, n: Gap(at, at + (n + 1) * MINUTE, "refused"), minutes, counts),
+    st.builds(
+        lambda at, n, m, k: Coverage(at, n + m + k + 1, n, m, k), minutes, counts, counts, counts
+    ),
+)
+def test_nothing_is_lost_on_the_way(
+    price: SourcedPrice, candle: Candle, gap: Gap, coverage: Coverage
+) -> None:
+    """What is printed is read as the very value that came."""
+    assert replies.price(rows.price(price)) == price
+    assert replies.candle(rows.candle(candle)) == candle
+    assert replies.gap(rows.gap(gap)) == gap
+    assert replies.coverage(rows.coverage(coverage)) == coverage

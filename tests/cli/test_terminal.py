@@ -1,0 +1,135 @@
+"""The command line at a terminal: tables, colours, widths, bars, and what is typed."""
+
+import re
+import signal
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import psycopg
+import pytest
+
+from tests.support.serving import served
+from tests.support.terminals import COLOUR, PATIENCE, Terminal, at_terminal, started, terminal
+from tracker.settings import Settings
+
+pytestmark = pytest.mark.slow
+
+NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
+ROWS = (
+    "INSERT INTO prices (ticker, created_at, price, source, observed_at) VALUES"
+    " ('btc_usd', %(at)s, 68241.50, 'poll', %(at)s + INTERVAL '7.25 s'),"
+    " ('btc_usd', %(at)s + INTERVAL '1 min', 68240.993333, 'chart', NULL),"
+    " ('btc_usd', %(at)s + INTERVAL '4 min', 68250.00, 'poll', %(at)s + INTERVAL '4 min')"
+)
+
+
+@pytest.fixture(scope="module")
+def url(base: Settings) -> Iterator[str]:
+    """The API of that database, with three prices."""
+    with psycopg.connect(base.database_dsn) as conn:
+        conn.execute(ROWS, {"at": NOON})
+    with served(base) as client:
+        yield f"{client.base_url}/v1"
+
+
+def shown(screen: Terminal) -> list[list[str]]:
+    """The words of each line."""
+    return [line.split() for line in screen.shown.splitlines()]
+
+
+def test_prices_are_a_table(url: str) -> None:
+    """Exact, with what was repaired in words and in colour."""
+    status, screen = at_terminal("prices", "btc_usd", "--url", url)
+
+    assert status == 0
+    assert shown(screen) == [
+        ["minute", "(UTC)", "price", "source", "observed"],
+        ["2024-01-15", "12:04", "68250.00", "poll", "12:04:00.000000"],
+        ["2024-01-15", "12:01", "68240.993333", "repaired"],
+        ["2024-01-15", "12:00", "68241.50", "poll", "12:00:07.250000"],
+    ]
+    assert "\x1b[33mrepaired\x1b[0m" in screen.raw
+
+
+def test_candles_in_their_zone(url: str) -> None:
+    """A day begins at its midnight."""
+    words = ("candles", "btc_usd", "--interval=1d", "--tz=Asia/Tokyo", "--url", url)
+    status, screen = at_terminal(*words)
+
+    assert status == 0
+    assert shown(screen) == [
+        ["begins", "(Asia/Tokyo)", "open", "high", "low", "close", "samples"],
+        ["2024-01-15", "00:00", "68241.50", "68250.00", "68240.993333", "68250.00", "3"],
+    ]
+    assert "\x1b[32m68250.00\x1b[0m" in screen.raw
+
+
+def test_what_is_missing_is_a_table(url: str) -> None:
+    """Gaps with their reasons, and how much is stored."""
+    until = ("--end-date", "2024-01-15T12:05Z", "--url", url)
+    gaps, coverage = (
+        at_terminal("gaps", "btc_usd", *until),
+        at_terminal("coverage", "btc_usd", *until),
+    )
+
+    assert (gaps[0], coverage[0]) == (0, 0)
+    assert shown(gaps[1])[1] == ["2024-01-15", "12:02", "2024-01-15", "12:03", "2", "not_polled"]
+    assert shown(coverage[1])[1] == ["2024-01-15", "12:00", "5", "2", "1", "0", "2", "60.00%"]
+
+
+def test_the_newest_price_and_its_age(url: str) -> None:
+    """An old one is marked; who has none is named beside the table."""
+    status, screen = at_terminal("last", "--url", url)
+    days = (datetime.now(UTC) - NOON).days
+
+    assert status == 3
+    assert shown(screen)[1] == f"btc_usd 68250.00 2024-01-15 12:04 {days} days poll".split()
+
+
+def test_no_colour_where_none_is_wanted(url: str) -> None:
+    """NO_COLOR, and terminals that know none, get the same words."""
+    words = ("prices", "btc_usd", "--url", url)
+    plain, dumb = at_terminal(*words, NO_COLOR="1")[1], at_terminal(*words, TERM="dumb")[1]
+
+    assert COLOUR.search(at_terminal(*words)[1].raw)
+    assert not COLOUR.search(plain.raw)
+    assert "\x1b" not in dumb.raw
+    assert shown(plain) == shown(dumb)
+
+
+@pytest.mark.parametrize(("columns", "heads"), [(61, 4), (59, 4), (45, 3), (33, 2), (20, 2)])
+def test_a_narrow_terminal_loses_no_digit(url: str, columns: int, heads: int) -> None:
+    """It goes without the last columns; what is still too wide, it wraps itself."""
+    screen = at_terminal("prices", "btc_usd", "--url", url, columns=columns)[1]
+    lines = screen.shown.splitlines()
+    names = ["minute (UTC)", "price", "source", "observed"]
+
+    assert re.split("  +", lines[0].strip()) == names[:heads]
+    assert lines[2].split()[:3] == ["2024-01-15", "12:01", "68240.993333"]
+    assert columns == 20 or max(map(len, lines)) <= columns
+
+
+def test_a_table_in_a_pipe_is_not_broken(url: str) -> None:
+    """--format=table gives whole lines and no colours there."""
+    with started("prices", "btc_usd", "--format=table", "--url", url) as process:
+        output, complaints = process.communicate(timeout=PATIENCE)
+
+    assert (process.returncode, complaints) == (0, "")
+    assert output.splitlines()[2].split() == [
+        "2024-01-15",
+        "12:01",
+        "68240.993333",
+        "repaired",
+    ]
+    assert "\x1b" not in output
+
+
+def test_ctrl_c(url: str) -> None:
+    """130, and not a word."""
+    words = ("watch", "btc_usd", "--url", url)
+    with terminal() as screen, started(*words, stdout=screen.theirs) as process:
+        screen.read_until("68250.00")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 130
+        assert process.stderr
+        assert process.stderr.read() == ""

@@ -1,0 +1,176 @@
+"""`tracker watch`: what comes is shown as it comes, over whatever becomes of the connection."""
+
+import csv
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import psycopg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops.bench.processes import free_ports
+from tests.support.serving import served
+from tests.support.terminals import PATIENCE, line, started, terminal
+from tracker.models import SourcedPrice
+from tracker.settings import Settings
+from tracker.terminal.tape import Move, Tape
+from tracker.times import MINUTE
+
+NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
+INSERT = "INSERT INTO prices (ticker, created_at, price, source) VALUES (%s, %s, %s, %s)"
+MANY = (
+    "INSERT INTO prices (ticker, created_at, price) SELECT 'btc_usd',"
+    " %s + INTERVAL '1 day' + n * INTERVAL '1 min', 1.50 FROM generate_series(1, 1100) AS n"
+)
+
+
+@pytest.fixture(scope="module")
+def writer(base: Settings) -> Iterator[psycopg.Connection]:
+    """A connection to a database of this file alone."""
+    with psycopg.connect(base.database_dsn, autocommit=True) as conn:
+        yield conn
+
+
+@pytest.fixture
+def stored(writer: psycopg.Connection) -> psycopg.Connection:
+    """The same, with one price of an index and none of the other."""
+    writer.execute("TRUNCATE tickers, prices RESTART IDENTITY")
+    add(writer, "btc_usd", 0, "68241.50")
+    return writer
+
+
+def add(
+    conn: psycopg.Connection, ticker: str, minute: int, price: str, source: str = "poll"
+) -> None:
+    """Store a price of that minute after noon."""
+    conn.execute(INSERT, (ticker, NOON + minute * MINUTE, Decimal(price), source))
+
+
+@pytest.mark.slow
+def test_a_terminal_sees_ups_downs_and_repairs(base: Settings, stored: psycopg.Connection) -> None:
+    """In words and in colours; the newest price of each comes first."""
+    with (
+        served(base) as client,
+        terminal() as screen,
+        started(
+            *("watch", "btc_usd", "eth_usd", "--url", str(client.base_url)),
+            env={"TERM": "xterm-256color"},
+            stdout=screen.theirs,
+        ) as process,
+    ):
+        screen.read_until("68241.50")
+        add(stored, "btc_usd", 3, "68250.000000000000000000000000000001")
+        screen.read_until("+8.500000000000000000000000000001\n")
+        add(stored, "btc_usd", 1, "68240.99", "chart")
+        screen.read_until("repaired\n")
+        add(stored, "eth_usd", 4, "2552.34")
+        add(stored, "eth_usd", 5, "2552.30")
+        screen.read_until("-0.04")
+        process.terminate()
+        complaints = process.communicate(timeout=PATIENCE)[1]
+
+    lines = [line.split() for line in screen.shown.splitlines()]
+    assert lines == [
+        ["minute", "(UTC)", "index", "price", "change"],
+        ["2024-01-15", "12:00", "btc_usd", "68241.50"],
+        [
+            *("2024-01-15", "12:03", "btc_usd", "68250.000000000000000000000000000001"),
+            "+8.500000000000000000000000000001",
+        ],
+        ["2024-01-15", "12:01", "btc_usd", "68240.99", "repaired"],
+        ["2024-01-15", "12:04", "eth_usd", "2552.34"],
+        ["2024-01-15", "12:05", "eth_usd", "2552.30", "-0.04"],
+    ]
+    assert "\x1b[32m+8.500000000000000000000000000001\x1b[0m" in screen.raw
+    assert "\x1b[31m    -0.04\x1b[0m" in screen.raw
+    assert "\x1b[33mrepaired\x1b[0m" in screen.raw
+    assert complaints == "tracker: ticker: no price of eth_usd yet\n"
+
+
+@pytest.mark.slow
+def test_a_pipe_gets_a_line_for_each(base: Settings, stored: psycopg.Connection) -> None:
+    """As soon as it comes; JSON objects, or CSV under its names."""
+    with served(base) as client:
+        url = str(client.base_url)
+        with (
+            started("watch", "--url", url) as one,
+            started("watch", "btc_usd", "--format=csv", "--url", url) as other,
+        ):
+            first = json.loads(line(one.stdout))
+            heads = line(other.stdout) + line(other.stdout)
+            add(stored, "btc_usd", 1, "68240.99", "chart")
+            second = json.loads(line(one.stdout))
+            rows = list(csv.DictReader([*heads.splitlines(), line(other.stdout)]))
+            stored.execute(MANY, [NOON])
+            told = line(one.stderr), line(one.stderr)
+        asked = client.get(
+            "/prices?ticker=btc_usd&order=asc&limit=2&include=source,observed_at"
+        ).json()
+
+    assert [first, second] == asked
+    assert [row["price"] for row in rows] == ["68241.50", "68240.99"]
+    reset = "2024-01-16T12:01:00Z to 2024-01-17T06:20:00Z"
+    assert told == (
+        "tracker: ticker: no price of eth_usd yet\n",
+        f"tracker: btc_usd: much has changed from {reset}; `tracker prices` has it\n",
+    )
+
+
+@pytest.mark.slow
+def test_it_comes_back_and_says_so(base: Settings, stored: psycopg.Connection) -> None:
+    """While the service is away, nobody is told twice; what came meanwhile is shown, once."""
+    port = free_ports(1)[0]
+    words = ("watch", "btc_usd", "--url", f"http://127.0.0.1:{port}")
+    with ExitStack() as service, ExitStack() as rest:
+        service.enter_context(served(base, port=port))
+        process = rest.enter_context(started(*words))
+        line(process.stdout)
+        service.close()
+        assert line(process.stderr) == "tracker: the connection is lost; trying again\n"
+        add(stored, "btc_usd", 1, "1.10")
+        add(stored, "btc_usd", 2, "1.20")
+        with served(base, port=port):
+            assert line(process.stderr).startswith("tracker: connected again")
+            found = [json.loads(line(process.stdout))["price"] for _ in range(2)]
+            add(stored, "btc_usd", 3, "1.30")
+            found.append(json.loads(line(process.stdout))["price"])
+    assert found == ["1.10", "1.20", "1.30"]
+
+
+prices = st.builds(
+    lambda ticker, minute, cents, source: SourcedPrice(
+        minute, ticker, Decimal(cents).scaleb(-2), NOON + minute * MINUTE, source, None
+    ),
+    st.sampled_from(["a_b", "c_d"]),
+    st.integers(0, 5),
+    st.integers(1, 9),
+    st.sampled_from(["poll", "chart"]),
+)
+
+
+@given(st.lists(prices))
+def test_changes_add_up(coming: list[SourcedPrice]) -> None:
+    """From the first price of an index its changes lead to its newest one, whatever comes when."""
+    tape = Tape()
+    moves = [move for price in coming if (move := tape.take(price))]
+
+    for ticker in ("a_b", "c_d"):
+        mine = [move for move in moves if move.price.ticker == ticker]
+        if mine:
+            total = sum(move.change or 0 for move in mine)
+            newest = max(move.price.created_at for move in mine)
+            last = [m for m in mine if m.price.created_at == newest][-1]
+            assert mine[0].price.price + total == last.price.price
+    assert all(move.note == ("repaired" if move.price.source == "chart" else "") for move in moves)
+
+
+def test_the_same_price_again_is_no_move() -> None:
+    """What `last` gave may come over the stream too."""
+    price = SourcedPrice(1, "a_b", Decimal("1.50"), NOON, "poll", NOON + timedelta(seconds=1))
+    tape = Tape()
+    assert tape.take(price) == Move(price, None)
+    assert tape.take(price) is None

@@ -1,0 +1,229 @@
+"""What analysts ask by views and functions: as counted by hand, bounded, in any time zone."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import psycopg
+import pytest
+
+from tests.support.archive import bucket, buckets, changes, gaps, miss, store, walk
+from tests.support.working import login
+from tracker.settings import Settings
+from tracker.times import MINUTE
+
+START = datetime(2024, 3, 28, 21, 17, tzinfo=UTC)  # over a month's end, and Berlin's 23-hour day
+END = START + timedelta(days=4)
+SERIES = {"btc_usd": walk(1, START, 5760, 65_000), "eth_usd": walk(2, START, 5760, 3_500)}
+BTC = SERIES["btc_usd"]
+EVER = (datetime(2001, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
+WIDTHS: dict[str, timedelta | None] = {
+    "1 min": MINUTE,
+    "7 min": 7 * MINUTE,
+    "30m": 30 * MINUTE,
+    "1h": timedelta(hours=1),
+    "90 min": timedelta(minutes=90),
+    "4 hours": timedelta(hours=4),
+    "1 day": timedelta(days=1),
+    "1 week": timedelta(weeks=1),
+    "1 month": None,
+}
+WINDOWS = [
+    (START - timedelta(days=9), END + timedelta(days=40)),
+    (datetime(2024, 3, 29, tzinfo=UTC), datetime(2024, 4, 1, tzinfo=UTC)),
+    (START + timedelta(hours=5, seconds=1), START + timedelta(hours=31, minutes=3, seconds=59)),
+    (END, START),
+]
+
+
+@pytest.fixture(scope="module")
+def filled(base: Settings) -> Settings:
+    """The archive: those days, and for each index a price years before and years after."""
+    with psycopg.connect(base.database_dsn, autocommit=True) as conn:
+        for ticker, series in SERIES.items():
+            far = {START - timedelta(days=3000): Decimal("1.00")}
+            far |= {START + timedelta(days=n * 365): Decimal("2.00") for n in (1, 2)}
+            store(conn, ticker, series | far)
+        lacking = [minute for minute in minutes(START, END) if minute not in BTC]
+        miss(conn, "btc_usd", lacking[10:60], "refused")
+        miss(conn, "btc_usd", lacking[60:90], "rate_limited")
+        miss(conn, "btc_usd", lacking[90:100], "not_polled")
+        conn.execute("VACUUM ANALYZE")
+    return base
+
+
+@pytest.fixture(params=["UTC", "Europe/Berlin"])
+def analyst(filled: Settings, request: pytest.FixtureRequest) -> Iterator[psycopg.Connection]:
+    """An analyst's session, in more than one time zone."""
+    with login(filled, "analyst") as conn:
+        conn.execute(f"SET timezone = '{request.param}'")
+        yield conn
+
+
+@pytest.fixture(scope="module")
+def planner(filled: Settings) -> Iterator[psycopg.Connection]:
+    """An analyst's session whose plans are those of tables too large to be read as a whole."""
+    with login(filled, "analyst") as conn:
+        conn.execute("SET enable_seqscan = off")
+        yield conn
+
+
+def minutes(since: datetime, until: datetime) -> list[datetime]:
+    return [since + n * MINUTE for n in range((until - since) // MINUTE)]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("window", WINDOWS, ids=["all", "days", "inside", "reversed"])
+def test_candles_are_counted_by_hand(
+    analyst: psycopg.Connection, width: str, window: tuple[datetime, datetime]
+) -> None:
+    """Whole ones that begin in the window, exact, from hours as from minutes."""
+    query = "SELECT * FROM candles('btc_usd', %s, %s, %s)"
+    expected = [
+        (start, prices[0], max(prices), min(prices), prices[-1], len(prices))
+        for start, prices in buckets(BTC, WIDTHS[width]).items()
+        if window[0] <= start < window[1]
+    ]
+    assert analyst.execute(query, [width, *window]).fetchall() == expected
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("window", WINDOWS, ids=["all", "days", "inside", "reversed"])
+def test_returns_are_those_of_neighbours(
+    analyst: psycopg.Connection, width: str, window: tuple[datetime, datetime]
+) -> None:
+    """The first of the window looks back to the bucket before it; none looks over a gap."""
+    query = "SELECT * FROM returns('btc_usd', %s, %s, %s)"
+    found = analyst.execute(query, [width, *window]).fetchall()
+
+    expected = changes(BTC, WIDTHS[width])
+    assert [row[0] for row in found] == [
+        start for start in expected if window[0] <= start < window[1]
+    ]
+    for start, close, previous, change in found:
+        assert float(change) == pytest.approx(expected[start], rel=1e-12, abs=1e-18)
+        assert close - previous == pytest.approx(change * previous)
+
+
+def test_for_ever_is_a_range_too(analyst: psycopg.Connection) -> None:
+    """Whole histories, and infinite ones."""
+    query = "SELECT sum(samples), count(*) FROM candles('btc_usd', '1 month', %s, %s)"
+    months = {bucket(minute, None) for minute in BTC}
+    for ends in (EVER, ("-infinity", "infinity")):
+        found = analyst.execute(query, ends).fetchone()
+        assert found == (len(BTC) + 3, len(months) + 3)
+
+
+def test_an_index_that_is_not_tracked_has_nothing(analyst: psycopg.Connection) -> None:
+    """No row, and no error."""
+    for call in ("candles('x_y', '1h', %s, %s)", "returns('x_y', '1h', %s, %s)"):
+        assert analyst.execute(f"SELECT * FROM {call}", EVER).fetchall() == []
+    assert analyst.execute("SELECT * FROM gaps('x_y', %s, %s)", EVER).fetchall() == []
+    assert analyst.execute("SELECT price_at('x_y', now())").fetchone() == (None,)
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 59.999])
+def test_price_at_is_that_of_the_minute(analyst: psycopg.Connection, seconds: float) -> None:
+    """Null where there is none; never a neighbour's."""
+    asked = minutes(START, END)[2850:3000]
+    moments = [minute + timedelta(seconds=seconds) for minute in asked]
+    query = "SELECT price_at('btc_usd', at) FROM unnest(%s::timestamptz[]) AS moment (at)"
+    found = [price for (price,) in analyst.execute(query, [moments])]
+    assert found == [BTC.get(minute) for minute in asked]
+    assert None in found
+
+
+def test_latest_prices_are_the_newest(analyst: psycopg.Connection) -> None:
+    """One of each index."""
+    found = analyst.execute("SELECT * FROM latest_prices ORDER BY ticker").fetchall()
+    newest = START + timedelta(days=730)
+    assert found == [
+        (ticker, Decimal("2.00"), newest, None, "poll") for ticker in ("btc_usd", "eth_usd")
+    ]
+
+
+@pytest.mark.parametrize("part", [timedelta(0), timedelta(microseconds=1), timedelta(seconds=59)])
+def test_gaps_are_what_is_missing(analyst: psycopg.Connection, part: timedelta) -> None:
+    """With their reasons, oldest first; minutes that begin in the window."""
+    query = "SELECT minute, reason FROM misses WHERE ticker = 'btc_usd'"
+    reasons = dict(analyst.execute(query).fetchall())
+    mornings = [START + n * timedelta(hours=7) for n in range(13)]
+    for since in (START, *mornings):
+        query = "SELECT * FROM gaps('btc_usd', %s, %s)"
+        found = analyst.execute(query, [since + part if part else since + MINUTE, END]).fetchall()
+        assert found == gaps(BTC, reasons, since + MINUTE, END)
+    assert {row[3] for row in found} <= {"refused", "rate_limited", "not_polled"}
+
+
+def test_gaps_end_with_the_last_complete_minute(analyst: psycopg.Connection) -> None:
+    """And begin when the index is first tracked: what cannot be there is not missing."""
+    query = """
+        SELECT min(start), max(stop) = date_trunc('minute', now(), 'UTC')
+          FROM gaps('btc_usd', '-infinity', 'infinity')
+    """
+    assert analyst.execute(query).fetchone() == (START - timedelta(days=3000) + MINUTE, True)
+
+
+CALLS = {
+    "SELECT * FROM candles('btc_usd', '5 min', '2024-03-29Z', '2024-03-30Z')": "_hyper",
+    "SELECT * FROM candles('btc_usd', '4 hours', '2024-03-29Z', '2024-03-30Z')": "candles_1h",
+    "SELECT * FROM candles('btc_usd', '1 month', '2024-03-29Z', '2024-04-30Z')": "candles_1d",
+    "SELECT * FROM returns('btc_usd', '5 min', '2024-03-29Z', '2024-03-30Z')": "_hyper",
+    "SELECT * FROM returns('btc_usd', '1 day', '2024-03-29Z', '2024-03-30Z')": "candles_1d",
+    "SELECT * FROM gaps('btc_usd', '2024-03-29Z', '2024-03-30Z')": "_islands",
+}
+
+
+def plan(conn: psycopg.Connection, query: str) -> list[str]:
+    return [line for (line,) in conn.execute(f"EXPLAIN (ANALYZE, TIMING OFF) {query}")]
+
+
+@pytest.mark.parametrize("query", CALLS)
+def test_calls_read_no_more_than_they_need(planner: psycopg.Connection, query: str) -> None:
+    """They melt into the query around them, and read one chunk, hours or runs from an index."""
+    lines = plan(planner, query)
+    scans = [line for line in lines if " Scan" in line and " on " in line]
+    read = [line for line in scans if re.search("_hyper|candles_1|_islands", line)]
+
+    assert not [line for line in lines if "Function Scan" in line]
+    assert read
+    assert all(CALLS[query] in line and "Index" in line for line in read)
+    if CALLS[query] == "_hyper":
+        assert len(read) == 1  # one chunk
+
+
+def test_newest_rows_of_all_indexes_come_from_an_index(planner: psycopg.Connection) -> None:
+    lines = plan(planner, "SELECT * FROM prices ORDER BY created_at DESC LIMIT 10")
+
+    assert "actual rows=10" in lines[0]
+    assert not [line for line in lines if "Sort" in line or "Seq Scan" in line]
+    assert [line for line in lines if "Index Scan Backward" in line and "created_at_idx" in line]
+
+
+def test_latest_prices_look_at_a_minute_each(planner: psycopg.Connection) -> None:
+    """However long the archive."""
+    lines = plan(planner, "SELECT * FROM latest_prices")
+    assert "actual rows=2" in lines[0]
+    assert not [line for line in lines if "Seq Scan on _hyper" in line]
+    conditions = [line for line in lines if "created_at = " in line]
+    assert len(conditions) >= 4  # a chunk each
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_two_indexes_can_be_joined(planner: psycopg.Connection, width: str) -> None:
+    """By candles and by returns, without going through one for each row of the other."""
+    for call in ("candles", "returns"):
+        query = " JOIN ".join(
+            f"{call}('{ticker}', '{width}', '2024-03-20Z', '2024-05-01Z') AS {ticker}"
+            for ticker in SERIES
+        )
+        query = f"SELECT count(*) FROM {query} USING (start)"
+        starts = [set(changes(series, WIDTHS[width])) for series in SERIES.values()]
+        if call == "candles":
+            starts = [set(buckets(series, WIDTHS[width])) for series in SERIES.values()]
+        early = datetime(2024, 3, 20, tzinfo=UTC)
+        both = {start for start in starts[0] & starts[1] if start >= early}
+        assert planner.execute(query).fetchone() == (len(both),)
+        inner = [line for line in plan(planner, query) if "loops=" in line]
+        assert max(int(line.rsplit("loops=", 1)[1].rstrip(")")) for line in inner) <= 2

@@ -1,0 +1,154 @@
+"""candles() and returns() on the calendar of a zone, against Python's own calendar."""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+import httpx
+import psycopg
+import pytest
+from psycopg.errors import InvalidParameterValue
+
+from tests.support.archive import store, walk
+from tests.support.serving import served
+from tracker.gaps import DAY
+from tracker.settings import Settings
+from tracker.times import MINUTE
+
+# Zones by what is odd about them, with a day near their change of clocks.
+ZONES = {
+    "UTC": date(2024, 3, 31),
+    "Europe/Berlin": date(2024, 3, 31),
+    "America/New_York": date(2024, 11, 3),
+    "Asia/Kolkata": date(2024, 3, 31),  # half an hour
+    "Asia/Kathmandu": date(2024, 1, 1),  # a quarter
+    "Australia/Lord_Howe": date(2024, 4, 7),  # half an hour of summer time
+    "Atlantic/Azores": date(2024, 10, 27),  # midnight comes twice
+    "America/Havana": date(2024, 11, 3),  # 00:30 comes twice
+    "Asia/Beirut": date(2024, 3, 31),  # no midnight
+    "Pacific/Apia": date(2011, 12, 30),  # no such day
+    "Africa/Cairo": date(2023, 4, 28),  # no midnight
+}
+KEYS: dict[str, Callable[[date], date]] = {
+    "1 day": lambda day: day,
+    "1 week": lambda day: day - timedelta(days=day.weekday()),
+    "1 month": lambda day: day.replace(day=1),
+}
+INTERVALS = {"1 day": "1d", "1 week": "1w", "1 month": "1M"}
+
+Candle = tuple[datetime, Decimal, Decimal, Decimal, Decimal, int]
+
+
+@pytest.fixture(scope="module", params=ZONES)
+def zone(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="module")
+def series(base: Settings, zone: str) -> dict[datetime, Decimal]:
+    """Some days of prices with holes, around the zone's day."""
+    start = datetime.combine(ZONES[zone], datetime.min.time(), UTC) - 3 * DAY
+    series = walk(4, start, 6 * 1440, 65_000)
+    with psycopg.connect(base.database_dsn, autocommit=True) as conn:
+        conn.execute("TRUNCATE prices, tickers")
+        store(conn, "btc_usd", series)
+    return series
+
+
+def expected(series: dict[datetime, Decimal], zone: str, width: str) -> list[Candle]:
+    """Minute by minute: the prices of each local day, week or month, from its first minute on."""
+    tz, key = ZoneInfo(zone), KEYS[width]
+    first, last = min(series), max(series)
+    begun: dict[date, datetime] = {}
+    prices: dict[date, list[Decimal]] = {}
+    minute = first - 40 * DAY
+    while minute <= last:
+        bucket = key(minute.astimezone(tz).date())
+        begun.setdefault(bucket, minute)
+        if minute in series:
+            prices.setdefault(bucket, []).append(series[minute])
+        minute += MINUTE
+    return [
+        (begun[bucket], some[0], max(some), min(some), some[-1], len(some))
+        for bucket, some in sorted(prices.items())
+    ]
+
+
+@pytest.mark.parametrize("width", KEYS)
+def test_candles_follow_the_calendar_of_their_zone(
+    base: Settings, series: dict[datetime, Decimal], zone: str, width: str
+) -> None:
+    query = "SELECT * FROM candles('btc_usd', %s, '-infinity', 'infinity', %s)"
+    with psycopg.connect(base.database_dsn) as conn:
+        found = conn.execute(query, [width, zone]).fetchall()
+        assert found == expected(series, zone, width)
+
+        inside = found[1:-1]
+        if inside:
+            query = query.replace("'-infinity', 'infinity'", "%s, %s")
+            bounds = [found[1][0], found[-1][0]]
+            assert conn.execute(query, [width, *bounds, zone]).fetchall() == inside
+
+
+def test_sql_and_api_agree(base: Settings, series: dict[datetime, Decimal], zone: str) -> None:
+    query = "SELECT start, close, samples FROM candles('btc_usd', %s, '-infinity', 'infinity', %s)"
+    with served(base) as client, psycopg.connect(base.database_dsn) as conn:
+        for width, interval in INTERVALS.items():
+            parameters = {"ticker": "btc_usd", "interval": interval, "tz": zone, "order": "asc"}
+            response = client.get("/prices/candles", params={**parameters, "limit": 1000})
+            rows = [
+                (datetime.fromisoformat(row["created_at"]), Decimal(row["close"]), row["samples"])
+                for row in response.raise_for_status().json()
+            ]
+            assert conn.execute(query, [width, zone]).fetchall() == rows
+    assert series
+
+
+def test_returns_compare_with_the_local_day_before(
+    base: Settings, series: dict[datetime, Decimal], zone: str
+) -> None:
+    tz = ZoneInfo(zone)
+    closes = {candle[0].astimezone(tz).date(): candle for candle in expected(series, zone, "1 day")}
+    changes = [
+        (candle[0], candle[4] / before[4] - 1) for before, candle in pairwise(closes.values())
+    ]
+    query = "SELECT start, change FROM returns('btc_usd', '1 day', '-infinity', 'infinity', %s)"
+    with psycopg.connect(base.database_dsn) as conn:
+        found = conn.execute(query, [zone]).fetchall()
+        for start, change in found:
+            bounded = query.replace("'-infinity', 'infinity'", "%s, %s")
+            bounds = [start, start + MINUTE, zone]
+            assert conn.execute(bounded, bounds).fetchall() == [(start, change)]
+
+    assert [start for start, _ in found] == [start for start, _ in changes]
+    assert [float(change) for _, change in found] == pytest.approx([float(c) for _, c in changes])
+
+
+@pytest.mark.parametrize("width", ["1 hour", "90 min", "24 hours"])
+def test_shorter_widths_are_those_of_utc(
+    base: Settings, series: dict[datetime, Decimal], zone: str, width: str
+) -> None:
+    query = "SELECT * FROM candles('btc_usd', %s, '-infinity', 'infinity', %s)"
+    with psycopg.connect(base.database_dsn) as conn:
+        in_zone, in_utc = (conn.execute(query, [width, tz]).fetchall() for tz in (zone, "UTC"))
+    assert in_zone == in_utc
+    assert series
+
+
+def test_an_unknown_zone_is_refused(base: Settings) -> None:
+    query = (
+        "SELECT * FROM candles('btc_usd', '1 day', '2024-01-01Z', '2024-01-02Z', 'Mars/Olympus')"
+    )
+    with (
+        psycopg.connect(base.database_dsn) as conn,
+        pytest.raises(InvalidParameterValue, match="Mars"),
+    ):
+        conn.execute(query)
+
+
+def test_api_refuses_an_unknown_zone_too(client: httpx.Client) -> None:
+    parameters = {"ticker": "btc_usd", "interval": "1d", "tz": "Mars/Olympus"}
+    assert client.get("/prices/candles", params=parameters).status_code == 422

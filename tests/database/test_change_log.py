@@ -1,0 +1,275 @@
+"""The log of changes: every revision is in it, and whoever reads it misses nothing."""
+
+import random
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import orjson
+import psycopg
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from psycopg import AsyncConnection
+from psycopg.errors import UniqueViolation
+
+from tests.database.test_derived_candles import STATEMENTS, TICKERS, changes, revisions
+from tests.support.servers import Run
+from tracker.settings import Settings
+from tracker.times import MINUTE
+from tracker.web.live import changes as web_changes
+from tracker.web.live.changes import Page, page
+from tracker.web.live.position import START, Position, positions, shown
+
+NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
+FILL = (
+    "INSERT INTO prices (ticker, created_at, price)"
+    " SELECT 'btc_usd', %s + n * INTERVAL '1 minute', 1.50 FROM generate_series(1, %s) AS n"
+)
+
+Row = tuple[str, datetime, Decimal, str]
+States = dict[tuple[str, Position], dict[str, Row]]
+
+
+@pytest.fixture(scope="module")
+def writer(base: Settings) -> Iterator[psycopg.Connection]:
+    """A connection to that database."""
+    with psycopg.connect(base.database_dsn, autocommit=True) as conn:
+        yield conn
+
+
+@pytest.fixture
+def empty(writer: psycopg.Connection) -> psycopg.Connection:
+    """The same, without a row."""
+    writer.execute("TRUNCATE prices, tickers")
+    return writer
+
+
+def rows(conn: psycopg.Connection) -> set[Row]:
+    """All that is stored."""
+    found = conn.execute("SELECT ticker, created_at, price, source FROM prices")
+    return set(found.fetchall())
+
+
+async def walk(conn: AsyncConnection, ticker: str, position: Position) -> list[Page]:
+    """Every page after *position*."""
+    pages = [await page(conn, ticker, position)]
+    while pages[-1].more:
+        pages.append(await page(conn, ticker, pages[-1].position))
+    return pages
+
+
+def told(pages: list[Page]) -> list[dict[str, Any]]:
+    """The data of each event that has some, with the event's name."""
+    bodies = [event.body.decode() for page in pages for event in page.events if event.body]
+    lines = [body.removeprefix("event: ").split("\ndata: ") for body in bodies]
+    return [{"event": name, **orjson.loads(data)} for name, data in lines]
+
+
+def logged(conn: psycopg.Connection) -> list[tuple[Any, ...]]:
+    """The log as it stands."""
+    asked = "SELECT ticker, revision, minutes FROM internal.changes ORDER BY ticker, revision"
+    return conn.execute(asked).fetchall()
+
+
+@settings(deadline=None)
+@given(done=changes)
+def test_the_log_has_every_revision_and_every_minute(
+    writer: psycopg.Connection, done: list[tuple[str, dict[str, Any]]]
+) -> None:
+    """Whatever statement changes whatever rows."""
+    with writer.transaction(force_rollback=True):
+        for statement, parameters in done:
+            before, known = rows(writer), revisions(writer)
+            with suppress(UniqueViolation), writer.transaction():
+                writer.execute(statement, parameters)
+            new = [row for row in logged(writer) if row[1] > known.get(row[0], 0)]
+            grown = {
+                (ticker, n)
+                for ticker, count in revisions(writer).items()
+                for n in range(known.get(ticker, 0) + 1, count + 1)
+            }
+            assert {row[:2] for row in new} == grown
+            if None not in [minutes for _, _, minutes in new]:
+                changed = {row[:2] for row in before ^ rows(writer)}
+                assert changed <= {(ticker, at) for ticker, _, minutes in new for at in minutes}
+
+
+def test_the_log_goes_with_its_index(empty: psycopg.Connection) -> None:
+    """If it comes back, its revisions begin anew."""
+    empty.execute(FILL, [NOON, 3])
+    empty.execute(FILL.replace("btc", "eth"), [NOON, 3])
+
+    empty.execute("DELETE FROM tickers WHERE ticker = 'btc_usd'")
+    assert [row[:2] for row in logged(empty)] == [("eth_usd", 1)]
+    empty.execute("TRUNCATE prices, tickers")
+    assert logged(empty) == []
+    empty.execute(FILL, [NOON, 1])
+    assert [row[:2] for row in logged(empty)] == [("btc_usd", 1)]
+
+
+def test_a_large_statement_leaves_its_range(empty: psycopg.Connection) -> None:
+    """Up to 1,000 minutes are listed; one more, and only their ends are."""
+    empty.execute(FILL, [NOON, 1000])
+    empty.execute(FILL, [NOON + timedelta(days=1), 1001])
+
+    log = "SELECT first_minute, last_minute, cardinality(minutes) FROM internal.changes"
+    assert empty.execute(f"{log} ORDER BY revision").fetchall() == [
+        (NOON + MINUTE, NOON + 1000 * MINUTE, 1000),
+        (NOON + timedelta(days=1, minutes=1), NOON + timedelta(days=1, minutes=1001), None),
+    ]
+
+
+def test_the_log_keeps_20000_revisions(
+    empty: psycopg.Connection, reader: AsyncConnection, run: Run
+) -> None:
+    """Each new one takes the place of one; who was away for longer is told to read all anew."""
+    empty.execute("INSERT INTO tickers VALUES ('btc_usd', %s, 30000)", [NOON])
+    empty.execute(
+        "INSERT INTO internal.changes SELECT 'btc_usd', n, 1, %(at)s, %(at)s, ARRAY[%(at)s]"
+        " FROM generate_series(10001, 30000) AS n",
+        {"at": NOON},
+    )
+    for n in range(3):
+        empty.execute(FILL, [NOON + n * MINUTE, 1])
+
+    asked = "SELECT count(*), min(revision), max(revision) FROM internal.changes"
+    assert empty.execute(asked).fetchall() == [(20_000, 10_004, 30_003)]
+    for revision, whole in ((10_003, False), (15_002, False), (15_003, True), (30_003, True)):
+        [found] = run(walk(reader, "btc_usd", Position(revision)))
+        reset = [{"event": "reset", "ticker": "btc_usd", "from": None, "to": None}]
+        assert (told([found]) != reset) is whole
+        assert found.position == Position(30_003)
+
+
+def test_what_is_ahead_of_the_database_is_reset(
+    empty: psycopg.Connection, reader: AsyncConnection, run: Run
+) -> None:
+    """After a restore, say; for an index that is gone too. Who knows nothing is told nothing."""
+    empty.execute(FILL, [NOON, 3])
+    for ticker, position, newest in (
+        ("btc_usd", Position(2), Position(1)),
+        ("btc_usd", Position(1, 1), Position(1)),
+        ("eth_usd", Position(5), START),
+    ):
+        [found] = run(walk(reader, ticker, position))
+        assert found.position == newest
+        assert found.events[0].restarts
+        assert told([found]) == [{"event": "reset", "ticker": ticker, "from": None, "to": None}]
+    assert run(walk(reader, "eth_usd", START)) == [Page([], START, more=False)]
+
+
+def test_a_range_is_told_in_its_place(
+    empty: psycopg.Connection, reader: AsyncConnection, run: Run
+) -> None:
+    """Between the prices before it and after it; a table that was emptied is a range of all."""
+    empty.execute(FILL, [NOON - 9 * MINUTE, 1])
+    empty.execute(FILL, [NOON, 1001])
+    empty.execute(FILL, [NOON - 7 * MINUTE, 1])
+
+    first, middle, last = told(run(walk(reader, "btc_usd", START)))
+    assert [first["created_at"], last["created_at"]] == [
+        "2024-01-15T11:52:00Z",
+        "2024-01-15T11:54:00Z",
+    ]
+    ends = {"from": "2024-01-15T12:01:00Z", "to": "2024-01-16T04:41:00Z"}
+    assert middle == {"event": "reset", "ticker": "btc_usd", **ends}
+    empty.execute("TRUNCATE prices")
+    [event] = told(run(walk(reader, "btc_usd", Position(3))))
+    assert event == {"event": "reset", "ticker": "btc_usd", "from": None, "to": None}
+
+
+def test_from_every_position_one_gets_what_changed_since_and_nothing_twice(
+    empty: psycopg.Connection,
+    reader: AsyncConnection,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In pages of any size: who applies them to what was then has what is now, but deletions."""
+    chance = random.Random(7)
+    states: list[tuple[dict[str, int], set[Row]]] = [({}, set())]
+    for _ in range(120):
+        parameters = {
+            "ticker": chance.choice(TICKERS[:2]),
+            "since": NOON + chance.randrange(90) * MINUTE,
+            "step": MINUTE,
+            "price": Decimal(chance.randrange(1, 10**6)).scaleb(-2),
+        }
+        statement = chance.choice([STATEMENTS[0], *STATEMENTS[1:4:2], *STATEMENTS[5:7]])
+        empty.execute(statement, parameters)
+        states.append((revisions(empty), rows(empty)))
+    now = {row[:2]: row for row in rows(empty)}
+
+    for known, then in states[::7]:
+        monkeypatch.setattr(web_changes, "_PAGE", chance.randrange(1, 40))
+        for ticker in TICKERS[:2]:
+            start = Position(known.get(ticker, 0))
+            got = told(run(walk(reader, ticker, start)))
+            minutes = [datetime.fromisoformat(each["created_at"]) for each in got]
+            assert len(set(minutes)) == len(minutes)
+            held = {row[1]: row for row in then if row[0] == ticker}
+            for minute, each in zip(minutes, got, strict=True):
+                held[minute] = (ticker, minute, Decimal(each["price"]), each["source"])
+            assert {at: row for at, row in held.items() if (ticker, at) in now} == {
+                at: row for (name, at), row in now.items() if name == ticker
+            }
+
+
+def test_every_event_is_a_place_to_go_on_from(
+    empty: psycopg.Connection,
+    reader: AsyncConnection,
+    run: Run,
+) -> None:
+    """In the midst of a statement too: the events after it are those that come again."""
+    empty.execute(FILL, [NOON, 5])
+    empty.execute("UPDATE prices SET price = 2.50 WHERE created_at > %s", [NOON + 3 * MINUTE])
+    empty.execute("DELETE FROM prices WHERE created_at = %s", [NOON + MINUTE])
+    empty.execute(FILL, [NOON + 9 * MINUTE, 4])
+
+    [whole] = run(walk(reader, "btc_usd", START))
+    assert len(told([whole])) == 8
+    for n, event in enumerate(whole.events):
+        [rest] = run(walk(reader, "btc_usd", event.position))
+        assert rest.events == whole.events[n + 1 :]
+
+
+def test_writers_at_once_leave_no_gap(base: Settings, empty: psycopg.Connection) -> None:
+    """Each index has every revision from the first to the newest, though many write it."""
+
+    def write(seed: int) -> None:
+        chance = random.Random(seed)
+        with psycopg.connect(base.database_dsn, autocommit=True) as conn:
+            for _ in range(40):
+                minute = NOON + chance.randrange(500) * MINUTE
+                with suppress(UniqueViolation):
+                    conn.execute(FILL, [minute, chance.randrange(1, 4)])
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(write, range(4)))
+
+    newest = revisions(empty)["btc_usd"]
+    assert newest > 40
+    assert [row[1] for row in logged(empty)] == list(range(1, newest + 1))
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-z0-9-]+_[a-z0-9]+", fullmatch=True),
+        st.builds(Position, st.integers(0, 10**18 - 1), st.integers(0, 999)),
+        min_size=1,
+    )
+)
+def test_a_position_is_read_as_it_is_shown(known: dict[str, Position]) -> None:
+    """Whatever it is; and it has no character that a header or a URL would change."""
+    assert positions(shown(known)) == known
+    assert shown(known).isascii()
+
+
+@given(st.text() | st.from_regex(r"[a-z_]+:[0-9.]+(,[a-z_]+:[0-9.]+)*", fullmatch=True))
+def test_what_is_no_position_is_refused(text: str) -> None:
+    """Anything in, positions or ValueError out."""
+    with suppress(ValueError):
+        assert shown(positions(text)).count(":") == text.count(":")

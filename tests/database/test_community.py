@@ -1,0 +1,199 @@
+"""The Community edition of TimescaleDB: the same schema, functions and derived tables."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import psycopg
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from psycopg import AsyncConnection
+from psycopg.errors import InsufficientPrivilege, UniqueViolation
+
+from tests.api import test_candle_model as candles
+from tests.database import test_examples as examples
+from tests.database.test_daily_candles import OF_PRICES, assert_days
+from tests.database.test_migrations import SCHEMA
+from tests.support.archive import buckets, changes, gaps, miss, store, walk
+from tests.support.community import community, migrate
+from tests.support.servers import Run
+from tracker import migrations, queries
+from tracker.gaps import DAY, HOUR
+from tracker.models import Quote
+from tracker.times import MINUTE
+
+pytestmark = pytest.mark.slow
+
+OLD = datetime(2024, 3, 8, tzinfo=UTC)  # in a chunk that ended long ago
+SERIES = {"btc_usd": walk(5, OLD, 2880, 65_000), "eth_usd": walk(6, OLD, 2880, 3_500)}
+
+_EMPTY = "TRUNCATE tickers, prices, misses"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """Migrated; only one connection at a time is served."""
+    with community() as dsn:
+        with psycopg.connect(dsn, autocommit=True) as conn:
+            migrate(conn)
+        yield dsn
+
+
+@pytest.fixture
+def conn(server: str) -> Iterator[psycopg.Connection]:
+    """The connection, to tables that are empty at first."""
+    with psycopg.connect(server, autocommit=True) as conn:
+        conn.execute(_EMPTY)
+        conn.execute("SET timezone = 'UTC'")
+        yield conn
+
+
+def fill(conn: psycopg.Connection) -> None:
+    """Two days of two indexes in an old chunk, with holes and some reasons."""
+    for ticker, series in SERIES.items():
+        store(conn, ticker, series)
+    miss(conn, "btc_usd", [OLD + 1500 * MINUTE], "refused")
+
+
+def schema(conn: psycopg.Connection) -> set[tuple[str, ...]]:
+    """Everything the migrations have made."""
+    return set(conn.execute(SCHEMA).fetchall())
+
+
+def test_it_is_the_community_edition(conn: psycopg.Connection) -> None:
+    """Or the rest of this file would prove nothing."""
+    assert conn.execute("SHOW timescaledb.license").fetchone() == ("timescale",)
+
+
+def test_down_and_up_again(conn: psycopg.Connection) -> None:
+    """Every migration, with rows in place: a step up leads where the step down was."""
+    names = migrations.names()
+    fill(conn)
+    stored = "SELECT count(*), sum(price) FROM prices"
+    before = conn.execute(stored).fetchall()
+
+    levels = [schema(conn)]
+    for name in names[::-1]:
+        conn.execute((migrations.FOLDER / f"{name}.rollback.sql").read_bytes())
+        levels.append(schema(conn))
+        if name > "0002.prices":
+            assert conn.execute(stored).fetchall() == before
+    assert levels.pop() == set()
+    for name in names:
+        migrate(conn, name)
+        assert schema(conn) == levels.pop()
+    migrations.ensure_roles(conn)
+
+
+def test_rows_and_what_follows_from_them(conn: psycopg.Connection) -> None:
+    """Stored, changed and deleted: candles, runs, revision and log agree."""
+    fill(conn)
+    conn.execute("UPDATE prices SET price = 1.00 WHERE created_at = %s", [OLD + 7 * MINUTE])
+    conn.execute("DELETE FROM prices WHERE created_at < %s", [OLD + 5 * MINUTE])
+
+    left = {minute for minute in SERIES["btc_usd"] if minute >= OLD + 5 * MINUTE}
+    query = "SELECT sum(samples) FROM candles_1h WHERE ticker = 'btc_usd'"
+    assert conn.execute(query).fetchone() == (len(left),)
+    assert assert_days(conn, OF_PRICES) == 4
+    query = "SELECT sum(until - since) FROM internal.price_islands WHERE ticker = 'btc_usd'"
+    assert conn.execute(query).fetchone() == (len(left) * MINUTE,)
+    log = "(SELECT count(*) FROM internal.changes WHERE ticker = 'btc_usd')"
+    query = f"SELECT revision, {log} FROM tickers WHERE ticker = 'btc_usd'"
+    assert conn.execute(query).fetchone() == (3, 3)
+    derived = ("candles_1h", "candles_1d", "internal.price_islands", "internal.miss_islands")
+    before = [conn.execute(f"TABLE {name} ORDER BY 1, 2").fetchall() for name in derived]
+    conn.execute("SELECT rebuild(ticker) FROM tickers")
+    assert [conn.execute(f"TABLE {name} ORDER BY 1, 2").fetchall() for name in derived] == before
+
+
+def test_analysts_get_their_answers(conn: psycopg.Connection) -> None:
+    """Each function, as Python would answer."""
+    fill(conn)
+    btc, until = SERIES["btc_usd"], OLD + 2 * DAY
+    for width in (timedelta(minutes=5), 4 * HOUR):
+        query = "SELECT start, close FROM candles('btc_usd', %s, '-infinity', 'infinity')"
+        expected = [(start, prices[-1]) for start, prices in buckets(btc, width).items()]
+        assert conn.execute(query, [width]).fetchall() == expected
+    query = "SELECT start, change FROM returns('btc_usd', '1 hour', '-infinity', 'infinity')"
+    found = {start: float(change) for start, change in conn.execute(query)}
+    assert found == pytest.approx(changes(btc, HOUR))
+    query = "SELECT * FROM gaps('btc_usd', '-infinity', %s)"
+    expected_gaps = gaps(btc, {OLD + 1500 * MINUTE: "refused"}, min(btc), until)
+    assert conn.execute(query, [until]).fetchall() == expected_gaps
+    minute = max(btc)
+    assert conn.execute("SELECT price_at('btc_usd', %s)", [minute]).fetchone() == (btc[minute],)
+    query = "SELECT created_at, price FROM latest_prices WHERE ticker = 'btc_usd'"
+    assert conn.execute(query).fetchone() == (minute, btc[minute])
+
+
+def test_the_examples_answer(conn: psycopg.Connection) -> None:
+    """Every file of sql/examples, as on the other edition."""
+    examples.fill(conn)
+    for file in examples.FILES:
+        with conn.transaction():
+            [(now,)] = conn.execute("SELECT now()").fetchall()
+            found = conn.execute(file.read_bytes()).fetchall()
+        examples.assert_same(found, examples.ANSWERS[file.stem](now))
+
+
+def test_candles_are_made_of_the_prices_alone(server: str, run: Run) -> None:
+    """As on the other edition, whatever was stored in whatever order."""
+    with psycopg.connect(server, autocommit=True) as conn:
+        conn.execute(_EMPTY)
+        for day in candles.DAYS:
+            store(conn, "btc_usd", walk(7, datetime.fromisoformat(f"{day}T00Z"), 300, 500))
+
+    @settings(deadline=None, max_examples=20)
+    @given(writes=candles.writes, asked=candles.questions, plain=st.booleans())
+    def check(writes: list[candles.Write], asked: candles.Question, *, plain: bool) -> None:
+        emptied = [("TRUNCATE prices", {})] if plain else []
+        candles.agree(run, reader, emptied + writes, asked)
+
+    reader = run(AsyncConnection.connect(server, autocommit=True))
+    try:
+        check()
+    finally:
+        run(reader.close())
+
+
+def test_a_minute_is_stored_once(conn: psycopg.Connection) -> None:
+    """Polled, from a chart or imported."""
+    fill(conn)
+    btc = SERIES["btc_usd"]
+    there, missing = min(btc), min({OLD + n * MINUTE for n in range(2880)} - btc.keys())
+
+    def stored(minute: datetime, source: str) -> bool:
+        quote = Quote(ticker="btc_usd", price=Decimal("7.00"), observed_at=minute)
+        return queries.insert_price(conn, quote, minute, source=source)
+
+    assert not stored(there, "poll")
+    assert stored(missing, "chart")
+    assert not stored(missing, "chart")
+    assert stored(missing, "poll")
+    assert not stored(missing, "poll")
+    with pytest.raises(UniqueViolation):
+        store(conn, "btc_usd", {there: Decimal("8.00")})
+    query = "SELECT price, source FROM prices WHERE ticker = 'btc_usd' AND created_at = %s"
+    assert conn.execute(query, [missing]).fetchall() == [(Decimal("7.00"), "poll")]
+    query = "SELECT count(*), count(DISTINCT created_at) FROM prices WHERE ticker = 'btc_usd'"
+    assert conn.execute(query).fetchone() == (len(btc) + 1, len(btc) + 1)
+
+
+def test_retention_drops_to_the_day(conn: psycopg.Connection) -> None:
+    """By a worker, who may do nothing else to old prices; candles stay."""
+    fill(conn)
+    hours = conn.execute("SELECT count(*) FROM candles_1h").fetchone()
+    store(conn, "eth_usd", {OLD + 4 * DAY: Decimal("3.00")})
+    conn.execute("SET SESSION AUTHORIZATION tracker_worker")
+    with pytest.raises(InsufficientPrivilege):
+        conn.execute("SELECT drop_chunks('prices', now())")
+    while (dropped := queries.drop_prices(conn, 3 * DAY)).reached != dropped.horizon:
+        pass
+    conn.execute("RESET SESSION AUTHORIZATION")
+
+    left = {minute for minute in SERIES["btc_usd"] if minute >= OLD + DAY}
+    query = "SELECT count(*), min(created_at) FROM prices WHERE ticker = 'btc_usd'"
+    assert conn.execute(query).fetchone() == (len(left), min(left))
+    assert conn.execute("SELECT count(*) - 1 FROM candles_1h").fetchone() == hours
+    assert assert_days(conn) == 5

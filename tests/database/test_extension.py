@@ -1,0 +1,68 @@
+"""TimescaleDB's own upgrade, from a version that only the records speak of: there is one here."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from tests.cli.test_import_and_export_commands import run
+from tests.support.servers import fresh_database
+from tracker import extension, migrations
+from tracker.errors import DatabaseDown, SettingsError
+from tracker.settings import Settings
+
+# The files bring the steps from every version, but not the older libraries.
+OLDER = """
+    UPDATE _timescaledb_catalog.metadata SET value = '2.19.2' WHERE key = 'timescaledb_version';
+    UPDATE pg_extension SET extversion = '2.19.2' WHERE extname = 'timescaledb'
+"""
+
+
+@pytest.fixture
+def fresh(servers: Settings) -> Iterator[Settings]:
+    """A database without the extension."""
+    with fresh_database(servers) as settings:
+        yield settings
+
+
+def make_older(settings: Settings) -> None:
+    """A migrated database with a price, that says it is of TimescaleDB 2.19.2."""
+    migrations.apply(settings.database_dsn)
+    with psycopg.connect(settings.database_dsn, autocommit=True) as conn:
+        conn.execute(
+            "INSERT INTO prices (ticker, price, created_at) VALUES ('btc_usd', 1.50, '2024-01-15Z')"
+        )
+        conn.execute(OLDER)
+
+
+def test_an_older_version_is_brought_up_to_date(fresh: Settings) -> None:
+    """It says from which to which; again there is nothing to do, and it says so."""
+    make_older(fresh)
+    with (
+        pytest.raises(psycopg.Error, match=r"timescaledb-2\.19\.2"),
+        psycopg.connect(fresh.database_dsn) as conn,
+    ):
+        conn.execute("SELECT FROM prices")  # before that, nothing of it can be used
+
+    done = run(fresh, "timescale-upgrade")
+    assert done == (0, "TimescaleDB was 2.19.2, and is 2.19.3 now\n", "")
+    again = run(fresh, "timescale-upgrade")
+    assert again == (0, "TimescaleDB is 2.19.3 already\n", "")
+    with psycopg.connect(fresh.database_dsn) as conn:
+        assert conn.execute("SELECT FROM prices").rowcount == 1
+
+
+def test_who_may_not_is_told(fresh: Settings) -> None:
+    """The variable is named; nothing is changed."""
+    make_older(fresh)
+    with pytest.raises(SettingsError, match=r"^POSTGRES_USER: must be owner of extension"):
+        extension.upgrade(fresh.changed(postgres_user="tracker_worker").database_dsn)
+    assert extension.upgrade(fresh.database_dsn) == ("2.19.2", "2.19.3")
+
+
+def test_without_an_extension_or_a_server_it_says_so(fresh: Settings) -> None:
+    """One line each."""
+    with pytest.raises(DatabaseDown, match="no TimescaleDB yet: run `tracker migrate`"):
+        extension.upgrade(fresh.database_dsn)
+    with pytest.raises(DatabaseDown, match=r"^[^\n]*/nowhere[^\n]*$"):
+        extension.upgrade("host=/nowhere dbname=tracker")

@@ -1,0 +1,243 @@
+"""The gap algebra over the real database: gaps and rows are the window, coverage counts them."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import groupby, pairwise
+
+import psycopg
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from psycopg import AsyncConnection
+
+from tests.support.servers import Run
+from tracker import gaps
+from tracker.gaps import DAY, HOUR, NOT_POLLED, Coverage, Gap, Hole, Span
+from tracker.settings import Settings
+from tracker.times import MINUTE
+from tracker.web.reading import missing
+
+Archive = tuple[dict[datetime, str], dict[datetime, str]]
+
+EDGE = datetime(1970, 1, 1, tzinfo=UTC) + 52 * timedelta(days=365)  # between two chunks
+REASONS = ["exchange_unavailable", "rate_limited", NOT_POLLED]
+SOURCES = ["poll", "chart", "import"]
+
+# Minutes around the edge one by one, across hours, across days; lengths of both kinds.
+offsets = st.integers(-3, 3) | st.integers(-130, 130) | st.integers(-4_000, 4_000)
+minutes = offsets.map(lambda count: EDGE + count * MINUTE)
+lengths = st.integers(1, 5) | st.sampled_from([59, 60, 61, 180, 1500])
+
+
+def strewn(values: list[str]) -> st.SearchStrategy[dict[datetime, str]]:
+    """Runs of minutes, each with one of *values*; what comes later holds."""
+    runs = st.lists(st.tuples(minutes, lengths, st.sampled_from(values)), max_size=5)
+    return runs.map(
+        lambda runs: {at + n * MINUTE: value for at, length, value in runs for n in range(length)}
+    )
+
+
+def without(stored: dict[datetime, str], holes: set[datetime]) -> dict[datetime, str]:
+    """*stored* with *holes* in it."""
+    return {minute: source for minute, source in stored.items() if minute not in holes}
+
+
+archives = st.tuples(
+    st.builds(without, strewn(SOURCES), st.sets(minutes, max_size=8)), strewn(REASONS)
+)
+windows = st.tuples(minutes, minutes).map(lambda ends: Span(min(ends), max(ends)))
+
+
+async def keep(conn: AsyncConnection, archive: Archive) -> None:
+    """Store prices and misses of one index, and others of a second one, which must not matter."""
+    stored, misses = archive
+    await conn.execute(
+        "INSERT INTO prices (ticker, price, created_at, source)"
+        " SELECT 'btc_usd', 1.50, minute, source"
+        " FROM unnest(%s::timestamptz[], %s::text[]) AS price (minute, source)",
+        [list(stored), list(stored.values())],
+    )
+    await conn.execute(
+        "INSERT INTO misses (ticker, minute, reason, attempts) SELECT 'btc_usd', minute, reason, 1"
+        " FROM unnest(%s::timestamptz[], %s::text[]) AS miss (minute, reason)",
+        [list(misses), list(misses.values())],
+    )
+    other = "SELECT 'eth_usd', 1.50, at FROM generate_series(%s, %s, INTERVAL '7 min') AS at"
+    ends = [EDGE - 3 * HOUR, EDGE + 3 * HOUR]
+    await conn.execute(f"INSERT INTO prices (ticker, price, created_at) {other}", ends)
+
+
+def minutes_of(span: Span) -> list[datetime]:
+    """Each of them, newest first."""
+    return [span.until - n * MINUTE for n in range(1, span.minutes + 1)]
+
+
+def model(archive: Archive, within: Span) -> list[Gap]:
+    """The gaps, minute by minute."""
+    stored, misses = archive
+    lacking = [minute for minute in minutes_of(within) if minute not in stored]
+    placed = enumerate((minute, misses.get(minute, NOT_POLLED)) for minute in lacking)
+    runs = groupby(placed, lambda each: (each[1][0] + each[0] * MINUTE, each[1][1]))
+    found = [(reason, [minute for _, (minute, _) in run]) for (_, reason), run in runs]
+    return [Gap(run[-1], run[0] + MINUTE, reason) for reason, run in found]
+
+
+def counted(archive: Archive, within: Span, width: timedelta) -> list[Coverage]:
+    """The coverage, minute by minute."""
+    stored, _ = archive
+    found = []
+    for start, group in groupby(minutes_of(within), lambda minute: gaps.floor(minute, width)):
+        sources = [stored.get(minute) for minute in group]
+        counts = (sources.count(name) for name in SOURCES)
+        found.append(Coverage(start, len(sources), *counts))
+    return found
+
+
+@settings(deadline=None)
+@given(archive=archives, within=windows)
+def test_gaps_and_rows_are_exactly_the_window(
+    run: Run, reader: AsyncConnection, archive: Archive, within: Span
+) -> None:
+    """Nothing twice, nothing left out; neighbours differ in reason or have a row between them."""
+
+    async def asked() -> list[Gap]:
+        async with reader.transaction(force_rollback=True):
+            await keep(reader, archive)
+            return await missing.gap_page(reader, "btc_usd", within, 100_000)
+
+    found = run(asked())
+    lacking = [minute for gap in found for minute in minutes_of(gap)]
+    rows = [minute for minute in archive[0] if within.since <= minute < within.until]
+    assert sorted([*lacking, *rows], reverse=True) == minutes_of(within)
+    assert found == model(archive, within)
+    pairs = pairwise(found)
+    assert all(newer.since > older.until or newer.reason != older.reason for newer, older in pairs)
+
+
+@settings(deadline=None)
+@given(archive=archives, within=windows, limit=st.integers(1, 7))
+def test_paging_through_the_gaps_gives_the_same_as_one_page(
+    run: Run, reader: AsyncConnection, archive: Archive, within: Span, limit: int
+) -> None:
+    """As the API asks: one more than it shows, and on from where the last shown begins."""
+
+    async def pages() -> list[list[Gap]]:
+        found, rest = [], within
+        async with reader.transaction(force_rollback=True):
+            await keep(reader, archive)
+            while True:
+                page = await missing.gap_page(reader, "btc_usd", rest, limit + 1)
+                found.append(page[:limit])
+                if len(page) <= limit:
+                    return found
+                rest = Span(within.since, page[limit - 1].since)
+
+    found = run(pages())
+    assert [gap for page in found for gap in page] == model(archive, within)
+    assert [len(page) for page in found[:-1]] == [limit] * (len(found) - 1)
+
+
+@settings(deadline=None)
+@given(
+    archive=archives,
+    within=windows,
+    page=st.tuples(st.sampled_from([HOUR, DAY]), st.sampled_from([1, 2, 5, 1000])),
+)
+def test_coverage_sums_agree_with_counting(
+    run: Run, reader: AsyncConnection, archive: Archive, within: Span, page: tuple[timedelta, int]
+) -> None:
+    """Bucket by bucket, page by page; what the gaps lack is what coverage says is missing."""
+    width, limit = page
+
+    async def asked() -> tuple[list[Coverage], list[Gap]]:
+        found: list[Coverage] = []
+        rest = within
+        async with reader.transaction(force_rollback=True):
+            await keep(reader, archive)
+            while part := await missing.coverage_page(reader, "btc_usd", rest, width, limit):
+                found += part
+                rest = Span(within.since, max(part[-1].since, within.since))
+            return found, await missing.gap_page(reader, "btc_usd", within, 100_000)
+
+    buckets, found = run(asked())
+    assert buckets == counted(archive, within, width)
+    assert sum(bucket.missing for bucket in buckets) == sum(gap.minutes for gap in found)
+    assert sum(bucket.expected for bucket in buckets) == within.minutes
+    assert all((bucket.ratio == 1) == (bucket.missing == 0) for bucket in buckets)
+
+
+@given(windows, st.none() | windows, st.integers(0, 5 * 60))
+def test_the_window_is_what_can_be_stored_by_now(
+    asked: Span, tracked: Span | None, seconds: int
+) -> None:
+    """Never before the index was tracked, never the present minute, moments within a minute too."""
+    since = tracked.since if tracked else EDGE
+    part = timedelta(seconds=seconds)
+    now = EDGE + part
+    start, end = asked.since + part, asked.until + part
+
+    found = gaps.window(since, start, end, now)
+    around = Span(EDGE - 9_000 * MINUTE, EDGE + 9_000 * MINUTE)
+    complete = [minute for minute in minutes_of(around) if since <= minute <= now - MINUTE]
+    assert minutes_of(found) == [minute for minute in complete if start <= minute < end]
+    assert minutes_of(gaps.window(since, None, None, now)) == complete
+
+
+def test_the_ends_of_time_are_moments_like_others() -> None:
+    """A start or an end in the year 1 or 9999 overflows nothing."""
+    first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+    assert gaps.window(first, first, last, EDGE) == Span(first, EDGE)
+    assert gaps.window(EDGE, first, first, EDGE).minutes == 0
+    assert gaps.window(EDGE - HOUR, last, last, EDGE).minutes == 0
+    assert gaps.window(EDGE + HOUR, None, None, EDGE).minutes == 0
+
+
+def test_a_ratio_is_rounded_down() -> None:
+    """It is 1 only if nothing is missing, and 0 if nothing is stored."""
+    shares = [(0, 60), (1, 1440), (20, 60), (40, 60), (1439, 1440), (60, 60)]
+    ratios = [Coverage(EDGE, expected, stored).ratio for stored, expected in shares]
+    assert ratios == [0.0, 0.0006, 0.3333, 0.6666, 0.9993, 1.0]
+    assert Coverage(EDGE, 10**6, 10**6 - 2, 1).ratio == 0.9999
+
+
+def test_an_outage_of_months_is_one_row(run: Run, reader: AsyncConnection) -> None:
+    """Neither minutes without a price nor records on end are expanded."""
+    late = EDGE + 90 * DAY
+
+    async def asked() -> tuple[list[Hole], list[Gap]]:
+        async with reader.transaction(force_rollback=True):
+            await keep(reader, ({EDGE: "poll", late: "poll"}, {}))
+            await reader.execute(
+                "INSERT INTO misses (ticker, minute, reason, attempts)"
+                " SELECT 'btc_usd', at, 'bad_answer', 1"
+                " FROM generate_series(%s, %s, INTERVAL '1 min') AS at",
+                [EDGE + 40 * DAY, EDGE + 70 * DAY - MINUTE],
+            )
+            within = Span(EDGE, late + MINUTE)
+            holes = await missing.queries.gap_page(reader, "btc_usd", within, 99)
+            return holes, await missing.gap_page(reader, "btc_usd", within, 99)
+
+    holes, found = run(asked())
+    since, until = EDGE + 40 * DAY, EDGE + 70 * DAY
+    assert holes == [Hole(EDGE + MINUTE, late, since, until, "bad_answer")]
+    assert found == [
+        Gap(until, late, NOT_POLLED),
+        Gap(since, until, "bad_answer"),
+        Gap(EDGE + MINUTE, since, NOT_POLLED),
+    ]
+
+
+def test_a_span_cannot_end_before_it_begins() -> None:
+    """An empty one is one."""
+    assert Span(EDGE, EDGE).minutes == 0
+    with pytest.raises(ValueError, match="ends before it begins"):
+        Span(EDGE, EDGE - MINUTE)
+
+
+def test_nothing_is_expected_of_an_index_that_was_never_tracked(
+    run: Run, base: Settings, reader: AsyncConnection
+) -> None:
+    """Configured alone, it has no minute yet."""
+    with psycopg.connect(base.database_dsn) as conn:
+        assert conn.execute("SELECT count(ticker) FROM tickers").fetchone() == (0,)
+    assert run(missing.window(reader, "btc_usd", (None, None), EDGE)).minutes == 0

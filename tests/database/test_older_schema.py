@@ -1,0 +1,98 @@
+"""A database of another version is refused by one line, and that of 0.1 can be exported."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.support.servers import fresh_database
+from tracker import migrations
+from tracker.settings import Settings
+
+OLD_SCHEMA = Path(__file__).with_name("version_0_1.sql")
+ROWS = "SELECT ticker, created_at, price, observed_at, source FROM prices ORDER BY 1, 2"
+
+
+@pytest.fixture
+def old(servers: Settings) -> Iterator[Settings]:
+    """A database that version 0.1 has migrated and filled."""
+    with fresh_database(servers) as settings:
+        migrations.apply(settings.database_dsn)
+        migrations.rollback(settings.database_dsn, "0")  # what remains is yoyo's
+        with psycopg.connect(settings.database_dsn, autocommit=True) as conn:
+            conn.execute(OLD_SCHEMA.read_bytes())
+        yield settings
+
+
+def tracker(settings: Settings, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tracker", *words],
+        env={**os.environ, **settings.environment()},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def rows(settings: Settings) -> list[tuple[object, ...]]:
+    with psycopg.connect(settings.database_dsn) as conn:
+        return conn.execute(ROWS).fetchall()
+
+
+@pytest.mark.parametrize("command", [("migrate",), ("rollback", "0")], ids=["migrate", "rollback"])
+def test_schema_of_version_0_1_is_refused(old: Settings, command: tuple[str, ...]) -> None:
+    before = rows(old)
+
+    done = tracker(old, *command)
+
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    for words in ("version 0.1", "`tracker export FILE`", "`tracker import FILE`", "POSTGRES_DB"):
+        assert words in done.stderr
+    assert rows(old) == before
+
+
+def test_prices_of_version_0_1_move_by_export_and_import(
+    old: Settings, servers: Settings, tmp_path: Path
+) -> None:
+    file = str(tmp_path / "prices.csv")
+
+    exported = tracker(old, "export", file)
+    assert (exported.returncode, exported.stderr) == (0, "")
+    with fresh_database(servers) as new:
+        assert tracker(new, "migrate").returncode == 0
+        imported = tracker(new, "import", file)
+
+        assert (imported.returncode, imported.stderr) == (0, "")
+        assert rows(new) == rows(old)
+        assert len(rows(new)) == 100
+
+
+def test_import_into_version_0_1_is_refused(old: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "prices.csv"
+    file.write_text("ticker,created_at,price\nbtc_usd,2026-01-01T00:00Z,1.50\n")
+
+    done = tracker(old, "import", str(file))
+
+    assert done.returncode == 1
+    assert "run `tracker migrate` first" in done.stderr
+    assert len(rows(old)) == 100
+
+
+def test_schema_of_a_newer_version_is_refused(servers: Settings) -> None:
+    with fresh_database(servers) as newer:
+        migrations.apply(newer.database_dsn)
+        with psycopg.connect(newer.database_dsn, autocommit=True) as conn:
+            conn.execute(
+                "INSERT INTO _yoyo_migration (migration_hash, migration_id, applied_at_utc)"
+                " VALUES ('f', '0099.future', now())"
+            )
+
+        for command in (("migrate",), ("rollback", "0")):
+            done = tracker(newer, *command)
+            assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+            assert "has migrations of a newer version: 0099.future" in done.stderr

@@ -1,0 +1,193 @@
+"""What each role of the database may do: nothing but its work."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+from psycopg.errors import InsufficientPrivilege, LockNotAvailable, ReadOnlySqlTransaction
+
+from tests.support.working import login
+from tracker.settings import ROLES, Settings
+from tracker.times import MINUTE
+
+NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
+INSERT = "INSERT INTO prices (ticker, price, created_at) VALUES ('btc_usd', 1.50, %s)"
+
+# What none of them may do, %(chunk)s being the table in which the prices of NOON really are.
+FORBIDDEN = [
+    "DELETE FROM prices",
+    "TRUNCATE prices",
+    "DROP TABLE prices",
+    "ALTER TABLE prices ADD COLUMN mine text",
+    "CREATE INDEX ON prices (price)",
+    "SELECT drop_chunks('prices', now())",
+    "DELETE FROM %(chunk)s",
+    "UPDATE prices SET created_at = created_at + INTERVAL '1 year'",
+    "UPDATE prices SET ticker = 'eth_usd'",
+    "UPDATE tickers SET revision = 0",
+    "INSERT INTO tickers VALUES ('xrp_usd', '2024-01-01Z')",
+    "INSERT INTO candles_1h VALUES ('btc_usd', '2024-01-01Z', 1, 1, 1, 1, 1, 1, 0, 0)",
+    "DELETE FROM candles_1h",
+    "INSERT INTO candles_1d VALUES ('btc_usd', '2024-01-01Z', 1, 1, 1, 1, 1, 1, 0, 0)",
+    "UPDATE candles_1d SET high = 9",
+    "DELETE FROM candles_1d",
+    "DELETE FROM internal.price_islands",
+    "INSERT INTO internal.changes VALUES ('btc_usd', 99, 1)",
+    "INSERT INTO internal.batches (tickers) VALUES ('{}')",
+    "UPDATE internal.month_revisions SET revision = 0",
+    "SELECT nextval('internal.batch_position')",
+    "SELECT rebuild('btc_usd')",
+    "SELECT internal.revise_all('{btc_usd}')",
+    "DELETE FROM misses",
+    "UPDATE misses SET reason = 'refused'",
+    "DELETE FROM _yoyo_migration",
+    "CREATE TABLE mine (id integer)",
+    "CREATE FUNCTION mine() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
+    "ALTER FUNCTION internal.prices_changed() SECURITY INVOKER",
+    "CREATE TRIGGER mine AFTER INSERT ON prices EXECUTE FUNCTION internal.prices_changed()",
+    "CREATE ROLE mine",
+    "ALTER ROLE postgres PASSWORD 'mine'",
+    "SET ROLE postgres",
+    "SET session_replication_role = replica",
+    "SELECT rolpassword FROM pg_authid",
+    "SELECT pg_read_file('PG_VERSION')",
+    "COPY prices TO PROGRAM 'cat'",
+]
+WRITING = [
+    "INSERT INTO prices (ticker, price, created_at) VALUES ('btc_usd', 9.00, '2024-01-01Z')",
+    "UPDATE prices SET price = 9.00",
+    "INSERT INTO misses (ticker, minute, reason, attempts) VALUES ('a_b', '2024-01-01Z', 'x', 1)",
+    "INSERT INTO internal.heartbeats VALUES ('worker', now())",
+    "UPDATE internal.heartbeats SET at = now()",
+]
+
+
+@pytest.fixture(scope="module")
+def owner(base: Settings) -> Iterator[psycopg.Connection]:
+    """A connection as the one who migrated, with a price, a miss and a sign of life."""
+    with psycopg.connect(base.database_dsn, autocommit=True) as conn:
+        conn.execute(INSERT, [NOON])
+        conn.execute(
+            "INSERT INTO misses (ticker, minute, reason, attempts) VALUES ('btc_usd', %s, 'x', 1)",
+            [NOON + MINUTE],
+        )
+        conn.execute("INSERT INTO internal.heartbeats VALUES ('worker', %s)", [NOON])
+        yield conn
+
+
+def test_no_role_has_powers_of_its_own(owner: psycopg.Connection) -> None:
+    """They log in, and are members of nothing."""
+    query = """
+        SELECT rolname FROM pg_roles
+         WHERE rolname = ANY (%s) AND rolcanlogin
+           AND NOT (rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls)
+           AND NOT EXISTS (SELECT FROM pg_auth_members WHERE member = pg_roles.oid)
+    """
+    assert {name for (name,) in owner.execute(query, [list(ROLES)])} == set(ROLES)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_what_no_role_may_do(base: Settings, owner: psycopg.Connection, role: str) -> None:
+    """Each statement is refused for want of a right, not because sessions begin read-only."""
+    [(chunk,)] = owner.execute("SELECT show_chunks('prices')::text").fetchall()
+    with login(base, role) as conn:
+        conn.execute("SET default_transaction_read_only = off")
+        for statement in FORBIDDEN + (WRITING if role != "tracker_worker" else []):
+            with pytest.raises(InsufficientPrivilege):
+                conn.execute(statement.replace("%(chunk)s", chunk))
+
+
+@pytest.mark.parametrize("role", ["tracker_web", "analyst"])
+def test_readers_begin_read_only(base: Settings, owner: psycopg.Connection, role: str) -> None:
+    """Not even a table of one's own, unless one asks to write."""
+    with login(base, role) as conn:
+        for statement in [*WRITING, "CREATE TEMP TABLE mine (id integer)"]:
+            with pytest.raises(ReadOnlySqlTransaction):
+                conn.execute(statement)
+        assert conn.execute("SELECT count(*) FROM prices").fetchone() == (1,)
+    assert owner.execute("SELECT count(*) FROM prices").fetchone() == (1,)
+
+
+def test_an_analyst_is_cut_off(base: Settings, owner: psycopg.Connection) -> None:
+    """A query that runs long, one that waits for a lock, a session that forgets itself."""
+    names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "timezone")
+    with login(base, "analyst") as conn:
+        shown = [conn.execute(f"SHOW {name}").fetchone() for name in names]
+        assert shown == [("1min",), ("2s",), ("5min",), ("UTC",)]
+        with owner.transaction():
+            owner.execute("LOCK TABLE misses")
+            with pytest.raises(LockNotAvailable):
+                conn.execute("SELECT FROM misses")
+
+
+def test_analysts_cannot_take_every_connection(base: Settings) -> None:
+    """Twenty at a time."""
+    with ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(login(base, "analyst"))
+        with pytest.raises(psycopg.OperationalError, match='too many connections for role "ana'):
+            login(base, "analyst")
+
+
+def test_every_table_can_be_read(base: Settings, owner: psycopg.Connection) -> None:
+    tables = owner.execute(
+        "SELECT oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'v')"
+        " AND relnamespace IN ('public'::regnamespace, 'internal'::regnamespace)"
+        " AND relname !~ 'yoyo'"
+    ).fetchall()
+    assert len(tables) == 12
+    for role in ROLES:
+        with login(base, role) as conn:
+            for (table,) in tables:
+                conn.execute(f"SELECT FROM {table} LIMIT 1")
+
+
+def test_an_analyst_sees_five_tables(base: Settings, owner: psycopg.Connection) -> None:
+    """What \\dt lists, but for yoyo's own."""
+    query = (
+        "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relname !~ 'yoyo'"
+        " AND relnamespace <> 'pg_catalog'::regnamespace AND pg_table_is_visible(oid)"
+        " ORDER BY relname"
+    )
+    with login(base, "analyst") as conn:
+        names = [name for (name,) in conn.execute(query)]
+    assert names == ["candles_1d", "candles_1h", "misses", "prices", "tickers"]
+    assert owner.execute("SELECT count(*) FROM prices").fetchone() == (1,)
+
+
+def test_triggers_cannot_be_borrowed(base: Settings, owner: psycopg.Connection) -> None:
+    """They write with the owner's rights: nobody may tie them to rows of his own."""
+    with login(base, "analyst") as conn:
+        conn.execute("SET default_transaction_read_only = off")
+        conn.execute("CREATE TEMP TABLE mine (LIKE prices)")
+        query = (
+            "SELECT oid::regproc::text FROM pg_proc"
+            " WHERE prosecdef AND prorettype = 'trigger'::regtype"
+            " AND pronamespace = 'internal'::regnamespace"
+        )
+        names = [name for (name,) in owner.execute(query)]
+        assert len(names) == 4
+        for name in names:
+            with pytest.raises(InsufficientPrivilege):
+                conn.execute(
+                    "CREATE TRIGGER mine AFTER INSERT ON mine REFERENCING NEW TABLE AS changed"
+                    f" FOR EACH STATEMENT EXECUTE FUNCTION {name}()"
+                )
+
+
+def test_triggers_write_the_real_tables(base: Settings, owner: psycopg.Connection) -> None:
+    """A table, or an aggregate, of the same name in the worker's own session is not taken."""
+    minute = NOON + timedelta(days=1)
+    with login(base, "tracker_worker") as conn:
+        for table in ("tickers", "candles_1h", "candles_1d", "prices"):
+            conn.execute(f"CREATE TEMP TABLE {table} (LIKE public.{table})")
+        conn.execute("SET search_path = pg_temp, public")
+        conn.execute(INSERT.replace("prices", "public.prices"), [minute])
+        assert conn.execute("SELECT count(*) FROM pg_temp.candles_1h").fetchone() == (0,)
+
+    query = "SELECT count(*) FROM candles_1h WHERE bucket = %s"
+    assert owner.execute(query, [minute]).fetchone() == (1,)
+    query = "SELECT samples FROM candles_1d WHERE bucket = %s"
+    assert owner.execute(query, [minute.replace(hour=0)]).fetchone() == (1,)

@@ -1,0 +1,92 @@
+"""backfill imports what charts offer, once, on the minute grid, and says what it did."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import httpx
+import psycopg
+import pytest
+
+from tests.support.working import order
+from tracker.settings import Settings
+from tracker.simulator import Served, serve
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def exchange() -> Iterator[Served]:
+    with serve() as served:
+        yield served
+
+
+def backfill(settings: Settings, exchange: Served, *words: str) -> subprocess.CompletedProcess[str]:
+    env = settings.changed(client_base_url=exchange.url).environment()
+    return subprocess.run(
+        [sys.executable, "-m", "tracker", "backfill", *words],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def count(conn: psycopg.Connection, where: str) -> int:
+    row = conn.execute(f"SELECT count(*) FROM prices WHERE {where}").fetchone()
+    assert row
+    return int(row[0])
+
+
+def test_twice_adds_nothing(database: Settings, exchange: Served, conn: psycopg.Connection) -> None:
+    """The second run finds all of it, but for the minutes that have passed meanwhile."""
+    words = ("--ticker", "btc_usd", "--range", "2d", "--range", "1h")
+    first = backfill(database, exchange, *words)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.startswith(
+        "btc_usd 2d: added 576, 0 were there already\nbtc_usd 1h: added "
+    )
+    assert count(conn, "ticker <> 'btc_usd' OR source <> 'chart'") == 0
+    before = count(conn, "true")
+
+    second = backfill(database, exchange, *words)
+    assert second.returncode == 0, second.stderr
+    assert count(conn, "true") - before <= 3
+
+
+def test_every_range_of_every_index(
+    database: Settings, exchange: Served, conn: psycopg.Connection
+) -> None:
+    """Without options: all of it, the finest chart first."""
+    done = backfill(database, exchange)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split(":")[0] for line in done.stdout.splitlines()]
+    ranges = ["1h", "1d", "2d", "1m", "1y", "all"]
+    assert lines == [f"{ticker} {reach}" for ticker in database.tickers for reach in ranges]
+    assert count(conn, "created_at < now() - INTERVAL '700 days'") > 0
+    assert count(conn, "extract(second FROM created_at) <> 0") == 0
+
+
+def test_what_passes_is_waited_for(
+    database: Settings, exchange: Served, conn: psycopg.Connection
+) -> None:
+    """Two refusals cost nothing; one that stays ends it in one line."""
+    order(exchange, "rate_limit", calls=2)
+    assert backfill(database, exchange, "--range", "1h").returncode == 0
+    assert count(conn, "true") >= 118
+
+    httpx.delete(f"{exchange.admin_url}/faults").raise_for_status()
+    order(exchange, "error", code=-32602)
+    failed = backfill(database, exchange, "--range", "1h")
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("tracker: ")
+    assert "Traceback" not in failed.stderr
+
+
+def test_a_wrong_range_is_named(database: Settings, exchange: Served) -> None:
+    """As argparse does it."""
+    failed = backfill(database, exchange, "--range", "3h")
+    assert failed.returncode == 2
+    assert "'3h'" in failed.stderr

@@ -1,0 +1,36 @@
+"""A standby of an embedded TimescaleDB: a copy by pg_basebackup, in a home of its own."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from tests.support.working import wait_for
+from tracker.embedded.account import Account, run_command
+from tracker.embedded.home import started
+from tracker.embedded.packages import find_programs
+from tracker.settings import Settings
+
+
+@contextmanager
+def following(primary: Settings, standby: Settings) -> Iterator[None]:
+    """Run *standby*, made from *primary*, which runs."""
+    account, found = Account.of(standby.home), find_programs(standby)
+    account.make_home(standby.home)
+    words = [
+        *(str(found.postgres / "pg_basebackup"), "--no-sync", "--checkpoint=fast"),
+        *("--write-recovery-conf", "--dbname", primary.database_dsn),
+        *("--pgdata", str(standby.home / found.folder)),
+    ]
+    run_command(words, account)
+    with started(standby, durable=False):
+        yield
+
+
+def wait_for_replay(primary: Settings, standby: Settings) -> None:
+    """Until *standby* has all that is committed on *primary* now."""
+    with psycopg.connect(primary.database_dsn, autocommit=True) as conn:
+        (written,) = conn.execute("SELECT pg_current_wal_insert_lsn()").fetchone() or ()
+    with psycopg.connect(standby.database_dsn, autocommit=True) as conn:
+        query = "SELECT FROM pg_last_wal_replay_lsn() AS at WHERE at >= %s::pg_lsn"
+        wait_for(lambda: conn.execute(query, [written]).rowcount)

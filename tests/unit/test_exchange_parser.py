@@ -1,0 +1,202 @@
+"""Reading the exchange's answers: a quote, or the one error that says what is wrong with it."""
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tests.support.recordings import PRODUCTION, TESTNET, read
+from tracker.answers import Answer, read_names, read_quote
+from tracker.errors import BadAnswer, ExchangeError, Refused, Unavailable
+from tracker.models import Quote
+from tracker.settings import CHECKOUT
+
+RECORDED = CHECKOUT.parent / "shared" / "data" / "deribit"
+recorded = pytest.mark.skipif(not RECORDED.exists(), reason=f"no recorded answers in {RECORDED}")
+
+
+def priced(price: str) -> bytes:
+    """A production answer with that price."""
+    return PRODUCTION.replace(b'"index_price":83065.3', f'"index_price":{price}'.encode())
+
+
+def test_a_recorded_answer_is_a_quote() -> None:
+    """The price is exact, the time is usOut to the microsecond."""
+    observed_at = datetime(2026, 9, 29, 5, 39, 27, 85908, tzinfo=UTC)
+
+    assert read(PRODUCTION) == Quote(
+        ticker="btc_usd", price=Decimal("83065.30"), observed_at=observed_at
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "price"),
+    [
+        ("40000.0", "40000.00"),
+        ("68241", "68241.00"),
+        ("68241.5", "68241.50"),
+        ("81123.215", "81123.215"),
+        ("2.533e-4", "0.0002533"),
+        ("8E4", "80000.00"),
+        ("0.1234567890123456789012345678", "0.1234567890123456789012345678"),
+        ("123456789012345678.123456789012", "123456789012345678.123456789012"),
+    ],
+)
+def test_a_price_keeps_every_digit(number: str, price: str) -> None:
+    """Two decimals at least, and never through a float."""
+    assert f"{read(priced(number)).price:f}" == price
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["0", "-1", "0.0", "-0.01", "1e19", "1e-19", "1e999999", "1e999999999", "1e-999999999",
+     f"0.{'1' * 31}", "9" * 5_000, "null", "true", '"83065.3"', "[1]", "{}"],
+)  # fmt: skip
+def test_what_is_no_price_is_refused(number: str) -> None:
+    """Zero, negative, beyond belief, or no number at all; in a line that can be read."""
+    with pytest.raises(BadAnswer, match=r"^index_price: ") as caught:
+        read(priced(number))
+
+    assert len(str(caught.value)) < 160
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["0", "-1", "1.5", "1e999999999", "1e17", "null", "true", '"1790660367085908"', "[]"],
+)
+def test_what_is_no_time_is_refused(number: str) -> None:
+    """Nothing is stored without the exchange's own time, and no number hangs the process."""
+    with pytest.raises(BadAnswer, match=r"^usOut: "):
+        read(PRODUCTION.replace(b'"usOut":1790660367085908', f'"usOut":{number}'.encode()))
+
+
+@pytest.mark.parametrize(
+    ("content", "culprit"),
+    [
+        (TESTNET, "^testnet: expected False, got 'True'"),
+        (PRODUCTION.replace(b"false", b"0"), "^testnet: "),
+        (PRODUCTION.replace(b'"index_price"', b'"price"'), "^index_price: not a number: 'None'"),
+        (PRODUCTION.replace(b'"index_price"', b'"index_name":"eth_usd","index_price"'),
+         "^index_name: asked for btc_usd, got 'eth_usd'"),
+        (b'{"result":[1,2]}', "^result: not an object"),
+        (b'{"result":null}', "^result: not an object"),
+        (b'{"jsonrpc":"2.0"}', "^result: missing"),
+        (b"[]", "^not a JSON object"),
+        (b"null", "^not a JSON object"),
+        (b"", "^not JSON"),
+        (PRODUCTION[:60], "^not JSON"),
+        (b"<!DOCTYPE html><title>Just a moment</title>", "^not JSON .*<!DOCTYPE html>"),
+        (priced("NaN"), "^not JSON .NaN is not JSON"),
+        (priced("Infinity"), "^not JSON"),
+        (priced("1e9999999999999999999"), "^not JSON"),
+        (b"[" * 100_000, "^not JSON"),
+        (b"\xff\xfe\xfd", "^not JSON"),
+    ],
+)  # fmt: skip
+def test_a_bad_answer_names_the_culprit(content: bytes, culprit: str) -> None:
+    """One typed error, one line."""
+    with pytest.raises(BadAnswer, match=culprit) as caught:
+        read(content)
+
+    assert not caught.value.passing
+    assert "\n" not in str(caught.value)
+
+
+def test_production_is_not_believed_where_the_testnet_is_configured() -> None:
+    """The flag is checked both ways."""
+    assert read_quote(Answer(TESTNET), "btc_usd", testnet=True).price == Decimal("83065.30")
+    with pytest.raises(BadAnswer, match="testnet: expected True, got 'False'"):
+        read_quote(Answer(PRODUCTION), "btc_usd", testnet=True)
+
+
+def test_names_are_read() -> None:
+    """A list of strings; anything else is refused."""
+    assert read_names(Answer(b'{"result":["btc_usd","eth_usd"]}')) == {"btc_usd", "eth_usd"}
+    for result in (b'"btc_usd"', b'[{"name":"btc_usd"}]', b"{}", b"null"):
+        with pytest.raises(BadAnswer, match=r"^result: not a list of index names"):
+            read_names(Answer(b'{"result":%s}' % result))
+
+
+@recorded
+@pytest.mark.parametrize("file", sorted(RECORDED.glob("*.json")), ids=lambda file: file.stem)
+def test_recorded_answers_are_understood(file: Path) -> None:
+    """Prices of both nets become quotes, errors become refusals, maintenance passes."""
+    answer = Answer(file.read_bytes())
+    document = json.loads(answer.content, parse_float=Decimal)
+    if "result" in document:
+        quote = read_quote(answer, "btc_usd", testnet=document["testnet"])
+        assert quote.price == document["result"]["index_price"]
+    else:
+        with pytest.raises(Unavailable if "maintenance" in file.stem else Refused):
+            read(answer.content)
+
+
+@recorded
+def test_recorded_names_are_understood() -> None:
+    """All of them, the tracked ones among them."""
+    names = (RECORDED / "results" / "index_price_names.json").read_bytes()
+
+    assert {"btc_usd", "eth_usd"} <= read_names(Answer(b'{"result":%s}' % names))
+
+
+statuses = st.sampled_from([200, 204, 302, 400, 404, 429, 500, 503])
+keys = st.sampled_from(["result", "error", "usOut", "testnet", "index_price", "code", "message"])
+scalars = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+    | st.decimals(allow_nan=False).map(str)
+)  # fmt: skip
+documents = st.recursive(
+    scalars, lambda inner: st.lists(inner) | st.dictionaries(keys | st.text(), inner)
+)
+
+
+def quote_or_error(content: bytes, status: int) -> None:
+    """The promise: a quote, or an ExchangeError that a log line can show."""
+    try:
+        said = str(read(content, status).price)
+    except ExchangeError as error:
+        said = str(error)
+    assert 0 < len(said.encode()) < 400
+
+
+@given(st.binary(), statuses)
+@example(b"\xef\xbb\xbf" + PRODUCTION, 200)
+@example(PRODUCTION.decode().encode("utf-16"), 200)
+@example(b'{"error":{"message":"\\ud800","code":1e999999999}}', 200)
+@example(b'{"error":' + b"[" * 900 + b"]" * 900 + b"}", 200)
+@example(b'{"result":' + b'{"a":' * 900 + b"1" + b"}" * 900 + b"}", 200)
+@example(b"[" * 900 + b"]" * 900, 200)
+@example(priced('1,"index_price":2'), 200)
+@example(priced("1" * 500_000), 200)
+@example(priced("-1" + "0" * 500_000), 200)
+def test_any_bytes_are_a_quote_or_an_exchange_error(content: bytes, status: int) -> None:
+    """Whatever comes over the wire, nothing else gets through."""
+    quote_or_error(content, status)
+
+
+@given(documents, statuses)
+def test_any_json_is_a_quote_or_an_exchange_error(document: object, status: int) -> None:
+    """NaN, infinities and lone surrogates included: Python writes them."""
+    quote_or_error(json.dumps(document).encode(), status)
+
+
+tokens = st.binary(max_size=8) | st.sampled_from([b"1e999999999", b"NaN", b"-", b'":', b"[", b"}"])
+
+
+@given(st.data(), documents, statuses)
+def test_any_change_of_a_good_answer_is_a_quote_or_an_exchange_error(
+    data: st.DataObject, value: object, status: int
+) -> None:
+    """One member replaced, or a few bytes."""
+    document = json.loads(PRODUCTION)
+    where = data.draw(st.sampled_from([document, document["result"]]))
+    where[data.draw(st.sampled_from(sorted(where)))] = value
+    quote_or_error(json.dumps(document).encode(), status)
+
+    start, length = data.draw(st.integers(0, 200)), data.draw(st.integers(0, 20))
+    changed = PRODUCTION[:start] + data.draw(tokens) + PRODUCTION[start + length :]
+    quote_or_error(changed, 200)

@@ -1,0 +1,83 @@
+"""Long work at a terminal shows how far it is on standard error; its output stays as it is."""
+
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.support.serving import served
+from tests.support.terminals import PATIENCE, started, terminal
+from tracker.progress import percentage
+from tracker.settings import Settings
+from tracker.simulator import serve
+
+pytestmark = pytest.mark.slow
+
+INSERT = (
+    "INSERT INTO prices (ticker, created_at, price) SELECT 'btc_usd', at, 1.25"
+    " FROM generate_series('2024-01-01Z'::timestamptz, '2024-01-02Z', INTERVAL '1 min') AS at"
+)
+MINUTES = 1441
+
+
+def test_an_export_to_a_file(database: Settings, conn: psycopg.Connection, tmp_path: Path) -> None:
+    """Whether we or the shell opened it; a pipe's reader may have the terminal for itself."""
+    conn.execute(INSERT)
+    name, redirected = tmp_path / "prices.csv", tmp_path / "redirected.csv"
+
+    status, seen = run(database, "export", str(name))
+    with redirected.open("w") as stream:
+        status_too, seen_too = run(database, "export", stdout=stream.fileno())
+    _, nothing = run(database, "export")
+
+    assert (status, status_too, nothing) == (0, 0, "")
+    assert ("writing" in seen, "writing" in seen_too) == (True, True)
+    assert "100%" in seen
+    assert name.read_text() == redirected.read_text()
+    assert name.read_text().count("\n") == MINUTES + 1
+
+
+def test_many_pages_to_a_file(database: Settings, conn: psycopg.Connection, tmp_path: Path) -> None:
+    """The bar counts them, and leaves the file alone."""
+    conn.execute(INSERT)
+    name = tmp_path / "prices.csv"
+    words = ("prices", "btc_usd", "--all", "--format=csv")
+    with served(database) as client, name.open("w") as stream:
+        url = str(client.base_url)
+        status, seen = run(database, *words, "--url", url, stdout=stream.fileno())
+
+    assert (status, "reading" in seen) == (0, True)
+    assert len(name.read_text().splitlines()) == MINUTES + 1
+
+
+def test_a_backfill_into_a_pipe(database: Settings) -> None:
+    """The bar is on standard error; what was done is on standard output all the same."""
+    with serve() as exchange, terminal() as screen:
+        settings = database.changed(client_base_url=exchange.url)
+        words = ("backfill", "--ticker", "btc_usd", "--range", "2d")
+        env = settings.environment() | {"TERM": "xterm"}
+        with started(*words, env=env, stderr=screen.theirs) as process:
+            output, _ = process.communicate(timeout=PATIENCE)
+        seen = screen.read_all()
+
+    assert output == "btc_usd 2d: added 576, 0 were there already\n"
+    assert "charts" in seen
+    assert "added" not in seen
+
+
+def test_percentage_without_terminal_is_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with percentage("Downloading") as report:
+        for percent in (10, 30, 80, 100):
+            report(percent)
+
+    assert capsys.readouterr().err == "Downloading …\n  25 %\n  50 %\n  75 %\n"
+
+
+def run(database: Settings, *words: str, stdout: int | None = None) -> tuple[int, str]:
+    """The exit status of `tracker`, and what a terminal shows as its standard error."""
+    env = database.environment() | {"TERM": "xterm"}
+    pipe = {} if stdout is None else {"stdout": stdout}
+    with terminal() as screen:
+        with started(*words, env=env, stderr=screen.theirs, **pipe) as process:
+            process.communicate(timeout=PATIENCE)
+        return process.returncode, screen.read_all()
