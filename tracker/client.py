@@ -1,37 +1,162 @@
-"""A typed client of the API: one value, pages that follow each other, and the stream.
+"""A typed client of the API: single prices, paginated lists, and the stream.
 
-What the API refuses is an ApiError that names each culprit; what the network does is httpx's error.
+The API's errors raise ApiError, which names each invalid parameter; the network's are httpx's own.
 """
 
 import asyncio
+import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
+from contextlib import aclosing, closing
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Self, TypeVar, Unpack
+from decimal import Decimal
+from typing import Any, Literal, Self, TypeAlias, TypedDict, TypeVar, Unpack
 
 import httpx
 
-from tracker import replies
-from tracker.asking import ORIGIN, Asked, Buckets, Candles, Range, Window, near, texts
 from tracker.errors import ApiError
 from tracker.gaps import Coverage, Gap
 from tracker.models import Candle, SourcedPrice
-from tracker.replies import Events, Reset, Ticker
+from tracker.times import MINUTE
+
+REQUEST_TIMEOUT = 30.0  # seconds
+STREAM_TIMEOUT = httpx.Timeout(30.0, read=45.0)  # seconds; the server sends a heartbeat each 15
+MAX_RECONNECT_DELAY = 30.0  # seconds
+
+_ORIGIN = {"include": "source,observed_at"}
 
 T = TypeVar("T")
-Read = Callable[[Mapping[str, Any]], T]
+Row: TypeAlias = Mapping[str, Any]
 
-_TIMEOUT = 30.0  # seconds
-_SILENCE = httpx.Timeout(30.0, read=45.0)  # three signs of life
-_LONGEST_PAUSE = 30.0  # seconds
+
+class Window(TypedDict, total=False):
+    """From start to before end, aware datetimes in any zone; limit: rows a page, 1 to 1000."""
+
+    start: datetime
+    end: datetime
+    limit: int
+
+
+class Range(Window, total=False):
+    """A window that is read from its newest row (desc) or from its oldest (asc)."""
+
+    order: Literal["desc", "asc"]
+
+
+class Buckets(Window, total=False):
+    """A window in buckets of 1h or 1d."""
+
+    interval: str
+
+
+class CandleRange(Range, Buckets, total=False):
+    """A range in buckets from 1m to 1M; tz: the IANA zone of days, weeks and months."""
+
+    tz: str
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The price of an index for the UTC minute *created_at*."""
+
+    price: Decimal
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Ticker:
+    """A row of /tickers; None where an index has no price."""
+
+    ticker: str
+    configured: bool
+    since: datetime | None
+    rows: int
+    first: Point | None
+    newest: Point | None
+    change_24h: Decimal | None
+    change_percent_24h: Decimal | None
+    high_24h: Decimal | None
+    low_24h: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Prices of *ticker* from minute *first* to *last* must be read again; None: unbounded."""
+
+    ticker: str
+    first: datetime | None
+    last: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The stream is open; *resumed* after the last event received, or at the newest price."""
+
+    resumed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The stream is closed; the client reconnects by itself."""
+
+
+StreamEvent: TypeAlias = SourcedPrice | Reset | Connected | Disconnected
+
+
+class Events:
+    """A parser of Server-Sent Events that keeps the stream's position across connections.
+
+    last_id: of the last complete event; another stream can resume there.
+    retry: seconds until a reconnection, as the server requests.
+
+    Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
+    """
+
+    def __init__(self, last_id: str = "") -> None:
+        """Resume after the event *last_id*; without one, at the newest price."""
+        self.last_id = last_id
+        self.retry = 1.0
+        self.discard_partial_event()
+
+    def discard_partial_event(self) -> None:
+        """Drop the lines of an event that a lost connection left incomplete."""
+        self._id, self._name, self._data = self.last_id, "", ""
+
+    def parse_line(self, line: str) -> SourcedPrice | Reset | None:
+        """The event that *line* completes, if it completes a known one."""
+        field, _, value = line.partition(":")
+        match field:
+            case "" if not line:
+                return self._complete_event()
+            case "id":
+                self._id = value.strip()
+            case "event":
+                self._name = value.strip()
+            case "data":
+                self._data = value
+            case "retry":
+                self.retry = int(value) / 1000
+        return None
+
+    def _complete_event(self) -> SourcedPrice | Reset | None:
+        name, data = self._name, self._data
+        self.last_id = self._id
+        self.discard_partial_event()
+        if name == "price":
+            return parse_price(json.loads(data))
+        if name == "reset":
+            row = json.loads(data)
+            return Reset(row["ticker"], _parse_moment(row["from"]), _parse_moment(row["to"]))
+        return None
 
 
 class Client:
-    """A blocking client; iterators ask for the next page when they get there."""
+    """A blocking client; its iterators request the next page on demand."""
 
     def __init__(self, base_url: str, **options: Any) -> None:
         """A client of the API at *base_url*; *options* are those of httpx.Client."""
-        self._http = httpx.Client(base_url=base_url, **{"timeout": _TIMEOUT, **options})
+        self._http = httpx.Client(base_url=base_url, **{"timeout": REQUEST_TIMEOUT, **options})
 
     def __enter__(self) -> Self:
         return self
@@ -41,69 +166,87 @@ class Client:
 
     def last(self, ticker: str) -> SourcedPrice:
         """The newest price."""
-        return replies.price(self._get("/prices/last", {"ticker": ticker, **ORIGIN}).json())
+        return parse_price(self._get("/prices/last", {"ticker": ticker, **_ORIGIN}).json())
 
     def at(self, ticker: str, date: datetime, tolerance: int = 0) -> SourcedPrice:
-        """The price of the minute that contains *date*, or the nearest within so many seconds."""
-        return replies.price(self._get("/prices/filtered", near(ticker, date, tolerance)).json())
+        """The price of the minute that contains *date*, or the nearest in *tolerance* seconds."""
+        query = {"ticker": ticker, "date": date, "tolerance": tolerance, **_ORIGIN}
+        return parse_price(self._get("/prices/filtered", query).json())
 
-    def prices(self, ticker: str, **asked: Unpack[Range]) -> Iterator[SourcedPrice]:
-        """Prices, newest first by default."""
-        return self._pages("/prices", replies.price, {"ticker": ticker, **asked, **ORIGIN})
+    def prices(self, ticker: str, **query: Unpack[Range]) -> Iterator[SourcedPrice]:
+        """Prices from start to end in the given order, newest first by default."""
+        return self._pages("/prices", parse_price, {"ticker": ticker, **query, **_ORIGIN})
 
-    def gaps(self, ticker: str, **asked: Unpack[Window]) -> Iterator[Gap]:
-        """Runs of missing minutes, newest first."""
-        return self._pages("/prices/gaps", replies.gap, {"ticker": ticker, **asked})
+    def gaps(self, ticker: str, **query: Unpack[Window]) -> Iterator[Gap]:
+        """Gaps, newest first."""
+        return self._pages("/prices/gaps", parse_gap, {"ticker": ticker, **query})
 
-    def coverage(self, ticker: str, **asked: Unpack[Buckets]) -> Iterator[Coverage]:
-        """How much of each hour or day is stored, newest first."""
-        return self._pages("/prices/coverage", replies.coverage, {"ticker": ticker, **asked})
+    def coverage(self, ticker: str, **query: Unpack[Buckets]) -> Iterator[Coverage]:
+        """The coverage of each hour or day, newest first."""
+        return self._pages("/prices/coverage", parse_coverage, {"ticker": ticker, **query})
 
-    def candles(self, ticker: str, **asked: Unpack[Candles]) -> Iterator[Candle]:
-        """Open, high, low and close of each bucket that has prices, newest first by default."""
-        return self._pages("/prices/candles", replies.candle, {"ticker": ticker, **asked})
+    def candles(self, ticker: str, **query: Unpack[CandleRange]) -> Iterator[Candle]:
+        """The candle of each bucket that has prices, newest first by default."""
+        return self._pages("/prices/candles", parse_candle, {"ticker": ticker, **query})
 
     def tickers(self) -> list[Ticker]:
-        """What is tracked, or was."""
-        return [replies.ticker(row) for row in self._get("/tickers", {}).json()]
+        """The indexes that are tracked, or were."""
+        return [parse_ticker(row) for row in self._get("/tickers", {}).json()]
 
-    def stream(self, *tickers: str, events: Events | None = None) -> Iterator[SourcedPrice | Reset]:
-        """Prices as they are stored, for ever: it comes back after whatever cuts it off.
+    def stream(
+        self, *tickers: str, events: Events | None = None
+    ) -> Generator[SourcedPrice | Reset, None, None]:
+        """Prices as they are stored, without end: it reconnects, and resumes where it was.
 
-        *events* knows where it is: its last_id, kept, lets another stream go on from there.
+        *events* holds the position: a stream with `Events(last_id)` resumes another one.
+        Raises ApiError if the API refuses the request itself.
         """
-        events, pause = events or Events(), 0.0
+        with closing(self.stream_events(*tickers, events=events)) as stream:
+            for event in stream:
+                if isinstance(event, SourcedPrice | Reset):
+                    yield event
+
+    def stream_events(
+        self, *tickers: str, events: Events | None = None
+    ) -> Generator[StreamEvent, None, None]:
+        """The events of `stream`, and each change of the connection."""
+        events, delay, is_lost = events or Events(), 0.0, False
         while True:
             try:
-                with self._http.stream("GET", **_stream(tickers, events)) as answer:
-                    if answer.is_error:
-                        answer.read()
-                    _check(answer)
-                    for line in answer.iter_lines():
-                        pause = 0.0
-                        if (value := events.take(line)) is not None:
-                            yield value
+                with self._http.stream("GET", **_stream_request(tickers, events)) as response:
+                    if response.is_error:
+                        response.read()
+                    _check_status(response)
+                    is_lost = False
+                    yield Connected(resumed=bool(events.last_id))
+                    for line in response.iter_lines():
+                        delay = 0.0
+                        if (event := events.parse_line(line)) is not None:
+                            yield event
             except (httpx.TransportError, ApiError) as error:
-                pause = _longer(pause, error)
-            time.sleep(max(pause, events.retry))
+                delay = next_delay(delay, error)
+            if not is_lost:
+                is_lost = True
+                yield Disconnected()
+            time.sleep(max(delay, events.retry))
 
-    def _pages(self, path: str, read: Read[T], asked: Asked) -> Iterator[T]:
-        answer = self._get(path, asked)
-        yield from map(read, answer.json())
-        while following := _next(answer):
-            answer = _check(self._http.get(following))
-            yield from map(read, answer.json())
+    def _pages(self, path: str, parse_row: Callable[[Row], T], query: Row) -> Iterator[T]:
+        response = self._get(path, query)
+        yield from map(parse_row, response.json())
+        while url := _next_page(response):
+            response = _check_status(self._http.get(url))
+            yield from map(parse_row, response.json())
 
-    def _get(self, path: str, asked: Asked) -> httpx.Response:
-        return _check(self._http.get(path, params=texts(asked)))
+    def _get(self, path: str, query: Row) -> httpx.Response:
+        return _check_status(self._http.get(path, params=_encode_query(query)))
 
 
 class AsyncClient:
-    """The same without blocking: await one value, iterate over many with `async for`."""
+    """The same without blocking: `await` a value, iterate over lists with `async for`."""
 
     def __init__(self, base_url: str, **options: Any) -> None:
         """A client of the API at *base_url*; *options* are those of httpx.AsyncClient."""
-        self._http = httpx.AsyncClient(base_url=base_url, **{"timeout": _TIMEOUT, **options})
+        self._http = httpx.AsyncClient(base_url=base_url, **{"timeout": REQUEST_TIMEOUT, **options})
 
     async def __aenter__(self) -> Self:
         return self
@@ -113,87 +256,172 @@ class AsyncClient:
 
     async def last(self, ticker: str) -> SourcedPrice:
         """See Client."""
-        answer = await self._get("/prices/last", {"ticker": ticker, **ORIGIN})
-        return replies.price(answer.json())
+        return parse_price((await self._get("/prices/last", {"ticker": ticker, **_ORIGIN})).json())
 
     async def at(self, ticker: str, date: datetime, tolerance: int = 0) -> SourcedPrice:
         """See Client."""
-        answer = await self._get("/prices/filtered", near(ticker, date, tolerance))
-        return replies.price(answer.json())
+        query = {"ticker": ticker, "date": date, "tolerance": tolerance, **_ORIGIN}
+        return parse_price((await self._get("/prices/filtered", query)).json())
 
-    def prices(self, ticker: str, **asked: Unpack[Range]) -> AsyncIterator[SourcedPrice]:
+    def prices(self, ticker: str, **query: Unpack[Range]) -> AsyncIterator[SourcedPrice]:
         """See Client."""
-        return self._pages("/prices", replies.price, {"ticker": ticker, **asked, **ORIGIN})
+        return self._pages("/prices", parse_price, {"ticker": ticker, **query, **_ORIGIN})
 
-    def gaps(self, ticker: str, **asked: Unpack[Window]) -> AsyncIterator[Gap]:
+    def gaps(self, ticker: str, **query: Unpack[Window]) -> AsyncIterator[Gap]:
         """See Client."""
-        return self._pages("/prices/gaps", replies.gap, {"ticker": ticker, **asked})
+        return self._pages("/prices/gaps", parse_gap, {"ticker": ticker, **query})
 
-    def coverage(self, ticker: str, **asked: Unpack[Buckets]) -> AsyncIterator[Coverage]:
+    def coverage(self, ticker: str, **query: Unpack[Buckets]) -> AsyncIterator[Coverage]:
         """See Client."""
-        return self._pages("/prices/coverage", replies.coverage, {"ticker": ticker, **asked})
+        return self._pages("/prices/coverage", parse_coverage, {"ticker": ticker, **query})
 
-    def candles(self, ticker: str, **asked: Unpack[Candles]) -> AsyncIterator[Candle]:
+    def candles(self, ticker: str, **query: Unpack[CandleRange]) -> AsyncIterator[Candle]:
         """See Client."""
-        return self._pages("/prices/candles", replies.candle, {"ticker": ticker, **asked})
+        return self._pages("/prices/candles", parse_candle, {"ticker": ticker, **query})
 
     async def tickers(self) -> list[Ticker]:
         """See Client."""
-        return [replies.ticker(row) for row in (await self._get("/tickers", {})).json()]
+        return [parse_ticker(row) for row in (await self._get("/tickers", {})).json()]
 
     async def stream(
         self, *tickers: str, events: Events | None = None
-    ) -> AsyncIterator[SourcedPrice | Reset]:
+    ) -> AsyncGenerator[SourcedPrice | Reset, None]:
         """See Client."""
-        events, pause = events or Events(), 0.0
+        async with aclosing(self.stream_events(*tickers, events=events)) as stream:
+            async for event in stream:
+                if isinstance(event, SourcedPrice | Reset):
+                    yield event
+
+    async def stream_events(
+        self, *tickers: str, events: Events | None = None
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """See Client."""
+        events, delay, is_lost = events or Events(), 0.0, False
         while True:
             try:
-                async with self._http.stream("GET", **_stream(tickers, events)) as answer:
-                    if answer.is_error:
-                        await answer.aread()
-                    _check(answer)
-                    async for line in answer.aiter_lines():
-                        pause = 0.0
-                        if (value := events.take(line)) is not None:
-                            yield value
+                async with self._http.stream("GET", **_stream_request(tickers, events)) as response:
+                    if response.is_error:
+                        await response.aread()
+                    _check_status(response)
+                    is_lost = False
+                    yield Connected(resumed=bool(events.last_id))
+                    async for line in response.aiter_lines():
+                        delay = 0.0
+                        if (event := events.parse_line(line)) is not None:
+                            yield event
             except (httpx.TransportError, ApiError) as error:
-                pause = _longer(pause, error)
-            await asyncio.sleep(max(pause, events.retry))
+                delay = next_delay(delay, error)
+            if not is_lost:
+                is_lost = True
+                yield Disconnected()
+            await asyncio.sleep(max(delay, events.retry))
 
-    async def _pages(self, path: str, read: Read[T], asked: Asked) -> AsyncIterator[T]:
-        answer: httpx.Response | None = await self._get(path, asked)
-        while answer is not None:
-            for row in map(read, answer.json()):
-                yield row
-            following = _next(answer)
-            answer = _check(await self._http.get(following)) if following else None
+    async def _pages(
+        self, path: str, parse_row: Callable[[Row], T], query: Row
+    ) -> AsyncIterator[T]:
+        response: httpx.Response | None = await self._get(path, query)
+        while response is not None:
+            for row in response.json():
+                yield parse_row(row)
+            url = _next_page(response)
+            response = _check_status(await self._http.get(url)) if url else None
 
-    async def _get(self, path: str, asked: Asked) -> httpx.Response:
-        return _check(await self._http.get(path, params=texts(asked)))
-
-
-def _stream(tickers: tuple[str, ...], events: Events) -> dict[str, Any]:
-    """How the stream is asked for, from where *events* are on."""
-    events.begin()
-    last = {"headers": {"Last-Event-ID": events.last_id}} if events.last_id else {}
-    return {"url": "/prices/stream", "params": {"ticker": tickers}, "timeout": _SILENCE, **last}
+    async def _get(self, path: str, query: Row) -> httpx.Response:
+        return _check_status(await self._http.get(path, params=_encode_query(query)))
 
 
-def _next(answer: httpx.Response) -> httpx.URL | None:
-    """The next page: its link resolves against the URL of this one."""
-    link = answer.links.get("next")
-    return answer.url.join(link["url"]) if link else None
+def _encode_query(query: Row) -> dict[str, str]:
+    names = {"start": "start_date", "end": "end_date"}
+    return {
+        names.get(name, name): value.isoformat() if isinstance(value, datetime) else str(value)
+        for name, value in query.items()
+    }
 
 
-def _check(answer: httpx.Response) -> httpx.Response:
-    if answer.is_success:
-        return answer
-    named = replies.errors(answer.headers.get("content-type", ""), answer.content)
-    raise ApiError(answer.status_code, named or {"answer": f"HTTP {answer.status_code}"})
+def _stream_request(tickers: tuple[str, ...], events: Events) -> dict[str, Any]:
+    events.discard_partial_event()
+    headers = {"Last-Event-ID": events.last_id} if events.last_id else {}
+    return {
+        "url": "/prices/stream",
+        "params": {"ticker": tickers},
+        "headers": headers,
+        "timeout": STREAM_TIMEOUT,
+    }
 
 
-def _longer(pause: float, error: Exception) -> float:
-    """The pause after another failure; raises *error* if the API says that it is ours."""
+def _next_page(response: httpx.Response) -> httpx.URL | None:
+    link = response.links.get("next")
+    return response.url.join(link["url"]) if link else None
+
+
+def _check_status(response: httpx.Response) -> httpx.Response:
+    """The successful *response*; raises ApiError with a problem document's parameters."""
+    if response.is_success:
+        return response
+    errors = {}
+    if response.headers.get("content-type", "").startswith("application/problem+json"):
+        errors = {error["name"]: error["reason"] for error in response.json()["errors"]}
+    status = response.status_code
+    raise ApiError(status, errors or {"response": f"HTTP {status}"})
+
+
+def next_delay(delay: float, error: Exception) -> float:
+    """Seconds until the next attempt; raises *error* if another attempt would fail too."""
     if isinstance(error, ApiError) and not error.passing:
         raise error
-    return min(max(2 * pause, 1.0), _LONGEST_PAUSE)
+    return min(max(2 * delay, 1.0), MAX_RECONNECT_DELAY)
+
+
+def parse_price(row: Row) -> SourcedPrice:
+    """A row of /prices that includes its origin; like all parsers, raises ValueError, KeyError."""
+    return SourcedPrice(
+        id=row["id"],
+        ticker=row["ticker"],
+        price=Decimal(row["price"]),
+        created_at=datetime.fromisoformat(row["created_at"]),
+        source=row["source"],
+        observed_at=_parse_moment(row["observed_at"]),
+    )
+
+
+def parse_gap(row: Row) -> Gap:
+    """A row of /prices/gaps; its `to` is the last missing minute."""
+    first, last = (datetime.fromisoformat(row[end]) for end in ("from", "to"))
+    return Gap(first, last + MINUTE, row["reason"])
+
+
+def parse_coverage(row: Row) -> Coverage:
+    """A row of /prices/coverage."""
+    since = datetime.fromisoformat(row["from"])
+    return Coverage(since, row["expected"], row["polled"], row["chart"], row["imported"])
+
+
+def parse_candle(row: Row) -> Candle:
+    """A row of /prices/candles."""
+    prices = {name: Decimal(row[name]) for name in ("open", "high", "low", "close")}
+    start = datetime.fromisoformat(row["created_at"])
+    return Candle(start=start, samples=row["samples"], **prices)
+
+
+def parse_ticker(row: Row) -> Ticker:
+    """A row of /tickers."""
+    day = ("change_24h", "change_percent_24h", "high_24h", "low_24h")
+    return Ticker(
+        ticker=row["ticker"],
+        configured=row["configured"],
+        since=_parse_moment(row["since"]),
+        rows=row["rows"],
+        first=_parse_point(row["first"]),
+        newest=_parse_point(row["newest"]),
+        **{name: None if row[name] is None else Decimal(row[name]) for name in day},
+    )
+
+
+def _parse_point(row: Row | None) -> Point | None:
+    if row is None:
+        return None
+    return Point(Decimal(row["price"]), datetime.fromisoformat(row["created_at"]))
+
+
+def _parse_moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

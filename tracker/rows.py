@@ -1,4 +1,4 @@
-"""Values as JSON and CSV have them: names, order, every digit. tracker/replies.py reads them.
+"""Values as JSON and CSV have them: names, order, every digit. tracker/client.py reads them.
 
 Prices are strings, because JSON's numbers are not exact.
 """

@@ -21,11 +21,18 @@ from hypothesis import strategies as st
 from ops.bench.processes import free_ports
 from tests.support.serving import served
 from tests.support.working import wait_for
-from tracker.client import AsyncClient, Client
+from tracker.client import (
+    AsyncClient,
+    Client,
+    Connected,
+    Disconnected,
+    Events,
+    Point,
+    Reset,
+)
 from tracker.errors import ApiError
 from tracker.gaps import Coverage, Gap
 from tracker.models import Candle, SourcedPrice
-from tracker.replies import Events, Point, Reset
 from tracker.settings import CHECKOUT, Settings
 from tracker.times import MINUTE
 
@@ -90,16 +97,15 @@ def ask(request: pytest.FixtureRequest, url: str) -> Ask:
     return lambda *args, **options: asyncio.run(_asked(url, *args, **options))
 
 
-def test_one_price(ask: Ask) -> None:
-    """Exact, in UTC, with its origin."""
+def test_last_and_at_return_exact_price(ask: Ask) -> None:
     assert ask("last", "btc_usd") == STORED[0]
     assert ask("at", "btc_usd", NOON + timedelta(seconds=59)) == STORED[2]
     assert ask("at", "btc_usd", NOON + 2 * MINUTE, tolerance=60) == STORED[1]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 1000])
-def test_pages_follow_each_other(ask: Ask, limit: int) -> None:
-    """However few a page has, and in both directions; times of any zone are understood."""
+def test_iterators_follow_pages(ask: Ask, limit: int) -> None:
+    """With any page size, in both orders, with bounds in any time zone."""
     assert ask("prices", "btc_usd", limit=limit) == STORED
     assert ask("prices", "btc_usd", limit=limit, order="asc") == STORED[::-1]
     far = (NOON + MINUTE).astimezone(timezone(timedelta(hours=5.5)))
@@ -107,8 +113,8 @@ def test_pages_follow_each_other(ask: Ask, limit: int) -> None:
     assert ask("prices", "btc_usd", order="asc", end=far) == STORED[2:]
 
 
-def test_what_is_missing(ask: Ask) -> None:
-    """Gaps end before the minute that is there again; coverage counts them."""
+def test_gaps_and_coverage(ask: Ask) -> None:
+    """A gap ends before the next stored minute; coverage counts its minutes."""
     end = NOON + 5 * MINUTE
     gap = Gap(NOON + 2 * MINUTE, NOON + 4 * MINUTE, "not_polled")
     assert ask("gaps", "btc_usd", end=end, limit=1) == [gap]
@@ -117,8 +123,7 @@ def test_what_is_missing(ask: Ask) -> None:
     ]
 
 
-def test_candles(ask: Ask) -> None:
-    """With the buckets of a zone; their prices are exact."""
+def test_candles_have_buckets_of_zone(ask: Ask) -> None:
     prices = [Decimal(text) for text in ("68241.50", "68250.00", "68240.993333", "68250.00")]
     options = {"interval": "1d", "tz": "Europe/Berlin", "order": "asc", "limit": 1}
     assert ask("candles", "btc_usd", **options) == [
@@ -126,8 +131,7 @@ def test_candles(ask: Ask) -> None:
     ]
 
 
-def test_tickers(ask: Ask) -> None:
-    """What is configured and has no price has its name at least."""
+def test_tickers_include_index_without_price(ask: Ask) -> None:
     first, second = ask("tickers")[:2]
     assert (first.ticker, first.configured, first.rows, first.since) == ("btc_usd", True, 3, NOON)
     assert first.first == Point(Decimal("68241.50"), NOON)
@@ -135,8 +139,8 @@ def test_tickers(ask: Ask) -> None:
     assert (second.ticker, second.configured) == ("eth_usd", True)
 
 
-def test_errors_name_the_culprits(ask: Ask) -> None:
-    """One exception, whatever was refused."""
+def test_api_errors_name_parameters(ask: Ask) -> None:
+    """One exception type, with the status and the reason for each parameter."""
     with pytest.raises(ApiError, match=r"^ticker: 'never_usd' is not tracked") as caught:
         ask("last", "never_usd")
     assert (caught.value.status, list(caught.value.errors)) == (422, ["ticker"])
@@ -149,17 +153,17 @@ def test_errors_name_the_culprits(ask: Ask) -> None:
         ask("stream", "never_usd")
 
 
-def test_an_answer_of_somebody_else_is_an_error_too() -> None:
-    """A proxy's, say, which is no problem document."""
+def test_foreign_error_response_is_api_error() -> None:
+    """A proxy's error page is no problem document."""
     transport = httpx.MockTransport(lambda _: httpx.Response(502, text="<html>"))
     with Client("http://proxy", transport=transport) as client, pytest.raises(ApiError) as caught:
         client.last("btc_usd")
-    assert (caught.value.status, str(caught.value)) == (502, "answer: HTTP 502")
+    assert (caught.value.status, str(caught.value)) == (502, "response: HTTP 502")
     assert caught.value.passing
 
 
-def test_a_stream_goes_on_where_it_was(url: str, writer: psycopg.Connection) -> None:
-    """In another process too, for whoever keeps the id; ranges that must be read anew are told."""
+def test_stream_resumes_at_last_id(url: str, writer: psycopg.Connection) -> None:
+    """Also in another process; a reset names the minutes to read again."""
     events = Events("eth_usd:0")
     writer.execute(INSERT, [NOON, 3])
     with Client(url) as client, closing(client.stream("eth_usd", events=events)) as stream:
@@ -185,8 +189,8 @@ def test_a_stream_goes_on_where_it_was(url: str, writer: psycopg.Connection) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGKILL])
-def test_a_stream_outlives_the_server(base: Settings, sign: signal.Signals) -> None:
-    """It is stopped or killed, away for a while, and back: every price comes, and comes once."""
+def test_stream_survives_restart_of_server(base: Settings, sign: signal.Signals) -> None:
+    """The server is stopped or killed, unavailable, and restarted: each price arrives once."""
     settings = base.changed(web_port=free_ports(1)[0])
     start = NOON + timedelta(days=100 + sign)
     command = [sys.executable, "-m", "tracker", "web"]
@@ -220,6 +224,22 @@ def test_a_stream_outlives_the_server(base: Settings, sign: signal.Signals) -> N
     ]
 
 
+def test_stream_events_report_connection() -> None:
+    """A client resumes after the last complete event, and reconnects by itself."""
+    bodies = iter(["retry: 1\nid: a_b:1\n\nid: a_b:2", "retry: 1\nid: a_b:1\n\n"])
+    last_ids = []
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        last_ids.append(request.headers.get("Last-Event-ID"))
+        return httpx.Response(200, text=next(bodies))
+
+    with Client("http://api", transport=httpx.MockTransport(respond)) as client:
+        events = list(islice(client.stream_events("a_b"), 3))
+
+    assert events == [Connected(resumed=False), Disconnected(), Connected(resumed=True)]
+    assert last_ids == [None, "a_b:1"]
+
+
 @given(
     st.lists(
         st.sampled_from(
@@ -227,11 +247,11 @@ def test_a_stream_outlives_the_server(base: Settings, sign: signal.Signals) -> N
         )
     )
 )
-def test_half_an_event_is_none(lines: list[str]) -> None:
-    """Whatever comes before the connection is cut, the id is that of the newest whole event."""
+def test_partial_event_is_dropped(lines: list[str]) -> None:
+    """Wherever the connection is cut, last_id is that of the last complete event."""
     events = Events("a_b:0")
     for line in [each for each in lines if each != "event: price"]:
-        assert events.take(line) is None
+        assert events.parse_line(line) is None
     blank = len(lines) - lines[::-1].index("") if "" in lines else 0
     whole = lines[:blank]
     known = [line for line in whole if line.startswith("id")]
@@ -239,16 +259,15 @@ def test_half_an_event_is_none(lines: list[str]) -> None:
     assert events.last_id == expected
 
 
-def test_it_imports_little() -> None:
-    """No database driver, no settings: it can be used from anywhere."""
+def test_client_imports_no_database_or_settings() -> None:
     code = "import sys, tracker.client; print(*[m for m in sys.modules if 'tracker.' in m])"
     found = subprocess.check_output([sys.executable, "-c", code], text=True).split()
-    names = {"asking", "client", "errors", "gaps", "models", "replies", "times"}
+    names = {"client", "errors", "gaps", "models", "times"}
     assert {name.removeprefix("tracker.") for name in found} == names
 
 
-def test_the_example_of_the_readme_runs(url: str, writer: psycopg.Connection) -> None:
-    """It prints what is stored, and what comes."""
+def test_readme_example_runs(url: str, writer: psycopg.Connection) -> None:
+    """It prints stored prices, then a new one."""
     blocks = re.findall(r"```python\n(.*?)```", (CHECKOUT / "README.md").read_text(), re.DOTALL)
     [example] = [block for block in blocks if "tracker.client" in block]
     code = example.replace("http://127.0.0.1:8000/v1", url).replace("2026, 11, 20", "2024, 1, 1")

@@ -56,7 +56,7 @@ def test_backup_can_be_restored_once(source: Settings, target: Settings, tmp_pat
     assert list(tmp_path.iterdir()) == [file]
 
     back = run(target, "restore", str(file))
-    assert back == (0, f"restored {WORDS}; all sums are those of the backup\n", "")
+    assert back == (0, f"restored {WORDS}; all checksums match\n", "")
     code, said, complaint = run(target, "restore", str(file))
     assert (code, said) == (1, "")
     assert re.fullmatch(r"tracker: database \w+ holds rows already, in .*\n", complaint)

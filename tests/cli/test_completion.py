@@ -18,8 +18,8 @@ def script(shell: str) -> str:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_every_shell_gets_a_script(shell: str) -> None:
-    """In its own language, with every command; a shell that is here can read it."""
+def test_every_shell_has_completion_script(shell: str) -> None:
+    """It contains every command; an installed shell can parse it."""
     text = script(shell)
 
     assert SHELLS[shell] in text
@@ -38,8 +38,7 @@ def test_every_shell_gets_a_script(shell: str) -> None:
         ("import ./pyproj", "./pyproject.toml"),
     ],
 )
-def test_bash_completes(typed: str, offered: str) -> None:
-    """Every image and machine we run on has bash."""
+def test_bash_completes_words(typed: str, offered: str) -> None:
     ask = (
         f"COMP_WORDS=(tracker {typed}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n"
         "$(complete -p tracker | sed 's/.*-F \\([^ ]*\\).*/\\1/') tracker"

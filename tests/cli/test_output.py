@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from ops.bench.processes import free_ports
 from tests.support.serving import served
 from tests.support.terminals import PATIENCE, started
-from tracker import replies, rows
+from tracker import client, rows
 from tracker.cli import main
 from tracker.gaps import DAY, Coverage, Gap
 from tracker.models import Candle, SourcedPrice, exact_price
@@ -86,8 +86,8 @@ def run(url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
         ),
     ],
 )
-def test_a_pipe_gets_what_the_api_has(run: Run, url: str, words: str, path: str) -> None:
-    """As JSON, and with --format=csv as CSV: the same names, values and order."""
+def test_pipe_gets_api_rows(run: Run, url: str, words: str, path: str) -> None:
+    """JSON by default, CSV with --format=csv: the API's names, values and order."""
     address = f"{url}/{path}" if path.startswith("prices") else f"{url}/prices/{path}"
     expected = httpx.get(address, headers={"Accept": "application/json"}).json()
     table = httpx.get(address, headers={"Accept": "text/csv"}).text
@@ -102,8 +102,8 @@ def test_a_pipe_gets_what_the_api_has(run: Run, url: str, words: str, path: str)
     assert len(found[1].splitlines()) == len(expected) + 2
 
 
-def test_the_newest_of_each(run: Run, url: str) -> None:
-    """Of those that are named, and without a name of those that are polled."""
+def test_last_prints_each_ticker_in_order(run: Run, url: str) -> None:
+    """The given tickers, by default every polled one; an index without a price is status 3."""
     one = httpx.get(f"{url}/prices/last?ticker=btc_usd&{ORIGIN}").json()
     other = httpx.get(f"{url}/prices/last?ticker=eth_usd&{ORIGIN}").json()
 
@@ -114,15 +114,14 @@ def test_the_newest_of_each(run: Run, url: str) -> None:
     assert (status, complaint) == (3, "tracker: ticker: no price of sol_usd yet\n")
 
 
-def test_no_proxy_comes_between(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that is there for the internet does not know this machine."""
+def test_loopback_bypasses_proxy(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy for the internet cannot reach this machine's API."""
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_ports(1)[0]}")
     assert run("last", "btc_usd")[0] == 0
 
 
-def test_all_pages(run: Run) -> None:
-    """--all goes on to the end, --limit over as many pages as it takes."""
+def test_all_and_limit_read_several_pages(run: Run) -> None:
     every = json.loads(run("prices", "eth_usd", "--all")[1])
     minutes = [(NOON + n * MINUTE).strftime("%Y-%m-%dT%H:%M:%SZ") for n in range(1100, 0, -1)]
     assert [row["created_at"] for row in every] == minutes
@@ -130,10 +129,10 @@ def test_all_pages(run: Run) -> None:
     assert len(json.loads(run("prices", "eth_usd")[1])) == 50
 
 
-def test_nothing_is_not_an_error(run: Run) -> None:
-    """It has a status of its own, and is valid JSON and CSV all the same."""
+def test_no_rows_is_status_3(run: Run) -> None:
+    """The output is still valid JSON and CSV."""
     words = ("prices", "btc_usd", "--start-date", "2020-01-01")
-    said = "tracker: btc_usd: there is nothing to list\n"
+    said = "tracker: btc_usd: no rows found\n"
     assert run(*words) == (3, "[]\n", said)
     assert run(*words, "--format", "csv") == (
         3,
@@ -156,8 +155,8 @@ def test_nothing_is_not_an_error(run: Run) -> None:
         (["gaps", "btc_usd", "--order", "asc"], "usage: tracker "),
     ],
 )
-def test_wrong_words(run: Run, words: list[str], complaint: str) -> None:
-    """Whether we or the API do not understand them, the status is 2."""
+def test_invalid_arguments_are_status_2(run: Run, words: list[str], complaint: str) -> None:
+    """Whether the command line or the API refuses them."""
     status, output, said = run(*words)
 
     assert (status, output) == (2, "")
@@ -165,30 +164,31 @@ def test_wrong_words(run: Run, words: list[str], complaint: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["last", "prices btc_usd", "watch", "watch btc_usd"])
-def test_the_service_is_away(run: Run, command: str) -> None:
-    """One line and status 1; watch does not wait for what never was there."""
+def test_unavailable_api_is_status_1(run: Run, command: str) -> None:
+    """One line; watch does not wait for an API that was never available."""
     address = f"http://127.0.0.1:{free_ports(1)[0]}"
     status, output, said = run(*command.split(), at=address)
 
     assert (status, output) == (1, "")
-    assert said.startswith(f"tracker: {address} does not answer: ")
+    assert said.startswith(f"tracker: {address} is unavailable: ")
     assert said.count("\n") == 1
 
 
-def test_a_wrong_path(run: Run, url: str) -> None:
-    """What is not found there is not a price: it is an error, not nothing."""
+def test_wrong_path_is_status_1(run: Run, url: str) -> None:
+    """A missing endpoint is an error, unlike a missing price."""
     status, output, said = run("last", "btc_usd", at=f"{url}9")
     assert (status, output, said) == (1, "", "tracker: path: there is nothing here\n")
 
 
-def test_another_service(run: Run) -> None:
-    """One that answers whatever it is asked for is told apart."""
+def test_other_server_is_status_1(run: Run) -> None:
+    """A server that responds to every request is recognized by its responses."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Other) as server:
         Thread(target=server.serve_forever).start()
         address = f"http://127.0.0.1:{server.server_port}"
         found = run("prices", "btc_usd", at=address)
         server.shutdown()
-    assert found == (1, "", f"tracker: {address} answers, but not as a tracker does\n")
+    complaint = f"tracker: {address}: unexpected response; this is not the API of a tracker\n"
+    assert found == (1, "", complaint)
 
 
 class _Other(BaseHTTPRequestHandler):
@@ -202,16 +202,15 @@ class _Other(BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize("address", ["example.org", "ftp://x", "http://", "http://x:99999"])
-def test_wrong_addresses(run: Run, address: str) -> None:
-    """They are wrong words too."""
+def test_invalid_url_is_status_2(run: Run, address: str) -> None:
     status, _, said = run("last", at=address)
     assert (status, "is not an http or https URL" in said) == (2, True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["json", "csv", "table"])
-def test_a_reader_that_stops(url: str, form: str) -> None:
-    """`| head` hears no complaint."""
+def test_closed_pipe_ends_command_silently(url: str, form: str) -> None:
+    """`| head` causes no error message."""
     words = ("prices", "eth_usd", "--all", "--format", form, "--url", url)
     with started(*words) as process:
         assert process.stdout
@@ -223,14 +222,14 @@ def test_a_reader_that_stops(url: str, form: str) -> None:
         assert process.wait(PATIENCE) == -13
 
 
-def test_help_comes_at_once() -> None:
-    """It lists each command in its group, and loads nothing that they need."""
+def test_help_imports_no_heavy_modules() -> None:
+    """It lists each command in its group."""
     code = "import sys\nfrom tracker.cli import main\ntry: main()\nfinally: print(*sys.modules)"
     said = subprocess.check_output([sys.executable, "-c", code, "--help"], text=True)
     text, modules = said.rsplit("\n", 2)[:2]
 
-    assert re.search(r"read it:\n  last +the newest price of each index\n", text)
-    assert "3 nothing, or not all of it, was found" in text
+    assert re.search(r"read prices:\n  last +print the newest price of each index\n", text)
+    assert "3 no rows found, or not all of them" in text
     assert all(len(line) <= 80 for line in text.splitlines())
     heavy = {"httpx", "rich", "pydantic", "psycopg", "starlette", "loguru", "tracker.settings"}
     assert not heavy & set(modules.split())
@@ -256,11 +255,9 @@ counts = st.integers(0, 1440)
         lambda at, n, m, k: Coverage(at, n + m + k + 1, n, m, k), minutes, counts, counts, counts
     ),
 )
-def test_nothing_is_lost_on_the_way(
-    price: SourcedPrice, candle: Candle, gap: Gap, coverage: Coverage
-) -> None:
-    """What is printed is read as the very value that came."""
-    assert replies.price(rows.price(price)) == price
-    assert replies.candle(rows.candle(candle)) == candle
-    assert replies.gap(rows.gap(gap)) == gap
-    assert replies.coverage(rows.coverage(coverage)) == coverage
+def test_rows_round_trip(price: SourcedPrice, candle: Candle, gap: Gap, coverage: Coverage) -> None:
+    """A rendered row parses to an equal value."""
+    assert client.parse_price(rows.price(price)) == price
+    assert client.parse_candle(rows.candle(candle)) == candle
+    assert client.parse_gap(rows.gap(gap)) == gap
+    assert client.parse_coverage(rows.coverage(coverage)) == coverage

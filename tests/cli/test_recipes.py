@@ -39,7 +39,7 @@ def test_upgrade_and_downgrade(env: dict[str, str]) -> None:
     """The schema goes up, down to a revision, and up again."""
     out("upgrade", env=env)
     assert out("upgrade", env=env) == "the database is up to date"
-    assert "undid 0003.derived" in out("downgrade", "rev=2", env=env)
+    assert "rolled back 0003.derived" in out("downgrade", "rev=2", env=env)
     assert "applied 0003.derived" in out("upgrade", env=env)
     wrong = just("downgrade", "rev=9999", env=env)
     assert wrong.returncode == 1

@@ -37,8 +37,8 @@ def shown(screen: Terminal) -> list[list[str]]:
     return [line.split() for line in screen.shown.splitlines()]
 
 
-def test_prices_are_a_table(url: str) -> None:
-    """Exact, with what was repaired in words and in colour."""
+def test_prices_are_printed_as_table(url: str) -> None:
+    """Prices are exact; a repaired one is marked in words and in colour."""
     status, screen = at_terminal("prices", "btc_usd", "--url", url)
 
     assert status == 0
@@ -51,8 +51,8 @@ def test_prices_are_a_table(url: str) -> None:
     assert "\x1b[33mrepaired\x1b[0m" in screen.raw
 
 
-def test_candles_in_their_zone(url: str) -> None:
-    """A day begins at its midnight."""
+def test_candles_have_local_time(url: str) -> None:
+    """A day begins at midnight of --tz."""
     words = ("candles", "btc_usd", "--interval=1d", "--tz=Asia/Tokyo", "--url", url)
     status, screen = at_terminal(*words)
 
@@ -64,8 +64,7 @@ def test_candles_in_their_zone(url: str) -> None:
     assert "\x1b[32m68250.00\x1b[0m" in screen.raw
 
 
-def test_what_is_missing_is_a_table(url: str) -> None:
-    """Gaps with their reasons, and how much is stored."""
+def test_gaps_and_coverage_are_printed_as_tables(url: str) -> None:
     until = ("--end-date", "2024-01-15T12:05Z", "--url", url)
     gaps, coverage = (
         at_terminal("gaps", "btc_usd", *until),
@@ -77,8 +76,7 @@ def test_what_is_missing_is_a_table(url: str) -> None:
     assert shown(coverage[1])[1] == ["2024-01-15", "12:00", "5", "2", "1", "0", "2", "60.00%"]
 
 
-def test_the_newest_price_and_its_age(url: str) -> None:
-    """An old one is marked; who has none is named beside the table."""
+def test_last_prints_age(url: str) -> None:
     status, screen = at_terminal("last", "--url", url)
     days = (datetime.now(UTC) - NOON).days
 
@@ -86,8 +84,7 @@ def test_the_newest_price_and_its_age(url: str) -> None:
     assert shown(screen)[1] == f"btc_usd 68250.00 2024-01-15 12:04 {days} days poll".split()
 
 
-def test_no_colour_where_none_is_wanted(url: str) -> None:
-    """NO_COLOR, and terminals that know none, get the same words."""
+def test_no_color_and_dumb_terminals_get_plain_text(url: str) -> None:
     words = ("prices", "btc_usd", "--url", url)
     plain, dumb = at_terminal(*words, NO_COLOR="1")[1], at_terminal(*words, TERM="dumb")[1]
 
@@ -98,8 +95,8 @@ def test_no_colour_where_none_is_wanted(url: str) -> None:
 
 
 @pytest.mark.parametrize(("columns", "heads"), [(61, 4), (59, 4), (45, 3), (33, 2), (20, 2)])
-def test_a_narrow_terminal_loses_no_digit(url: str, columns: int, heads: int) -> None:
-    """It goes without the last columns; what is still too wide, it wraps itself."""
+def test_narrow_terminal_keeps_digits(url: str, columns: int, heads: int) -> None:
+    """Optional columns are left out; what is still too wide, the terminal wraps."""
     screen = at_terminal("prices", "btc_usd", "--url", url, columns=columns)[1]
     lines = screen.shown.splitlines()
     names = ["minute (UTC)", "price", "source", "observed"]
@@ -109,8 +106,8 @@ def test_a_narrow_terminal_loses_no_digit(url: str, columns: int, heads: int) ->
     assert columns == 20 or max(map(len, lines)) <= columns
 
 
-def test_a_table_in_a_pipe_is_not_broken(url: str) -> None:
-    """--format=table gives whole lines and no colours there."""
+def test_table_in_pipe_is_not_wrapped(url: str) -> None:
+    """--format=table prints whole lines without colours."""
     with started("prices", "btc_usd", "--format=table", "--url", url) as process:
         output, complaints = process.communicate(timeout=PATIENCE)
 
@@ -124,8 +121,8 @@ def test_a_table_in_a_pipe_is_not_broken(url: str) -> None:
     assert "\x1b" not in output
 
 
-def test_ctrl_c(url: str) -> None:
-    """130, and not a word."""
+def test_ctrl_c_is_status_130(url: str) -> None:
+    """Without a message."""
     words = ("watch", "btc_usd", "--url", url)
     with terminal() as screen, started(*words, stdout=screen.theirs) as process:
         screen.read_until("68250.00")

@@ -2,10 +2,12 @@
 
 import csv
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import psycopg
 import pytest
@@ -15,9 +17,9 @@ from hypothesis import strategies as st
 from ops.bench.processes import free_ports
 from tests.support.serving import served
 from tests.support.terminals import PATIENCE, line, started, terminal
+from tracker.cli.watch import PriceChange, price_changes
 from tracker.models import SourcedPrice
 from tracker.settings import Settings
-from tracker.terminal.tape import Move, Tape
 from tracker.times import MINUTE
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
@@ -26,6 +28,15 @@ MANY = (
     "INSERT INTO prices (ticker, created_at, price) SELECT 'btc_usd',"
     " %s + INTERVAL '1 day' + n * INTERVAL '1 min', 1.50 FROM generate_series(1, 1100) AS n"
 )
+
+NEWEST = {
+    "id": 1,
+    "ticker": "btc_usd",
+    "price": "68241.50",
+    "created_at": "2024-01-15T12:00:00Z",
+    "source": "poll",
+    "observed_at": None,
+}
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +62,8 @@ def add(
 
 
 @pytest.mark.slow
-def test_a_terminal_sees_ups_downs_and_repairs(base: Settings, stored: psycopg.Connection) -> None:
-    """In words and in colours; the newest price of each comes first."""
+def test_watch_shows_changes_and_repairs(base: Settings, stored: psycopg.Connection) -> None:
+    """In words and in colours, after the newest price of each index."""
     with (
         served(base) as client,
         terminal() as screen,
@@ -92,8 +103,8 @@ def test_a_terminal_sees_ups_downs_and_repairs(base: Settings, stored: psycopg.C
 
 
 @pytest.mark.slow
-def test_a_pipe_gets_a_line_for_each(base: Settings, stored: psycopg.Connection) -> None:
-    """As soon as it comes; JSON objects, or CSV under its names."""
+def test_watch_in_pipe_writes_line_per_price(base: Settings, stored: psycopg.Connection) -> None:
+    """At once: JSON objects, or CSV with a header."""
     with served(base) as client:
         url = str(client.base_url)
         with (
@@ -116,13 +127,15 @@ def test_a_pipe_gets_a_line_for_each(base: Settings, stored: psycopg.Connection)
     reset = "2024-01-16T12:01:00Z to 2024-01-17T06:20:00Z"
     assert told == (
         "tracker: ticker: no price of eth_usd yet\n",
-        f"tracker: btc_usd: much has changed from {reset}; `tracker prices` has it\n",
+        f"tracker: btc_usd: many changes from {reset}; `tracker prices` lists them\n",
     )
 
 
 @pytest.mark.slow
-def test_it_comes_back_and_says_so(base: Settings, stored: psycopg.Connection) -> None:
-    """While the service is away, nobody is told twice; what came meanwhile is shown, once."""
+def test_watch_reports_lost_connection_and_resumes(
+    base: Settings, stored: psycopg.Connection
+) -> None:
+    """A loss is reported once; prices stored meanwhile are printed once."""
     port = free_ports(1)[0]
     words = ("watch", "btc_usd", "--url", f"http://127.0.0.1:{port}")
     with ExitStack() as service, ExitStack() as rest:
@@ -130,7 +143,7 @@ def test_it_comes_back_and_says_so(base: Settings, stored: psycopg.Connection) -
         process = rest.enter_context(started(*words))
         line(process.stdout)
         service.close()
-        assert line(process.stderr) == "tracker: the connection is lost; trying again\n"
+        assert line(process.stderr) == "tracker: connection lost; reconnecting\n"
         add(stored, "btc_usd", 1, "1.10")
         add(stored, "btc_usd", 2, "1.20")
         with served(base, port=port):
@@ -139,6 +152,45 @@ def test_it_comes_back_and_says_so(base: Settings, stored: psycopg.Connection) -
             add(stored, "btc_usd", 3, "1.30")
             found.append(json.loads(line(process.stdout))["price"])
     assert found == ["1.10", "1.20", "1.30"]
+
+
+class _BusyApi(BaseHTTPRequestHandler):
+    """An API whose first response for a newest price is 503."""
+
+    is_busy = True
+    stopped = threading.Event()
+
+    def do_GET(self) -> None:
+        match self.path.partition("?")[0]:
+            case "/tickers":
+                self._respond(200, "[]")
+            case "/prices/stream":
+                self._respond(200, "id: btc_usd:0\n\n")
+                self.stopped.wait(PATIENCE)
+            case _:
+                self._respond(503 if self.is_busy else 200, json.dumps(NEWEST))
+                _BusyApi.is_busy = False
+
+    def _respond(self, status: int, text: str) -> None:
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_watch_retries_newest_price() -> None:
+    """An API that is busy right after it accepted the stream does not end the command."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _BusyApi)
+    threading.Thread(target=server.serve_forever).start()
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    with started("watch", "btc_usd", "--url", url) as process:
+        assert json.loads(line(process.stdout)) == NEWEST
+        assert line(process.stderr) == "tracker: connection lost; reconnecting\n"
+    _BusyApi.stopped.set()
+    server.shutdown()
+    server.server_close()
 
 
 prices = st.builds(
@@ -153,24 +205,20 @@ prices = st.builds(
 
 
 @given(st.lists(prices))
-def test_changes_add_up(coming: list[SourcedPrice]) -> None:
-    """From the first price of an index its changes lead to its newest one, whatever comes when."""
-    tape = Tape()
-    moves = [move for price in coming if (move := tape.take(price))]
+def test_changes_sum_to_newest_price(coming: list[SourcedPrice]) -> None:
+    """An index's first price and changes sum to its newest price, in any order of arrival."""
+    changes = list(price_changes(coming))
 
     for ticker in ("a_b", "c_d"):
-        mine = [move for move in moves if move.price.ticker == ticker]
+        mine = [each for each in changes if each.price.ticker == ticker]
         if mine:
-            total = sum(move.change or 0 for move in mine)
-            newest = max(move.price.created_at for move in mine)
-            last = [m for m in mine if m.price.created_at == newest][-1]
+            total = sum(each.change or 0 for each in mine)
+            newest = max(each.price.created_at for each in mine)
+            last = [each for each in mine if each.price.created_at == newest][-1]
             assert mine[0].price.price + total == last.price.price
-    assert all(move.note == ("repaired" if move.price.source == "chart" else "") for move in moves)
 
 
-def test_the_same_price_again_is_no_move() -> None:
-    """What `last` gave may come over the stream too."""
+def test_repeated_price_is_no_change() -> None:
+    """The stream may repeat the newest price."""
     price = SourcedPrice(1, "a_b", Decimal("1.50"), NOON, "poll", NOON + timedelta(seconds=1))
-    tape = Tape()
-    assert tape.take(price) == Move(price, None)
-    assert tape.take(price) is None
+    assert list(price_changes([price, price])) == [PriceChange(price)]

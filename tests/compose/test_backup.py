@@ -21,7 +21,7 @@ def test_a_backup_comes_back(stack: Stack, tmp_path: Path) -> None:
     before = {ticker: stack.prices(ticker) for ticker in TICKERS}
     assert stack.just("backup", str(file)) == f"wrote {file}"
     with aside(stack):
-        assert "all sums are those of the backup" in stack.just("restore", str(file))
+        assert "all checksums match" in stack.just("restore", str(file))
         stack.up(*STEADY)
         stack.wait_for(lambda: stack.api("/health/ready"))
         for ticker in TICKERS:

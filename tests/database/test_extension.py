@@ -45,7 +45,7 @@ def test_an_older_version_is_brought_up_to_date(fresh: Settings) -> None:
         conn.execute("SELECT FROM prices")  # before that, nothing of it can be used
 
     done = run(fresh, "timescale-upgrade")
-    assert done == (0, "TimescaleDB was 2.19.2, and is 2.19.3 now\n", "")
+    assert done == (0, "upgraded TimescaleDB from 2.19.2 to 2.19.3\n", "")
     again = run(fresh, "timescale-upgrade")
     assert again == (0, "TimescaleDB is 2.19.3 already\n", "")
     with psycopg.connect(fresh.database_dsn) as conn:

@@ -134,7 +134,7 @@ def test_an_owner_who_may_make_no_roles_goes_without(
     """It is told in a line; all works as the owner, and rights can be given later."""
     done = migrate(managed)
     assert (done.returncode, done.stdout.count("applied")) == (0, len(migrations.names()))
-    said = "without analyst, tracker_web, tracker_worker: plain may not create roles."
+    said = "missing roles: analyst, tracker_web, tracker_worker; plain may not create roles."
     assert done.stderr.startswith(said)
     assert done.stderr.count("\n") == 1
     assert present(admin) == set()

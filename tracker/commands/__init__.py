@@ -1,1 +1,0 @@
-"""What `tracker` can be told, a module for each group; a command imports only what it runs."""
