@@ -55,13 +55,13 @@ INSERT = (
 )
 
 T = TypeVar("T")
-# Asks for something: an attribute of the client, called; all of it, if it is many.
-Ask = Callable[..., Any]
+# Calls a method of the client; an iterator is read to its end.
+Call = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
 def url(base: Settings) -> Iterator[str]:
-    """The API of that database, which has three prices."""
+    """The API of a database with three prices."""
     with psycopg.connect(base.database_dsn) as conn:
         conn.execute(ROWS, {"at": NOON, "seen": SEEN})
     with served(base) as client:
@@ -75,7 +75,7 @@ def writer(base: Settings) -> Iterator[psycopg.Connection]:
         yield conn
 
 
-async def _asked(url: str, name: str, *args: Any, **options: Any) -> Any:
+async def _call_async(url: str, name: str, *args: Any, **options: Any) -> Any:
     async with AsyncClient(url) as client:
         found = getattr(client, name)(*args, **options)
         if isinstance(found, Coroutine):
@@ -83,74 +83,74 @@ async def _asked(url: str, name: str, *args: Any, **options: Any) -> Any:
         return [each async for each in found]
 
 
-def _asked_blocking(url: str, name: str, *args: Any, **options: Any) -> Any:
+def _call_blocking(url: str, name: str, *args: Any, **options: Any) -> Any:
     with Client(url) as client:
         found = getattr(client, name)(*args, **options)
         return list(found) if isinstance(found, Iterator) else found
 
 
 @pytest.fixture(params=["blocking", "async"])
-def ask(request: pytest.FixtureRequest, url: str) -> Ask:
-    """Ask one of the two clients."""
+def call(request: pytest.FixtureRequest, url: str) -> Call:
+    """Call a method of one of the two clients."""
     if request.param == "blocking":
-        return lambda *args, **options: _asked_blocking(url, *args, **options)
-    return lambda *args, **options: asyncio.run(_asked(url, *args, **options))
+        return lambda *args, **options: _call_blocking(url, *args, **options)
+    return lambda *args, **options: asyncio.run(_call_async(url, *args, **options))
 
 
-def test_last_and_at_return_exact_price(ask: Ask) -> None:
-    assert ask("last", "btc_usd") == STORED[0]
-    assert ask("at", "btc_usd", NOON + timedelta(seconds=59)) == STORED[2]
-    assert ask("at", "btc_usd", NOON + 2 * MINUTE, tolerance=60) == STORED[1]
+def test_last_and_at_return_exact_price(call: Call) -> None:
+    assert call("last", "btc_usd") == STORED[0]
+    assert call("at", "btc_usd", NOON + timedelta(seconds=59)) == STORED[2]
+    assert call("at", "btc_usd", NOON + 2 * MINUTE, tolerance=60) == STORED[1]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 1000])
-def test_iterators_follow_pages(ask: Ask, limit: int) -> None:
+def test_iterators_follow_pages(call: Call, limit: int) -> None:
     """With any page size, in both orders, with bounds in any time zone."""
-    assert ask("prices", "btc_usd", limit=limit) == STORED
-    assert ask("prices", "btc_usd", limit=limit, order="asc") == STORED[::-1]
+    assert call("prices", "btc_usd", limit=limit) == STORED
+    assert call("prices", "btc_usd", limit=limit, order="asc") == STORED[::-1]
     far = (NOON + MINUTE).astimezone(timezone(timedelta(hours=5.5)))
-    assert ask("prices", "btc_usd", limit=limit, order="asc", start=far) == STORED[1::-1]
-    assert ask("prices", "btc_usd", order="asc", end=far) == STORED[2:]
+    assert call("prices", "btc_usd", limit=limit, order="asc", start=far) == STORED[1::-1]
+    assert call("prices", "btc_usd", order="asc", end=far) == STORED[2:]
 
 
-def test_gaps_and_coverage(ask: Ask) -> None:
+def test_gaps_and_coverage(call: Call) -> None:
     """A gap ends before the next stored minute; coverage counts its minutes."""
     end = NOON + 5 * MINUTE
     gap = Gap(NOON + 2 * MINUTE, NOON + 4 * MINUTE, "not_polled")
-    assert ask("gaps", "btc_usd", end=end, limit=1) == [gap]
-    assert ask("coverage", "btc_usd", end=end, interval="1d") == [
+    assert call("gaps", "btc_usd", end=end, limit=1) == [gap]
+    assert call("coverage", "btc_usd", end=end, interval="1d") == [
         Coverage(gap.since.replace(hour=0, minute=0), 5, 2, 1)
     ]
 
 
-def test_candles_have_buckets_of_zone(ask: Ask) -> None:
+def test_candles_have_buckets_of_zone(call: Call) -> None:
     prices = [Decimal(text) for text in ("68241.50", "68250.00", "68240.993333", "68250.00")]
     options = {"interval": "1d", "tz": "Europe/Berlin", "order": "asc", "limit": 1}
-    assert ask("candles", "btc_usd", **options) == [
+    assert call("candles", "btc_usd", **options) == [
         Candle(datetime(2024, 1, 14, 23, tzinfo=UTC), *prices, samples=3)
     ]
 
 
-def test_tickers_include_index_without_price(ask: Ask) -> None:
-    first, second = ask("tickers")[:2]
+def test_tickers_include_index_without_price(call: Call) -> None:
+    first, second = call("tickers")[:2]
     assert (first.ticker, first.configured, first.rows, first.since) == ("btc_usd", True, 3, NOON)
     assert first.first == Point(Decimal("68241.50"), NOON)
     assert first.high_24h == Decimal("68250.00")
     assert (second.ticker, second.configured) == ("eth_usd", True)
 
 
-def test_api_errors_name_parameters(ask: Ask) -> None:
+def test_api_errors_name_parameters(call: Call) -> None:
     """One exception type, with the status and the reason for each parameter."""
     with pytest.raises(ApiError, match=r"^ticker: 'never_usd' is not tracked") as caught:
-        ask("last", "never_usd")
+        call("last", "never_usd")
     assert (caught.value.status, list(caught.value.errors)) == (422, ["ticker"])
     with pytest.raises(ApiError, match=r"^limit: "):
-        ask("prices", "btc_usd", limit=0)
+        call("prices", "btc_usd", limit=0)
     with pytest.raises(ApiError) as caught:
-        ask("at", "btc_usd", NOON + 2 * MINUTE)
+        call("at", "btc_usd", NOON + 2 * MINUTE)
     assert (caught.value.status, list(caught.value.errors)) == (404, ["date"])
     with pytest.raises(ApiError, match=r"^ticker: "):
-        ask("stream", "never_usd")
+        call("stream", "never_usd")
 
 
 def test_foreign_error_response_is_api_error() -> None:

@@ -11,8 +11,8 @@ from tracker.settings import CHECKOUT
 SHELLS = {"bash": "complete -o", "zsh": "#compdef tracker", "fish": "complete -c tracker"}
 
 
-def script(shell: str) -> str:
-    """What `tracker completion` prints."""
+def print_script(shell: str) -> str:
+    """The output of `tracker completion`."""
     words = [sys.executable, "-W", "error", "-m", "tracker", "completion", shell]
     return subprocess.check_output(words, cwd=CHECKOUT, text=True)
 
@@ -20,7 +20,7 @@ def script(shell: str) -> str:
 @pytest.mark.parametrize("shell", SHELLS)
 def test_every_shell_has_completion_script(shell: str) -> None:
     """It contains every command; an installed shell can parse it."""
-    text = script(shell)
+    text = print_script(shell)
 
     assert SHELLS[shell] in text
     assert all(name in text for name in ("watch", "backfill", "--start-date", "--clock-offset"))
@@ -29,7 +29,7 @@ def test_every_shell_has_completion_script(shell: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "offered"),
+    ("words", "completion"),
     [
         ("ca", "candles"),
         ("prices --or", "--order"),
@@ -38,13 +38,14 @@ def test_every_shell_has_completion_script(shell: str) -> None:
         ("import ./pyproj", "./pyproject.toml"),
     ],
 )
-def test_bash_completes_words(typed: str, offered: str) -> None:
-    ask = (
-        f"COMP_WORDS=(tracker {typed}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n"
+def test_bash_completes_words(words: str, completion: str) -> None:
+    test = (
+        f"COMP_WORDS=(tracker {words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n"
         "$(complete -p tracker | sed 's/.*-F \\([^ ]*\\).*/\\1/') tracker"
         ' "${COMP_WORDS[COMP_CWORD]}"\n'
         'echo "${COMPREPLY[*]}"\n'
     )
-    words = ["bash", "--norc", "-s"]
-    found = subprocess.check_output(words, input=script("bash") + ask, text=True, cwd=CHECKOUT)
-    assert found.strip() == offered
+    found = subprocess.check_output(
+        ["bash", "--norc", "-s"], input=print_script("bash") + test, text=True, cwd=CHECKOUT
+    )
+    assert found.strip() == completion

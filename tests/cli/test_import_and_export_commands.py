@@ -3,85 +3,54 @@
 import os
 import pty
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from tests.support.terminals import PATIENCE, run_on, started_on
 from tests.support.working import wait_for
-from tracker.settings import CHECKOUT, Settings
+from tracker.settings import Settings
 
 HEADER = "ticker,created_at,price,observed_at,source\n"
 LINE = "btc_usd,2024-01-15T12:00:00Z,68241.50,2024-01-15T12:00:07.25Z,poll\n"
-PATIENCE = 30.0  # seconds; machines are shared
-
-
-@contextmanager
-def started(
-    database: Settings, *words: str, stderr: int = subprocess.PIPE
-) -> Iterator[subprocess.Popen[str]]:
-    """`tracker` with these *words*, ended with the block."""
-    with subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "tracker", *words],
-        cwd=CHECKOUT,
-        env=database.environment(),
-        text=True,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def run(database: Settings, *words: str, given: str = "") -> tuple[int, str, str]:
-    """Exit status, standard output and standard error of `tracker` with these *words*."""
-    with started(database, *words) as process:
-        output, complaints = process.communicate(given, timeout=PATIENCE)
-    return process.returncode, output, complaints
 
 
 def test_import_and_export_work_in_pipes(database: Settings) -> None:
     """Export prints what import read, and nothing else."""
-    assert run(database, "import", "-", "--dry-run", given=HEADER + LINE) == (
+    assert run_on(database, "import", "-", "--dry-run", stdin=HEADER + LINE) == (
         0,
         "btc_usd: would add 1, 0 are there already\n",
         "",
     )
-    added = run(database, "import", "-", given=HEADER + LINE)
+    added = run_on(database, "import", "-", stdin=HEADER + LINE)
     assert added == (0, "btc_usd: added 1, 0 were there already\n", "")
-    again = run(database, "import", "-", given=HEADER + LINE)
+    again = run_on(database, "import", "-", stdin=HEADER + LINE)
     assert again == (0, "btc_usd: added 0, 1 were there already\n", "")
 
-    assert run(database, "export") == (0, HEADER + LINE, "")
-    assert run(database, "export", "--end-date", "2024-01-15T12:00Z") == (0, HEADER, "")
+    assert run_on(database, "export") == (0, HEADER + LINE, "")
+    assert run_on(database, "export", "--end-date", "2024-01-15T12:00Z") == (0, HEADER, "")
 
 
 def test_exported_file_can_be_imported(database: Settings, tmp_path: Path) -> None:
     """The file is complete, and alone in its folder."""
     name = tmp_path / "prices.csv"
-    run(database, "import", "-", given=HEADER + LINE)
+    run_on(database, "import", "-", stdin=HEADER + LINE)
 
-    written = run(database, "export", "--ticker", "btc_usd", str(name))
+    written = run_on(database, "export", "--ticker", "btc_usd", str(name))
 
     assert written == (0, f"wrote 1 prices to {name}\n", "")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
         "prices.csv": HEADER + LINE
     }
-    known = run(database, "import", str(name))
+    known = run_on(database, "import", str(name))
     assert known == (0, "btc_usd: added 0, 1 were there already\n", "")
-    assert run(database, "export", "/dev/null")[0] == 0
+    assert run_on(database, "export", "/dev/null")[0] == 0
     assert not Path("/dev/null").is_file()
 
 
 @pytest.mark.parametrize(
-    ("words", "given", "complaint"),
+    ("words", "stdin", "error"),
     [
         (["import", "/nowhere.csv"], "", "/nowhere.csv: No such file or directory"),
         (["import", "-"], "a,b\n", "stdin: header: the first line must name the columns: "),
@@ -90,15 +59,13 @@ def test_exported_file_can_be_imported(database: Settings, tmp_path: Path) -> No
         (["export", "--start-date", "soon"], "", "--start-date: is neither RFC 3339"),
     ],
 )
-def test_error_is_one_line(
-    database: Settings, words: list[str], given: str, complaint: str
-) -> None:
+def test_error_is_one_line(database: Settings, words: list[str], stdin: str, error: str) -> None:
     """Exit status 1, no traceback, nothing on standard output."""
-    code, output, complaints = run(database, *words, given=given)
+    code, output, errors = run_on(database, *words, stdin=stdin)
 
     assert (code, output) == (1, "")
-    assert complaints.startswith(f"tracker: {complaint}")
-    assert complaints.count("\n") == complaint.count("\n") + 1
+    assert errors.startswith(f"tracker: {error}")
+    assert errors.count("\n") == error.count("\n") + 1
 
 
 def test_closed_pipe_ends_export_silently(conn: psycopg.Connection, database: Settings) -> None:
@@ -107,7 +74,7 @@ def test_closed_pipe_ends_export_silently(conn: psycopg.Connection, database: Se
         "INSERT INTO prices (ticker, created_at, price) SELECT 'btc_usd', at, 1.25 FROM"
         " generate_series('2024-01-01Z'::timestamptz, '2024-01-31Z', INTERVAL '1 min') AS at"
     )
-    with started(database, "export") as process:
+    with started_on(database, "export") as process:
         assert process.stdout
         assert process.stderr
         assert process.stdout.readline() == HEADER
@@ -128,7 +95,7 @@ def test_stopped_import_leaves_nothing(
         found = conn.execute(sessions).fetchone()
         return int(found[0]) if found else 0
 
-    with started(database, "import", "-") as process:
+    with started_on(database, "import", "-") as process:
         assert process.stdin
         process.stdin.write(HEADER + LINE)
         process.stdin.flush()
@@ -146,7 +113,7 @@ def test_import_shows_progress_at_a_terminal(database: Settings, tmp_path: Path)
     file.write_text(HEADER + LINE)
     ours, theirs = pty.openpty()
     try:
-        with started(database, "import", str(file), stderr=theirs) as process:
+        with started_on(database, "import", str(file), stderr=theirs) as process:
             output, _ = process.communicate(timeout=PATIENCE)
         assert output == "btc_usd: added 1, 0 were there already\n"
         assert b"storing" in os.read(ours, 100_000)

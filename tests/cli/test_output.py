@@ -44,7 +44,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(scope="module")
 def url(base: Settings) -> Iterator[str]:
-    """The API of that database: three prices of one index, many of another, none of a third."""
+    """The API of a database with 3 prices of btc_usd, 1100 of eth_usd and none of sol_usd."""
     with psycopg.connect(base.database_dsn) as conn:
         conn.execute(ROWS, {"at": NOON})
         conn.execute(MANY, [NOON])
@@ -55,15 +55,15 @@ def url(base: Settings) -> Iterator[str]:
 
 @pytest.fixture
 def run(url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `tracker` here: its exit status, output and complaints."""
+    """Run `tracker` in this process: its exit status, output and errors."""
 
-    def run(*words: str, at: str = url) -> tuple[int, str, str]:
+    def run_words(*words: str, at: str = url) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["tracker", *words, "--url", at])
         with pytest.raises(SystemExit) as ended:
             main()
         return ended.value.code or 0, *capsys.readouterr()  # type: ignore[return-value]  # no text
 
-    return run
+    return run_words
 
 
 @pytest.mark.parametrize(
@@ -108,10 +108,10 @@ def test_last_prints_each_ticker_in_order(run: Run, url: str) -> None:
     other = httpx.get(f"{url}/prices/last?ticker=eth_usd&{ORIGIN}").json()
 
     assert json.loads(run("last", "eth_usd", "btc_usd")[1]) == [other, one]
-    status, output, complaint = run("last")
+    status, output, error = run("last")
 
     assert json.loads(output) == [one, other]
-    assert (status, complaint) == (3, "tracker: ticker: no price of sol_usd yet\n")
+    assert (status, error) == (3, "tracker: ticker: no price of sol_usd yet\n")
 
 
 def test_loopback_bypasses_proxy(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,19 +132,19 @@ def test_all_and_limit_read_several_pages(run: Run) -> None:
 def test_no_rows_is_status_3(run: Run) -> None:
     """The output is still valid JSON and CSV."""
     words = ("prices", "btc_usd", "--start-date", "2020-01-01")
-    said = "tracker: btc_usd: no rows found\n"
-    assert run(*words) == (3, "[]\n", said)
+    errors = "tracker: btc_usd: no rows found\n"
+    assert run(*words) == (3, "[]\n", errors)
     assert run(*words, "--format", "csv") == (
         3,
         "id,ticker,price,created_at,source,observed_at\n",
-        said,
+        errors,
     )
-    assert run(*words, "--format", "table") == (3, "", said)
+    assert run(*words, "--format", "table") == (3, "", errors)
     assert run("last", "sol_usd")[0] == 3
 
 
 @pytest.mark.parametrize(
-    ("words", "complaint"),
+    ("words", "error"),
     [
         (["last", "doge_usd"], "tracker: ticker: 'doge_usd' is not tracked"),
         (["candles", "btc_usd", "--interval=1d", "--tz=../x"], "tracker: tz: is not an IANA"),
@@ -155,43 +155,43 @@ def test_no_rows_is_status_3(run: Run) -> None:
         (["gaps", "btc_usd", "--order", "asc"], "usage: tracker "),
     ],
 )
-def test_invalid_arguments_are_status_2(run: Run, words: list[str], complaint: str) -> None:
+def test_invalid_arguments_are_status_2(run: Run, words: list[str], error: str) -> None:
     """Whether the command line or the API refuses them."""
-    status, output, said = run(*words)
+    status, output, errors = run(*words)
 
     assert (status, output) == (2, "")
-    assert said.startswith(complaint)
+    assert errors.startswith(error)
 
 
 @pytest.mark.parametrize("command", ["last", "prices btc_usd", "watch", "watch btc_usd"])
 def test_unavailable_api_is_status_1(run: Run, command: str) -> None:
     """One line; watch does not wait for an API that was never available."""
     address = f"http://127.0.0.1:{free_ports(1)[0]}"
-    status, output, said = run(*command.split(), at=address)
+    status, output, errors = run(*command.split(), at=address)
 
     assert (status, output) == (1, "")
-    assert said.startswith(f"tracker: {address} is unavailable: ")
-    assert said.count("\n") == 1
+    assert errors.startswith(f"tracker: {address} is unavailable: ")
+    assert errors.count("\n") == 1
 
 
 def test_wrong_path_is_status_1(run: Run, url: str) -> None:
     """A missing endpoint is an error, unlike a missing price."""
-    status, output, said = run("last", "btc_usd", at=f"{url}9")
-    assert (status, output, said) == (1, "", "tracker: path: there is nothing here\n")
+    status, output, errors = run("last", "btc_usd", at=f"{url}9")
+    assert (status, output, errors) == (1, "", "tracker: path: there is nothing here\n")
 
 
 def test_other_server_is_status_1(run: Run) -> None:
     """A server that responds to every request is recognized by its responses."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Other) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _OtherServer) as server:
         Thread(target=server.serve_forever).start()
         address = f"http://127.0.0.1:{server.server_port}"
         found = run("prices", "btc_usd", at=address)
         server.shutdown()
-    complaint = f"tracker: {address}: unexpected response; this is not the API of a tracker\n"
-    assert found == (1, "", complaint)
+    error = f"tracker: {address}: unexpected response; this is not the API of a tracker\n"
+    assert found == (1, "", error)
 
 
-class _Other(BaseHTTPRequestHandler):
+class _OtherServer(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(200)
         self.end_headers()
@@ -203,8 +203,8 @@ class _Other(BaseHTTPRequestHandler):
 
 @pytest.mark.parametrize("address", ["example.org", "ftp://x", "http://", "http://x:99999"])
 def test_invalid_url_is_status_2(run: Run, address: str) -> None:
-    status, _, said = run("last", at=address)
-    assert (status, "is not an http or https URL" in said) == (2, True)
+    status, _, errors = run("last", at=address)
+    assert (status, "is not an http or https URL" in errors) == (2, True)
 
 
 @pytest.mark.slow
@@ -225,8 +225,8 @@ def test_closed_pipe_ends_command_silently(url: str, form: str) -> None:
 def test_help_imports_no_heavy_modules() -> None:
     """It lists each command in its group."""
     code = "import sys\nfrom tracker.cli import main\ntry: main()\nfinally: print(*sys.modules)"
-    said = subprocess.check_output([sys.executable, "-c", code, "--help"], text=True)
-    text, modules = said.rsplit("\n", 2)[:2]
+    output = subprocess.check_output([sys.executable, "-c", code, "--help"], text=True)
+    text, modules = output.rsplit("\n", 2)[:2]
 
     assert re.search(r"read prices:\n  last +print the newest price of each index\n", text)
     assert "3 no rows found, or not all of them" in text

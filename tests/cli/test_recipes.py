@@ -1,4 +1,4 @@
-"""The recipes one by one, on a machine without Docker: the embedded servers stand in."""
+"""The recipes one by one, on a machine without Docker, with the embedded servers."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,48 +22,48 @@ def env(open_tmp: Path) -> Iterator[dict[str, str]]:
     assert just("down-infra", env=env).returncode == 0
 
 
-def out(*words: str, env: dict[str, str]) -> str:
+def run_recipe(*words: str, env: dict[str, str]) -> str:
     done = just(*words, env=env)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
-def test_infra_twice_is_infra_once(env: dict[str, str]) -> None:
-    """What runs already is left alone."""
-    before = out("psql", "-AtXc", "SELECT pg_postmaster_start_time()", env=env)
-    out("infra", env=env)
-    assert out("psql", "-AtXc", "SELECT pg_postmaster_start_time()", env=env) == before
+def test_infra_is_idempotent(env: dict[str, str]) -> None:
+    """Running servers are not restarted."""
+    before = run_recipe("psql", "-AtXc", "SELECT pg_postmaster_start_time()", env=env)
+    run_recipe("infra", env=env)
+    assert run_recipe("psql", "-AtXc", "SELECT pg_postmaster_start_time()", env=env) == before
 
 
-def test_upgrade_and_downgrade(env: dict[str, str]) -> None:
+def test_downgrade_can_be_upgraded(env: dict[str, str]) -> None:
     """The schema goes up, down to a revision, and up again."""
-    out("upgrade", env=env)
-    assert out("upgrade", env=env) == "the database is up to date"
-    assert "rolled back 0003.derived" in out("downgrade", "rev=2", env=env)
-    assert "applied 0003.derived" in out("upgrade", env=env)
+    run_recipe("upgrade", env=env)
+    assert run_recipe("upgrade", env=env) == "the database is up to date"
+    assert "rolled back 0003.derived" in run_recipe("downgrade", "rev=2", env=env)
+    assert "applied 0003.derived" in run_recipe("upgrade", env=env)
     wrong = just("downgrade", "rev=9999", env=env)
     assert wrong.returncode == 1
     assert "no migration '9999'" in wrong.stderr
 
 
-def test_backup_and_restore(env: dict[str, str], open_tmp: Path) -> None:
-    """From the folder one is in, into another database; whose extension is current."""
+def test_backup_can_be_restored(env: dict[str, str], open_tmp: Path) -> None:
+    """Files are relative to the working directory; another database receives the backup."""
     env = env | {"POSTGRES_DB": "saved"}
     folder = open_tmp / "backups"
     folder.mkdir()
-    out("infra", env=env)
-    out("upgrade", env=env)
+    run_recipe("infra", env=env)
+    run_recipe("upgrade", env=env)
     saved = just("backup", env=env, cwd=folder)
     [file] = folder.glob("saved-20??????T??????Z.zip")
     assert saved.stdout == f"wrote 0 prices and 0 misses of 0 indexes to {file.name}\n"
     again = just("restore", file.name, env=env | {"POSTGRES_DB": "again"}, cwd=folder)
     assert again.stdout.startswith("restored 0 prices and 0 misses of 0 indexes;"), again.stderr
-    assert out("timescale-upgrade", env=env) == "TimescaleDB is 2.19.3 already"
+    assert run_recipe("timescale-upgrade", env=env) == "TimescaleDB is 2.19.3 already"
 
 
-def test_dev_processes_record_and_serve(env: dict[str, str]) -> None:
-    """dev-web and dev-worker together do what `up` does, beside servers that run already."""
-    out("upgrade", env=env)
+def test_dev_web_and_dev_worker_record_and_serve(env: dict[str, str]) -> None:
+    """Together they do the same as `up`, with servers that run already."""
+    run_recipe("upgrade", env=env)
     with serve() as exchange:
         home = Path(env["TRACKER_HOME"])
         with (
@@ -74,41 +74,40 @@ def test_dev_processes_record_and_serve(env: dict[str, str]) -> None:
             worker.wait_for(lambda: web.asks("/health/ready"))
 
 
-def test_debug_web_waits_for_a_debugger(env: dict[str, str]) -> None:
+def test_debug_web_listens_for_debugger(env: dict[str, str]) -> None:
     """The API is served, and debugpy listens on 5678."""
     dry = just("--dry-run", "debug-web", env=env)
     assert "--listen 127.0.0.1:5678 -m tracker web" in dry.stderr
 
 
-def test_migrate_takes_a_message(env: dict[str, str]) -> None:
-    """Both ways of writing it reach the command."""
+def test_migrate_passes_message(env: dict[str, str]) -> None:
+    """With and without `msg=`."""
     for words in (["msg=add a column"], ["add a column"]):
         assert 'new-migration "${1#msg=}"' in just("--dry-run", "migrate", *words, env=env).stderr
 
 
-def test_simulate_answers(open_tmp: Path) -> None:
-    """The stand-in runs by itself, on SIMULATOR_PORT."""
+def test_simulate_serves_exchange(open_tmp: Path) -> None:
+    """It needs no other service, and listens on SIMULATOR_PORT."""
     with running("simulate", open_tmp / "simulate-home") as simulator:
         url = f"http://127.0.0.1:{simulator.env['SIMULATOR_PORT']}/api/v2/public/test"
         simulator.wait_for(lambda: "simulated exchange at" in simulator.output())
         assert httpx.get(url).json()["result"]["version"]
 
 
-def test_down_says_when_nothing_runs(env: dict[str, str]) -> None:
-    """It stops `up` and `demo`; there is none here."""
-    assert out("down", env=env).startswith("nothing runs")
+def test_down_without_tracker_reports_nothing_runs(env: dict[str, str]) -> None:
+    """Neither `up` nor `demo` runs here."""
+    assert run_recipe("down", env=env).startswith("nothing runs")
 
 
-def test_down_stops_a_demo(open_tmp: Path) -> None:
-    """`down` from another terminal ends it cleanly."""
+def test_down_stops_demo(open_tmp: Path) -> None:
+    """Its exit status is 0."""
     with running("demo", open_tmp / "down-home") as demo:
         demo.wait_for(lambda: demo.pid("web"))
         assert demo.just("down").stdout == "stopped\n"
         assert demo.process.wait(20) == 0
 
 
-def test_works_from_any_folder(env: dict[str, str], open_tmp: Path) -> None:
-    """psql reads files from where the user is."""
+def test_psql_reads_files_of_working_directory(env: dict[str, str], open_tmp: Path) -> None:
     (open_tmp / "one.sql").write_text("SELECT 41 + 1;")
     done = just("psql", "-AtXf", "one.sql", env=env, cwd=open_tmp)
     assert done.stdout.strip() == "42"

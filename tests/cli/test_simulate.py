@@ -125,8 +125,8 @@ def test_help_lists_every_kind_of_fault(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit):
         parse("--help")
 
-    shown = capsys.readouterr().out
-    assert all(kind in shown for kind in KINDS)
+    text = capsys.readouterr().out
+    assert all(kind in text for kind in KINDS)
 
 
 def count_resources() -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The command line at a terminal: tables, colours, widths, bars, and what is typed."""
+"""The command line at a terminal: tables, colours, widths, signals."""
 
 import re
 import signal
@@ -25,16 +25,16 @@ ROWS = (
 
 @pytest.fixture(scope="module")
 def url(base: Settings) -> Iterator[str]:
-    """The API of that database, with three prices."""
+    """The API of a database with three prices."""
     with psycopg.connect(base.database_dsn) as conn:
         conn.execute(ROWS, {"at": NOON})
     with served(base) as client:
         yield f"{client.base_url}/v1"
 
 
-def shown(screen: Terminal) -> list[list[str]]:
+def words_of(screen: Terminal) -> list[list[str]]:
     """The words of each line."""
-    return [line.split() for line in screen.shown.splitlines()]
+    return [line.split() for line in screen.text.splitlines()]
 
 
 def test_prices_are_printed_as_table(url: str) -> None:
@@ -42,7 +42,7 @@ def test_prices_are_printed_as_table(url: str) -> None:
     status, screen = at_terminal("prices", "btc_usd", "--url", url)
 
     assert status == 0
-    assert shown(screen) == [
+    assert words_of(screen) == [
         ["minute", "(UTC)", "price", "source", "observed"],
         ["2024-01-15", "12:04", "68250.00", "poll", "12:04:00.000000"],
         ["2024-01-15", "12:01", "68240.993333", "repaired"],
@@ -57,7 +57,7 @@ def test_candles_have_local_time(url: str) -> None:
     status, screen = at_terminal(*words)
 
     assert status == 0
-    assert shown(screen) == [
+    assert words_of(screen) == [
         ["begins", "(Asia/Tokyo)", "open", "high", "low", "close", "samples"],
         ["2024-01-15", "00:00", "68241.50", "68250.00", "68240.993333", "68250.00", "3"],
     ]
@@ -72,8 +72,8 @@ def test_gaps_and_coverage_are_printed_as_tables(url: str) -> None:
     )
 
     assert (gaps[0], coverage[0]) == (0, 0)
-    assert shown(gaps[1])[1] == ["2024-01-15", "12:02", "2024-01-15", "12:03", "2", "not_polled"]
-    assert shown(coverage[1])[1] == ["2024-01-15", "12:00", "5", "2", "1", "0", "2", "60.00%"]
+    assert words_of(gaps[1])[1] == ["2024-01-15", "12:02", "2024-01-15", "12:03", "2", "not_polled"]
+    assert words_of(coverage[1])[1] == ["2024-01-15", "12:00", "5", "2", "1", "0", "2", "60.00%"]
 
 
 def test_last_prints_age(url: str) -> None:
@@ -81,7 +81,7 @@ def test_last_prints_age(url: str) -> None:
     days = (datetime.now(UTC) - NOON).days
 
     assert status == 3
-    assert shown(screen)[1] == f"btc_usd 68250.00 2024-01-15 12:04 {days} days poll".split()
+    assert words_of(screen)[1] == f"btc_usd 68250.00 2024-01-15 12:04 {days} days poll".split()
 
 
 def test_no_color_and_dumb_terminals_get_plain_text(url: str) -> None:
@@ -91,14 +91,14 @@ def test_no_color_and_dumb_terminals_get_plain_text(url: str) -> None:
     assert COLOUR.search(at_terminal(*words)[1].raw)
     assert not COLOUR.search(plain.raw)
     assert "\x1b" not in dumb.raw
-    assert shown(plain) == shown(dumb)
+    assert words_of(plain) == words_of(dumb)
 
 
 @pytest.mark.parametrize(("columns", "heads"), [(61, 4), (59, 4), (45, 3), (33, 2), (20, 2)])
 def test_narrow_terminal_keeps_digits(url: str, columns: int, heads: int) -> None:
     """Optional columns are left out; what is still too wide, the terminal wraps."""
     screen = at_terminal("prices", "btc_usd", "--url", url, columns=columns)[1]
-    lines = screen.shown.splitlines()
+    lines = screen.text.splitlines()
     names = ["minute (UTC)", "price", "source", "observed"]
 
     assert re.split("  +", lines[0].strip()) == names[:heads]

@@ -1,4 +1,4 @@
-"""`tracker watch`: what comes is shown as it comes, over whatever becomes of the connection."""
+"""`tracker watch`: new prices, changes, resets, lost connections."""
 
 import csv
 import json
@@ -41,14 +41,14 @@ NEWEST = {
 
 @pytest.fixture(scope="module")
 def writer(base: Settings) -> Iterator[psycopg.Connection]:
-    """A connection to a database of this file alone."""
+    """A connection to a database that only this file uses."""
     with psycopg.connect(base.database_dsn, autocommit=True) as conn:
         yield conn
 
 
 @pytest.fixture
 def stored(writer: psycopg.Connection) -> psycopg.Connection:
-    """The same, with one price of an index and none of the other."""
+    """The same, with one price of btc_usd and none of eth_usd."""
     writer.execute("TRUNCATE tickers, prices RESTART IDENTITY")
     add(writer, "btc_usd", 0, "68241.50")
     return writer
@@ -63,7 +63,7 @@ def add(
 
 @pytest.mark.slow
 def test_watch_shows_changes_and_repairs(base: Settings, stored: psycopg.Connection) -> None:
-    """In words and in colours, after the newest price of each index."""
+    """With signs and colours, after the newest price of each index."""
     with (
         served(base) as client,
         terminal() as screen,
@@ -82,9 +82,9 @@ def test_watch_shows_changes_and_repairs(base: Settings, stored: psycopg.Connect
         add(stored, "eth_usd", 5, "2552.30")
         screen.read_until("-0.04")
         process.terminate()
-        complaints = process.communicate(timeout=PATIENCE)[1]
+        errors = process.communicate(timeout=PATIENCE)[1]
 
-    lines = [line.split() for line in screen.shown.splitlines()]
+    lines = [line.split() for line in screen.text.splitlines()]
     assert lines == [
         ["minute", "(UTC)", "index", "price", "change"],
         ["2024-01-15", "12:00", "btc_usd", "68241.50"],
@@ -99,7 +99,7 @@ def test_watch_shows_changes_and_repairs(base: Settings, stored: psycopg.Connect
     assert "\x1b[32m+8.500000000000000000000000000001\x1b[0m" in screen.raw
     assert "\x1b[31m    -0.04\x1b[0m" in screen.raw
     assert "\x1b[33mrepaired\x1b[0m" in screen.raw
-    assert complaints == "tracker: ticker: no price of eth_usd yet\n"
+    assert errors == "tracker: ticker: no price of eth_usd yet\n"
 
 
 @pytest.mark.slow
@@ -117,15 +117,15 @@ def test_watch_in_pipe_writes_line_per_price(base: Settings, stored: psycopg.Con
             second = json.loads(line(one.stdout))
             rows = list(csv.DictReader([*heads.splitlines(), line(other.stdout)]))
             stored.execute(MANY, [NOON])
-            told = line(one.stderr), line(one.stderr)
-        asked = client.get(
+            errors = line(one.stderr), line(one.stderr)
+        expected = client.get(
             "/prices?ticker=btc_usd&order=asc&limit=2&include=source,observed_at"
         ).json()
 
-    assert [first, second] == asked
+    assert [first, second] == expected
     assert [row["price"] for row in rows] == ["68241.50", "68240.99"]
     reset = "2024-01-16T12:01:00Z to 2024-01-17T06:20:00Z"
-    assert told == (
+    assert errors == (
         "tracker: ticker: no price of eth_usd yet\n",
         f"tracker: btc_usd: many changes from {reset}; `tracker prices` lists them\n",
     )
@@ -205,9 +205,9 @@ prices = st.builds(
 
 
 @given(st.lists(prices))
-def test_changes_sum_to_newest_price(coming: list[SourcedPrice]) -> None:
+def test_changes_sum_to_newest_price(stored: list[SourcedPrice]) -> None:
     """An index's first price and changes sum to its newest price, in any order of arrival."""
-    changes = list(price_changes(coming))
+    changes = list(price_changes(stored))
 
     for ticker in ("a_b", "c_d"):
         mine = [each for each in changes if each.price.ticker == ticker]

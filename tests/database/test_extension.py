@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from tests.cli.test_import_and_export_commands import run
 from tests.support.servers import fresh_database
+from tests.support.terminals import run_on
 from tracker import extension, migrations
 from tracker.errors import DatabaseDown, SettingsError
 from tracker.settings import Settings
@@ -44,9 +44,9 @@ def test_an_older_version_is_brought_up_to_date(fresh: Settings) -> None:
     ):
         conn.execute("SELECT FROM prices")  # before that, nothing of it can be used
 
-    done = run(fresh, "timescale-upgrade")
+    done = run_on(fresh, "timescale-upgrade")
     assert done == (0, "upgraded TimescaleDB from 2.19.2 to 2.19.3\n", "")
-    again = run(fresh, "timescale-upgrade")
+    again = run_on(fresh, "timescale-upgrade")
     assert again == (0, "TimescaleDB is 2.19.3 already\n", "")
     with psycopg.connect(fresh.database_dsn) as conn:
         assert conn.execute("SELECT FROM prices").rowcount == 1

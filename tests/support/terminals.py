@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
-from tracker.settings import CHECKOUT
+from tracker.settings import CHECKOUT, Settings
 
 PATIENCE = 30.0  # seconds; machines are shared
 COLOUR = re.compile(r"\x1b\[(?:[0-9]+;)*3[0-9]m")
@@ -24,15 +24,17 @@ _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 def started(
     *words: str,
     env: dict[str, str] | None = None,
+    stdin: int | None = None,
     stdout: int = subprocess.PIPE,
     stderr: int = subprocess.PIPE,
 ) -> Iterator[subprocess.Popen[str]]:
-    """`tracker` with these *words*, ended with the block."""
+    """A process of `tracker` with these *words*; it is killed at the end of the block."""
     with subprocess.Popen(
         [sys.executable, "-W", "error", "-m", "tracker", *words],
         cwd=CHECKOUT,
         env={"PATH": os.environ["PATH"], **(env or {})},
         text=True,
+        stdin=stdin,
         stdout=stdout,
         stderr=stderr,
     ) as process:
@@ -42,46 +44,63 @@ def started(
             process.kill()
 
 
+@contextmanager
+def started_on(
+    settings: Settings, *words: str, stderr: int = subprocess.PIPE
+) -> Iterator[subprocess.Popen[str]]:
+    """The same with *settings* in its environment, and a pipe as its standard input."""
+    env = settings.environment()
+    with started(*words, env=env, stdin=subprocess.PIPE, stderr=stderr) as process:
+        yield process
+
+
+def run_on(settings: Settings, *words: str, stdin: str = "") -> tuple[int, str, str]:
+    """Exit status, standard output and standard error of `tracker` with these *words*."""
+    with started_on(settings, *words) as process:
+        output, errors = process.communicate(stdin, timeout=PATIENCE)
+    return process.returncode, output, errors
+
+
 class Terminal:
-    """A terminal that programs may write to, and what it has been told."""
+    """A pseudo-terminal, and the output that a program wrote to it."""
 
     def __init__(self, columns: int) -> None:
-        """An open one, that many *columns* wide."""
+        """A terminal that is *columns* wide."""
         self._ours, self.theirs = pty.openpty()
         size = struct.pack("HHHH", 50, columns, 0, 0)
         fcntl.ioctl(self.theirs, termios.TIOCSWINSZ, size)
         self._read = b""
 
     def read_until(self, text: str) -> str:
-        """All so far, without colours, once it has *text* in it."""
-        while text not in self.shown:
-            assert select.select([self._ours], [], [], PATIENCE)[0], f"no {text!r}: {self.shown}"
+        """The output so far, without colours, as soon as it contains *text*."""
+        while text not in self.text:
+            assert select.select([self._ours], [], [], PATIENCE)[0], f"no {text!r}: {self.text}"
             self._read += os.read(self._ours, 65536)
-        return self.shown
+        return self.text
 
     def read_all(self) -> str:
-        """All of it, once nobody writes any more."""
+        """The whole output, after the program has closed the terminal."""
         os.close(self.theirs)
         self.theirs = -1
         try:
             while piece := os.read(self._ours, 65536):
                 self._read += piece
-        except OSError:  # Linux says so at the end
+        except OSError:  # how Linux reports the end
             pass
-        return self.shown
+        return self.text
 
     @property
     def raw(self) -> str:
-        """What has been read, with its colours."""
+        """The output with its colours."""
         return self._read.decode(errors="replace")
 
     @property
-    def shown(self) -> str:
-        """What has been read, as it looks, without colours."""
+    def text(self) -> str:
+        """The output without colours."""
         return _ESCAPE.sub("", self.raw).replace("\r\n", "\n")
 
     def close(self) -> None:
-        """Take it away."""
+        """Close both ends."""
         for end in (self._ours, self.theirs):
             if end >= 0:
                 os.close(end)
@@ -89,7 +108,7 @@ class Terminal:
 
 @contextmanager
 def terminal(columns: int = 100) -> Iterator[Terminal]:
-    """A terminal, as long as the block."""
+    """A terminal that is closed at the end of the block."""
     opened = Terminal(columns)
     try:
         yield opened
@@ -98,7 +117,7 @@ def terminal(columns: int = 100) -> Iterator[Terminal]:
 
 
 def at_terminal(*words: str, columns: int = 100, **env: str) -> tuple[int, Terminal]:
-    """The exit status of `tracker` with these *words* at a terminal, and what that shows."""
+    """The exit status of `tracker` with these *words*, and the terminal with its output."""
     with terminal(columns) as screen:
         variables = {"TERM": "xterm-256color", **env}
         with started(*words, env=variables, stdout=screen.theirs) as process:
@@ -107,11 +126,11 @@ def at_terminal(*words: str, columns: int = 100, **env: str) -> tuple[int, Termi
 
 
 def line(stream: IO[str] | None) -> str:
-    """The next line of *stream*."""
+    """The next line of *stream*, read without buffering."""
     assert stream
     read = b""
     while not read.endswith(b"\n"):
-        assert select.select([stream], [], [], PATIENCE)[0], f"nothing comes after {read!r}"
+        assert select.select([stream], [], [], PATIENCE)[0], f"no line after {read!r}"
         piece = os.read(stream.fileno(), 1)
         assert piece, f"it ended after {read!r}"
         read += piece
