@@ -9,7 +9,7 @@ import json
 import re
 import socket
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from http import HTTPStatus
 from typing import Any
@@ -29,6 +29,7 @@ _RESET = re.compile(r"\bt=\d+")
 _SECONDS = re.compile(r"\d+")
 _FIRST_ERROR = 400
 _JSON_TYPES = ("application/json", "application/problem+json")
+_PAGES = re.compile(r"(/v1)?/(docs|openapi\.json|page/[^?]*)?(\?.*)?")
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -40,7 +41,7 @@ class Case:
     target: path and query as they are sent.
     headers: all but Host, unless it is among them; "Host" with an empty value sends none.
     varies: whether the response depends on the time of the run; its structure is recorded.
-    is_text: whether the body is text for people.
+    is_text: whether the body is text for people; pages, their files and the OpenAPI document are.
     """
 
     target: str
@@ -126,12 +127,16 @@ def common_headers(web: Web) -> frozenset[str]:
 
 def observe(web: Web, case: Case, received: Received) -> Seen:
     """*received* with a mark in the place of all that varies between runs, once it is checked."""
-    lines, common = _header_lines(web, case, received), common_headers(web)
+    is_page = _PAGES.fullmatch(case.target) is not None
+    lines = _header_lines(web, replace(case, is_text=case.is_text or is_page), received)
+    common = common_headers(web)
     headers = [
         *(line for line in lines if line not in common),
         *(f"absent: {line}" for line in sorted(common - set(lines))),
     ]
     body, texts = _body(case, received)
+    if is_page and texts is None and received.body:
+        body, texts = TEXT, body
     return Seen({"status": received.status, "headers": headers, "body": body}, texts)
 
 
