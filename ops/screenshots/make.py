@@ -35,9 +35,9 @@ REPAIRED = ((6, 5), (30, 29), (75, 66), (500, 497))
 DESKTOP = {"viewport": {"width": 1440, "height": 900}, "device_scale_factor": 1}
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2}
 PICTURES = {
-    "light": (DESKTOP, "light", "ticker=btc_usd&range=24h&interval=5m&form=candles"),
-    "dark": (DESKTOP, "dark", "ticker=eth_usd&range=7d&interval=1h&form=candles"),
-    "phone": (PHONE, "dark", "ticker=btc_usd&range=24h&interval=15m&form=candles"),
+    "light": (DESKTOP, "light", "ticker=btc_usd&range=24h&interval=5m&type=candles"),
+    "dark": (DESKTOP, "dark", "ticker=eth_usd&range=7d&interval=1h&type=candles"),
+    "phone": (PHONE, "dark", "ticker=btc_usd&range=24h&interval=15m&type=candles"),
 }
 
 
@@ -128,7 +128,7 @@ def photograph(url: str) -> None:
             browser = playwright.chromium.launch(executable_path=path, args=args)
             page = browser.new_page(**screen, color_scheme=scheme, timezone_id="Europe/Berlin")
             page.goto(f"{url}/#{choice}")
-            page.locator("#link[data-state=up]").wait_for()
+            page.locator("#connection[data-state=up]").wait_for()
             page.locator("#chart[data-bars]").wait_for()
             page.locator("#days li").last.wait_for()
             page.wait_for_timeout(1500)  # older candles and marks come after the first

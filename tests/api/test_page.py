@@ -1,4 +1,4 @@
-"""The page at /, in a real browser: what it draws, what comes by itself, and whom it serves."""
+"""The page at / in a real browser: drawing, live updates, accessibility."""
 
 import sys
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support.browser import DESKTOP, PATIENCE, PHONE, SMALL, Watched, chromium, watched
+from tests.support.browser import DESKTOP, PHONE, SMALL, TIMEOUT, Observed, chromium, open_page
 from tests.support.servers import fresh_database
 from tests.support.serving import served
 from tests.support.working import wait_for
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 AXE = Path(sys.prefix) / "npm/node_modules/axe-core/axe.min.js"
 
-# Two days of both indexes. From 6 to 5 hours ago nothing; from 4 to 3 hours ago what was repaired.
+# Two days of both indexes: no price from 6 to 5 hours ago, repaired from 4 to 3 hours ago.
 HISTORY = """
 INSERT INTO prices (ticker, price, created_at, source)
 SELECT ticker, usual + round((usual * 0.01 * sin(age / 90.0))::numeric, 2),
@@ -35,35 +35,36 @@ SELECT ticker, usual + round((usual * 0.01 * sin(age / 90.0))::numeric, 2),
  WHERE age NOT BETWEEN 300 AND 359
 """
 
-# How many pixels of the chart have about the colour of a style sheet's variable.
+# Counts the pixels of the chart whose colour is close to that of a CSS variable.
 PIXELS = """name => {
   const probe = document.createElement("i");
   probe.style.color = `var(--${name})`;
   document.body.append(probe);
   const wanted = getComputedStyle(probe).color.match(/\\d+/g).map(Number);
   probe.remove();
-  const near = (data, at) => wanted.every((value, part) => Math.abs(value - data[at + part]) < 12);
-  let found = 0;
+  const matches = (data, at) =>
+    wanted.every((value, part) => Math.abs(value - data[at + part]) < 12);
+  let count = 0;
   for (const canvas of document.querySelectorAll("#chart canvas")) {
     const { width, height } = canvas;
     if (!width || !height) continue;
     const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
-    for (let at = 0; at < data.length; at += 4) found += data[at + 3] > 200 && near(data, at);
+    for (let at = 0; at < data.length; at += 4) count += data[at + 3] > 200 && matches(data, at);
   }
-  return found;
+  return count;
 }"""
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium, without a window."""
+    """Headless Chromium."""
     with chromium() as browser:
         yield browser
 
 
 @pytest.fixture(scope="module")
 def history(base: Settings) -> Settings:
-    """Two days of prices, up to the minute before this one."""
+    """Two days of prices, up to the previous minute."""
     with psycopg.connect(base.database_dsn) as conn:
         conn.execute(HISTORY, {"now": minute_of(datetime.now(UTC))})
     return base
@@ -77,24 +78,24 @@ def web(history: Settings) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def seen(browser: Browser, web: httpx.Client) -> Iterator[Watched]:
-    """The page, drawn and live; afterwards it has complained of nothing, and asked nobody else."""
-    with watched(browser) as seen:
-        show(seen.page, web)
-        yield seen
-        assert seen.errors == []
-        assert seen.hosts() == {web.base_url.netloc.decode()}
+def observed(browser: Browser, web: httpx.Client) -> Iterator[Observed]:
+    """The page, drawn and live. Afterwards: no error, and no request to another host."""
+    with open_page(browser) as observed:
+        load(observed.page, web)
+        yield observed
+        assert observed.errors == []
+        assert observed.hosts() == {web.base_url.netloc.decode()}
 
 
-def show(page: Page, web: httpx.Client, asked: str = "/") -> None:
+def load(page: Page, web: httpx.Client) -> None:
     """Open the page, and wait until it is live."""
-    page.goto(f"{web.base_url}{asked}")
-    expect(page.locator("#link")).to_contain_text("Live", timeout=PATIENCE)
+    page.goto(f"{web.base_url}/")
+    expect(page.locator("#connection")).to_contain_text("Live", timeout=TIMEOUT)
     wait_for(lambda: page.locator("#chart").get_attribute("data-bars"))
     wait_for(lambda: page.locator("#days li").count())
 
 
-def store(
+def store_price(
     settings: Settings, ticker: str, price: str, minute: datetime, source: str = "poll"
 ) -> None:
     with psycopg.connect(settings.database_dsn) as conn:
@@ -105,140 +106,149 @@ def store(
         )
 
 
-def bars(page: Page) -> dict[str, int]:
-    """How many buckets the chart has, by what they are."""
-    found: dict[str, str] = page.evaluate("({ ...document.getElementById('chart').dataset })")
-    return {name: int(found[name]) for name in ("bars", "missing", "partial", "repaired")}
+def count_bars(page: Page) -> dict[str, int]:
+    """The chart's buckets with a price, and how many are missing, partial and repaired."""
+    data: dict[str, str] = page.evaluate("({ ...document.getElementById('chart').dataset })")
+    return {name: int(data[name]) for name in ("bars", "missing", "partial", "repaired")}
 
 
-def pixels(page: Page, colour: str) -> int:
+def count_pixels(page: Page, colour: str) -> int:
     return int(page.evaluate(PIXELS, colour))
 
 
-def test_the_chart_draws(seen: Watched) -> None:
-    """A day of candles in 5 minutes, up and down, with what is missing and what was repaired."""
-    found = bars(seen.page)
+def test_chart_shows_candles_gaps_and_repairs(observed: Observed) -> None:
+    """A day of 5-minute candles."""
+    counts = count_bars(observed.page)
 
-    assert 270 <= found["bars"] <= 576
-    assert 10 <= found["missing"] <= 12
-    assert 12 <= found["repaired"] <= 13
-    assert min(pixels(seen.page, name) for name in ("up", "down", "repaired", "missing")) > 20
-
-
-def test_line_and_candles(seen: Watched) -> None:
-    """The form is switched in place."""
-    assert pixels(seen.page, "line") == 0
-
-    seen.page.get_by_role("radio", name="Line").check(force=True)
-    assert pixels(seen.page, "line") > 100
-    seen.page.get_by_role("radio", name="Candles").check(force=True)
-    assert pixels(seen.page, "line") == 0
+    assert 270 <= counts["bars"] <= 576
+    assert 10 <= counts["missing"] <= 12
+    assert 12 <= counts["repaired"] <= 13
+    colours = ("up", "down", "repaired", "missing")
+    assert min(count_pixels(observed.page, name) for name in colours) > 20
 
 
-def test_range_and_interval_fit(seen: Watched) -> None:
-    """A range brings its usual interval; an interval too fine for the range narrows that."""
-    page = seen.page
+def test_chart_type_changes_in_place(observed: Observed) -> None:
+    assert count_pixels(observed.page, "accent") == 0
+
+    observed.page.get_by_role("radio", name="Line").check(force=True)
+    assert count_pixels(observed.page, "accent") > 100
+    observed.page.get_by_role("radio", name="Candles").check(force=True)
+    assert count_pixels(observed.page, "accent") == 0
+
+
+def test_link_of_version_0_1_selects_line(browser: Browser, web: httpx.Client) -> None:
+    """The fragment's "type" was "form" there."""
+    with open_page(browser) as observed:
+        observed.page.goto(f"{web.base_url}/#ticker=btc_usd&range=24h&interval=5m&form=line")
+        expect(observed.page.locator("#chart")).to_have_attribute("data-type", "line")
+
+
+def test_range_and_interval_adjust_each_other(observed: Observed) -> None:
+    """A range selects its default interval. An interval too short for the range shortens it."""
+    page = observed.page
     page.get_by_role("radio", name="All").check(force=True)
     expect(page.get_by_role("radio", name="1h", exact=True).first).not_to_be_checked()
     page.get_by_role("radio", name="30d").check(force=True)
     expect(page.locator("#interval input[value='4h']")).to_be_checked()
     page.locator("#interval input[value='1m']").check(force=True)
     expect(page.locator("#range input[value='24h']")).to_be_checked()
-    wait_for(lambda: bars(page)["bars"] > 1300)
-    expect(page.locator("#chart")).to_have_attribute("data-form", "line")  # a minute has no body
-    assert page.evaluate("location.hash") == "#ticker=btc_usd&range=24h&interval=1m&form=candles"
+    wait_for(lambda: count_bars(page)["bars"] > 1300)
+    expect(page.locator("#chart")).to_have_attribute("data-type", "line")  # a minute has no body
+    assert page.evaluate("location.hash") == "#ticker=btc_usd&range=24h&interval=1m&type=candles"
 
 
-def test_numbers_are_exact(seen: Watched, history: Settings) -> None:
-    """Every digit of the API's, with separators; neither rounded nor cut."""
+def test_card_shows_every_digit(observed: Observed, history: Settings) -> None:
+    """The API's decimal string with separators, neither rounded nor truncated."""
     minute = minute_of(datetime.now(UTC))
-    store(history, "eth_usd", "123456789012.123456789", minute)
+    store_price(history, "eth_usd", "123456789012.123456789", minute)
 
-    card = seen.page.locator("#tickers label", has_text="ETH/USD")
+    card = observed.page.locator("#tickers label", has_text="ETH/USD")
     expect(card.locator(".price")).to_have_text("123,456,789,012.123456789")
     with psycopg.connect(history.database_dsn) as conn:
         conn.execute("DELETE FROM prices WHERE price > 123456789000")
 
 
-def test_a_price_arrives(seen: Watched, history: Settings) -> None:
-    """Card, chart, table and what is read aloud, without a reload."""
-    page = seen.page
-    loads = sum(url.endswith("main.js") for url in seen.asked)
-    store(history, "btc_usd", "100123.45", minute_of(datetime.now(UTC)))
+def test_new_price_appears_without_reload(observed: Observed, history: Settings) -> None:
+    """In card, chart and table, and it is announced."""
+    page = observed.page
+    loads = sum(url.endswith("main.js") for url in observed.requests)
+    store_price(history, "btc_usd", "100123.45", minute_of(datetime.now(UTC)))
 
     expect(page.locator("#tickers label").first.locator(".price")).to_have_text("100,123.45")
     expect(page.locator("#chart")).to_have_attribute("data-close", "100123.45")
-    expect(page.locator("#latest tr").first.locator("td").last).to_have_text("100,123.45")
-    expect(page.locator("#said")).to_contain_text("BTC/USD 100,123.45")
-    assert sum(url.endswith("main.js") for url in seen.asked) == loads == 1
+    expect(page.locator("#newest tr").first.locator("td").last).to_have_text("100,123.45")
+    expect(page.locator("#announcement")).to_contain_text("BTC/USD 100,123.45")
+    assert sum(url.endswith("main.js") for url in observed.requests) == loads == 1
 
 
-def test_a_repair_shows(seen: Watched, history: Settings) -> None:
-    """A minute that was missing long ago is filled, and its bucket is no longer empty."""
-    before = bars(seen.page)
+def test_repair_fills_bucket(observed: Observed, history: Settings) -> None:
+    """A price for a minute that was missing hours ago."""
+    before = count_bars(observed.page)
     now = minute_of(datetime.now(UTC))
-    store(history, "btc_usd", "99999.99", now - timedelta(minutes=330), "chart")
+    store_price(history, "btc_usd", "99999.99", now - timedelta(minutes=330), "chart")
 
-    wait_for(lambda: bars(seen.page)["missing"] < before["missing"])
-    assert bars(seen.page)["partial"] == before["partial"] + 1
+    wait_for(lambda: count_bars(observed.page)["missing"] < before["missing"])
+    assert count_bars(observed.page)["partial"] == before["partial"] + 1
 
 
-def test_the_service_in_words(seen: Watched) -> None:
-    """The database answers; nobody polls here, and it says so."""
-    service = seen.page.locator("#service")
-    expect(service.locator("li", has_text="database")).to_contain_text("works")
+def test_service_lists_components(observed: Observed) -> None:
+    """The database is up; no scheduler runs here."""
+    service = observed.page.locator("#service")
+    expect(service.locator("li", has_text="database").locator(".verdict")).to_have_text("up")
     expect(service.locator("li", has_text="scheduler")).to_contain_text("down")
 
 
-def test_coverage_tells_each_day(seen: Watched) -> None:
-    """A square for each day, whose words can be reached by keyboard too."""
-    page = seen.page
+def test_coverage_of_each_day_is_reached_by_keyboard(observed: Observed) -> None:
+    page = observed.page
     today = page.locator("#days li").last
     title = today.get_attribute("title") or ""
     assert "polled" in title
     today.focus()
     page.keyboard.press("ArrowLeft")
-    told = page.locator("#day").inner_text()
-    assert told.endswith("not tracked")
-    assert told != title
+    text = page.locator("#day").inner_text()
+    assert text.endswith("not tracked")
+    assert text != title
 
 
-def test_an_empty_archive(browser: Browser, servers: Settings) -> None:
-    """Before the first price it says so; the first one is drawn as soon as it comes."""
-    with fresh_database(servers) as empty, watched(browser) as seen:
+def test_empty_database_shows_first_price(browser: Browser, servers: Settings) -> None:
+    """The page has no price yet; the first one appears when it is stored."""
+    with fresh_database(servers) as empty, open_page(browser) as observed:
         migrations.apply(empty.database_dsn)
         with served(empty) as web:
-            page = seen.page
+            page = observed.page
             page.goto(f"{web.base_url}/")
-            expect(page.locator("#link")).to_contain_text("Live")
+            expect(page.locator("#connection")).to_contain_text("Live")
             expect(page.locator("#tickers label").first).to_contain_text("no price yet")
 
-            store(empty, "btc_usd", "100000.01", minute_of(datetime.now(UTC)))
+            store_price(empty, "btc_usd", "100000.01", minute_of(datetime.now(UTC)))
             expect(page.locator("#chart")).to_have_attribute("data-close", "100000.01")
             expect(page.locator("#tickers label").first).to_contain_text("100,000.01")
-            assert seen.errors == []
+            assert observed.errors == []
             page.close()
 
 
-def test_it_heals_after_an_outage(browser: Browser, history: Settings) -> None:
-    """The web process goes and comes back: the page says so, and fetches what it missed."""
-    with ExitStack() as stack, watched(browser) as seen:
-        page = seen.page
+def test_page_recovers_from_outage(browser: Browser, history: Settings) -> None:
+    """The web process stops and starts: the page shows the outage, then fetches missed prices."""
+    with ExitStack() as stack, open_page(browser) as observed:
+        page = observed.page
         with served(history) as web:
             port = web.base_url.port
-            show(page, web)
-        expect(page.locator("#link")).to_contain_text("Connection lost, trying again; last data")
-        expect(page.locator("#service li").first).to_contain_text("does not answer")
-        store(history, "btc_usd", "100777.77", minute_of(datetime.now(UTC)))
+            load(page, web)
+        expect(page.locator("#connection")).to_contain_text(
+            "Connection lost, reconnecting; last data"
+        )
+        expect(page.locator("#service li").first).to_contain_text("not responding")
+        store_price(history, "btc_usd", "100777.77", minute_of(datetime.now(UTC)))
 
         assert port is not None
         stack.enter_context(served(history, port=port))
-        expect(page.locator("#link")).to_contain_text("Live", timeout=30_000)
+        expect(page.locator("#connection")).to_contain_text("Live", timeout=30_000)
         expect(page.locator("#chart")).to_have_attribute("data-close", "100777.77")
         expect(page.locator("#tickers label").first).to_contain_text("100,777.77")
-        expect(page.locator("#service li").first).to_contain_text("answers")
+        expect(page.locator("#service li").first.locator(".verdict")).to_have_text("up")
         assert all(
-            "ERR_CONNECTION_REFUSED" in error or "ERR_INCOMPLETE" in error for error in seen.errors
+            "ERR_CONNECTION_REFUSED" in error or "ERR_INCOMPLETE" in error
+            for error in observed.errors
         )
         page.close()
 
@@ -247,23 +257,24 @@ def test_it_heals_after_an_outage(browser: Browser, history: Settings) -> None:
     ("scheme", "viewport"),
     [("light", DESKTOP), ("dark", DESKTOP), ("dark", PHONE), ("light", SMALL)],
 )
-def test_axe_finds_no_serious_fault(
+def test_axe_finds_no_serious_violation(
     browser: Browser, web: httpx.Client, scheme: str, viewport: dict[str, int]
 ) -> None:
-    """Light, dark, phone; and nothing is wider than the screen."""
-    with watched(browser, color_scheme=scheme, viewport=viewport) as seen:
-        show(seen.page, web)
-        seen.page.evaluate(AXE.read_text())
-        found: list[dict[str, Any]] = seen.page.evaluate("axe.run().then(run => run.violations)")
+    """Light, dark and phone; nothing is wider than the screen."""
+    with open_page(browser, color_scheme=scheme, viewport=viewport) as observed:
+        page = observed.page
+        load(page, web)
+        page.evaluate(AXE.read_text())
+        violations: list[dict[str, Any]] = page.evaluate("axe.run().then(run => run.violations)")
 
-        grave = [fault for fault in found if fault["impact"] in {"serious", "critical"}]
-        assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in grave] == []
-        assert seen.page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
+        serious = [each for each in violations if each["impact"] in {"serious", "critical"}]
+        assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in serious] == []
+        assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
 
 
-def test_the_keyboard_reaches_everything(seen: Watched) -> None:
-    """Tab goes through all controls in their order, and each shows that it has the focus."""
-    page = seen.page
+def test_tab_reaches_every_control(observed: Observed) -> None:
+    """In their order, and each shows its focus."""
+    page = observed.page
     reached = []
     for _ in range(30):
         page.keyboard.press("Tab")
@@ -271,53 +282,53 @@ def test_the_keyboard_reaches_everything(seen: Watched) -> None:
         if reached[-1][0] == "licence":
             break
     assert [name for name, _ in reached] == [
-        "Skip to the chart", "theme", "API", "ticker", "range", "interval", "form", "chart", "day",
+        "Skip to the chart", "theme", "API", "ticker", "range", "interval", "type", "chart", "day",
         "TradingView", "licence",
     ]  # fmt: skip
     assert all(visible for _, visible in reached)
 
 
 FOCUS = """() => {
-  const has = document.activeElement;
-  const name = has.name || has.id || (has.closest("#days") ? "day" : has.textContent.trim());
-  const shown = has.type === "radio" ? has.nextElementSibling : has;
-  return [name, getComputedStyle(shown).outlineStyle !== "none"];
+  const focused = document.activeElement;
+  const text = focused.closest("#days") ? "day" : focused.textContent.trim();
+  const visible = focused.type === "radio" ? focused.nextElementSibling : focused;
+  return [focused.name || focused.id || text, getComputedStyle(visible).outlineStyle !== "none"];
 }"""
 
 
-def test_the_chart_by_keyboard(seen: Watched) -> None:
-    """Arrows read candle by candle; Escape goes back to the newest."""
-    page = seen.page
-    reading = page.locator("#reading span").first
-    newest = reading.inner_text()
+def test_arrow_keys_select_candles(observed: Observed) -> None:
+    """Escape returns to the newest candle."""
+    page = observed.page
+    candle = page.locator("#candle span").first
+    newest = candle.inner_text()
     page.locator("#chart").focus()
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowLeft")
-    assert reading.inner_text() != newest
-    expect(page.locator("#said")).to_contain_text(" O ")
+    assert candle.inner_text() != newest
+    expect(page.locator("#announcement")).to_contain_text(" O ")
     page.keyboard.press("Escape")
-    expect(reading).to_have_text(newest)
+    expect(candle).to_have_text(newest)
 
 
-def test_colours_are_kept(seen: Watched) -> None:
-    """The switch overrules the system, also after a reload."""
-    ground = "getComputedStyle(document.body).backgroundColor"
-    light = seen.page.evaluate(ground)
-    seen.page.get_by_role("radio", name="Dark").check(force=True)
-    dark = seen.page.evaluate(ground)
-    seen.page.reload()
-    assert seen.page.evaluate(ground) == dark != light
+def test_theme_survives_reload(observed: Observed) -> None:
+    """The selected theme overrides the system's."""
+    background = "getComputedStyle(document.body).backgroundColor"
+    light = observed.page.evaluate(background)
+    observed.page.get_by_role("radio", name="Dark").check(force=True)
+    dark = observed.page.evaluate(background)
+    observed.page.reload()
+    assert observed.page.evaluate(background) == dark != light
 
 
-def test_docs_work_under_the_policy(browser: Browser, web: httpx.Client) -> None:
-    """Swagger UI draws the document; nothing is forbidden, nobody else is asked."""
-    with watched(browser) as seen:
-        seen.page.goto(f"{web.base_url}/docs")
-        expect(seen.page.locator(".opblock").first).to_be_visible(timeout=PATIENCE)
-        seen.page.locator("#operations-service-live .opblock-summary-control").click()
-        seen.page.locator("#operations-service-live .execute").click()
-        expect(seen.page.locator("#operations-service-live .response").first).to_contain_text(
-            "live"
-        )
-        assert seen.errors == []
-        assert seen.hosts() == {web.base_url.netloc.decode()}
+def test_docs_comply_with_content_security_policy(browser: Browser, web: httpx.Client) -> None:
+    """Swagger UI renders the document and sends a request, to no other host."""
+    with open_page(browser) as observed:
+        page = observed.page
+        page.goto(f"{web.base_url}/docs")
+        expect(page.locator(".opblock").first).to_be_visible(timeout=TIMEOUT)
+        page.locator("#operations-service-live .opblock-summary-control").click()
+        page.locator("#operations-service-live .execute").click()
+        response = page.locator("#operations-service-live .response").first
+        expect(response).to_contain_text("live")
+        assert observed.errors == []
+        assert observed.hosts() == {web.base_url.netloc.decode()}

@@ -1,4 +1,4 @@
-"""Chromium as the tests of pages use it, and what it complained of."""
+"""Chromium for the tests of pages, with what the page logs and requests."""
 
 import shutil
 from collections.abc import Iterator
@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Page, Request, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
-PATIENCE = 20_000  # milliseconds; machines are shared
+TIMEOUT = 20_000  # milliseconds; machines are shared
 
 DESKTOP = {"width": 1440, "height": 900}
 PHONE = {"width": 390, "height": 844}
 SMALL = {"width": 320, "height": 568}
 
-# Before anything of the page runs: what its policy forbids is told as an error.
-_WATCH = """
+# Runs before the page's scripts and logs each violation of the policy as an error.
+_LOG_VIOLATIONS = """
 addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI, sourceFile }) =>
   console.error(`policy: ${violatedDirective} ${blockedURI} in ${sourceFile}`));
 """
@@ -24,45 +24,45 @@ addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI, so
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """The system's Chromium: Playwright's own would come from a server of theirs."""
+    """The system's Chromium: Playwright's own would be downloaded from its vendor."""
     path = shutil.which("chromium")
     assert path, "no Chromium on PATH; on Debian: apt install chromium"
     with sync_playwright() as playwright:
-        # It never leaves this machine; and as root, CI's user, its sandbox does not start.
+        # The pages are ours; and as root, CI's user, Chromium's sandbox does not start.
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser
         browser.close()
 
 
 @dataclass
-class Watched:
-    """A page, and what its console and its network told."""
+class Observed:
+    """A page, the errors on its console, and the URLs that it requested."""
 
     page: Page
     errors: list[str] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
 
     def hosts(self) -> set[str]:
-        """Whom it asked."""
+        """The hosts that it sent requests to."""
         return {
-            urlsplit(url).netloc for url in self.asked if not url.startswith(("data:", "blob:"))
+            urlsplit(url).netloc for url in self.requests if not url.startswith(("data:", "blob:"))
         }
 
 
 @contextmanager
-def watched(browser: Browser, **options: Any) -> Iterator[Watched]:
-    """A page of its own, without a past; *options* as Playwright's new_context has them."""
-    usual = {"timezone_id": "Europe/Berlin", "viewport": DESKTOP}
-    context = browser.new_context(**usual | options)
-    context.set_default_timeout(PATIENCE)
-    context.add_init_script(_WATCH)
-    found = Watched(context.new_page())
-    found.page.on("console", lambda said: said.type == "error" and found.errors.append(said.text))
-    found.page.on("pageerror", lambda error: found.errors.append(str(error)))
-    found.page.on("request", lambda request: _note(found, request))
-    yield found
+def open_page(browser: Browser, **options: Any) -> Iterator[Observed]:
+    """A page in a context of its own; *options* are those of Playwright's new_context."""
+    defaults = {"timezone_id": "Europe/Berlin", "viewport": DESKTOP}
+    context = browser.new_context(**defaults | options)
+    context.set_default_timeout(TIMEOUT)
+    context.add_init_script(_LOG_VIOLATIONS)
+    page = context.new_page()
+    observed = Observed(page)
+    page.on(
+        "console",
+        lambda message: message.type == "error" and observed.errors.append(message.text),
+    )
+    page.on("pageerror", lambda error: observed.errors.append(str(error)))
+    page.on("request", lambda request: observed.requests.append(request.url))
+    yield observed
     context.close()
-
-
-def _note(found: Watched, request: Request) -> None:
-    found.asked.append(request.url)

@@ -1,50 +1,47 @@
-/* Questions to the API beside this page, and the server's clock. */
+/* Requests to the API of this server, and the server's clock. */
 
-const root = new URL(".", document.baseURI);
-const PATIENCE = 8000; // milliseconds
-let skew = 0; // milliseconds that the server's clock is ahead of ours
+const ROOT = new URL(".", document.baseURI);
+const REQUEST_TIMEOUT = 8000; // milliseconds
+let clockOffset = 0; // milliseconds by which the server's clock is ahead of ours
 
-/* The present moment by the server's clock, in milliseconds: ages are true on a wrong clock too. */
-export const now = () => Date.now() + skew;
+/* The time by the server's clock, in milliseconds: ages are right although the viewer's clock is wrong. */
+export const now = () => Date.now() + clockOffset;
 
-export function address(path, parameters = {}) {
-  const url = new URL(path, root);
+export function apiUrl(path, parameters = {}) {
+  const url = new URL(path, ROOT);
   for (const [name, value] of Object.entries(parameters)) {
     for (const each of [value].flat()) url.searchParams.append(name, each);
   }
   return url;
 }
 
-/* The answer, and the URL of the next page if there is one. Throws if it is not a good one. */
-export async function ask(url) {
-  const answer = await fetch(url, { cache: "no-cache", signal: AbortSignal.timeout(PATIENCE) });
-  const body = await answer.json();
-  if (!answer.ok) throw new Error(body.detail ?? `${answer.status}`);
-  setClock(answer.headers.get("date"));
-  return { body, next: nextPage(url, answer.headers.get("link") ?? "") };
+/* The response's body, and the URL of the next page or null. Throws on a failure or an error status. */
+export async function fetchPage(url) {
+  const signal = AbortSignal.timeout(REQUEST_TIMEOUT);
+  const response = await fetch(url, { cache: "no-cache", signal });
+  const body = await response.json();
+  if (!response.ok) throw new Error(body.detail ?? `${response.status}`);
+  setClock(response.headers.get("date"));
+  const next = /<([^>]+)>; *rel="?next"?/.exec(response.headers.get("link") ?? "");
+  return { body, next: next && new URL(next[1], url) };
 }
 
-export const get = async (path, parameters) => (await ask(address(path, parameters))).body;
+export const fetchJson = async (path) => (await fetchPage(apiUrl(path))).body;
 
-/* Rows of up to *most* pages. */
-export async function list(path, parameters, most = 3) {
+/* The rows of up to *maxPages* pages. */
+export async function fetchRows(path, parameters, maxPages = 3) {
   const rows = [];
-  for (let url = address(path, parameters); url && most > 0; most -= 1) {
-    const { body, next } = await ask(url);
+  let url = apiUrl(path, parameters);
+  for (let page = 0; url && page < maxPages; page += 1) {
+    const { body, next } = await fetchPage(url);
     rows.push(...body);
     url = next;
   }
   return rows;
 }
 
-/* The link is relative to the URL that was requested. */
-function nextPage(url, link) {
-  const found = /<([^>]+)>; *rel="?next"?/.exec(link);
-  return found ? new URL(found[1], url) : null;
-}
-
-/* The header has whole seconds: a difference that small is none. */
+/* The Date header has whole seconds, therefore a difference below 1.5 seconds counts as none. */
 function setClock(date) {
   const ahead = Date.parse(date) + 500 - Date.now();
-  if (Number.isFinite(ahead)) skew = Math.abs(ahead) < 1500 ? 0 : ahead;
+  if (Number.isFinite(ahead)) clockOffset = Math.abs(ahead) < 1500 ? 0 : ahead;
 }

@@ -1,28 +1,28 @@
-/* Marks in the chart, behind the candles: where prices were repaired, and where there are none. */
+/* Marks behind the candles: repaired and incomplete buckets, and buckets without a price. */
 
-const HEIGHT = 5; // CSS pixels of the strip at the bottom
+const STRIP_HEIGHT = 5; // CSS pixels, at the bottom of the chart
 
-/* A primitive of lightweight-charts: it is asked for views, and those draw. */
+/* A primitive of lightweight-charts, which calls attached(), detached() and paneViews(). */
 export class Bands {
   #chart;
-  #redraw;
-  #runs = [];
+  #requestUpdate;
+  #bands = [];
   #colours = {};
 
   attached({ chart, requestUpdate }) {
     this.#chart = chart;
-    this.#redraw = requestUpdate;
+    this.#requestUpdate = requestUpdate;
   }
 
   detached() {
-    this.#redraw = undefined;
+    this.#requestUpdate = undefined;
   }
 
-  /* slots: as Series gives them; colours: of each state that is marked */
+  /* slots: as Series returns them; colours: of each state that is marked */
   show(slots, colours) {
-    this.#runs = runs(slots.map((slot) => slot.state), Object.keys(colours));
+    this.#bands = groupStates(slots.map((slot) => slot.state), Object.keys(colours));
     this.#colours = colours;
-    this.#redraw?.();
+    this.#requestUpdate?.();
   }
 
   paneViews() {
@@ -31,30 +31,31 @@ export class Bands {
 
   #draw(target) {
     target.useBitmapCoordinateSpace(({ context, bitmapSize, horizontalPixelRatio: ratio }) => {
-      const time = this.#chart.timeScale();
-      const half = (time.options().barSpacing / 2) * ratio;
-      for (const { state, from, to } of this.#runs) {
-        const [left, right] = [from, to].map((bar) => time.logicalToCoordinate(bar) * ratio);
-        const at = [left - half, Math.max(right - left + 2 * half, ratio)];
-        const strip = HEIGHT * ratio;
+      const timeScale = this.#chart.timeScale();
+      const halfBar = (timeScale.options().barSpacing / 2) * ratio;
+      const strip = STRIP_HEIGHT * ratio;
+      for (const { state, first, last } of this.#bands) {
+        const left = timeScale.logicalToCoordinate(first) * ratio - halfBar;
+        const right = timeScale.logicalToCoordinate(last) * ratio + halfBar;
+        const width = Math.max(right - left, ratio);
         context.fillStyle = this.#colours[state];
-        context.fillRect(at[0], bitmapSize.height - strip, at[1], strip);
+        context.fillRect(left, bitmapSize.height - strip, width, strip);
         if (state !== "missing") continue;
         context.globalAlpha = 0.2;
-        context.fillRect(at[0], 0, at[1], bitmapSize.height - strip);
+        context.fillRect(left, 0, width, bitmapSize.height - strip);
         context.globalAlpha = 1;
       }
     });
   }
 }
 
-/* Neighbours of one state together: [{state, from, to}], places in the list, both inclusive. */
-function runs(states, wanted) {
-  const found = [];
-  states.forEach((state, place) => {
-    const last = found.at(-1);
-    if (last?.state === state && last.to === place - 1) last.to = place;
-    else if (wanted.includes(state)) found.push({ state, from: place, to: place });
+/* Adjacent slots with one marked state: [{state, first, last}], indexes of slots, both inclusive. */
+function groupStates(states, marked) {
+  const groups = [];
+  states.forEach((state, index) => {
+    const group = groups.at(-1);
+    if (group?.state === state && group.last === index - 1) group.last = index;
+    else if (marked.includes(state)) groups.push({ state, first: index, last: index });
   });
-  return found;
+  return groups;
 }

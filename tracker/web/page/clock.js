@@ -1,29 +1,29 @@
-/* The time in the viewer's zone and in UTC, and the colours the viewer wants. */
+/* The time in the viewer's zone and in UTC, and the colour theme. */
 
 import { now } from "./api.js";
-import { el, find, switcher } from "./dom.js";
-import { isUtc, when, zoneName } from "./words.js";
+import { byId, createElement, createRadioGroup } from "./dom.js";
+import { formatTime, isUtc, zoneName } from "./format.js";
 
 function tick() {
-  const utc = `${when(now(), "second", "UTC")} UTC`;
-  const local = isUtc() ? [] : [el("b", {}, when(now(), "second")), " "];
-  find("clock").replaceChildren(...local, utc);
+  const utc = `${formatTime(now(), "second", "UTC")} UTC`;
+  const local = isUtc() ? [] : [createElement("b", {}, formatTime(now(), "second")), " "];
+  byId("clock").replaceChildren(...local, utc);
   setTimeout(tick, 1000 - (now() % 1000));
 }
 
 tick();
-find("zone").textContent = isUtc()
+byId("zone").textContent = isUtc()
   ? "Times are UTC."
-  : `Times are of ${zoneName()} unless UTC is said; days, weeks and months are UTC's.`;
+  : `Times are in ${zoneName()} unless marked UTC; days, weeks and months are in UTC.`;
 
 const root = document.documentElement;
-const dressed = () => document.dispatchEvent(new Event("dressed"));
+const notifyTheme = () => document.dispatchEvent(new Event("themechange"));
 
-const themes = { "": "Auto", light: "Light", dark: "Dark" };
-switcher("theme", themes, root.dataset.theme ?? "", (theme) => {
+const THEMES = { "": "Auto", light: "Light", dark: "Dark" };
+createRadioGroup("theme", THEMES, root.dataset.theme ?? "", (theme) => {
   localStorage.setItem("theme", theme);
   if (theme) root.dataset.theme = theme;
   else delete root.dataset.theme;
-  dressed();
+  notifyTheme();
 });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", dressed);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", notifyTheme);

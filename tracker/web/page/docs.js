@@ -1,4 +1,4 @@
-/* Shows the API's description, which this server has too. */
+/* Renders the API's OpenAPI document. */
 SwaggerUIBundle({
   url: "openapi.json", dom_id: "#ui", validatorUrl: null, tryItOutEnabled: true,
 });

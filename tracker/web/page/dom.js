@@ -1,36 +1,36 @@
-/* Elements, built without markup in strings: what the API says is text and nothing else. */
+/* DOM helpers. No markup is parsed from strings, therefore responses cannot inject HTML. */
 
-export const find = (id) => document.getElementById(id);
+export const byId = (id) => document.getElementById(id);
 
-/* An element with attributes and children; null and false attributes are left out. */
-export function el(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
+/* An element with attributes and children. Attributes that are null or false are omitted. */
+export function createElement(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
-    if (value !== null && value !== false) made.setAttribute(name, value);
+    if (value !== null && value !== false) element.setAttribute(name, value);
   }
-  made.append(...children);
-  return made;
+  element.append(...children);
+  return element;
 }
 
-/* A row of radio buttons in the fieldset *id*: one tab stop, arrow keys choose. */
-export function switcher(id, choices, chosen, changed) {
-  const buttons = Object.entries(choices).map(([value, words]) => {
-    const input = el("input", { type: "radio", name: id, value });
-    input.checked = value === chosen;
-    input.addEventListener("change", () => changed(value));
-    return el("label", {}, input, el("span", {}, words));
+/* Radio buttons in the fieldset *id*: one tab stop, arrow keys select. labels: {value: label} */
+export function createRadioGroup(id, labels, selected, onChange) {
+  const buttons = Object.entries(labels).map(([value, label]) => {
+    const input = createElement("input", { type: "radio", name: id, value });
+    input.checked = value === selected;
+    input.addEventListener("change", () => onChange(value));
+    return createElement("label", {}, input, createElement("span", {}, label));
   });
-  find(id).append(...buttons);
+  byId(id).append(...buttons);
 }
 
-export function choose(id, value) {
-  const input = find(id).querySelector(`input[value="${value}"]`);
+export function checkRadio(id, value) {
+  const input = byId(id).querySelector(`input[value="${value}"]`);
   if (input) input.checked = true;
 }
 
-/* The colour that the style sheet gives a variable now, light or dark. */
-export function ink(name) {
-  const probe = el("i");
+/* The current colour of a CSS variable, which depends on the theme. */
+export function resolveColour(name) {
+  const probe = createElement("i");
   probe.style.color = `var(--${name})`;
   document.body.append(probe);
   const colour = getComputedStyle(probe).color;

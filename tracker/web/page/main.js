@@ -1,161 +1,168 @@
-/* The page: what is chosen, what is asked, and what comes by itself. */
+/* The page: applies the selection, loads what it needs, and follows changes. */
 
-import { get, now } from "./api.js";
-import { fittingRange, length, size, usualInterval } from "./buckets.js";
+import { fetchJson, now } from "./api.js";
+import { countBuckets, defaultInterval, fitRange, rangeLength } from "./buckets.js";
+import { CoverageCalendar } from "./calendar.js";
+import { TickerCards } from "./cards.js";
 import { Chart } from "./chart.js";
-import { FORM_NAMES, INTERVAL_NAMES, RANGE_NAMES, keepChoice, readChoice } from "./choice.js";
-import { Connection } from "./connection.js";
-import { choose, find, switcher } from "./dom.js";
-import { listenToKeys } from "./keys.js";
-import { Live } from "./live.js";
-import { read } from "./reading.js";
+import { byId, checkRadio, createRadioGroup } from "./dom.js";
+import { formatPair } from "./format.js";
+import {
+  INTERVAL_LABELS, RANGE_LABELS, TYPE_LABELS, parseSelection, saveSelection,
+} from "./selection.js";
 import { Series } from "./series.js";
-import { showService } from "./service.js";
-import { Strip } from "./strip.js";
-import { showGaps, showLatest } from "./tables.js";
+import { ConnectionStatus, showService } from "./status.js";
+import { PriceStream } from "./stream.js";
+import { showCandle, showGaps, showNewestCandles } from "./tables.js";
 import { Task } from "./task.js";
-import { Cards } from "./tickers.js";
-import { pair } from "./words.js";
 import "./clock.js";
 
-const choice = readChoice();
-let [tickers, series, slots, live] = [[], null, [], null];
-let changed = Infinity; // the oldest moment that is to be asked for anew
+const selection = parseSelection();
+let [tickers, series, slots, stream] = [[], null, [], null];
+let staleFrom = Infinity; // the oldest moment whose candles must be fetched again
 
-const connection = new Connection();
-const cards = new Cards((ticker) => change({ ticker }));
-const chart = new Chart(find("chart"), { older: () => older.soon(), point });
-const strip = new Strip();
+const connection = new ConnectionStatus();
+const cards = new TickerCards((ticker) => applySelection({ ticker }));
+const chart = new Chart(byId("chart"), { older: () => olderTask.schedule(), hover: showSlot });
+const calendar = new CoverageCalendar();
 
-const day = new Task(async () => {
-  tickers = await get("tickers");
-  if (!tickers.some((each) => each.ticker === choice.ticker)) choice.ticker = tickers[0]?.ticker;
-  cards.show(tickers, choice.ticker);
-  live ??= follow();
-  if (!series && choice.ticker) await chosen.run();
+const tickersTask = new Task(async () => {
+  tickers = await fetchJson("tickers");
+  if (!tickers.some((each) => each.ticker === selection.ticker)) {
+    selection.ticker = tickers[0]?.ticker;
+  }
+  cards.show(tickers, selection.ticker);
+  stream ??= openStream();
+  if (!series && selection.ticker) await seriesTask.run();
 }, 60_000);
 
-/* What was chosen, from nothing. */
-const chosen = new Task(async () => {
-  const wanted = { ...choice };
-  const since = sinceOf(wanted.ticker);
-  const count = size(length(wanted.range, since, now()), wanted.interval);
-  const fresh = new Series(wanted.ticker, wanted.interval, since);
-  await fresh.load(count);
-  if (wanted.ticker !== choice.ticker || wanted.interval !== choice.interval) return chosen.soon();
-  series = fresh;
-  show(count);
-  squares.soon();
-  if (changed < Infinity) tail.soon(); // something came meanwhile
+/* Loads the series of the selection. */
+const seriesTask = new Task(async () => {
+  const { ticker, range, interval } = selection;
+  const since = trackedSince(ticker);
+  const count = countBuckets(rangeLength(range, since, now()), interval);
+  const loaded = new Series(ticker, interval, since);
+  await loaded.load(count);
+  if (ticker !== selection.ticker || interval !== selection.interval) return seriesTask.schedule();
+  series = loaded;
+  showSeries(count);
+  calendarTask.schedule();
+  if (staleFrom < Infinity) refreshTask.schedule(); // prices changed during the load
 });
 
-const squares = new Task(() => strip.load(choice.ticker, now()), 300_000);
+const calendarTask = new Task(() => calendar.load(selection.ticker, now()), 300_000);
 
-/* Only what changed is asked for anew, from the oldest minute that did. */
-const tail = new Task(async () => {
+/* Fetches only candles from the oldest changed minute on. */
+const refreshTask = new Task(async () => {
   if (!series) return;
-  const [from, asked] = [Math.min(changed, now() - 120_000), series];
-  changed = Infinity;
+  const [from, refreshed] = [Math.min(staleFrom, now() - 120_000), series];
+  staleFrom = Infinity;
   try {
-    await asked.refresh(from);
+    await refreshed.refresh(from);
   } catch (error) {
-    changed = Math.min(changed, from);
+    staleFrom = Math.min(staleFrom, from);
     throw error;
   }
-  if (asked === series) show();
+  if (refreshed === series) showSeries();
 }, 60_000);
 
-const older = new Task(async () => {
-  if (await series?.older()) show();
+const olderTask = new Task(async () => {
+  if (await series?.loadOlder()) showSeries();
 });
 
-const state = new Task(async () => {
+const stateTask = new Task(async () => {
   try {
-    const found = await get("health/state");
-    showService(found);
-    connection.answered(found);
+    const state = await fetchJson("health/state");
+    showService(state);
+    connection.onState(state);
   } catch (error) {
     showService(null);
-    if (connection.silent()) live?.retry();
+    if (connection.onFailure()) stream?.reconnect(); // the browser has not noticed the failure
     throw error;
   }
 }, 10_000);
 
-function follow() {
-  return new Live(tickers.map((each) => each.ticker), {
-    open: () => connection.opened(),
+function openStream() {
+  return new PriceStream(tickers.map((each) => each.ticker), {
+    open: () => connection.onOpen(),
     stale() {
-      changed = series?.oldest ?? Infinity;
-      for (const task of [day, tail, squares, state]) task.soon();
+      staleFrom = series?.oldest ?? Infinity;
+      for (const task of [tickersTask, refreshTask, calendarTask, stateTask]) task.schedule();
     },
     price(price) {
-      connection.heard();
-      cards.take(price);
-      if (price.ticker !== choice.ticker) return;
-      find("said").textContent = cards.words(price.ticker);
-      changed = Math.min(changed, Date.parse(price.created_at));
-      tail.soon();
-      day.soon();
+      connection.onData();
+      cards.update(price);
+      if (price.ticker !== selection.ticker) return;
+      announce(cards.describe(price.ticker));
+      staleFrom = Math.min(staleFrom, Date.parse(price.created_at));
+      refreshTask.schedule();
+      tickersTask.schedule();
     },
     lost() {
-      connection.lost();
-      state.soon();
+      connection.onLost();
+      stateTask.schedule();
     },
   });
 }
 
-/* When the index began to be tracked; one without a price begins now. */
-function sinceOf(name) {
-  const since = tickers.find((each) => each.ticker === name)?.since;
+/* Screen readers read the text aloud. */
+function announce(text) {
+  byId("announcement").textContent = text;
+}
+
+/* The first tracked minute of an index; without a price it is the present moment. */
+function trackedSince(ticker) {
+  const since = tickers.find((each) => each.ticker === ticker)?.since;
   return since ? Date.parse(since) : now();
 }
 
-function change(wanted) {
-  const since = sinceOf(choice.ticker);
-  Object.assign(choice, wanted);
-  const span = length(choice.range, since, now());
-  if (wanted.range) choice.interval = usualInterval(choice.range, span);
-  if (wanted.interval) choice.range = fittingRange(choice.range, choice.interval, since, now());
-  for (const name of ["range", "interval", "form"]) choose(name, choice[name]);
-  keepChoice(choice);
-  if (wanted.form) dress();
-  else chosen.run();
+function applySelection(change) {
+  const since = trackedSince(selection.ticker);
+  Object.assign(selection, change);
+  const { range, interval } = selection;
+  if (change.range) selection.interval = defaultInterval(range, rangeLength(range, since, now()));
+  if (change.interval) selection.range = fitRange(range, interval, since, now());
+  for (const name of ["range", "interval", "type"]) checkRadio(name, selection[name]);
+  saveSelection(selection);
+  if (change.type) updateChartType();
+  else seriesTask.run();
 }
 
-/* A minute has one price, and a candle of it no body: it is always drawn as a line. */
-const form = () => (series?.interval === "1m" ? "line" : choice.form);
+/* Minutes are always drawn as a line, because a candle of one price has no body. */
+const chartType = () => (series?.interval === "1m" ? "line" : selection.type);
 
-function dress() {
-  chart.dress(form());
-  find("form").disabled = form() !== choice.form;
+function updateChartType() {
+  chart.setType(chartType());
+  byId("type").disabled = chartType() !== selection.type;
 }
 
-function show(count = null) {
+function showSeries(count = null) {
   slots = series.slots();
-  if (chart.form !== form()) dress();
+  if (chart.type !== chartType()) updateChartType();
   chart.show(slots, series.interval, count);
-  showLatest(slots, series.interval);
+  showNewestCandles(slots, series.interval);
   showGaps(series.gaps);
-  point(null);
-  find("title").textContent = pair(series.ticker);
-  document.title = `${cards.words(series.ticker)} · Deribit index prices`;
-  const words = [pair(series.ticker), form(), series.interval];
-  chart.place.setAttribute("aria-label", words.join(", "));
+  showSlot(null);
+  const pair = formatPair(series.ticker);
+  byId("title").textContent = pair;
+  document.title = `${cards.describe(series.ticker)} · Deribit index prices`;
+  chart.element.setAttribute("aria-label", [pair, chartType(), series.interval].join(", "));
 }
 
-/* Without a pointer the newest candle is read. */
-function point(slot) {
+/* Show the values of *slot*, or of the newest candle if it is null. Returns them as text. */
+function showSlot(slot) {
   const shown = slot ?? slots.findLast((each) => each.candle);
-  return series && read(shown, series.interval, series.gaps);
+  return series && showCandle(shown, series.interval, series.gaps);
 }
 
-switcher("range", RANGE_NAMES, choice.range, (range) => change({ range }));
-switcher("interval", INTERVAL_NAMES, choice.interval, (interval) => change({ interval }));
-switcher("form", FORM_NAMES, choice.form, (form) => change({ form }));
-listenToKeys(chart.place, chart, (slot) => {
-  const words = point(slot);
-  find("said").textContent = slot ? words : "";
+createRadioGroup("range", RANGE_LABELS, selection.range, (range) => applySelection({ range }));
+createRadioGroup(
+  "interval", INTERVAL_LABELS, selection.interval, (interval) => applySelection({ interval }));
+createRadioGroup("type", TYPE_LABELS, selection.type, (type) => applySelection({ type }));
+chart.listenToKeys((slot) => {
+  const text = showSlot(slot);
+  announce(slot ? text : "");
 });
-document.addEventListener("dressed", dress);
-day.run();
-state.run();
+document.addEventListener("themechange", updateChartType);
+tickersTask.run();
+stateTask.run();

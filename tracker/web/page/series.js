@@ -1,134 +1,134 @@
-/* The candles of one index and interval, and what is behind each of them. */
+/* The candles of one index and interval, and the state of each bucket: complete, repaired or missing. */
 
-import { address, ask, list, now } from "./api.js";
-import { DAY, HOUR, MINUTE, expected, floor, next } from "./buckets.js";
+import { apiUrl, fetchPage, fetchRows, now } from "./api.js";
+import { DAY, HOUR, MINUTE, bucketEnd, bucketStart, countExpected } from "./buckets.js";
 
-const MOST_SLOTS = 20_000;
-const MIXED = 12; // hours that are looked at minute by minute
-const PAGES = 21; // as many as slots
-const RECENT = 3 * MINUTE; // what changed later is a repair
-const OFTEN = 2 * MINUTE;
-const LATE = 90_000; // milliseconds; a price that young is not missing yet
+const MAX_SLOTS = 20_000;
+const MAX_PAGES = 21; // of candles: enough for MAX_SLOTS
+const MAX_PARTIAL_HOURS = 12; // repaired in part, and therefore read minute by minute
+const RECENT = 3 * MINUTE; // an older change is a repair
+const STATE_LIFETIME = 2 * MINUTE;
+const POLL_DELAY = 90_000; // milliseconds until a minute without a price is missing
 
 export class Series {
-  #explained = 0;
+  #statesAt = 0;
 
   constructor(ticker, interval, since) {
     Object.assign(this, { ticker, interval, since });
     this.candles = new Map();
-    this.repaired = new Map(); // start of a minute, hour or day -> its length
+    this.repaired = new Map(); // start of a minute, hour or day: its length
     this.gaps = [];
-    this.rest = null; // where older candles are
+    this.olderUrl = null;
   }
 
   get oldest() {
     return Math.min(...this.candles.keys());
   }
 
-  /* The newest *count* candles. */
+  /* Load the newest *count* candles. */
   async load(count) {
     const { ticker, interval } = this;
-    let url = address("prices/candles", { ticker, interval, limit: Math.min(count, 1000) });
-    while (url && this.candles.size < count) url = await this.#page(url);
-    this.rest = url;
-    await this.#explain();
+    let url = apiUrl("prices/candles", { ticker, interval, limit: Math.min(count, 1000) });
+    while (url && this.candles.size < count) url = await this.#loadPage(url);
+    this.olderUrl = url;
+    await this.#loadStates();
   }
 
-  /* A page further back; whether there was one. */
-  async older() {
-    if (!this.rest) return false;
-    const url = this.rest;
-    this.rest = null;
-    this.rest = await this.#page(url);
-    await this.#explain();
+  /* Load the next older page. Returns whether it exists. */
+  async loadOlder() {
+    if (!this.olderUrl) return false;
+    const url = this.olderUrl;
+    this.olderUrl = null;
+    this.olderUrl = await this.#loadPage(url);
+    await this.#loadStates();
     return true;
   }
 
-  /* What changed from *moment* on, and the reasons for what is missing. */
+  /* Load the candles from *moment* on again, and the states if they are outdated. */
   async refresh(moment) {
     const { ticker, interval } = this;
-    const from = new Date(floor(moment, interval)).toISOString();
-    const asked = { ticker, interval, start_date: from, order: "asc", limit: 1000 };
-    for (const candle of await list("prices/candles", asked, PAGES)) this.#keep(candle);
-    const old = now() - moment > RECENT || now() - this.#explained > OFTEN;
-    if (old) await this.#explain();
+    const start_date = new Date(bucketStart(moment, interval)).toISOString();
+    const parameters = { ticker, interval, start_date, order: "asc", limit: 1000 };
+    this.#addCandles(await fetchRows("prices/candles", parameters, MAX_PAGES));
+    const isOutdated = now() - moment > RECENT || now() - this.#statesAt > STATE_LIFETIME;
+    if (isOutdated) await this.#loadStates();
   }
 
-  /* Every bucket in turn, also those without a candle, which have a place on the axis too. */
+  /* Every bucket in ascending order, also those without a candle, which have a place on the axis. */
   slots() {
     if (!this.candles.size) return [];
-    const [starts, marked] = [[], this.#repairedStarts()];
-    const due = now() - LATE;
+    const [slots, repairedStarts] = [[], this.#repairedStarts()];
+    const due = now() - POLL_DELAY;
     const newest = Math.max(...this.candles.keys());
-    const first = Math.max(this.oldest, newest - MOST_SLOTS * (next(0, this.interval)));
-    for (let start = first; start <= Math.max(due, newest); start = next(start, this.interval)) {
+    const first = Math.max(this.oldest, newest - MAX_SLOTS * bucketEnd(0, this.interval));
+    for (let start = first, end; start <= Math.max(due, newest); start = end) {
+      end = bucketEnd(start, this.interval);
       const candle = this.candles.get(start) ?? null;
-      const end = next(start, this.interval);
-      starts.push({ start, end, candle, state: this.#state(start, candle, marked, due) });
+      slots.push({ start, end, candle, state: this.#stateOf(start, candle, repairedStarts, due) });
     }
-    while (starts.at(-1).state === "waiting") starts.pop();
-    return starts;
+    while (slots.at(-1).state === "pending") slots.pop();
+    return slots;
   }
 
-  #state(start, candle, marked, due) {
-    const should = expected(start, this.interval, this.since, due);
-    if (!candle) return should > 0 ? "missing" : "waiting";
-    if (candle.samples < should) return "partial";
-    return marked.has(start) ? "repaired" : "whole";
+  #stateOf(start, candle, repairedStarts, due) {
+    const expected = countExpected(start, this.interval, this.since, due);
+    if (!candle) return expected > 0 ? "missing" : "pending";
+    if (candle.samples < expected) return "partial";
+    return repairedStarts.has(start) ? "repaired" : "complete";
   }
 
   #repairedStarts() {
     const starts = new Set();
     for (const [moment, length] of this.repaired) {
-      const width = Math.min(length, next(0, this.interval));
+      const width = Math.min(length, bucketEnd(0, this.interval));
       for (let part = moment; part < moment + length; part += width) {
-        starts.add(floor(part, this.interval));
+        starts.add(bucketStart(part, this.interval));
       }
     }
     return starts;
   }
 
-  async #page(url) {
-    const { body, next: following } = await ask(url);
-    for (const candle of body) this.#keep(candle);
-    return following;
+  async #loadPage(url) {
+    const { body, next } = await fetchPage(url);
+    this.#addCandles(body);
+    return next;
   }
 
-  #keep(candle) {
-    this.candles.set(Date.parse(candle.created_at), candle);
+  #addCandles(candles) {
+    for (const candle of candles) this.candles.set(Date.parse(candle.created_at), candle);
   }
 
-  /* Which stretches were repaired, and why others are missing. */
-  async #explain() {
+  /* Load the repaired buckets and the gaps. */
+  async #loadStates() {
     if (!this.candles.size) return;
-    this.#explained = now();
+    this.#statesAt = now();
     const { ticker } = this;
-    const asked = { ticker, start_date: new Date(this.oldest).toISOString(), limit: 1000 };
+    const parameters = { ticker, start_date: new Date(this.oldest).toISOString(), limit: 1000 };
     const interval = now() - this.oldest > 60 * DAY ? "1d" : "1h";
-    const covered = await list("prices/coverage", { ...asked, interval });
-    this.gaps = await list("prices/gaps", asked, 1);
-    const length = interval === "1d" ? DAY : HOUR;
-    this.repaired = await this.#sharp(covered.filter((each) => each.chart > 0), length);
+    const coverage = await fetchRows("prices/coverage", { ...parameters, interval });
+    this.gaps = await fetchRows("prices/gaps", parameters, 1);
+    const repaired = coverage.filter((row) => row.chart > 0);
+    this.repaired = await this.#refineRepaired(repaired, interval === "1d" ? DAY : HOUR);
   }
 
-  /* Below an hour, those that are repaired in part are looked at minute by minute. */
-  async #sharp(covered, length) {
-    const found = new Map(covered.map((each) => [Date.parse(each.from), length]));
-    if (next(0, this.interval) >= length) return found;
-    const mixed = covered.filter((each) => each.chart * MINUTE < length).slice(0, MIXED);
-    await Promise.all(mixed.map((each) => this.#minutes(Date.parse(each.from), length, found)));
-    return found;
+  /* For intervals below an hour, replace hours that are repaired in part by their repaired minutes. */
+  async #refineRepaired(rows, length) {
+    const repaired = new Map(rows.map((row) => [Date.parse(row.from), length]));
+    if (bucketEnd(0, this.interval) >= length) return repaired;
+    const partial = rows.filter((row) => row.chart * MINUTE < length).slice(0, MAX_PARTIAL_HOURS);
+    await Promise.all(partial.map(async (row) => {
+      const start = Date.parse(row.from);
+      const minutes = await this.#fetchRepairedMinutes(start, start + length);
+      repaired.delete(start);
+      for (const minute of minutes) repaired.set(minute, MINUTE);
+    }));
+    return repaired;
   }
 
-  async #minutes(start, length, found) {
-    const { ticker } = this;
-    const ends = { start_date: start, end_date: start + length };
-    for (const name of Object.keys(ends)) ends[name] = new Date(ends[name]).toISOString();
-    const asked = { ticker, ...ends, order: "asc", include: "source", limit: 1000 };
-    const prices = await list("prices", asked, 2);
-    found.delete(start);
-    for (const price of prices) {
-      if (price.source === "chart") found.set(Date.parse(price.created_at), MINUTE);
-    }
+  async #fetchRepairedMinutes(start, end) {
+    const [start_date, end_date] = [start, end].map((moment) => new Date(moment).toISOString());
+    const parameters = { start_date, end_date, order: "asc", include: "source", limit: 1000 };
+    const prices = await fetchRows("prices", { ticker: this.ticker, ...parameters }, 2);
+    return prices.filter((price) => price.source === "chart").map((price) => Date.parse(price.created_at));
   }
 }

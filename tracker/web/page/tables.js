@@ -1,74 +1,112 @@
-/* The chart in letters: its newest candles, and the stretches without a price. */
+/* The chart as text: the selected candle, the newest candles, and the gaps. */
 
-import { MINUTE } from "./buckets.js";
-import { el, find } from "./dom.js";
-import { bothTimes, grouped, span, when } from "./words.js";
+import { CALENDAR_INTERVALS, MINUTE } from "./buckets.js";
+import { byId, createElement } from "./dom.js";
+import {
+  formatCount, formatDuration, formatLocalAndUtc, formatNumber, formatReason, formatTime,
+} from "./format.js";
 
-const ROWS = 16;
-const LONG = 10; // characters of a price
-const NEAR = 5 * MINUTE;
-const REASONS = { not_polled: "nobody asked" };
+const MAX_ROWS = 16;
+const MAX_PRICE_LENGTH = 10; // characters; longer prices hide the column of the open
+const MAX_GAP_DISTANCE = 5 * MINUTE;
+const STATE_LABELS = { repaired: "repaired", missing: "no price", partial: "minutes missing" };
 
-/* slots: as Series gives them, the oldest first */
-export function showLatest(slots, interval) {
-  const newest = slots.filter((slot) => slot.candle).slice(-ROWS).reverse();
-  find("latest").replaceChildren(...newest.map((slot) => row(slot, interval)));
-  const long = newest.some(({ candle }) => Math.max(candle.open.length, candle.low.length) > LONG);
-  find("latest").parentElement.classList.toggle("long", long);
-}
-
-function row({ start, candle, state }, interval) {
-  const mark = state === "whole" ? [] : [el("i", { class: `key ${state}`, title: state })];
-  const note = mark.length ? [el("span", { class: "hidden" }, ` (${state})`)] : [];
-  const title = bothTimes(start);
-  const time = el("th", { scope: "row", title }, clock(start, interval), ...mark, ...note);
-  const numbers = [candle.open, candle.high, candle.low, candle.close].map(digits);
-  return el("tr", {}, time, ...numbers);
-}
-
-/* All of them; those beyond cents are small. */
-function digits(number) {
-  const text = grouped(number);
-  const cents = text.indexOf(".") + 3;
-  return el("td", {}, text.slice(0, cents), el("small", {}, text.slice(cents)));
-}
-
-function clock(start, interval) {
-  if (interval === "1M") return when(start, "month", "UTC");
-  if (interval === "1d" || interval === "1w") return when(start, "date", "UTC");
-  return when(start, interval.endsWith("h") ? "weekday" : "time");
-}
-
-/* gaps: as the API gives them, the newest first */
-export function showGaps(gaps) {
-  const shown = together(gaps).slice(0, ROWS).map((gap) => {
-    const why = el("span", { class: "quiet" }, reason(gap));
-    return el("li", {}, el("b", {}, stretch(gap)), " ", why);
-  });
-  const none = el("li", { class: "quiet" }, "None in view.");
-  find("gaps").replaceChildren(...(shown.length ? shown : [none]));
-}
-
-/* A repair from 5-minute averages leaves many small gaps of what was one: they are told as one. */
-function together(gaps) {
-  const found = [];
-  for (const gap of gaps) {
-    const last = found.at(-1);
-    const near = last && Date.parse(last.from) - Date.parse(gap.to) <= NEAR;
-    if (near && last.reason === gap.reason) {
-      [last.from, last.minutes] = [gap.from, last.minutes + gap.minutes];
-    } else found.push({ ...gap });
+/* Show *slot*, or nothing if it is undefined. Returns the text for screen readers. */
+export function showCandle(slot, interval, gaps) {
+  if (!slot) {
+    byId("candle").replaceChildren();
+    return "";
   }
-  return found;
+  const isCalendar = CALENDAR_INTERVALS.includes(interval);
+  const time = isCalendar ? `${formatTime(slot.start, "day", "UTC")} UTC` : formatLocalAndUtc(slot.start);
+  const notes = [STATE_LABELS[slot.state], gapReason(slot, gaps)].filter(Boolean);
+  const parts = [time, ...candleValues(slot.candle), ...(notes.length ? [notes.join(": ")] : [])];
+  byId("candle").replaceChildren(...parts.map((part, index) =>
+    createElement("span", { class: index ? "muted" : "" }, part)));
+  return parts.join(", ");
 }
 
-function stretch({ from, to, minutes }) {
+function candleValues(candle) {
+  if (!candle) return [];
+  const { open, high, low, close, samples } = candle;
+  const prices = Object.entries({ O: open, H: high, L: low, C: close });
+  return [
+    ...prices.map(([label, price]) => `${label} ${formatNumber(price)}`),
+    formatCount(samples, "minute"),
+  ];
+}
+
+/* The reason of the first gap that overlaps an incomplete slot. */
+function gapReason({ start, end, state }, gaps) {
+  if (state !== "missing" && state !== "partial") return null;
+  const gap = gaps.find((each) => Date.parse(each.from) < end && Date.parse(each.to) >= start);
+  return gap && formatReason(gap.reason);
+}
+
+/* slots: as Series returns them, the oldest first */
+export function showNewestCandles(slots, interval) {
+  const newest = slots.filter((slot) => slot.candle).slice(-MAX_ROWS).reverse();
+  byId("newest").replaceChildren(...newest.map((slot) => createRow(slot, interval)));
+  const isLong = newest.some(
+    ({ candle }) => Math.max(candle.open.length, candle.low.length) > MAX_PRICE_LENGTH);
+  byId("newest").parentElement.classList.toggle("long", isLong);
+}
+
+function createRow({ start, candle, state }, interval) {
+  const mark = state === "complete" ? [] : [
+    createElement("i", { class: `key ${state}`, title: state }),
+    createElement("span", { class: "visually-hidden" }, ` (${state})`),
+  ];
+  const title = formatLocalAndUtc(start);
+  const time = createElement("th", { scope: "row", title }, formatStart(start, interval), ...mark);
+  const prices = [candle.open, candle.high, candle.low, candle.close].map(createPrice);
+  return createElement("tr", {}, time, ...prices);
+}
+
+/* Every digit; those beyond two decimals are smaller. */
+function createPrice(price) {
+  const text = formatNumber(price);
+  const end = text.indexOf(".") + 3;
+  return createElement("td", {}, text.slice(0, end), createElement("small", {}, text.slice(end)));
+}
+
+function formatStart(start, interval) {
+  if (interval === "1M") return formatTime(start, "month", "UTC");
+  if (interval === "1d" || interval === "1w") return formatTime(start, "date", "UTC");
+  return formatTime(start, interval.endsWith("h") ? "weekday" : "time");
+}
+
+/* gaps: as the API returns them, the newest first */
+export function showGaps(gaps) {
+  const items = mergeGaps(gaps).slice(0, MAX_ROWS).map((gap) =>
+    createElement("li", {},
+      createElement("b", {}, formatPeriod(gap)), " ",
+      createElement("span", { class: "muted" }, describeGap(gap))));
+  const none = createElement("li", { class: "muted" }, "No gaps in view.");
+  byId("gaps").replaceChildren(...(items.length ? items : [none]));
+}
+
+/* Merge near gaps of one reason: a repair from 5-minute averages divides a gap into many small ones. */
+function mergeGaps(gaps) {
+  const merged = [];
+  for (const gap of gaps) {
+    const last = merged.at(-1);
+    const isNear = last && Date.parse(last.from) - Date.parse(gap.to) <= MAX_GAP_DISTANCE;
+    if (isNear && last.reason === gap.reason) {
+      [last.from, last.minutes] = [gap.from, last.minutes + gap.minutes];
+    } else merged.push({ ...gap });
+  }
+  return merged;
+}
+
+function formatPeriod({ from, to, minutes }) {
   const [start, end] = [Date.parse(from), Date.parse(to)];
-  if (minutes === 1) return when(start, "moment");
-  const form = when(start, "date") === when(end, "date") ? "time" : "moment";
-  return `${when(start, "moment")} – ${when(end, form)}`;
+  if (minutes === 1) return formatTime(start, "moment");
+  const isOneDay = formatTime(start, "date") === formatTime(end, "date");
+  return `${formatTime(start, "moment")} – ${formatTime(end, isOneDay ? "time" : "moment")}`;
 }
 
-const reason = ({ minutes, ...gap }) =>
-  `${minutes < 120 ? `${minutes} min` : span(minutes * 60)} missing: ${cause(gap)}`;
-export const cause = (gap) => REASONS[gap.reason] ?? gap.reason.replaceAll("_", " ");
+function describeGap({ minutes, reason }) {
+  const duration = minutes < 120 ? `${minutes} min` : formatDuration(minutes * 60);
+  return `${duration} missing: ${formatReason(reason)}`;
+}

@@ -1,42 +1,42 @@
-/* Work that is done again and again: never twice at once, soon again after a failure. */
+/* A periodic task that never runs concurrently with itself and is retried after a failure. */
 
-const SOON = 250; // milliseconds: events that come together cause one run
-const AGAIN = 4000;
+const DEBOUNCE_DELAY = 250; // milliseconds: events within it cause one run
+const RETRY_DELAY = 4000;
 
 export class Task {
   #work;
-  #every;
+  #period;
   #timer;
-  #running = false;
-  #wanted = false;
+  #isRunning = false;
+  #isRequested = false;
 
-  /* every: milliseconds from one good run to the next; without it, only on demand */
-  constructor(work, every = null) {
+  /* period: milliseconds from a successful run to the next; null: only on request */
+  constructor(work, period = null) {
     this.#work = work;
-    this.#every = every;
+    this.#period = period;
   }
 
-  /* Run shortly; calls until then are one. */
-  soon() {
-    if (this.#running) this.#wanted = true;
-    else this.#after(SOON);
+  /* Request a run. Requests within DEBOUNCE_DELAY, or during a run, cause one. */
+  schedule() {
+    if (this.#isRunning) this.#isRequested = true;
+    else this.#startTimer(DEBOUNCE_DELAY);
   }
 
   async run() {
-    if (this.#running) {
-      this.#wanted = true;
+    if (this.#isRunning) {
+      this.#isRequested = true;
       return;
     }
     clearTimeout(this.#timer);
-    this.#running = true;
-    const good = await this.#work().then(() => true, () => false);
-    this.#running = false;
-    const delay = this.#wanted ? SOON : good ? this.#every : AGAIN;
-    this.#wanted = false;
-    if (delay !== null) this.#after(delay);
+    this.#isRunning = true;
+    const succeeded = await this.#work().then(() => true, () => false);
+    this.#isRunning = false;
+    const delay = this.#isRequested ? DEBOUNCE_DELAY : succeeded ? this.#period : RETRY_DELAY;
+    this.#isRequested = false;
+    if (delay !== null) this.#startTimer(delay);
   }
 
-  #after(delay) {
+  #startTimer(delay) {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.run(), delay);
   }

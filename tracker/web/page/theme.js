@@ -1,5 +1,5 @@
-/* Light, dark, or as the system has it. Not a module: it runs before the first paint. */
+/* Applies the stored theme. Not a module, because it must run before the first paint. */
 (() => {
-  const kept = localStorage.getItem("theme");
-  if (kept) document.documentElement.dataset.theme = kept;
+  const theme = localStorage.getItem("theme");
+  if (theme) document.documentElement.dataset.theme = theme;
 })();

@@ -1,0 +1,86 @@
+/* Whether the page is live, and the state of the service: its components, then indexes with failures. */
+
+import { now } from "./api.js";
+import { byId, createElement } from "./dom.js";
+import { formatCount, formatPair, formatReason, formatTime } from "./format.js";
+
+/* The connection is up while the stream is open and the newest request for the state succeeded. */
+export class ConnectionStatus {
+  #isStreaming = false;
+  #isResponding = true;
+  #downComponents = [];
+  #lastDataAt = null;
+
+  onOpen() {
+    this.#isStreaming = true;
+    this.onData();
+  }
+
+  onLost() {
+    this.#isStreaming = false;
+    this.#show();
+  }
+
+  onData() {
+    this.#lastDataAt = now();
+    this.#show();
+  }
+
+  /* state: as /health/state returns it */
+  onState({ parts }) {
+    this.#isResponding = true;
+    this.#downComponents = parts.filter((part) => part.state === "down").map((part) => part.name);
+    this.onData();
+  }
+
+  /* The request for the state failed. Returns whether the stream appeared to be open. */
+  onFailure() {
+    const wasStreaming = this.#isStreaming;
+    this.#isResponding = false;
+    this.#show();
+    return wasStreaming;
+  }
+
+  #show() {
+    const isLive = this.#isStreaming && this.#isResponding;
+    const place = byId("connection");
+    place.dataset.state = isLive ? (this.#downComponents.length ? "impaired" : "up") : "down";
+    const text = isLive ? this.#describeLive() : this.#describeLost();
+    const label = place.firstElementChild;
+    if (label.textContent !== text) label.textContent = text; // screen readers announce each change
+  }
+
+  #describeLive() {
+    const names = this.#downComponents.join(", ");
+    return names ? `Live; down: ${names}` : "Live";
+  }
+
+  #describeLost() {
+    const last = this.#lastDataAt ? `; last data at ${formatTime(this.#lastDataAt, "second")}` : "";
+    return `Connection lost, reconnecting${last}`;
+  }
+}
+
+/* state: as /health/state returns it; null if the request failed */
+export function showService(state) {
+  const web = state
+    ? { name: "web", state: "up", words: "responding" }
+    : { name: "web", state: "down", words: "not responding" };
+  const components = [web, ...(state?.parts ?? [])].map(createComponent);
+  byId("service").replaceChildren(...components, ...(state?.prices ?? []).flatMap(createFailures));
+}
+
+const createComponent = ({ name, state, words }) =>
+  createElement("li", { "data-state": state },
+    createElement("b", {}, name), " ",
+    createElement("span", { class: "verdict" }, state === "failing" ? "" : state), " ",
+    createElement("span", { class: "muted" }, words));
+
+function createFailures({ ticker, missing, failing, created_at: newest }) {
+  const failures = [];
+  if (!newest) failures.push("no price yet");
+  else if (missing) failures.push(`${formatCount(missing, "minute")} missing in the last hour`);
+  if (failing) failures.push(`last poll failed: ${formatReason(failing)}`);
+  if (!failures.length) return [];
+  return [createComponent({ name: formatPair(ticker), state: "failing", words: failures.join("; ") })];
+}
