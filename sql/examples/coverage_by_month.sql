@@ -1,5 +1,5 @@
--- How complete is the archive? For each index and month, UTC, how many minutes could have been
--- stored, and how many are.
+-- How complete are the stored prices? For each index and UTC month, the minutes that could have
+-- been stored, and those that are.
 SELECT known.ticker, to_char(month.start AT TIME ZONE 'UTC', 'YYYY-MM') AS month,
        part.expected, part.expected - lacking.minutes AS stored,
        round(100 - 100 * lacking.minutes / nullif(part.expected, 0), 3) AS percent

@@ -1,4 +1,5 @@
--- How far did the price fall below its highest so far, at worst, in the last 30 days?
+-- How large was the maximum drawdown, the fall below the highest earlier price, in the last 30
+-- days?
 SELECT created_at, peak, price, round(100 * (price / peak - 1), 3) AS percent
   FROM (
     SELECT created_at, price, max(price) OVER (ORDER BY created_at) AS peak

@@ -1,5 +1,5 @@
--- Which were the largest moves within five minutes of the last 30 days? Each price is held against
--- the one exactly five minutes before it; where that is missing there is nothing to hold it against.
+-- Which were the largest moves within five minutes of the last 30 days? Each price is compared with
+-- the price exactly five minutes earlier, and omitted if that minute is missing.
 SELECT created_at, before, price, round(100 * (price / before - 1), 3) AS percent
   FROM (
     SELECT created_at, price,

@@ -1,2 +1,2 @@
--- Brings the extension up to date; it must be the first statement of its session.
+-- Updates the extension. It must be the first statement of its session.
 ALTER EXTENSION timescaledb UPDATE

@@ -1,4 +1,4 @@
--- TimescaleDB's version in this database, and the one that the server's files are of.
+-- The installed version of TimescaleDB, and the version of the server's files.
 SELECT installed_version, default_version
   FROM pg_available_extensions
  WHERE name = 'timescaledb'

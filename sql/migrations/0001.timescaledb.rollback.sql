@@ -1,4 +1,4 @@
--- The extension stays: other schemas of the database may use it.
+-- The extension stays, because other schemas of the database may use it.
 DROP DOMAIN index_name;
 
 DROP SCHEMA internal;

@@ -1,5 +1,5 @@
--- The extension, a schema for the machinery behind the tables that analysts read, and the type of
--- index names. Images of TimescaleDB have created the extension already.
+-- The extension, a schema for internal objects, and the type of index names. TimescaleDB's images
+-- create the extension themselves.
 CREATE EXTENSION IF NOT EXISTS timescaledb;
 
 CREATE SCHEMA internal;
@@ -8,4 +8,4 @@ COMMENT ON SCHEMA internal IS 'Change log, islands, heartbeats and trigger funct
 
 CREATE DOMAIN index_name AS text CHECK (VALUE ~ '^[a-z0-9-]+_[a-z0-9]+$');
 
-COMMENT ON DOMAIN index_name IS 'A name of one of Deribit''s indexes, such as btc_usd';
+COMMENT ON DOMAIN index_name IS 'The name of an index of Deribit, such as btc_usd';

@@ -1,10 +1,10 @@
--- The record: prices, the indexes they belong to, and the minutes that could not be polled.
+-- Prices, their indexes, and misses: minutes that could not be polled.
 -- depends: 0001.timescaledb
 
--- The primary key is the minute grid, so no minute can be stored twice. It carries price and id, so
--- pages are index-only scans. Chunks of 365 days keep them few, because opening chunks is most of a
--- query's cost. The second index serves queries without an index name; TimescaleDB's own one is
--- descending, takes twice the room when rows come in the order of time, and is read no faster.
+-- The primary key prevents duplicate minutes. It includes price and id, therefore a page is an
+-- index-only scan. Chunks are 365 days wide, because opening chunks is most of a query's cost. The
+-- second index serves queries without an index name; TimescaleDB's default index is descending,
+-- needs twice the space for rows inserted in ascending order, and is no faster.
 CREATE TABLE prices (
     id          bigint      GENERATED ALWAYS AS IDENTITY,
     ticker      index_name  NOT NULL,
@@ -29,16 +29,16 @@ $$;
 CREATE INDEX prices_created_at_idx ON prices (created_at);
 
 COMMENT ON TABLE prices IS 'Index prices of Deribit, one row for each index and UTC minute';
-COMMENT ON COLUMN prices.id IS 'Grows with insertion, not with time; unique, never a cursor';
+COMMENT ON COLUMN prices.id IS 'Unique; ascends with insertion, not with time, therefore not a cursor';
 COMMENT ON COLUMN prices.ticker IS 'Deribit''s index name, such as btc_usd';
 COMMENT ON COLUMN prices.price IS 'In the index''s quote currency, exact; two decimals at least';
 COMMENT ON COLUMN prices.created_at IS 'The UTC minute the price belongs to; seconds are zero';
-COMMENT ON COLUMN prices.observed_at IS 'The exchange''s clock when it gave the value; null if unknown';
+COMMENT ON COLUMN prices.observed_at IS 'The exchange''s time of the value; null if unknown';
 COMMENT ON COLUMN prices.source IS
     'poll: polled in its minute; chart: an average from chart data; import: from a file';
 
--- The revision lets caches and streams recognize a change: every commit that changes prices of an
--- index raises it.
+-- Every commit that changes prices of an index increments its revision, by which caches and streams
+-- detect the change.
 CREATE TABLE tickers (
     ticker     index_name  PRIMARY KEY,
     since      timestamptz NOT NULL CHECK (
@@ -52,11 +52,11 @@ CREATE TABLE tickers (
 COMMENT ON TABLE tickers IS 'The indexes that have been tracked';
 COMMENT ON COLUMN tickers.ticker IS 'Deribit''s index name';
 COMMENT ON COLUMN tickers.since IS 'The first retained UTC minute that was polled or stored';
-COMMENT ON COLUMN tickers.revision IS 'Grows with every commit that changes this index''s prices';
+COMMENT ON COLUMN tickers.revision IS 'Incremented by every commit that changes this index''s prices';
 COMMENT ON COLUMN tickers.kept_since IS
-    'Retention dropped the prices before this UTC midnight and kept their candles; null: never';
+    'Retention dropped the prices, not the candles, before this UTC midnight; null: never';
 
--- A plain table: it has few rows, and nothing removes them, whether the minute is repaired or not.
+-- A plain table, because it has few rows. A repair of the minute does not remove its miss.
 CREATE TABLE misses (
     ticker   index_name  NOT NULL,
     minute   timestamptz NOT NULL CHECK (

@@ -1,5 +1,5 @@
--- What follows from prices and misses. Triggers keep all of it exact, in the transaction that changes
--- the rows below.
+-- Derived data. Triggers update it in the transaction that changes prices or misses, and it is
+-- exact at every moment.
 -- depends: 0002.prices
 CREATE TABLE candles_1h (
     ticker   index_name  NOT NULL,
@@ -57,7 +57,7 @@ COMMENT ON COLUMN candles_1d.polled IS 'How many of them were polled';
 COMMENT ON COLUMN candles_1d.charted IS 'How many of them come from chart data';
 COMMENT ON COLUMN candles_1d.imported IS 'How many of them were imported from a file';
 
--- Gaps and islands: consecutive minutes as one row, so that the gaps of years are read at once.
+-- Gaps and islands: consecutive minutes are one row, which makes the gaps of years cheap to read.
 CREATE TABLE internal.price_islands (
     ticker index_name  NOT NULL,
     since  timestamptz NOT NULL,
@@ -87,9 +87,9 @@ COMMENT ON COLUMN internal.miss_islands.since IS 'The first UTC minute of the is
 COMMENT ON COLUMN internal.miss_islands.until IS 'The first UTC minute after it';
 COMMENT ON COLUMN internal.miss_islands.reason IS 'The reason of every miss in the island';
 
--- A batch is what one statement changed. Its position is drawn from a sequence at the end of the
--- transaction, under a lock that lasts until the commit: positions grow in the order of commits, so a
--- client that has seen one has seen all before it, of however many indexes.
+-- A batch is the change of one statement. Its position is taken from a sequence at the end of the
+-- transaction, under a lock that is held until the commit. Positions therefore ascend in the order
+-- of commits, and a client that has received one has received every earlier one, of all indexes.
 CREATE TABLE internal.batches (
     id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     position bigint UNIQUE,
@@ -104,9 +104,9 @@ COMMENT ON COLUMN internal.batches.position IS
     'In the order of commits; null until the transaction commits';
 COMMENT ON COLUMN internal.batches.tickers IS 'The indexes that the statement changed, by name';
 
--- The stream of prices resumes from this log. Writers of one index queue for its row in tickers, so
--- its revisions are committed in order and without gaps. Each index keeps its newest 20,000, two
--- weeks of polling.
+-- The stream of prices resumes from this log. Writers of one index wait for the lock on its row in
+-- tickers, therefore its revisions are committed in order and without gaps. The newest 20,000
+-- revisions of each index are retained: two weeks of polling.
 CREATE TABLE internal.changes (
     ticker       index_name NOT NULL,
     revision     bigint     NOT NULL,
@@ -118,7 +118,7 @@ CREATE TABLE internal.changes (
     CHECK (minutes IS NULL OR cardinality(minutes) BETWEEN 1 AND 1000)
 );
 
-COMMENT ON TABLE internal.changes IS 'The newest revisions of each index, and what each changed';
+COMMENT ON TABLE internal.changes IS 'The newest revisions of each index, and the minutes that each changed';
 COMMENT ON COLUMN internal.changes.ticker IS 'Deribit''s index name';
 COMMENT ON COLUMN internal.changes.revision IS 'The revision in tickers that the change made';
 COMMENT ON COLUMN internal.changes.batch IS 'The statement in batches';
@@ -128,7 +128,7 @@ COMMENT ON COLUMN internal.changes.last_minute IS 'The last UTC minute that chan
 COMMENT ON COLUMN internal.changes.minutes IS
     'The minutes inserted, updated or deleted, ascending; null if more than 1,000';
 
--- An archive rewrites the file of a month only if its revision has moved.
+-- An archive rewrites the file of a month only if the month's revision has changed.
 CREATE TABLE internal.month_revisions (
     ticker   index_name  NOT NULL,
     month    timestamptz NOT NULL CHECK (month = time_bucket(INTERVAL '1 month', month)),
@@ -142,12 +142,12 @@ COMMENT ON COLUMN internal.month_revisions.month IS 'The start of the UTC month'
 COMMENT ON COLUMN internal.month_revisions.revision IS
     'The newest revision in tickers that changed prices of the month; retention does not count';
 
--- The API knows only the database, and learns from here which part of the recorder is silent.
+-- The API has no connection to the recorder and reads the health of its components here.
 CREATE TABLE internal.heartbeats (
     part text        PRIMARY KEY CHECK (part IN ('scheduler', 'worker')),
     at   timestamptz NOT NULL
 );
 
-COMMENT ON TABLE internal.heartbeats IS 'When each part of the recorder was last alive';
+COMMENT ON TABLE internal.heartbeats IS 'The newest heartbeat of each component of the recorder';
 COMMENT ON COLUMN internal.heartbeats.part IS 'scheduler or worker';
 COMMENT ON COLUMN internal.heartbeats.at IS 'By the clock of the database''s server';

@@ -1,8 +1,8 @@
--- One trigger function for each table. Those of prices and misses write what follows from them with
--- the owner's rights, so no other role can make a candle or an island wrong. Their plans are generic,
--- because a custom plan would be made again for each statement, and never scan a table, because a
--- session keeps the plan that it made while the tables were small. Runtime exclusion is off, because
--- opening a chunk costs less than deciding whether it can be skipped.
+-- One trigger function for each table. Those of prices and misses write derived data with the
+-- owner's privileges, therefore no other role can write a wrong candle or island. Their plans are
+-- generic, because a custom plan would be made for each statement. They avoid sequential scans,
+-- because a session caches the plans that it made while the tables were small. Runtime exclusion is
+-- off, because opening a chunk costs less than the decision to skip it.
 -- depends: 0003.derived
 CREATE TYPE internal.touched AS (
     ticker       index_name,
@@ -13,7 +13,7 @@ CREATE TYPE internal.touched AS (
 );
 
 COMMENT ON TYPE internal.touched IS
-    'What a statement changed of one index: minutes (null if more than 1,000) and their hours';
+    'The minutes of one index that a statement changed (null if more than 1,000), and their hours';
 
 CREATE FUNCTION internal.prices_changed() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
@@ -25,7 +25,7 @@ DECLARE
     touched internal.touched[];
     changed_by bigint;
 BEGIN
-    -- 1. What changed, by index and in its order. An update changes the old and the new minute.
+    -- 1. The changed minutes by index, in the order of names. An update changes old and new ones.
     IF TG_OP = 'TRUNCATE' THEN
         DELETE FROM candles_1h;
         DELETE FROM candles_1d;
@@ -59,9 +59,9 @@ BEGIN
         RETURN NULL;
     END IF;
 
-    -- 2. The revision and its log. The row in tickers stays locked until the commit: writers of one
-    --    index queue, and each of the steps below reads what the writer before it committed. Below
-    --    kept_since only retention deletes, which is no change of the month.
+    -- 2. Revision and change log. The row in tickers stays locked until the commit: writers of
+    --    one index wait for each other, and the next steps read what the previous writer committed.
+    --    Before kept_since only retention deletes, which does not change the month.
     INSERT INTO internal.batches (tickers)
     SELECT array_agg(ticker) FROM unnest(touched)
     RETURNING id INTO changed_by;
@@ -94,8 +94,9 @@ BEGIN
       FROM unnest(touched) AS change
       JOIN revised ON revised.ticker = change.ticker;
 
-    -- 3. Prices that are newer than all others of their indexes, as polls are, only add to the newest
-    --    hour, day and island. Below kept_since a candle has minutes that are gone: 4. looks at those.
+    -- 3. Prices newer than all others of their indexes, such as polls, only extend the newest
+    --    hour, day and island. Candles before kept_since include dropped minutes: step 4 handles
+    --    those.
     IF TG_OP = 'INSERT' AND NOT EXISTS (
         SELECT
           FROM unnest(touched) AS change
@@ -170,9 +171,10 @@ BEGIN
         RETURN NULL;
     END IF;
 
-    -- 4. Otherwise hours and islands, from the minutes of each touched hour. Hours before kept_since
-    --    have lost theirs: only a candle of at least as many minutes replaces them. Islands that reach
-    --    into a touched hour, or end at it, lose its minutes; adjacent minutes become one island.
+    -- 4. Otherwise recompute hours and islands from the minutes of each touched hour. Minutes
+    --    before kept_since were dropped: only a candle of at least as many minutes replaces one
+    --    there. Islands that overlap or touch such an hour lose its minutes; adjacent minutes merge
+    --    into one island.
     WITH hour AS MATERIALIZED (
         SELECT change.ticker, bucket, stored.*
           FROM unnest(touched) AS change
@@ -234,7 +236,7 @@ BEGIN
                        reach.first_hour)
                    AND since <= reach.last_hour + INTERVAL '1 hour'
                    AND tstzrange(since, until) && reach.nearby
-                OFFSET 0 -- a range of the primary key for each index, never a join with all islands
+                OFFSET 0 -- forces a range scan of the primary key for each index
               ) AS near))
         RETURNING ticker, tstzmultirange(tstzrange(since, until)) AS minutes
     ), part (ticker, minutes) AS (
@@ -252,7 +254,7 @@ BEGIN
          GROUP BY ticker
       ) AS islands;
 
-    -- 5. Days, from their hours.
+    -- 5. Recompute days from their hours.
     WITH day AS MATERIALIZED (
         SELECT touched_day.ticker, touched_day.bucket, stored.*
           FROM (
@@ -291,7 +293,7 @@ END
 $$;
 
 COMMENT ON FUNCTION internal.prices_changed() IS
-    'Writes what follows from changed prices: revision, change log, hours, days and islands';
+    'After a change of prices: updates revision, change log, hours, days and islands';
 
 CREATE TRIGGER prices_inserted AFTER INSERT ON prices
     REFERENCING NEW TABLE AS changed
@@ -339,9 +341,10 @@ LANGUAGE sql AS $$
 $$;
 
 COMMENT ON FUNCTION internal.revise_all(text[], timestamptz) IS
-    'Raises the revision of the named indexes, whose rows are locked, and logs that every minute may have changed, or every minute before until. Retention, which has an until, changes no month';
+    'Increments the revisions of the named indexes, whose rows must be locked, and logs that every minute, or every minute before until, may have changed. Month revisions change only without until, which retention passes';
 
--- Both revisions of equal notifications of one transaction are the final one, so they are sent once.
+-- The batches of one transaction send equal notifications, because both have the final revision;
+-- PostgreSQL delivers one.
 CREATE FUNCTION internal.batch_committed() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 AS $$
@@ -357,7 +360,7 @@ END
 $$;
 
 COMMENT ON FUNCTION internal.batch_committed() IS
-    'At the end of the transaction: gives the batch its position, and notifies of the revisions';
+    'At the end of the transaction: assigns the batch its position, and notifies of the revisions';
 
 CREATE CONSTRAINT TRIGGER batches_committed AFTER INSERT ON internal.batches
     DEFERRABLE INITIALLY DEFERRED
@@ -371,7 +374,7 @@ AS $$
 DECLARE
     touched internal.touched[];
 BEGIN
-    -- 1. What changed, by index and in its order.
+    -- 1. The changed minutes by index, in the order of names.
     IF TG_OP = 'TRUNCATE' THEN
         DELETE FROM internal.miss_islands;
         RETURN NULL;
@@ -400,15 +403,15 @@ BEGIN
         RETURN NULL;
     END IF;
 
-    -- 2. The index is tracked from its first polled minute on. Its row stays locked until the commit,
-    --    as in prices_changed(); the revision is about prices alone.
+    -- 2. The index is tracked from its first polled minute on. Its row stays locked until the
+    --    commit, as in prices_changed(); misses do not change the revision.
     INSERT INTO tickers AS known (ticker, since)
     SELECT ticker, first_minute
       FROM unnest(touched)
         ON CONFLICT (ticker) DO UPDATE
        SET since = greatest(least(known.since, excluded.since), known.kept_since);
 
-    -- 3. Islands, as in prices_changed(), one for each reason.
+    -- 3. Recompute islands as in prices_changed(), separately for each reason.
     WITH hour AS (
         SELECT change.ticker, start
           FROM unnest(touched) AS change
@@ -437,7 +440,7 @@ BEGIN
                        reach.first_hour)
                    AND since <= reach.last_hour + INTERVAL '1 hour'
                    AND tstzrange(since, until) && reach.nearby
-                OFFSET 0 -- a range of the primary key for each index, never a join with all islands
+                OFFSET 0 -- forces a range scan of the primary key for each index
               ) AS near))
         RETURNING ticker, reason, tstzmultirange(tstzrange(since, until)) AS minutes
     ), part (ticker, reason, minutes) AS (
@@ -468,7 +471,7 @@ END
 $$;
 
 COMMENT ON FUNCTION internal.misses_changed() IS
-    'Writes what follows from changed misses: since when the index is tracked, and islands';
+    'After a change of misses: updates the first tracked minute and the islands';
 
 CREATE TRIGGER misses_inserted AFTER INSERT ON misses
     REFERENCING NEW TABLE AS changed
@@ -498,7 +501,7 @@ END
 $$;
 
 COMMENT ON FUNCTION internal.tickers_deleted() IS
-    'Deletes the log of an index with it: if the index returns, its revisions begin again at 1';
+    'Deletes the change log of deleted indexes: if an index returns, its revisions restart at 1';
 
 CREATE TRIGGER tickers_deleted AFTER DELETE OR TRUNCATE ON tickers
     FOR EACH STATEMENT EXECUTE FUNCTION internal.tickers_deleted();

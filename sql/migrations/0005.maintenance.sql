@@ -1,10 +1,10 @@
--- Retention and repair: what an operator and the worker call.
+-- Retention, which the worker applies, and the rebuild of derived data, which an operator calls.
 -- depends: 0004.triggers
 
--- No reading of the machine's clock alone drops prices: the horizon is never later than the newest
--- stored price allows. Dropping a chunk fires no trigger, so its consequences are written here. The
--- locks are taken in the order of the writers, the table first and then the rows in tickers: none
--- stores meanwhile what would be overlooked, and none waits for this in a circle.
+-- A wrong clock of the machine drops nothing: the horizon depends on the newest stored price too.
+-- Dropping a chunk fires no trigger, therefore the function updates the derived data itself. It
+-- takes locks in the order of the writers, first on the table and then on the rows in tickers,
+-- which prevents concurrent inserts and deadlocks.
 CREATE FUNCTION internal.drop_prices(
     retention interval,
     OUT horizon timestamptz, OUT reached timestamptz, OUT chunks bigint, OUT minutes bigint)
@@ -63,9 +63,9 @@ END
 $$;
 
 COMMENT ON FUNCTION internal.drop_prices(interval) IS
-    'Drops prices older than the retention, counted from the newest stored price, and keeps their candles: whole chunks at once, of the remaining chunk at most a day. Returns the horizon, the midnight reached, dropped chunks, and minutes of all indexes. Call it until reached is the horizon';
+    'Drops prices older than the retention, counted from the newest stored price, and retains their candles: whole chunks, and at most one day of the oldest remaining chunk. Returns the horizon, the midnight reached, and the numbers of dropped chunks and minutes. Call it until reached is the horizon';
 
--- Set-based and independent of the triggers, so tests compare one with the other.
+-- Set-based and independent of the triggers, which lets tests compare both.
 CREATE FUNCTION rebuild(ticker text) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, public, pg_temp
@@ -133,7 +133,7 @@ BEGIN
       ) AS numbered
      GROUP BY reason, island;
 
-    -- Candles before the first minute are those of dropped prices: these are not missing.
+    -- Candles before the first minute are those of dropped prices, which are not missing.
     UPDATE tickers AS known
        SET kept_since = dropped.until,
            since = greatest(
@@ -163,6 +163,6 @@ END
 $$;
 
 COMMENT ON FUNCTION rebuild(text) IS
-    'Computes everything derived of one index again from its prices and misses, and never touches candles before its first price: after drop_chunks(), or writes without triggers. Owner only';
+    'Recomputes all derived data of one index from its prices and misses, except candles before its first price. Necessary after drop_chunks(), or writes without triggers. Owner only';
 
 REVOKE EXECUTE ON FUNCTION internal.drop_prices(interval), rebuild(text) FROM PUBLIC;

@@ -1,6 +1,6 @@
--- What analysts query without knowing how it is stored: from the rollups where those are enough,
--- bounded in time on both sides, and the same in every session's time zone. Each function is one plain
--- SELECT, which the planner inlines into the query around it.
+-- A view and functions for analysts. They read rollups where these suffice, bound every scan in
+-- time, and do not depend on the session's time zone. Each function is one plain SELECT, which the
+-- planner inlines.
 -- depends: 0005.maintenance
 CREATE VIEW latest_prices AS
 SELECT known.ticker, newest.price, newest.created_at, newest.observed_at, newest.source
@@ -20,7 +20,7 @@ COMMENT ON VIEW latest_prices IS 'The newest price of each index that has one';
 COMMENT ON COLUMN latest_prices.ticker IS 'Deribit''s index name';
 COMMENT ON COLUMN latest_prices.price IS 'In the index''s quote currency, exact';
 COMMENT ON COLUMN latest_prices.created_at IS 'The UTC minute the price belongs to';
-COMMENT ON COLUMN latest_prices.observed_at IS 'The exchange''s clock when it gave the value';
+COMMENT ON COLUMN latest_prices.observed_at IS 'The exchange''s time of the value; null if unknown';
 COMMENT ON COLUMN latest_prices.source IS
     'poll: polled in its minute; chart: an average from chart data; import: from a file';
 
@@ -51,7 +51,7 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
 $$;
 
 COMMENT ON FUNCTION internal.first_instant(timestamp, text) IS
-    'When a zone''s clocks show a time; the first instant where they show it twice';
+    'The instant of a local time in a zone; the first one if the local time occurs twice';
 
 CREATE FUNCTION internal.bucket_start(width interval, moment timestamptz, tz text)
 RETURNS timestamptz
@@ -83,7 +83,7 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
 $$;
 
 COMMENT ON FUNCTION internal.is_undivided(interval, timestamptz, text) IS
-    'Whether one bucket contains the whole UTC hour: days begin on the full hour of their zone';
+    'Whether one bucket contains the whole UTC hour; days begin at a full hour of their zone';
 
 CREATE FUNCTION candles(
     ticker text, width interval, since timestamptz, until timestamptz, tz text DEFAULT 'UTC')
@@ -162,7 +162,7 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000 AS $$
 $$;
 
 COMMENT ON FUNCTION candles(text, interval, timestamptz, timestamptz, text) IS
-    'Candles of one index, each width wide, that begin in [since, until), ascending: open, high, low, close, and how many minutes they have. Buckets without a price are left out. Days, weeks (from Monday), months and years follow the calendar of tz, shorter widths UTC; a month is ''1 month'', ''1m'' is a minute';
+    'Candles of one index, each width wide, that begin in [since, until), ascending: open, high, low, close, and samples: the number of stored minutes. Buckets without a price are omitted. Days, weeks (from Monday), months and years follow the calendar of tz, shorter widths UTC; a month is ''1 month'', ''1m'' is a minute';
 
 CREATE FUNCTION returns(
     ticker text, width interval, since timestamptz, until timestamptz, tz text DEFAULT 'UTC')
@@ -183,15 +183,15 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000 AS $$
               returns.until, returns.tz) AS candle
         WINDOW ascending AS (ORDER BY candle.start)
       ) AS step
-     WHERE step.previous IS NOT NULL  -- the planner would expect a row or two of an equality here
+     WHERE step.previous IS NOT NULL  -- for an equality the planner would estimate one or two rows
        AND step.start >= returns.since
      ORDER BY step.start
 $$;
 
 COMMENT ON FUNCTION returns(text, interval, timestamptz, timestamptz, text) IS
-    'How one index changed from the close of each bucket to that of the next, for buckets that begin in [since, until), ascending, on the calendar of tz as in candles(); change is a part of one: 0.01 is one per cent, ln(1 + change) the log return. A bucket is left out if the one before it has no price: a change across a gap is not one of this width';
+    'Returns of one index: the relative change from the close of the previous bucket to that of each bucket that begins in [since, until), ascending, on the calendar of tz as in candles(). change is a fraction: 0.01 is one per cent; ln(1 + change) is the log return. A bucket is omitted if the previous one has no price, because a change across a gap has another width';
 
--- The island that begins at or before the first minute may reach into the range.
+-- The last island that begins at or before the first minute may reach into the range.
 CREATE FUNCTION gaps(ticker text, since timestamptz, until timestamptz)
 RETURNS TABLE (start timestamptz, stop timestamptz, minutes bigint, reason text)
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 100 AS $$

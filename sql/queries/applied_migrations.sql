@@ -1,4 +1,4 @@
--- The migrations this database has, by name.
+-- Applied migrations, by name.
 SELECT migration_id
   FROM _yoyo_migration
  ORDER BY migration_id

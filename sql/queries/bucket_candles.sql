@@ -1,5 +1,5 @@
--- Candles of one index in the buckets [start, stop), which are whole hours, in their order: a row for each
--- that has prices.
+-- Candles of one index for the buckets [start, stop), which consist of whole hours: a row for each
+-- bucket with prices, in the order of the buckets.
 SELECT span.start, candle.open, candle.high, candle.low, candle.close, candle.samples
   FROM unnest(%(starts)b::timestamptz[], %(stops)b::timestamptz[])
        WITH ORDINALITY AS span (start, stop, place)

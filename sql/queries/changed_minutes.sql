@@ -1,8 +1,8 @@
--- Which minutes of one index changed after a position: those of every revision after the one given,
--- but for so many of the first of them (place); each minute once, where it last changed, in order,
--- at most count of them. A change that is only logged as a range has no place.
--- In every row, and in one without a revision if nothing changed: the newest revision, and whether
--- the log tells all since the position in at most most minutes; if not, it tells none.
+-- Minutes of one index that changed after a position, which is a revision and a place in that
+-- revision's list of minutes: each minute once, at its newest change, in order, at most count. A
+-- change that is logged as a range has no place. Every row has the newest revision, and whether the
+-- log is whole: no revision after the position is missing, and at most most minutes changed. If it
+-- is not whole, or nothing changed, the only row has no revision.
 WITH logged AS (
     SELECT revision, first_minute, last_minute, minutes
       FROM internal.changes

@@ -1,5 +1,5 @@
--- How many minutes of one index were polled, charted and imported, in each bucket of width that has
--- any, by its start, newest first. [since, until) is whole hours.
+-- Numbers of polled, charted and imported minutes of one index in [since, until), which are whole
+-- hours: a row for each bucket of width with prices, newest first.
 SELECT time_bucket(%(width)s::interval, bucket) AS start,
        sum(polled) AS polled, sum(charted) AS chart, sum(imported) AS import
   FROM candles_1h

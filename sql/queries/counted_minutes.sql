@@ -1,4 +1,4 @@
--- How many minutes of one index in [since, until] were polled, charted and imported: 1 row.
+-- Numbers of polled, charted and imported minutes of one index in [since, until]: 1 row.
 SELECT count(created_at) FILTER (WHERE source = 'poll') AS polled,
        count(created_at) FILTER (WHERE source = 'chart') AS chart,
        count(created_at) FILTER (WHERE source = 'import') AS import

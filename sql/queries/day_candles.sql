@@ -1,4 +1,4 @@
--- Daily candles of one index that begin in [since, until], in the given direction: at most count of them.
+-- Daily candles of one index that begin in [since, until], in the given direction: at most count.
 SELECT bucket AS start, open, high, low, close, samples
   FROM candles_1d
  WHERE ticker = %(ticker)s

@@ -1,4 +1,4 @@
--- Drops prices older than the retention, whole chunks at once and of the remaining chunk a day: 1 row
--- with the horizon, the midnight reached, and how many chunks and minutes were dropped.
+-- Drops prices older than the retention: whole chunks, and at most one day of the oldest remaining
+-- chunk. 1 row: the horizon, the midnight reached, and the numbers of dropped chunks and minutes.
 SELECT horizon, reached, chunks, minutes
   FROM internal.drop_prices(%(retention)s::interval)

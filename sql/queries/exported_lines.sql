@@ -1,6 +1,6 @@
--- Prices of one index in [since, until] as text, oldest first: a row for each day from midnight on, the one
--- before since, that has any. Its lines, each between the same texts, stand between separators: a row for
--- each line would cost the client ten times as much.
+-- Prices of one index in [since, until] as text, ascending: a row for each UTC day with prices. The
+-- parameter midnight is that of the first day. A row joins its lines with separator, because a row
+-- for each line would cost the client ten times as much.
 SELECT day.lines
   FROM generate_series(%(midnight)s::timestamptz, %(until)s::timestamptz, INTERVAL '1 day')
        WITH ORDINALITY AS midnight (at, place)

@@ -1,15 +1,16 @@
--- What one index lacks in [since, until): stretches of minutes without a price, newest first, each with
--- the runs of records inside it that give another reason than unknown, newest first, a row for
--- each; an empty run if there is none. At most count rows. Runs are looked for from the one on that
--- begins at or before a stretch: it may reach into it. Below the oldest run of prices that is
--- needed stands an empty one, so that what is missing before the first price is a stretch too.
-SELECT hole.since, hole.until, coalesce(record.since, hole.since) AS recorded_since,
-       coalesce(record.until, hole.since) AS recorded_until,
+-- Gaps of one index in [since, until), newest first: consecutive minutes without a price, joined
+-- with the islands of recorded misses in the gap, newest first; a gap without any has one row with
+-- an empty island. Misses with the reason unknown are no record. At most count rows. Miss islands
+-- are read from the last one that begins at or before the gap, because it may reach into the gap.
+-- An empty island before the oldest price island that is read makes the minutes before the first
+-- price a gap.
+SELECT gap.since, gap.until, coalesce(record.since, gap.since) AS recorded_since,
+       coalesce(record.until, gap.since) AS recorded_until,
        coalesce(record.reason, %(unknown)s) AS reason
   FROM (
-    SELECT greatest(run.until, %(since)s::timestamptz) AS since,
-           lag(run.since, 1, %(until)s::timestamptz) OVER newest_first AS until,
-           run.since AS place
+    SELECT greatest(island.until, %(since)s::timestamptz) AS since,
+           lag(island.since, 1, %(until)s::timestamptz) OVER newest_first AS until,
+           island.since AS place
       FROM (
         (
             SELECT since, until
@@ -27,26 +28,27 @@ SELECT hole.since, hole.until, coalesce(record.since, hole.since) AS recorded_si
         )
          UNION ALL
         SELECT NULL, %(since)s::timestamptz
-      ) AS run
-    WINDOW newest_first AS (ORDER BY run.since DESC NULLS LAST)
-  ) AS hole
+      ) AS island
+    WINDOW newest_first AS (ORDER BY island.since DESC NULLS LAST)
+  ) AS gap
   LEFT JOIN LATERAL (
-    SELECT greatest(run.since, hole.since) AS since, least(run.until, hole.until) AS until, reason
-      FROM internal.miss_islands AS run
+    SELECT greatest(island.since, gap.since) AS since, least(island.until, gap.until) AS until,
+           reason
+      FROM internal.miss_islands AS island
      WHERE ticker = %(ticker)s
-       AND run.since < hole.until
-       AND run.until > hole.since
-       AND run.since >= coalesce(
+       AND island.since < gap.until
+       AND island.until > gap.since
+       AND island.since >= coalesce(
            (SELECT max(older.since)
               FROM internal.miss_islands AS older
              WHERE older.ticker = %(ticker)s
-               AND older.since <= hole.since),
-           hole.since)
+               AND older.since <= gap.since),
+           gap.since)
        AND reason <> %(unknown)s
-     ORDER BY run.since DESC
+     ORDER BY island.since DESC
      LIMIT %(count)s
   ) AS record
     ON true
- WHERE hole.since < hole.until
- ORDER BY hole.place DESC NULLS LAST, record.since DESC
+ WHERE gap.since < gap.until
+ ORDER BY gap.place DESC NULLS LAST, record.since DESC
  LIMIT %(count)s

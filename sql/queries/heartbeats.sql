@@ -1,5 +1,5 @@
--- How many seconds ago each part was last alive, by the server's clock. A heartbeat from the future, of
--- a clock that has been set back since, says nothing: 0 or 1 row a part.
+-- Age of each component's newest heartbeat in seconds, by the server's clock: 0 or 1 row each. A
+-- heartbeat in the future, from a clock that has been set back since, is ignored.
 SELECT part, extract(EPOCH FROM clock_timestamp() - at)::float8 AS age
   FROM internal.heartbeats
  WHERE at <= clock_timestamp()

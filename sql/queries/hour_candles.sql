@@ -1,5 +1,6 @@
--- Candles of one index from its hours in [since, until], in the given direction: at most count of them,
--- each width wide and from midnight UTC on. At most max_rows hours are read: count times those of a width.
+-- Candles of one index, each width wide from midnight UTC on, from its hours in [since, until], in
+-- the given direction: at most count. At most max_rows hours are read: count times those of a
+-- width.
 SELECT time_bucket(%(width)s::interval, hour.bucket) AS start,
        first(open, hour.bucket) AS open, max(high) AS high, min(low) AS low,
        last(close, hour.bucket) AS close, sum(samples) AS samples

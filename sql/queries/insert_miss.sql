@@ -1,4 +1,4 @@
--- Records why a minute could not be polled, unless it has a price or a record already.
+-- Records why a minute could not be polled, unless it has a price or a record.
 INSERT INTO misses (ticker, minute, reason, code, attempts)
 SELECT %(ticker)s::text, %(minute)s, %(reason)s, %(code)s, %(attempts)s
  WHERE NOT EXISTS (

@@ -1,2 +1,2 @@
--- Announces every commit that changes prices, on this connection.
+-- Subscribes this connection to the notifications of commits that change prices.
 LISTEN prices

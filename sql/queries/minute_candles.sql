@@ -1,5 +1,6 @@
--- Candles of one index from its minutes in [since, until], in the given direction: at most count of them,
--- each width wide and from midnight UTC on. At most max_rows minutes are read: count times those of a width.
+-- Candles of one index, each width wide from midnight UTC on, from its minutes in [since, until],
+-- in the given direction: at most count. At most max_rows minutes are read: count times those of a
+-- width.
 SELECT time_bucket(%(width)s::interval, created_at) AS start,
        first(price, created_at) AS open, max(price) AS high, min(price) AS low,
        last(price, created_at) AS close, count(created_at) AS samples

@@ -1,4 +1,4 @@
--- Those of the given roles that the server does not have, by name.
+-- Given roles that the server lacks, by name.
 SELECT wanted.role
   FROM unnest(%(roles)s::text[]) AS wanted (role)
  WHERE NOT EXISTS (

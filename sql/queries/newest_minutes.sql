@@ -1,4 +1,5 @@
--- The newest minute in [since, until] of each requested index, in their order; null if it has none.
+-- The newest minute of each requested index in [since, until], in the order of the request; null
+-- without a price.
 SELECT requested.ticker, newest.created_at
   FROM unnest(%(tickers)s::text[]) WITH ORDINALITY AS requested (ticker, place)
   LEFT JOIN LATERAL (

@@ -1,8 +1,9 @@
--- Prices of one index in [since, until] as text, a row for each query of the batch, in its order: the first
--- count of them in the given direction. A line for each price stands between the texts of its query: values
--- that are read one by one would cost the client three times as much, and format() and to_char() the server
--- twice. If more follow, the text has one line more; last_at is the minute of the last that counts. seconds
--- is what the whole batch took. The batch is JSON: the planner would plan again for each length of an array.
+-- Pages of prices in [since, until] as text, a row for each query of the batch, in the order of the
+-- batch: the first count prices in the given direction. A price is one line between the texts of
+-- its query, because separate values would cost the client three times as much, and format() or
+-- to_char() the server twice. If more prices follow, the text has one more line; last_at is the
+-- minute of the last line of the page. seconds is the duration of the whole batch. The batch is
+-- JSON, because the planner would plan an array again for each length.
 SELECT page.text, page.first_at, page.last_at, page.more,
        extract(EPOCH FROM clock_timestamp() - statement_timestamp())::float AS seconds
   FROM json_to_recordset(%(batch)s::json) AS query (

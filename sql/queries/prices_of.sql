@@ -1,4 +1,5 @@
--- Prices of one index for some minutes, which lie in [since, until], and where they come from.
+-- Prices of one index for the given minutes, which are in [since, until], with their sources,
+-- ascending.
 SELECT id, ticker, price, created_at, source, observed_at
   FROM prices
  WHERE ticker = %(ticker)s

@@ -1,6 +1,7 @@
--- The recording of each requested index in [since, until), in their order: how many minutes, since it is
--- tracked, have no price; why its newest poll of [since, until] failed, null if it did not; and the newest
--- polled minute of [since, until], null if none was.
+-- Recording of each requested index in [since, until), in the order of the request. missing: the
+-- number of tracked minutes without a price; failing: the reason of the newest failed poll in
+-- [since, until], null if a later minute was polled; polled: the newest polled minute in [since,
+-- until], or null.
 SELECT requested.ticker,
        greatest(0, extract(EPOCH FROM %(until)s::timestamptz - greatest(
            %(since)s::timestamptz, coalesce(known.since, %(until)s::timestamptz))) / 60

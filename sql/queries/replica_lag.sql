@@ -1,6 +1,6 @@
--- How many seconds this server is behind the one that it follows, at most: one row. 0 if it follows
--- none, or is connected and has replayed all that it received; else the age of the last commit that
--- it replayed, which is null if there was none since its start.
+-- Maximum lag of this server behind its primary in seconds: 1 row. It is 0 for a primary, and for a
+-- connected replica that has replayed everything it received; otherwise it is the age of the last
+-- replayed commit, or null if none was replayed since the start.
 SELECT CASE
            WHEN NOT pg_is_in_recovery() THEN 0
            WHEN pg_last_wal_receive_lsn() <= pg_last_wal_replay_lsn()

@@ -1,4 +1,4 @@
--- How often each index that is tracked has changed, by name.
+-- The revision of each tracked index, by name.
 SELECT ticker, revision
   FROM tickers
  ORDER BY ticker

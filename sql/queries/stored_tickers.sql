@@ -1,4 +1,4 @@
--- Every index that has been tracked, by name.
+-- Every tracked index, by name.
 SELECT ticker
   FROM tickers
  ORDER BY ticker

@@ -1,6 +1,7 @@
--- Every index that has been tracked, by name: since when, how many minutes are stored, its oldest and its
--- newest price in [since, until], the last one of the hour that ended a day before the newest, and the
--- highest and lowest of the day up to the newest. Null is what there is none of.
+-- A summary of each tracked index, by name: its first tracked minute, the number of stored minutes,
+-- its oldest and newest price in [since, until], the last price of the hour that ended 24 hours
+-- before the newest, and the highest and lowest price of the 24 hours up to the newest. A value
+-- without a price is null.
 SELECT known.ticker, known.since, stored.minutes,
        oldest.price AS first_price, oldest.created_at AS first_at,
        newest.price AS newest_price, newest.created_at AS newest_at,

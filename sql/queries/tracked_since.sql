@@ -1,4 +1,4 @@
--- The first minute of one index that was asked for or stored: 0 or 1 row.
+-- The first polled or stored minute of one index: 0 or 1 row.
 SELECT since
   FROM tickers
  WHERE ticker = %(ticker)s

@@ -1,6 +1,7 @@
--- Candles of one index in the buckets [start, stop), which begin or end within an hour, in their order: a row
--- for each that has prices. Read are their whole hours [first_hour, last_hour), and of prices the minutes
--- before and after those. All minutes lie in [since, until].
+-- Candles of one index for the buckets [start, stop), which begin or end within an hour: a row for
+-- each bucket with prices, in the order of the buckets. They are computed from the whole hours
+-- [first_hour, last_hour) and from the minutes before and after these. All minutes are in [since,
+-- until].
 SELECT span.start, candle.open, candle.high, candle.low, candle.close, candle.samples
   FROM unnest(%(starts)b::timestamptz[], %(stops)b::timestamptz[],
               %(first_hours)b::timestamptz[], %(last_hours)b::timestamptz[])

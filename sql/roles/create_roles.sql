@@ -1,6 +1,6 @@
--- Creates the missing roles, where the server lets us. They belong to the server: another database may
--- have created them, and only a role that is created here gets these settings. They have no password
--- yet, so that only a server that asks for none lets them in.
+-- Creates the missing roles if the server permits it. Roles belong to the server: another database
+-- may have created them, and only a role that is created here gets these settings. A new role has
+-- no password, therefore only a server with trust authentication admits it.
 DO $$
 DECLARE
     role text;
@@ -10,7 +10,7 @@ BEGIN
         BEGIN
             EXECUTE format('CREATE ROLE %I LOGIN', role);
         EXCEPTION
-            WHEN duplicate_object OR unique_violation THEN  -- another database's migration was faster
+            WHEN duplicate_object OR unique_violation THEN  -- by the migration of another database
                 CONTINUE;
             WHEN insufficient_privilege THEN
                 RAISE WARNING '% may not create role %', current_user, role;
@@ -25,7 +25,7 @@ BEGIN
             ALTER ROLE tracker_web SET default_transaction_read_only = on;
         WHEN 'analyst' THEN
             COMMENT ON ROLE analyst IS
-                'Analysts of the price tracker: they read, and wait for no lock';
+                'Analysts of the price tracker: read, with time limits';
             ALTER ROLE analyst CONNECTION LIMIT 20;
             ALTER ROLE analyst SET default_transaction_read_only = on;
             ALTER ROLE analyst SET statement_timeout = '1min';

@@ -1,4 +1,4 @@
--- Those of the given roles that the server has, by name.
+-- Given roles that the server has, by name.
 SELECT rolname
   FROM pg_roles
  WHERE rolname = ANY (%(roles)s)

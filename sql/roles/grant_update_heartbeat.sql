@@ -1,4 +1,4 @@
--- Lets roles renew a heartbeat.
+-- Lets roles update a heartbeat.
 GRANT UPDATE (at)
    ON internal.heartbeats
    TO {roles}

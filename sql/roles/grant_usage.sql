@@ -1,4 +1,4 @@
--- Lets roles name what is in the schema of the machinery.
+-- Lets roles refer to objects of the internal schema.
 GRANT USAGE
    ON SCHEMA internal
    TO {roles}

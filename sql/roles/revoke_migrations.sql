@@ -1,4 +1,5 @@
--- Takes the last right of roles on a database without the schema, so that they can be dropped.
+-- Revokes the last privilege of roles on a database without the schema, because only a role without
+-- privileges can be dropped.
 REVOKE ALL
     ON _yoyo_migration
   FROM {roles}

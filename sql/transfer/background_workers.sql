@@ -1,5 +1,5 @@
--- Calls start_background_workers() or stop_background_workers() of the extension, if the database has
--- it: its own sessions would keep the database from being renamed.
+-- Calls start_background_workers() or stop_background_workers() of the extension, if the database
+-- has it: its own sessions would keep the database from being renamed.
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb') THEN

@@ -1,5 +1,6 @@
--- The facts of a manifest, one row: a snapshot to share, the major version of PostgreSQL, the version
--- of TimescaleDB, the migrations, the roles with rights, and those of the given tables that exist.
+-- Facts for the manifest, 1 row: an exported snapshot, the major version of PostgreSQL, the version
+-- of TimescaleDB, the migrations, the roles with privileges, and those of the given tables that
+-- exist.
 SELECT pg_export_snapshot() AS snapshot,
        current_setting('server_version_num')::integer / 10000 AS postgresql,
        (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb') AS timescaledb,

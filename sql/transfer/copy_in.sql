@@ -1,2 +1,2 @@
--- Loads a table from CSV whose header, which named the columns, has been read.
+-- Loads a table from CSV without its header, which named the columns.
 COPY {table} ({columns}) FROM STDIN (FORMAT csv)

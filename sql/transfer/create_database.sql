@@ -1,2 +1,2 @@
--- Creates an empty database, without the extensions that this server's template1 may have.
+-- Creates an empty database, without extensions that this server's template1 may have.
 CREATE DATABASE {database} TEMPLATE template0

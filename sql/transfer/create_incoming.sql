@@ -1,4 +1,4 @@
--- A table for the lines of one import, dropped with its transaction. "line" is the number in the file.
+-- A temporary table for the lines of one import. The column line is the number in the file.
 CREATE TEMPORARY TABLE incoming (
     line        bigint      NOT NULL,
     ticker      text        NOT NULL,

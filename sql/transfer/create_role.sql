@@ -1,2 +1,2 @@
--- Creates a role that can hold rights but cannot log in.
+-- Creates a role that holds privileges but cannot log in.
 CREATE ROLE {role} NOLOGIN

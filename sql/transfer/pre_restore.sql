@@ -1,2 +1,2 @@
--- Lets pg_restore fill the tables of the extension itself.
+-- Lets pg_restore fill the extension's own tables.
 SELECT timescaledb_pre_restore()

@@ -1,4 +1,4 @@
--- The other clients of a database by application, or by role without one, and how many of each.
+-- Other clients of a database by application name, or else by role, and the number of each.
 SELECT coalesce(nullif(application_name, ''), usename), count(*)
   FROM pg_stat_activity
  WHERE datname = %(database)s

@@ -1,2 +1,2 @@
--- Empties the tables that triggers have filled, to load them from the backup.
+-- Empties the tables that triggers have filled, before they are loaded from the backup.
 TRUNCATE {tables}

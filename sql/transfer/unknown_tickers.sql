@@ -1,4 +1,4 @@
--- Those of the given indexes that were never tracked, by name.
+-- Given indexes that were never tracked, by name.
 SELECT wanted.ticker
   FROM unnest(%(tickers)s::text[]) AS wanted (ticker)
  WHERE NOT EXISTS (

@@ -1,5 +1,5 @@
--- Every table that may hold rows of a user, by schema and name, those of public first. Heartbeats and
--- yoyo's records exist from the first minute and are no loss.
+-- Tables that may hold rows of a user, by schema and name, those of public first. Heartbeats and
+-- yoyo's tables always have rows, and their loss does no harm.
 SELECT nspname, relname
   FROM pg_class
   JOIN pg_namespace
