@@ -15,6 +15,10 @@ _venv:
 _dev:
     @ops/venv dev
 
+# Those of the benchmark too
+_bench:
+    @ops/venv bench
+
 # Record Deribit's prices and serve them, in this terminal, until Ctrl-C
 [group('run')]
 up: _venv
@@ -154,16 +158,16 @@ compose-test *args: _dev
 test-pythons *versions: _dev
     ops/test-pythons "$@"
 
-# How fast it is, side by side with others, in twelve minutes: just bench [--large] [LINE]...
+# Measure the speed against comparators, in 14 minutes: just bench [--large] [LINE]...
 [group('check')]
 [no-exit-message]
-bench *args: _venv
+bench *args: _bench
     @exec python -m ops.bench "$@"
 
-# The same in two minutes or three: fewer and shorter rounds
+# The same in three minutes: fewer and shorter rounds
 [group('check')]
 [no-exit-message]
-bench-quick *args: _venv
+bench-quick *args: _bench
     @exec python -m ops.bench --quick "$@"
 
 # Style, and imports that go down only

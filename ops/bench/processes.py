@@ -1,77 +1,82 @@
-"""Processes that are measured: started on a core of their own, waited for, stopped."""
+"""The machine: its cores, processes on them, and what those use."""
 
 import os
-import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 
-from ops.bench.errors import BenchError
-from tracker.embedded.account import bind_to_parent
+_CORES = sorted(os.sched_getaffinity(0))
+SERVER, LOAD = _CORES[0], _CORES[-1]  # the server under test has one core, its clients another
 
-_PATIENCE = 60.0  # seconds; machines are shared
-_SHOWN = 5  # lines of a log
+_START_TIMEOUT = 60.0  # seconds; machines are shared
+_STOP_TIMEOUT = 20.0  # seconds
+_LOG_LINES = 5
+
+
+class BenchError(Exception):
+    """A line cannot be measured here; the others can."""
 
 
 @contextmanager
 def running(
-    words: Sequence[str],
-    *,
+    command: Sequence[str],
+    env: Mapping[str, str],
     log: Path,
-    env: Mapping[str, str] | None = None,
+    *,
+    ready: str = "",
     core: int | None = None,
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A process for as long as the block lasts; on one *core*, if that is given.
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process for the duration of the block, which ends with its parent.
 
-    What it says goes to *log*. It dies with us, too.
+    ready: the URL that has to respond with 200 before the block begins. Raises BenchError with
+    the end of *log* if the process ends before.
     """
     pin = [] if core is None else ["taskset", "--cpu-list", str(core)]
+    bound = ["setpriv", "--pdeathsig", "TERM", "--", *pin, *command]
     with log.open("ab") as stream:
         process = subprocess.Popen(
-            bind_to_parent([*pin, *words], signal.SIGTERM),
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=stream,
+            bound, env=env, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream
         )
     try:
+        deadline = time.monotonic() + _START_TIMEOUT
+        while ready and not _responds(ready):
+            if process.poll() is not None or time.monotonic() > deadline:
+                lines = log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
+                raise BenchError("\n".join([f"{log.stem} does not become ready:", *lines]))
+            time.sleep(0.02)
         yield process
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(_STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
 
-def wait_for(
-    true: Callable[[], object], process: subprocess.Popen[bytes], log: Path, pause: float = 0.02
-) -> None:
-    """Wait until it is *true*. Raises BenchError with the end of *log* if *process* ends."""
-    deadline = time.monotonic() + _PATIENCE
-    while not true():
-        if process.poll() is not None or time.monotonic() > deadline:
-            lines = log.read_text(errors="replace").splitlines()[-_SHOWN:]
-            raise BenchError("\n".join([f"{log.stem} does not get ready:", *lines]))
-        time.sleep(pause)
-
-
-def answers(url: str) -> bool:
-    """Whether *url* is answered with 200."""
+def _responds(url: str) -> bool:
     try:
         return httpx.get(url, timeout=2).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
 
 
+def run_command(command: Sequence[str], env: Mapping[str, str] | None = None) -> str:
+    """The output of a command. Raises BenchError with its error message."""
+    done = subprocess.run(command, env=env, check=False, capture_output=True, text=True)
+    if done.returncode:
+        message = " ".join((done.stderr or done.stdout).split())
+        raise BenchError(f"{Path(command[0]).name}: {message}")
+    return done.stdout
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
+    """Ports on which no process listens now."""
     listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [listener.getsockname()[1] for listener in listeners]
     for listener in listeners:
@@ -79,15 +84,15 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def rss(pid: int) -> float:
-    """The resident memory of *pid* and of all that it has started, in MB."""
+def resident_memory(pid: int) -> float:
+    """The resident memory of *pid* and its descendants, in MB."""
     status = Path(f"/proc/{pid}/status").read_text()
     own = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return own / 1024 + sum(rss(int(child)) for child in children)
+    return own / 1024 + sum(resident_memory(int(child)) for child in children)
 
 
-def cpu(pid: int) -> float:
-    """Seconds of a core that *pid* has used, on all its threads."""
+def cpu_seconds(pid: int) -> float:
+    """The CPU time of *pid*, on all its threads."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

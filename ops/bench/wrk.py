@@ -1,50 +1,28 @@
-"""Load from wrk, Debian's: on a core of its own, and what it found."""
+"""HTTP load by wrk, Debian's, on a core of its own."""
 
 import json
 import shutil
-import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
-from ops.bench.errors import BenchError
-from ops.bench.machine import LOAD
-from ops.bench.processes import cpu
+from ops.bench.processes import LOAD, BenchError, cpu_seconds, run_command
 from ops.debian import linked
 
 _SCRIPT = Path(__file__).with_name("wrk.lua")
 _PACKAGES = ("wrk", "libluajit-5.1-2", "libluajit-5.1-common", "libssl3t64")
-_SEEDS = count(1)  # no shot asks for the same as another
+_SEEDS = count(1)  # no two runs draw the same moments
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What to ask a server for, and how.
-
-    url: of the path to ask for; wrk.lua tells what is drawn anew in it.
-    first, last: the moments to draw from, in Unix seconds.
-    names: the indexes to draw from.
-    clients: how many connections there are, each with one request at a time.
-    pid: the server's process.
-    """
-
-    url: str
-    first: int = 0
-    last: int = 0
-    names: Sequence[str] = ("btc_usd",)
-    clients: int = 32
-    pid: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shot:
-    """What came of it.
+class Load(NamedTuple):
+    """What wrk measured.
 
     rate: requests a second.
-    p50, p99: seconds until the middle of them was answered, and the slowest hundredth.
-    cpu: seconds of a core that the server spent on each; 0 if it is not known.
+    cpu: the server's CPU time for each request, in ms; 0 without its pid.
+    p50, p99: percentiles of the response time, in ms.
     """
 
     rate: float
@@ -54,43 +32,50 @@ class Shot:
     errors: int
 
 
-def shoot(asked: Asked, seconds: float, *, strict: bool = True) -> Shot:
-    """Ask for some *seconds*. Raises BenchError if it cannot; if *strict*, for any error too."""
-    host, path = _split(asked.url)
-    words = [
-        *("taskset", "--cpu-list", str(LOAD), *_wrk(), "--threads", "1", "--timeout", "10s"),
-        *("--connections", str(asked.clients), "--duration", f"{max(1, round(seconds))}s"),
-        *("--script", str(_SCRIPT), f"{host}{path}" if "{" not in path else host, "--"),
-        *(path, str(asked.first), str(asked.last), ",".join(asked.names), str(next(_SEEDS))),
+def run_wrk(
+    url: str,
+    seconds: float,
+    *,
+    connections: int = 32,
+    period: tuple[int, int] = (0, 0),
+    names: Sequence[str] = ("btc_usd",),
+    uncached: bool = False,
+    pid: int = 0,
+    strict: bool = True,
+) -> Load:
+    """Requests for *url*, one at a time on each connection.
+
+    period, names: the Unix seconds and the indexes that the placeholders in the URL draw from.
+    uncached: each request has an ETag of its own, so that no two share a response.
+    pid: the server's process.
+    Raises BenchError without any response, and, if *strict*, for a single failed request.
+    """
+    server = f"http://{urlsplit(url).netloc}"
+    path = url.removeprefix(server)
+    command = [
+        *("taskset", "--cpu-list", str(LOAD), *_wrk_command(), "--threads", "1"),
+        *("--connections", str(connections), "--duration", f"{seconds}s", "--timeout", "10s"),
+        *("--script", str(_SCRIPT), server if "{" in path else url, "--"),
+        *(path, *map(str, period), ",".join(names), str(next(_SEEDS))),
+        *(["uncached"] if uncached else []),
     ]
-    before = cpu(asked.pid) if asked.pid else 0.0
-    done = subprocess.run(words, check=False, capture_output=True, text=True)
-    if done.returncode:
-        raise BenchError(f"wrk: {' '.join((done.stderr or done.stdout).split())}")
-    spent = cpu(asked.pid) - before if asked.pid else 0.0
-    return _read(done.stdout, asked.url, spent, strict=strict)
-
-
-def _read(output: str, url: str, spent: float, *, strict: bool) -> Shot:
-    found = json.loads(output.strip().splitlines()[-1])
-    if not found["requests"] or (strict and found["errors"]):
-        raise BenchError(f"{url}: {found['errors']} errors in {found['requests']} requests")
-    return Shot(
-        rate=found["requests"] / found["duration"] * 1e6,
-        cpu=spent / found["requests"],
-        p50=found["p50"] / 1e6,
-        p99=found["p99"] / 1e6,
-        errors=found["errors"],
+    before = cpu_seconds(pid) if pid else 0.0
+    output = run_command(command)
+    spent = cpu_seconds(pid) - before if pid else 0.0
+    result = json.loads(output.strip().splitlines()[-1])
+    requests, errors = result["requests"], result["errors"]
+    if not requests or (strict and errors):
+        raise BenchError(f"{url}: {errors} errors in {requests} requests")
+    return Load(
+        rate=requests / result["duration"] * 1e6,
+        cpu=1e3 * spent / requests,
+        p50=result["p50"] / 1e3,
+        p99=result["p99"] / 1e3,
+        errors=errors,
     )
 
 
-def _split(url: str) -> tuple[str, str]:
-    host, slash, path = url.removeprefix("http://").partition("/")
-    return f"http://{host}", f"{slash}{path}"
-
-
 @cache
-def _wrk() -> list[str]:
-    """The machine's own; else the one that Debian's packages have."""
-    own = shutil.which("wrk")
-    return [own] if own else linked("wrk-13", _PACKAGES, "bin/wrk")
+def _wrk_command() -> list[str]:
+    installed = shutil.which("wrk")
+    return [installed] if installed else linked("wrk-13", _PACKAGES, "bin/wrk")

@@ -1,4 +1,4 @@
-"""The benchmark measures what it says; what it found is not judged here."""
+"""The benchmark measures what its lines name; the tests judge no figure."""
 
 import re
 from collections.abc import Iterator
@@ -7,14 +7,19 @@ import httpx
 import psycopg
 import pytest
 
-from ops.bench import filling
 from ops.bench.__main__ import main
-from ops.bench.errors import BenchError
-from ops.bench.figures import Figure, ratios, table
-from ops.bench.inserting import BARE, PRODUCT, create_bare_prices, insert_minutes, server_time
-from ops.bench.rounds import alternate
-from ops.bench.statements import script_of
-from ops.bench.wrk import Asked, shoot
+from ops.bench.database import (
+    BARE,
+    PRODUCT,
+    create_bare_prices,
+    insert_minutes,
+    pgbench_script,
+    server_time,
+)
+from ops.bench.processes import BenchError
+from ops.bench.report import Figure, alternate, ratios, render_table
+from ops.bench.servers import fill_database
+from ops.bench.wrk import run_wrk
 from tests.support.servers import fresh_database
 from tests.support.serving import served
 from tracker import migrations
@@ -23,6 +28,7 @@ from tracker.settings import Settings
 NAMES = ("btc_usd", "eth_usd")
 MINUTES = 150  # of each: whole hours, and parts of two
 
+RANDOM_PAGE = "/v1/prices?ticker={ticker}&start_date={time}&limit=5"
 _COUNTED = r'requests_total{endpoint="prices",method="GET",status="200"} (\S+)'
 DERIVED = {
     "candles_1h": "ticker, bucket, open, high, low, close, samples, polled, charted, imported",
@@ -34,40 +40,40 @@ DERIVED = {
 }
 
 
-def test_a_figure_is_the_median_of_its_rounds() -> None:
-    """It is judged against what is wanted, at the end that matters."""
+def test_median_of_rounds_decides() -> None:
+    """Against the limit, on the side where it stands."""
     rounds = [1.0, 9.0, 2.0]
 
-    assert Figure(what="", values=rounds).median == 2.0
-    assert Figure(what="", values=rounds).reached is None
-    assert Figure(what="", values=rounds, wanted=2).reached is True
-    assert Figure(what="", values=rounds, wanted=3).reached is False
-    assert Figure(what="", values=rounds, wanted=3, end="<=").reached is True
+    assert Figure("", rounds).facts["median"] == 2.0
+    assert Figure("", rounds).reached is None
+    assert Figure("", rounds, at_least=2).reached is True
+    assert Figure("", rounds, at_least=3).reached is False
+    assert Figure("", rounds, at_most=3).reached is True
 
 
-def test_ratios_are_of_the_same_round() -> None:
+def test_ratios_compare_the_same_round() -> None:
     """A machine that is slow for a round is slow for both."""
     assert ratios([10.0, 1.0], [5.0, 0.5]) == [2.0, 2.0]
 
 
-def test_the_table_tells_all() -> None:
-    """What, median, spread, what is wanted, whether it is reached; notes stand below."""
+def test_table_has_a_line_for_each_figure() -> None:
+    """Name, cache, median, spread, limit and verdict; notes are below."""
     figures = [
-        Figure(what="page", values=[1.5, 1.0, 1234.0], wanted=15, note="a against b"),
-        Figure(what="memory", values=[80.0], unit="MB", wanted=90, end="<="),
+        Figure("page", [1.5, 1.0, 1234.0], at_least=15, cache="miss", note="a, b"),
+        Figure("memory", [80.0], unit="MB", at_most=90),
     ]
 
-    lines = [" ".join(line.split()) for line in table(figures).splitlines()]
+    lines = [" ".join(line.split()) for line in render_table(figures).splitlines()]
 
     assert lines[1:] == [
-        "page 1.50 x 1.00…1,234 (3) ≥ 15 x NOT reached",
-        "a against b",
+        "page miss 1.50 x 1.00…1,234 (3) ≥ 15 x NOT reached",
+        "a, b",
         "memory 80.00 MB 80.00…80.00 (1) ≤ 90 MB reached",
     ]
 
 
-def test_sides_take_turns() -> None:
-    """One round to warm up; then each has its turn, and none is always the first."""
+def test_sides_alternate() -> None:
+    """After one round to warm up; no side is always the first."""
     order: list[str] = []
 
     found = alternate(2, lambda: order.append("a") or len(order), lambda: order.append("b"))
@@ -76,21 +82,21 @@ def test_sides_take_turns() -> None:
     assert found == [[3, 6], [None, None]]
 
 
-def test_pgbench_has_the_query_of_a_page() -> None:
-    """No parameter of ours is left, and the other table is asked the same."""
-    script = script_of("prices")
+def test_pgbench_has_the_statement_of_a_page() -> None:
+    """Without a parameter of psycopg's; the statement for the other table differs only in it."""
+    script = pgbench_script("prices")
 
     assert "'until', to_timestamp(:until)" in script
     assert "%" not in script
-    assert script_of("plain") == script.replace("FROM prices", "FROM plain")
+    assert pgbench_script("plain") == script.replace("FROM prices", "FROM plain")
 
 
-def test_an_unknown_line_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_line_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     """Before anything starts."""
     with pytest.raises(SystemExit, match="2"):
         main(["newest", "nonsense"])
 
-    assert "nonsense: there are newest," in capsys.readouterr().err
+    assert "unknown line nonsense; the lines are newest," in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
@@ -98,13 +104,13 @@ def filled(servers: Settings) -> Iterator[Settings]:
     """A database as the benchmark fills it."""
     with fresh_database(servers) as settings:
         migrations.apply(settings.database_dsn)
-        filling.fill(settings, NAMES, MINUTES)
+        fill_database(settings, NAMES, MINUTES)
         yield settings
 
 
 @pytest.mark.slow
-def test_what_is_filled_is_as_if_polled(filled: Settings) -> None:
-    """All that follows from prices is what the triggers make of the same rows."""
+def test_filled_database_equals_polled_one(filled: Settings) -> None:
+    """The triggers derive the same from the same rows."""
     with (
         fresh_database(filled) as other,
         psycopg.connect(filled.database_dsn) as conn,
@@ -127,11 +133,11 @@ def test_what_is_filled_is_as_if_polled(filled: Settings) -> None:
 
 
 @pytest.mark.slow
-def test_both_sides_insert_the_same_prices(servers: Settings) -> None:
-    """The next minutes after the history; only the product's candles count them."""
+def test_both_statements_insert_the_same_prices(servers: Settings) -> None:
+    """The next minutes after the history; only the product's triggers update candles."""
     with fresh_database(servers) as settings:
         migrations.apply(settings.database_dsn)
-        filling.fill(settings, NAMES, MINUTES)
+        fill_database(settings, NAMES, MINUTES)
         with psycopg.connect(settings.database_dsn, autocommit=True) as conn:
             create_bare_prices(conn)
             times = [insert_minutes(conn, statement, NAMES, 2) for statement in (PRODUCT, BARE)]
@@ -154,29 +160,36 @@ def test_both_sides_insert_the_same_prices(servers: Settings) -> None:
 
 
 @pytest.mark.slow
-def test_a_shot_at_our_own_api(filled: Settings) -> None:
-    """What wrk draws is asked for, answered and counted."""
+@pytest.mark.parametrize("uncached", [False, True])
+def test_wrk_measures_the_api(filled: Settings, *, uncached: bool) -> None:
+    """The API counts each request."""
     with served(filled) as client:
         url = str(client.base_url)
         now = int(httpx.get(f"{url}/udf/time").text)
-        path = "/v1/prices?ticker={ticker}&start_date={time}&limit=5"
-        asked = Asked(url=f"{url}{path}", first=now - 3600, last=now, names=NAMES, clients=4)
+        path = "/v1/prices?ticker=btc_usd" if uncached else RANDOM_PAGE
 
-        shot = shoot(asked, 1)
+        load = run_wrk(
+            f"{url}{path}",
+            1,
+            connections=4,
+            period=(now - 3600, now),
+            names=NAMES,
+            uncached=uncached,
+        )
 
-        assert shot.errors == 0
-        assert shot.rate > 1
-        assert 0 < shot.p50 <= shot.p99
+        assert load.errors == 0
+        assert load.rate > 1
+        assert 0 < load.p50 <= load.p99
         counted = re.search(_COUNTED, client.get("/metrics").text)
         assert counted is not None
-        assert float(counted[1]) >= shot.rate
+        assert float(counted[1]) >= load.rate
 
 
 @pytest.mark.slow
-def test_what_is_refused_is_no_figure(filled: Settings) -> None:
-    """A server that answers with errors is quick."""
+def test_failed_request_is_an_error(filled: Settings) -> None:
+    """Because a server that responds with errors is fast."""
     with served(filled) as client:
         url = f"{client.base_url}/v1/prices?ticker=nonsense"
 
         with pytest.raises(BenchError, match=r"errors in \d+ requests"):
-            shoot(Asked(url=url, clients=2), 1)
+            run_wrk(url, 1, connections=2)

@@ -1,38 +1,29 @@
-"""The comparator: the same three endpoints with FastAPI, SQLAlchemy 2, asyncpg and pydantic.
+"""Comparator (a): the same three endpoints with FastAPI, SQLAlchemy 2, asyncpg and pydantic.
 
-Written as their documentation writes it: mapped classes, a session for each request, response
-models; pooled, on uvloop. It runs in a venv of its own, and tells less than ours: no links,
-no validators, no limits on what is asked for.
+It follows their documentation: mapped classes, a session for each request, response models; with
+a pool, on uvloop. It has no links, validators, request ids, metrics or time limits.
 """
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from decimal import Decimal
-from os import environ
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, HTTPException, Query
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import URL, BigInteger, DateTime, select
+from sqlalchemy import BigInteger, DateTime, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 engine = create_async_engine(
-    URL.create(
-        "postgresql+asyncpg",
-        username=environ["PGUSER"],
-        database=environ["PGDATABASE"],
-        query={"host": environ["PGHOST"]},
-    ),
-    pool_size=10,
-    max_overflow=0,
-)
+    "postgresql+asyncpg://", pool_size=10, max_overflow=0
+)  # PGHOST and so on
 sessions = async_sessionmaker(engine, expire_on_commit=False)
 app = FastAPI()
 
 
 class Base(DeclarativeBase):
-    """What is mapped."""
+    """The mapped classes."""
 
 
 class Price(Base):
@@ -47,7 +38,7 @@ class Price(Base):
 
 
 class PriceOut(BaseModel):
-    """A price as it is answered."""
+    """A price in a response."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -57,17 +48,17 @@ class PriceOut(BaseModel):
     created_at: datetime
 
 
-async def session() -> AsyncIterator[AsyncSession]:
+async def open_session() -> AsyncIterator[AsyncSession]:
     """A session for one request."""
-    async with sessions() as opened:
-        yield opened
+    async with sessions() as session:
+        yield session
 
 
-Session = Annotated[AsyncSession, Depends(session)]
+Session = Annotated[AsyncSession, Depends(open_session)]
 
 
 @app.get("/prices", response_model=list[PriceOut])
-async def prices(
+async def list_prices(
     session: Session,
     ticker: str,
     start_date: datetime | None = None,
@@ -77,26 +68,24 @@ async def prices(
     query = select(Price).where(Price.ticker == ticker)
     if start_date is not None:
         query = query.where(Price.created_at <= start_date)
-    found = await session.scalars(query.order_by(Price.created_at.desc()).limit(limit))
-    return found.all()
+    prices = await session.scalars(query.order_by(Price.created_at.desc()).limit(limit))
+    return prices.all()
 
 
 @app.get("/prices/last", response_model=PriceOut)
-async def last(session: Session, ticker: str) -> Price:
+async def last_price(session: Session, ticker: str) -> Price:
     """The newest price."""
-    newest = select(Price).where(Price.ticker == ticker).order_by(Price.created_at.desc()).limit(1)
-    return _found(await session.scalar(newest))
+    query = select(Price).where(Price.ticker == ticker).order_by(Price.created_at.desc()).limit(1)
+    if price := await session.scalar(query):
+        return price
+    raise HTTPException(404, "no price")
 
 
 @app.get("/prices/filtered", response_model=PriceOut)
-async def filtered(session: Session, ticker: str, date: datetime) -> Price:
+async def filtered_price(session: Session, ticker: str, date: datetime) -> Price:
     """The price of a minute."""
     minute = date.replace(second=0, microsecond=0)
-    asked = select(Price).where(Price.ticker == ticker, Price.created_at == minute)
-    return _found(await session.scalar(asked))
-
-
-def _found(price: Price | None) -> Price:
-    if price is None:
-        raise HTTPException(404, "no price")
-    return price
+    query = select(Price).where(Price.ticker == ticker, Price.created_at == minute)
+    if price := await session.scalar(query):
+        return price
+    raise HTTPException(404, "no price")

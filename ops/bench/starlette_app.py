@@ -1,8 +1,7 @@
-"""The least that an endpoint can do: fixed bytes, and `SELECT 1` through a pool such as ours."""
+"""Comparators (b) and (c): fixed bytes, and `SELECT 1` through a pool such as the API's."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from os import environ
 from typing import TypedDict
 
 from psycopg_pool import AsyncConnectionPool
@@ -11,12 +10,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-# As long as an answer of /prices/last.
+# As long as a response of /prices/last.
 _BYTES = b'{"id":100000,"ticker":"btc_usd","price":"30012.34","created_at":"2026-11-22T14:49:00Z"}'
 
 
 class State(TypedDict):
-    """What the lifespan opens."""
+    """The state that the lifespan opens."""
 
     pool: AsyncConnectionPool
 
@@ -24,18 +23,17 @@ class State(TypedDict):
 @asynccontextmanager
 async def lifespan(_: Starlette) -> AsyncIterator[State]:
     """Open the pool."""
-    dsn = f"host={environ['PGHOST']} user={environ['PGUSER']} dbname={environ['PGDATABASE']}"
     options = {"autocommit": True}
-    async with AsyncConnectionPool(dsn, min_size=2, max_size=10, kwargs=options) as pool:
+    async with AsyncConnectionPool(min_size=2, max_size=10, kwargs=options) as pool:  # PGHOST ...
         yield {"pool": pool}
 
 
-async def fixed(_: Request[State]) -> Response:
+async def return_bytes(_: Request[State]) -> Response:
     """GET /bytes."""
     return Response(_BYTES, media_type="application/json")
 
 
-async def one(request: Request[State]) -> Response:
+async def select_one(request: Request[State]) -> Response:
     """GET /select."""
     async with request.state["pool"].connection() as conn:
         cursor = await conn.execute("SELECT 1")
@@ -43,4 +41,5 @@ async def one(request: Request[State]) -> Response:
     return Response(_BYTES, media_type="application/json")
 
 
-app = Starlette(routes=[Route("/bytes", fixed), Route("/select", one)], lifespan=lifespan)
+routes = [Route("/bytes", return_bytes), Route("/select", select_one)]
+app = Starlette(routes=routes, lifespan=lifespan)
