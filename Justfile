@@ -182,13 +182,13 @@ lint: _dev
 type-check: _dev
     mypy
 
-# Known holes in our code and, where a source of advisories answers, in what we depend on
+# Known vulnerabilities in the code and, where a source of advisories is available, in the dependencies
 [group('check')]
 [no-exit-message]
 audit:
     @exec ops/audit
 
-# Put the code into form
+# Format the code
 [group('check')]
 format: _dev
     ruff format
@@ -198,7 +198,7 @@ format: _dev
 [group('check')]
 check: lint type-check test
 
-# Resolve the dependencies anew and lock them, without any index address
+# Resolve and lock the newest dependencies, without any index address
 [group('check')]
 lock: _venv
     ops/lock/resolve

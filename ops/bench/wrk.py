@@ -10,7 +10,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ops.bench.processes import LOAD, BenchError, cpu_seconds, run_command
-from ops.debian import linked
+from ops.debian import linked_command
 
 _SCRIPT = Path(__file__).with_name("wrk.lua")
 _PACKAGES = ("wrk", "libluajit-5.1-2", "libluajit-5.1-common", "libssl3t64")
@@ -78,4 +78,4 @@ def run_wrk(
 @cache
 def _wrk_command() -> list[str]:
     installed = shutil.which("wrk")
-    return [installed] if installed else linked("wrk-13", _PACKAGES, "bin/wrk")
+    return [installed] if installed else linked_command("wrk-13", _PACKAGES, "bin/wrk")

@@ -16,7 +16,7 @@ _LINKED = ("pgbouncer", "nginx", "libcares2", "libcrypt1", "libevent-2.1-7t64")
 @cache
 def programs() -> Path:
     """The folder with Prometheus and what belongs to it."""
-    return debian.kept("prometheus-13", _PACKAGES, "usr/bin")
+    return debian.cached_packages("prometheus-13", _PACKAGES, "usr/bin")
 
 
 def program(name: str) -> str:
@@ -27,4 +27,4 @@ def program(name: str) -> str:
 @cache
 def linked(name: str) -> list[str]:
     """What runs pgbouncer or nginx, with Debian 13's own libc."""
-    return debian.linked("linked-13", _LINKED, f"sbin/{name}")
+    return debian.linked_command("linked-13", _LINKED, f"sbin/{name}")
