@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
 
+import httpx
 import psycopg
 
 from ops.bench import database, recorder, requests, transfers
@@ -47,7 +48,7 @@ _RESULTS = CHECKOUT / ".local/bench.json"
 def main(arguments: Sequence[str]) -> int:
     """Measure, print the table, write the JSON: 1 if a line could not be measured."""
     options = parse_options(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it cleans up then, too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM cleans up, too
     facts, failures, figures = describe_machine(), dict[str, str](), list[Figure]()
     print("\n".join(f"{name}: {value}" for name, value in facts.items()), flush=True)
     try:
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
                     for figure in LINES[name](bench):
                         print(" | ".join(figure.cells), f"| {figure.note}", flush=True)
                         figures.append(figure)
-                except (BenchError, TrackerError, psycopg.Error) as error:
+                except (BenchError, TrackerError, psycopg.Error, httpx.HTTPError, OSError) as error:
                     failures[name] = str(error).strip()
                     print(f"{name}: {error}", file=sys.stderr, flush=True)
                 facts[f"measuring {name}"] = f"{time.monotonic() - began:.0f} s"
