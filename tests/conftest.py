@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
-from tests.support.servers import Run, fresh_database, make_settings
+from tests.support.database import Run, create_database, make_settings
 from tests.support.serving import served
 from tracker import migrations
 from tracker.embedded.home import started
@@ -97,7 +97,7 @@ def conn(database: Settings) -> Iterator[psycopg.Connection]:
 @pytest.fixture(scope="module")
 def base(servers: Settings) -> Iterator[Settings]:
     """A migrated database for one test file alone."""
-    with fresh_database(servers) as settings:
+    with create_database(servers) as settings:
         migrations.apply(settings.database_dsn)
         yield settings
 

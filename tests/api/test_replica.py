@@ -15,7 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as families
 from psycopg import AsyncConnection
 
-from tests.support import standby
+from tests.support.replica import run_standby, wait_for_replay
 from tests.support.servers import Run, make_settings
 from tests.support.serving import problem, served
 from tests.support.streaming import following
@@ -70,7 +70,7 @@ def paired(folder: Path, servers: Settings) -> Iterator[Pair]:
         migrations.apply(pair.primary.database_dsn)
         with psycopg.connect(pair.primary.database_dsn, autocommit=True) as conn:
             conn.execute("ALTER SYSTEM SET max_standby_streaming_delay = 0")  # of the standby
-        with standby.following(*homes):
+        with run_standby(*homes):
             yield pair
 
 
@@ -108,7 +108,7 @@ def test_a_lagging_replica_is_seen_and_the_stream_does_not_wait_for_it(pair: Pai
     """Prices are the replica's, with an ETag of its own; events are the primary's, at once."""
     minute = minute_of(datetime.now(UTC))
     pair.store(minute - MINUTE, "1.00")
-    standby.wait_for_replay(pair.primary, pair.standby)
+    wait_for_replay(pair.primary, pair.standby)
     with served(pair.api) as client, following(client.base_url) as stream:
         page = client.get("/prices", params={"ticker": "btc_usd"})
         assert (lag(client), measured(client)) == (0.0, 0.0)
@@ -126,7 +126,7 @@ def test_a_lagging_replica_is_seen_and_the_stream_does_not_wait_for_it(pair: Pai
             assert late["name"] == "replica"
         finally:
             pair.replay("resume")
-        standby.wait_for_replay(pair.primary, pair.standby)
+        wait_for_replay(pair.primary, pair.standby)
         assert last(client) == "2.00"
         assert client.get("/prices", params=params, headers=again).status_code == 200
         assert lag(client) == 0.0
@@ -182,7 +182,7 @@ def test_reads_outlive_the_primary_and_the_standby_takes_its_place(
     folder.mkdir()
     with paired(folder, servers) as pair:
         pair.store(minute_of(datetime.now(UTC)) - MINUTE, "1.00")
-        standby.wait_for_replay(pair.primary, pair.standby)
+        wait_for_replay(pair.primary, pair.standby)
         with served(pair.api) as client:
             assert (last(client), lag(client)) == ("1.00", 0.0)
             (primary,) = home_servers(pair.primary)

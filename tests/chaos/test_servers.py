@@ -1,4 +1,4 @@
-"""Chaos, the long version (`just chaos`): database, queue and disk fail those who need them."""
+"""Chaos, the long version (`just chaos`): the database, the queue and the disk fail."""
 
 import os
 import re
@@ -14,105 +14,95 @@ import psycopg
 import pytest
 import redis
 
-from tests.support.chaos import TWELVE, Tracked, tracking
+from tests.support.chaos.demo import TWELVE_TICKERS, ChaosDemo, run_chaos_demo
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 
 SEED = 20261122
+TICKERS = TWELVE_TICKERS
 
 
-@pytest.fixture(scope="module")
-def tracked(open_tmp: Path) -> Iterator[Tracked]:
-    """A demo of twelve indexes that has recorded its first hour."""
-    with tracking(open_tmp / "chaos-servers", TICKERS=TWELVE) as tracked:
-        yield tracked
-
-
-def test_the_queue_is_emptied_and_killed(tracked: Tracked) -> None:
-    """In the middle of polls; its scripts are gone too."""
-    with tracked.chaos(SEED):
-        tracked.mid_poll()
-        with redis.from_url(tracked.settings.broker_url) as client:
+def test_flushed_and_killed_queue_recovers(demo: ChaosDemo) -> None:
+    """Redis loses its scripts too."""
+    with demo.chaos(SEED):
+        demo.start_slow_polls()
+        with redis.from_url(demo.settings.broker_url) as client:
             client.flushall()
             client.script_flush()
-        tracked.mid_poll()
-        with redis.from_url(tracked.settings.broker_url) as client:
+        demo.start_slow_polls()
+        with redis.from_url(demo.settings.broker_url) as client:
             client.flushall()
-        tracked.kill("redis")
+        demo.kill("redis")
 
 
-def test_the_database_is_away_during_polls(tracked: Tracked) -> None:
-    """Whatever was observed meanwhile is stored when it is back, under its own minute."""
-    with tracked.chaos(SEED):
-        with tracked.calm() as minute:
-            tracked.mid_poll(1)
+def test_prices_observed_during_a_database_outage_are_stored_later(demo: ChaosDemo) -> None:
+    with demo.chaos(SEED):
+        with demo.paused_scheduler() as minute:
+            demo.start_slow_polls(1)
             down_until = time.monotonic() + 8
             while time.monotonic() < down_until:
-                tracked.kill("postgres")
+                demo.kill("postgres")
                 time.sleep(0.05)
-        tracked.wait_for(tracked.alive)
-        tracked.wait_for(tracked.idle)
-        assert tracked.polled(minute)
+        demo.wait_until(demo.is_running)
+        demo.wait_until(demo.is_idle)
+        assert demo.is_polled(minute)
 
 
-def test_no_connection_is_left(tracked: Tracked) -> None:
-    """The API serves with those it has; the worker waits for one."""
-    with tracked.chaos(SEED), ExitStack() as held:
+def test_api_responds_while_all_connections_are_taken(demo: ChaosDemo) -> None:
+    with demo.chaos(SEED), ExitStack() as connections:
         with suppress(psycopg.OperationalError):
             while True:
-                held.enter_context(tracked.connected())
-        tracked.tick()
-        tracked.wait_for(lambda: "sorry, too many clients already" in tracked.demo.output())
-        assert tracked.demo.asks("/prices/last?ticker=btc_usd")
+                connections.enter_context(demo.connect())
+        demo.send_tick()
+        demo.wait_until(lambda: "sorry, too many clients already" in demo.recipe.output())
+        assert demo.recipe.responds("/prices/last?ticker=btc_usd")
 
 
-def test_every_request_waits_for_a_lock(tracked: Tracked) -> None:
-    """Each is told soon that it is in vain; the process itself is well."""
-    with tracked.chaos(SEED), tracked.connected() as conn, ThreadPoolExecutor(60) as crowd:
+def test_requests_behind_a_lock_time_out(demo: ChaosDemo) -> None:
+    with demo.chaos(SEED), demo.connect() as conn, ThreadPoolExecutor(60) as threads:
         with conn.transaction():
             conn.execute("LOCK TABLE prices IN ACCESS EXCLUSIVE MODE")
-            tracked.tick()
-            answers = [crowd.submit(status, tracked) for _ in range(60)]
-            told = {answer.result(10) for answer in answers}
-            assert tracked.demo.asks("/health/live")
+            demo.send_tick()
+            responses = [threads.submit(fetch_status, demo) for _ in range(60)]
+            statuses = {response.result(10) for response in responses}
+            assert demo.recipe.responds("/health/live")
             time.sleep(6)  # longer than the worker's statement may take
-        assert told == {(503, True)}
+        assert statuses == {(503, True)}
 
 
-def status(tracked: Tracked) -> tuple[int, bool]:
-    """What a request is told, and whether when to come back."""
-    url = tracked.demo.api.base_url.join("prices?ticker=btc_usd")
-    answer = httpx.get(url, timeout=8)
-    return answer.status_code, "Retry-After" in answer.headers
+def fetch_status(demo: ChaosDemo) -> tuple[int, bool]:
+    """The status of a response, and whether it has Retry-After."""
+    url = demo.recipe.api.base_url.join("prices?ticker=btc_usd")
+    response = httpx.get(url, timeout=8)
+    return response.status_code, "Retry-After" in response.headers
 
 
-def test_the_disk_is_full(open_tmp: Path) -> None:
-    """Neither database nor queue can write; when there is room again, all is well."""
+def test_full_disk_recovers(open_tmp: Path) -> None:
     folder = open_tmp / "chaos-disk"
     with (
-        small_disk(folder / "home", "250m") as disk,
-        tracking(folder) as tracked,
-        tracked.chaos(SEED),
+        small_file_system(folder / "home", "250m") as disk,
+        run_chaos_demo(folder) as demo,
+        demo.chaos(SEED),
     ):
         ballast = disk / "ballast"
-        fill(ballast)
-        tracked.ticked()
-        with suppress(redis.RedisError), redis.from_url(tracked.settings.broker_url) as client:
+        fill_disk(ballast)
+        demo.try_tick()
+        with suppress(redis.RedisError), redis.from_url(demo.settings.broker_url) as client:
             for _ in range(100):
                 client.set("much", "x" * 100_000)
-        with suppress(psycopg.Error), tracked.connected() as conn:
+        with suppress(psycopg.Error), demo.connect() as conn:
             for _ in range(100):
                 conn.execute("SELECT pg_logical_emit_message(false, 'x', repeat('x', 1000000))")
                 conn.execute("SELECT pg_switch_wal()")
-        for said in (r"MISCONF Errors writing", r"postgres .* PANIC: .*No space left on device"):
-            tracked.wait_for(lambda said=said: re.search(said, tracked.demo.output()))
+        for pattern in (r"MISCONF Errors writing", r"postgres .* PANIC: .*No space left on device"):
+            demo.wait_until(lambda pattern=pattern: re.search(pattern, demo.recipe.output()))
         time.sleep(5)
         ballast.unlink()
 
 
 @contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """A file system of that size, where the machine allows one."""
+def small_file_system(folder: Path, size: str) -> Iterator[Path]:
+    """A tmpfs of that size; skips the test where the machine allows none."""
     folder.mkdir(parents=True)
     options = ["-o", f"size={size},mode=755"]
     mounted = subprocess.run(
@@ -126,8 +116,8 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
         subprocess.run(["umount", folder], check=True)
 
 
-def fill(ballast: Path) -> None:
-    """Write until nothing goes any more."""
+def fill_disk(ballast: Path) -> None:
+    """Write until no byte fits."""
     with ballast.open("wb", buffering=0) as stream:
         for size in (1 << 20, 1 << 12, 1):
             with suppress(OSError):

@@ -1,21 +1,20 @@
-"""Chaos, the short version: a whole tracker is broken, and all is well afterwards.
+"""Chaos, the short version: a whole tracker is broken, and recovers.
 
-What "well" means stands in `Tracked.recover`: every case ends with it.
+`ChaosDemo.assert_recovery` states what that means; every case ends with it.
 """
 
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 import redis
 
-from tests.support.chaos import Tracked, early_minute, tracking
-from tests.support.chaos_gaps import gap
-from tests.support.chaos_hands import CHARTS
-from tests.support.chaos_processes import ALL
-from tests.support.working import asked, send, truth
+from tests.support.chaos.demo import ChaosDemo, minute_after_tick
+from tests.support.chaos.faults import CHARTS
+from tests.support.chaos.gaps import make_gap
+from tests.support.chaos.processes import ALL
+from tests.support.exchange import count_calls, fetch_true_price
+from tests.support.working import send
 from tracker.gaps import floor
 from tracker.times import MINUTE
 
@@ -24,119 +23,108 @@ pytestmark = pytest.mark.slow
 SEED = 20261122
 
 
-@pytest.fixture(scope="module")
-def tracked(open_tmp: Path) -> Iterator[Tracked]:
-    """A demo that has recorded its first hour."""
-    with tracking(open_tmp / "chaos-short") as tracked:
-        yield tracked
-
-
-def test_messages_that_come_twice(tracked: Tracked) -> None:
-    """A minute gets one price, whoever sends how often."""
-    with tracked.chaos(SEED):
-        minute = early_minute()
+def test_repeated_messages_store_one_price(demo: ChaosDemo) -> None:
+    with demo.chaos(SEED):
+        minute = minute_after_tick()
         for _ in range(3):
-            tracked.tick(minute)
-            for ticker in tracked.tickers:
-                send(tracked.settings, "poll", ticker, minute.isoformat())
-        tracked.wait_for(tracked.idle)
+            demo.send_tick(minute)
+            for ticker in demo.tickers:
+                send(demo.settings, "poll", ticker, minute.isoformat())
+        demo.wait_until(demo.is_idle)
 
-    assert tracked.polled(minute)
+    assert demo.is_polled(minute)
 
 
-def test_messages_of_yesterday(tracked: Tracked) -> None:
-    """A poll gets no price, but a record of why; a repair does nothing; what was observed in its
-    minute is stored, once. Of the minutes from there on, five-minute marks are filled, no other.
+def test_late_messages_store_only_observed_prices(demo: ChaosDemo) -> None:
+    """A late poll records a miss, and a late repair does nothing; an observed price is stored once.
+
+    Of the minutes from there on, a repair fills the five-minute marks only.
     """
     mark = floor(datetime.now(UTC) - timedelta(days=1), timedelta(minutes=5))
     old, late = mark + MINUTE, mark + 2 * MINUTE
-    with tracked.chaos(SEED):
-        with tracked.calm():
-            charts = asked(tracked.exchange, CHARTS)
-            send(tracked.settings, "repair", late.isoformat(), queue="later")
-            tracked.wait_for(tracked.idle)
-            assert asked(tracked.exchange, CHARTS) == charts
-        send_prices(tracked, old)
-        tracked.wait_for(lambda: tracked.polled(old))
-        send_prices(tracked, old, "1.25")
-        tracked.tick(late)
-        tracked.wait_for(lambda: len(tracked.reasons(late)) == len(tracked.tickers))
-        tracked.wait_for(tracked.idle)
+    with demo.chaos(SEED):
+        with demo.paused_scheduler():
+            charts = count_calls(demo.exchange, CHARTS)
+            send(demo.settings, "repair", late.isoformat(), queue="later")
+            demo.wait_until(demo.is_idle)
+            assert count_calls(demo.exchange, CHARTS) == charts
+        send_observed_prices(demo, old)
+        demo.wait_until(lambda: demo.is_polled(old))
+        send_observed_prices(demo, old, "1.25")
+        demo.send_tick(late)
+        demo.wait_until(lambda: len(demo.miss_reasons(late)) == len(demo.tickers))
+        demo.wait_until(demo.is_idle)
 
-    assert tracked.sources(late) == {}
-    assert tracked.reasons(late) == dict.fromkeys(tracked.tickers, "too_late")
-    for ticker in tracked.tickers:
-        oldest = [gap(late + MINUTE, 2, "not_polled"), gap(late, 1, "too_late")]
-        assert tracked.told(ticker)[-2:] == oldest
+    assert demo.sources(late) == {}
+    assert demo.miss_reasons(late) == dict.fromkeys(demo.tickers, "too_late")
+    for ticker in demo.tickers:
+        oldest = [make_gap(late + MINUTE, 2, "not_polled"), make_gap(late, 1, "too_late")]
+        assert demo.fetch_gaps(ticker)[-2:] == oldest
 
 
-def send_prices(tracked: Tracked, minute: datetime, price: str | None = None) -> None:
-    """What a worker leaves to the queue while the database is away: the truth, or *price*."""
+def send_observed_prices(demo: ChaosDemo, minute: datetime, price: str | None = None) -> None:
+    """Queue prices of *minute* as a worker does in a database outage: the true ones, or *price*."""
     at = minute.isoformat()
-    for ticker in tracked.tickers:
-        said = price or truth(tracked.exchange, ticker, minute)
-        send(tracked.settings, "store", ticker, at, said, at, queue="later")
+    for ticker in demo.tickers:
+        quoted = price or fetch_true_price(demo.exchange, ticker, minute)
+        send(demo.settings, "store", ticker, at, quoted, at, queue="later")
 
 
-def test_the_check_finds_what_is_wrong(tracked: Tracked) -> None:
-    """One wrong price, one minute of another's, one minute too few: each is noticed."""
-    tracked.recover()
+def test_assertions_detect_wrong_data(demo: ChaosDemo) -> None:
+    demo.assert_recovery()
     for change in ("price = price + 0.01", "observed_at = created_at + INTERVAL '60 s'"):
-        with tracked.connected() as conn, conn.transaction(force_rollback=True):
+        with demo.connect() as conn, conn.transaction(force_rollback=True):
             conn.execute(f"UPDATE prices SET {change} WHERE source = 'poll'")
             with pytest.raises(AssertionError):
-                tracked.assert_true(conn)
-    with tracked.connected() as conn, conn.transaction(force_rollback=True):
+                demo.assert_true_prices(conn)
+    with demo.connect() as conn, conn.transaction(force_rollback=True):
         conn.execute("DELETE FROM prices WHERE created_at < now() - INTERVAL '1 minute'")
-        assert tracked.missing(conn)
+        assert demo.missing_minutes(conn)
         with pytest.raises(AssertionError):
-            tracked.assert_explained(conn)  # the API still sees those minutes
+            demo.assert_gaps_match(conn)  # the API still sees those minutes
 
 
-def test_an_exchange_in_trouble(tracked: Tracked) -> None:
-    """What passes is asked again, and leaves no record; what is no price is not stored."""
-    with tracked.chaos(SEED), tracked.calm() as minute:
-        tracked.trouble("maintenance", index="btc_usd", calls=1)
-        tracked.trouble("testnet", index="eth_usd")
-        tracked.tick(minute)
-        tracked.wait_for(lambda: tracked.reasons(minute) and tracked.sources(minute))
-        assert tracked.sources(minute) == {"btc_usd": "poll"}
+def test_transient_faults_are_retried_and_invalid_prices_missed(demo: ChaosDemo) -> None:
+    with demo.chaos(SEED), demo.paused_scheduler() as minute:
+        demo.inject_fault("maintenance", index="btc_usd", calls=1)
+        demo.inject_fault("testnet", index="eth_usd")
+        demo.send_tick(minute)
+        demo.wait_until(lambda: demo.miss_reasons(minute) and demo.sources(minute))
+        assert demo.sources(minute) == {"btc_usd": "poll"}
 
-    assert tracked.reasons(minute) == {"eth_usd": "bad_answer"}
+    assert demo.miss_reasons(minute) == {"eth_usd": "bad_answer"}
 
 
-def test_an_emptied_queue(tracked: Tracked) -> None:
-    """In the middle of polls: what it held is lost, and asked for again."""
-    with tracked.chaos(SEED), redis.from_url(tracked.settings.broker_url) as client:
-        tracked.mid_poll(1)
+def test_flushed_queue_recovers(demo: ChaosDemo) -> None:
+    """Its messages are lost, and the polls are sent again."""
+    with demo.chaos(SEED), redis.from_url(demo.settings.broker_url) as client:
+        demo.start_slow_polls(1)
         client.flushall()
         client.script_flush()
 
 
-def test_a_database_that_stands_still(tracked: Tracked) -> None:
-    """For longer than the worker waits for it: what was observed meanwhile is stored after."""
-    with tracked.chaos(SEED):
-        with tracked.calm() as minute:
-            tracked.mid_poll(1)
-            with tracked.paused("postgres"):
+def test_unresponsive_database_loses_no_price(demo: ChaosDemo) -> None:
+    """It is stopped for longer than the worker's timeout."""
+    with demo.chaos(SEED):
+        with demo.paused_scheduler() as minute:
+            demo.start_slow_polls(1)
+            with demo.pause("postgres"):
                 time.sleep(10)
-        tracked.wait_for(lambda: tracked.polled(minute))
+        demo.wait_until(lambda: demo.is_polled(minute))
 
 
-def test_each_killed(tracked: Tracked) -> None:
-    """kill -9, one after the other, at random moments."""
-    with tracked.chaos(SEED) as dice:
-        tracked.mid_poll()
-        for name in dice.sample(ALL, len(ALL)):
-            tracked.wait_for(lambda name=name: tracked.pid(name))
-            tracked.kill(name)
-            time.sleep(dice.uniform(0, 0.5))
-    assert all(tracked.was_killed(name) for name in ALL)
+def test_processes_killed_in_turn_recover(demo: ChaosDemo) -> None:
+    with demo.chaos(SEED) as rng:
+        demo.start_slow_polls()
+        for name in rng.sample(ALL, len(ALL)):
+            demo.wait_until(lambda name=name: demo.pid(name))
+            demo.kill(name)
+            time.sleep(rng.uniform(0, 0.5))
+    assert all(demo.was_killed(name) for name in ALL)
 
 
-def test_all_killed(tracked: Tracked) -> None:
-    """kill -9 of all of them at once, in the middle of polls."""
-    with tracked.chaos(SEED) as dice:
-        tracked.mid_poll()
-        time.sleep(dice.uniform(0, 1))
-        tracked.kill(*ALL)
+def test_processes_killed_at_once_recover(demo: ChaosDemo) -> None:
+    with demo.chaos(SEED) as rng:
+        demo.start_slow_polls()
+        time.sleep(rng.uniform(0, 1))
+        demo.kill(*ALL)

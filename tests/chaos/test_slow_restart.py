@@ -1,10 +1,10 @@
-"""A server that takes long to restart: a crashed database may have much to recover."""
+"""A server that is slow to restart: a crashed database may have much to recover."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.embedded.test_supervisor import Run, shell
+from tests.support.supervisor import SupervisorRun, shell
 from tracker.embedded.supervisor import OWN_NAME, RestartPolicy
 
 pytestmark = pytest.mark.slow
@@ -15,10 +15,10 @@ sleep 0.5; touch {mark}; exit 9
 """
 
 
-def test_slow_recovery_of_a_server_stops_nothing(tmp_path: Path) -> None:
+def test_slowly_recovering_server_does_not_stop_the_tracker(tmp_path: Path) -> None:
     """A restart of the tracker would have to recover again."""
     mark = tmp_path / "crashed"
-    run = Run(
+    run = SupervisorRun(
         shell("db", SCRIPT.format(mark=mark), ready=lambda: not mark.exists()),
         until=lambda text: "recovered" in text,
         policy=RestartPolicy(first_pause=0.05, longest_pause=0.2, ready_timeout=0.3),

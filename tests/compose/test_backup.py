@@ -1,12 +1,12 @@
-"""What `ops/just backup` saves of Compose's database comes back; an embedded one moves in."""
+"""`ops/just backup` and `restore` with Compose's database; an embedded one moves into it."""
 
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from tests.compose.stack import STEADY, TICKERS, Stack, aside
-from tests.support.servers import make_settings
+from tests.support.compose.stack import STEADY, TICKERS, Stack, renamed_database
+from tests.support.database import make_settings
 from tracker import migrations
 from tracker.embedded.home import started
 from tracker.transfer.backup import backup
@@ -14,23 +14,22 @@ from tracker.transfer.backup import backup
 pytestmark = [pytest.mark.slow, pytest.mark.compose]
 
 
-def test_a_backup_comes_back(stack: Stack, tmp_path: Path) -> None:
-    """Taken while it records; who restores it finds the same prices, and goes on recording."""
+def test_backup_of_a_recording_stack_is_restored(stack: Stack, tmp_path: Path) -> None:
     file = tmp_path / "tracker.zip"
-    stack.wait_for(lambda: stack.api("/health/ready"))
+    stack.wait_until(lambda: stack.api("/health/ready"))
     before = {ticker: stack.prices(ticker) for ticker in TICKERS}
     assert stack.just("backup", str(file)) == f"wrote {file}"
-    with aside(stack):
+    with renamed_database(stack):
         assert "all checksums match" in stack.just("restore", str(file))
         stack.up(*STEADY)
-        stack.wait_for(lambda: stack.api("/health/ready"))
+        stack.wait_until(lambda: stack.api("/health/ready"))
         for ticker in TICKERS:
             assert before[ticker]
             assert before[ticker].items() <= stack.prices(ticker).items()
 
 
-def test_an_embedded_database_moves_in(stack: Stack, open_tmp: Path) -> None:
-    """By CSV, as the versions of TimescaleDB may differ."""
+def test_embedded_database_moves_to_compose_by_csv(stack: Stack, open_tmp: Path) -> None:
+    """The versions of TimescaleDB may differ."""
     file = open_tmp / "moving.zip"
     settings = make_settings(open_tmp / "moving")
     with started(settings, durable=False):
@@ -42,7 +41,7 @@ def test_an_embedded_database_moves_in(stack: Stack, open_tmp: Path) -> None:
                 " FROM generate_series(0, 99) AS n"
             )
         backup(settings, str(file), "csv")
-    with aside(stack):
+    with renamed_database(stack):
         stack.psql("CREATE DATABASE tracker")
         stack.compose("run", "--rm", "migrate")
         stack.just("restore", str(file))

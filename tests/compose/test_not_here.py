@@ -1,17 +1,16 @@
-"""Where no engine can be started, that is said; such a machine fails no check."""
+"""Without a Docker engine the tests of Compose are skipped with a reason."""
 
 import os
 import subprocess
 import sys
 
-from tests.compose.engine import NOT_HERE
+from tests.support.compose.engine import NOT_AVAILABLE
 from tracker.settings import CHECKOUT
 
 
-def test_without_what_it_needs() -> None:
-    """One line with the reason, and a status that no failure has."""
+def test_engine_without_its_programs_reports_the_reason() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.compose.engine"],
+        [sys.executable, "-m", "tests.support.compose.engine"],
         env={**os.environ, "PATH": "/nonexistent"},
         cwd=CHECKOUT,
         check=False,
@@ -19,6 +18,6 @@ def test_without_what_it_needs() -> None:
         text=True,
         timeout=60,
     )
-    assert (done.returncode, done.stderr) == (NOT_HERE, "")
+    assert (done.returncode, done.stderr) == (NOT_AVAILABLE, "")
     assert done.stdout.startswith("Compose is not tested here: no Docker engine can run, ")
     assert done.stdout.count("\n") == 1

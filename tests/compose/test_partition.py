@@ -1,4 +1,4 @@
-"""The database is cut off from all others, as by a broken switch: nothing closes a connection."""
+"""A network partition cuts the database off; no connection is closed."""
 
 import time
 from collections.abc import Iterator
@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.compose.stack import PROJECT, STEADY, Stack
-from tests.support.working import this_minute
+from tests.support.compose.stack import PROJECT, STEADY, Stack
+from tests.support.waiting import current_minute
 from tracker.times import MINUTE, minute_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.compose]
@@ -18,8 +18,8 @@ UNSTORED = "is left to the queue"
 
 
 @contextmanager
-def partition(stack: Stack) -> Iterator[None]:
-    """Nobody reaches the database, nor it them."""
+def partition_database(stack: Stack) -> Iterator[None]:
+    """Disconnect the database from the network in the block."""
     stack.docker("network", "disconnect", NETWORK, stack.name("db"))
     try:
         yield
@@ -27,42 +27,40 @@ def partition(stack: Stack) -> Iterator[None]:
         stack.docker("network", "connect", "--alias", "db", NETWORK, stack.name("db"))
 
 
-def late(stack: Stack, since: datetime) -> int:
-    """How many prices were left to the queue *since* then."""
+def count_queued_prices(stack: Stack, since: datetime) -> int:
+    """The number of prices that were left to the queue since that moment."""
     return stack.compose("logs", "--since", since.isoformat(), "worker").count(UNSTORED)
 
 
-def until(moment: datetime) -> None:
+def sleep_until(moment: datetime) -> None:
     """Sleep until *moment*."""
     time.sleep(max(0.0, (moment - datetime.now(UTC)).total_seconds()))
 
 
-def cut_off_minute(stack: Stack) -> datetime:
-    """A minute whose polls found no database."""
-    minute = minute_of(this_minute(spare=10)) + MINUTE
-    until(minute)
-    stack.wait_for(lambda: late(stack, minute) >= 2)
+def wait_for_queued_minute(stack: Stack) -> datetime:
+    """A minute whose polls could not be stored."""
+    minute = minute_of(current_minute(spare=10)) + MINUTE
+    sleep_until(minute)
+    stack.wait_until(lambda: count_queued_prices(stack, minute) >= 2)
     return minute
 
 
-def test_price_of_a_partition_is_stored_afterwards(stack: Stack) -> None:
-    """It was observed in its minute, and waits in the queue; the API says meanwhile what is."""
-    with partition(stack):
-        minute = cut_off_minute(stack)
+def test_price_observed_in_a_partition_is_stored_later(stack: Stack) -> None:
+    with partition_database(stack):
+        minute = wait_for_queued_minute(stack)
         assert stack.api("/health/live")
         assert stack.api("/health/ready") is None
-    stack.wait_for(lambda: stack.polled(minute))
-    stack.wait_for(lambda: stack.api("/health/ready"))
+    stack.wait_until(lambda: stack.is_polled(minute))
+    stack.wait_until(lambda: stack.api("/health/ready"))
 
 
-def test_worker_stops_in_time_within_a_partition(stack: Stack) -> None:
-    """It ends by itself; what it could not store is stored by the next one."""
-    with partition(stack):
-        minute = cut_off_minute(stack)
-        began = time.monotonic()
+def test_worker_stops_in_time_during_a_partition(stack: Stack) -> None:
+    with partition_database(stack):
+        minute = wait_for_queued_minute(stack)
+        started_at = time.monotonic()
         stack.compose("stop", "worker")
-        took = time.monotonic() - began
+        seconds = time.monotonic() - started_at
     assert stack.state("worker") == "exited 0"
-    assert took < stack.inspect("worker")["Config"]["StopTimeout"]
+    assert seconds < stack.inspect("worker")["Config"]["StopTimeout"]
     stack.up(*STEADY)
-    stack.wait_for(lambda: stack.polled(minute))
+    stack.wait_until(lambda: stack.is_polled(minute))

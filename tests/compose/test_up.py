@@ -1,11 +1,11 @@
-"""The stack comes up from nothing, is shut off as it should be, and a price goes through it."""
+"""The stack starts from nothing, is confined, and records a price."""
 
 import json
 
 import pytest
 
-from tests.compose.images import BASE
-from tests.compose.stack import PROJECT, STEADY, TICKERS, TRACKER, Stack
+from tests.support.compose.images import BASE
+from tests.support.compose.stack import PROJECT, STEADY, TICKERS, TRACKER, Stack
 
 pytestmark = [pytest.mark.slow, pytest.mark.compose]
 
@@ -13,31 +13,27 @@ MEGABYTE = 1_000_000
 LONGEST_STOP = 12  # seconds, of a worker whose polls hang; test_worker_process measures it
 
 
-def test_all_are_well(stack: Stack) -> None:
-    """What runs says that it is healthy, what runs once has ended well."""
+def test_services_are_healthy(stack: Stack) -> None:
     states = stack.states()
     assert {states[stack.name(service)] for service in STEADY} == {"healthy"}
     assert {states[stack.name(service)] for service in ("passwords", "migrate")} == {"exited 0"}
 
 
-def test_price_goes_through(stack: Stack) -> None:
-    """From the exchange's container through queue, worker and database to the API, unchanged."""
+def test_price_reaches_the_api_unchanged(stack: Stack) -> None:
     for ticker in TICKERS:
-        stack.wait_for(lambda ticker=ticker: stack.api("/v1/prices/last", ticker=ticker))
+        stack.wait_until(lambda ticker=ticker: stack.api("/v1/prices/last", ticker=ticker))
         price = stack.api("/v1/prices/last", ticker=ticker)["price"]
-        served = stack.ask("exchange", 8090, "/admin/served", index=ticker)
+        served = stack.get_json("exchange", 8090, "/admin/served", index=ticker)
         assert float(price) in {float(each["price"]) for each in served}
-    stack.wait_for(lambda: stack.api("/health/ready"))
+    stack.wait_until(lambda: stack.api("/health/ready"))
 
 
-def test_image_is_small(stack: Stack) -> None:
-    """At most 200 MB over its base."""
+def test_image_adds_at_most_200_megabytes(stack: Stack) -> None:
     sizes = [json.loads(stack.docker("inspect", image))[0]["Size"] for image in (PROJECT, BASE)]
     assert 0 < sizes[0] - sizes[1] <= 200 * MEGABYTE
 
 
-def test_image_has_no_build_tools(stack: Stack) -> None:
-    """Nor what would install more; the page's packages are there."""
+def test_image_has_no_build_tools_but_the_page_packages(stack: Stack) -> None:
     tools = "gcc cc make pip pip3 npm node git curl wget patchelf just"
     look = f"for each in {tools}; do command -v $each; done; ls /app/.venv/npm/node_modules"
     found = stack.docker("exec", stack.name("web"), "bash", "-c", look).split()
@@ -46,8 +42,7 @@ def test_image_has_no_build_tools(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("service", TRACKER)
-def test_container_is_confined(stack: Stack, service: str) -> None:
-    """A named user without capabilities, on a file system it cannot write."""
+def test_container_has_no_privileges(stack: Stack, service: str) -> None:
     look = "id --user --name; grep -E '^(Cap|NoNewPrivs)' /proc/self/status; touch /x /tmp/x /app/x"
     shown = stack.docker("exec", stack.name(service), "bash", "-c", f"{{ {look}; }} 2>&1 || true")
     user, *lines = shown.splitlines()
@@ -59,8 +54,7 @@ def test_container_is_confined(stack: Stack, service: str) -> None:
 
 
 @pytest.mark.parametrize("service", STEADY)
-def test_container_is_limited(stack: Stack, service: str) -> None:
-    """In memory and processes; its log is bounded, it comes back, and it has time to stop."""
+def test_container_has_resource_limits(stack: Stack, service: str) -> None:
     found = stack.inspect(service)
     host, config = found["HostConfig"], found["Config"]
     assert host["Memory"] > 0
@@ -70,8 +64,7 @@ def test_container_is_limited(stack: Stack, service: str) -> None:
     assert config["StopTimeout"] > LONGEST_STOP
 
 
-def test_only_the_api_is_published(stack: Stack) -> None:
-    """On loopback; the exchange's port is the test's own."""
+def test_only_the_api_is_published_on_loopback(stack: Stack) -> None:
     published = {
         service: stack.inspect(service)["HostConfig"]["PortBindings"] for service in STEADY
     }
@@ -81,7 +74,6 @@ def test_only_the_api_is_published(stack: Stack) -> None:
 
 
 def test_passwords_are_in_files_only(stack: Stack) -> None:
-    """Made up at the first start; in no variable, command or log. Each process sees its own."""
     password = "/run/password/password"
     found = {
         service: stack.docker("exec", stack.name(service), "cat", password)
@@ -96,11 +88,10 @@ def test_passwords_are_in_files_only(stack: Stack) -> None:
     assert not [service for service, each in found.items() if each in text]
 
 
-def test_roles_are_kept_apart(stack: Stack) -> None:
-    """The API and the worker log in as roles of their own; another password is refused."""
-    asked = "SELECT DISTINCT usename FROM pg_stat_activity WHERE usename LIKE 'tracker%'"
-    psql = ("psql", "-AtX", "--username", "postgres", "--dbname", "tracker", "--command", asked)
-    stack.wait_for(lambda: "tracker_web" in stack.docker("exec", stack.name("db"), *psql))
+def test_services_log_in_as_separate_roles(stack: Stack) -> None:
+    query = "SELECT DISTINCT usename FROM pg_stat_activity WHERE usename LIKE 'tracker%'"
+    psql = ("psql", "-AtX", "--username", "postgres", "--dbname", "tracker", "--command", query)
+    stack.wait_until(lambda: "tracker_web" in stack.docker("exec", stack.name("db"), *psql))
     login = (
         "import psycopg; psycopg.connect('host=db dbname=tracker user=postgres password=postgres')"
     )

@@ -8,14 +8,23 @@ from decimal import Decimal
 import psycopg
 import pytest
 
-from tests.support.archive import bucket, buckets, changes, gaps, miss, store, walk
-from tests.support.working import login
+from tests.support.database import insert_misses, insert_prices, login
+from tests.support.reference import (
+    bucket_returns,
+    bucket_start,
+    find_gaps,
+    group_prices,
+    random_walk,
+)
 from tracker.settings import Settings
 from tracker.times import MINUTE
 
 START = datetime(2024, 3, 28, 21, 17, tzinfo=UTC)  # over a month's end, and Berlin's 23-hour day
 END = START + timedelta(days=4)
-SERIES = {"btc_usd": walk(1, START, 5760, 65_000), "eth_usd": walk(2, START, 5760, 3_500)}
+SERIES = {
+    "btc_usd": random_walk(1, START, 5760, 65_000),
+    "eth_usd": random_walk(2, START, 5760, 3_500),
+}
 BTC = SERIES["btc_usd"]
 EVER = (datetime(2001, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 WIDTHS: dict[str, timedelta | None] = {
@@ -44,11 +53,11 @@ def filled(base: Settings) -> Settings:
         for ticker, series in SERIES.items():
             far = {START - timedelta(days=3000): Decimal("1.00")}
             far |= {START + timedelta(days=n * 365): Decimal("2.00") for n in (1, 2)}
-            store(conn, ticker, series | far)
+            insert_prices(conn, ticker, series | far)
         lacking = [minute for minute in minutes(START, END) if minute not in BTC]
-        miss(conn, "btc_usd", lacking[10:60], "refused")
-        miss(conn, "btc_usd", lacking[60:90], "rate_limited")
-        miss(conn, "btc_usd", lacking[90:100], "not_polled")
+        insert_misses(conn, "btc_usd", lacking[10:60], "refused")
+        insert_misses(conn, "btc_usd", lacking[60:90], "rate_limited")
+        insert_misses(conn, "btc_usd", lacking[90:100], "not_polled")
         conn.execute("VACUUM ANALYZE")
     return base
 
@@ -82,7 +91,7 @@ def test_candles_are_counted_by_hand(
     query = "SELECT * FROM candles('btc_usd', %s, %s, %s)"
     expected = [
         (start, prices[0], max(prices), min(prices), prices[-1], len(prices))
-        for start, prices in buckets(BTC, WIDTHS[width]).items()
+        for start, prices in group_prices(BTC, WIDTHS[width]).items()
         if window[0] <= start < window[1]
     ]
     assert analyst.execute(query, [width, *window]).fetchall() == expected
@@ -97,7 +106,7 @@ def test_returns_are_those_of_neighbours(
     query = "SELECT * FROM returns('btc_usd', %s, %s, %s)"
     found = analyst.execute(query, [width, *window]).fetchall()
 
-    expected = changes(BTC, WIDTHS[width])
+    expected = bucket_returns(BTC, WIDTHS[width])
     assert [row[0] for row in found] == [
         start for start in expected if window[0] <= start < window[1]
     ]
@@ -109,7 +118,7 @@ def test_returns_are_those_of_neighbours(
 def test_for_ever_is_a_range_too(analyst: psycopg.Connection) -> None:
     """Whole histories, and infinite ones."""
     query = "SELECT sum(samples), count(*) FROM candles('btc_usd', '1 month', %s, %s)"
-    months = {bucket(minute, None) for minute in BTC}
+    months = {bucket_start(minute, None) for minute in BTC}
     for ends in (EVER, ("-infinity", "infinity")):
         found = analyst.execute(query, ends).fetchone()
         assert found == (len(BTC) + 3, len(months) + 3)
@@ -152,7 +161,7 @@ def test_gaps_are_what_is_missing(analyst: psycopg.Connection, part: timedelta) 
     for since in (START, *mornings):
         query = "SELECT * FROM gaps('btc_usd', %s, %s)"
         found = analyst.execute(query, [since + part if part else since + MINUTE, END]).fetchall()
-        assert found == gaps(BTC, reasons, since + MINUTE, END)
+        assert found == find_gaps(BTC, reasons, since + MINUTE, END)
     assert {row[3] for row in found} <= {"refused", "rate_limited", "not_polled"}
 
 
@@ -219,9 +228,9 @@ def test_two_indexes_can_be_joined(planner: psycopg.Connection, width: str) -> N
             for ticker in SERIES
         )
         query = f"SELECT count(*) FROM {query} USING (start)"
-        starts = [set(changes(series, WIDTHS[width])) for series in SERIES.values()]
+        starts = [set(bucket_returns(series, WIDTHS[width])) for series in SERIES.values()]
         if call == "candles":
-            starts = [set(buckets(series, WIDTHS[width])) for series in SERIES.values()]
+            starts = [set(group_prices(series, WIDTHS[width])) for series in SERIES.values()]
         early = datetime(2024, 3, 20, tzinfo=UTC)
         both = {start for start in starts[0] & starts[1] if start >= early}
         assert planner.execute(query).fetchone() == (len(both),)

@@ -11,7 +11,8 @@ import psycopg
 import pytest
 from psycopg.errors import InvalidParameterValue
 
-from tests.support.archive import store, walk
+from tests.support.database import insert_prices
+from tests.support.reference import random_walk
 from tests.support.serving import served
 from tracker.gaps import DAY
 from tracker.settings import Settings
@@ -51,10 +52,10 @@ def zone(request: pytest.FixtureRequest) -> str:
 def series(base: Settings, zone: str) -> dict[datetime, Decimal]:
     """Some days of prices with holes, around the zone's day."""
     start = datetime.combine(ZONES[zone], datetime.min.time(), UTC) - 3 * DAY
-    series = walk(4, start, 6 * 1440, 65_000)
+    series = random_walk(4, start, 6 * 1440, 65_000)
     with psycopg.connect(base.database_dsn, autocommit=True) as conn:
         conn.execute("TRUNCATE prices, tickers")
-        store(conn, "btc_usd", series)
+        insert_prices(conn, "btc_usd", series)
     return series
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.support.archive import store, walk
-from tests.support.working import wait_for
+from tests.support.database import insert_prices
+from tests.support.reference import random_walk
+from tests.support.waiting import wait_until
 from tracker.settings import Settings
 from tracker.times import MINUTE
 
@@ -83,7 +84,7 @@ def test_a_waiting_commit_blocks_no_writer_before_its_end(
 ) -> None:
     """An import that runs for minutes keeps neither its position nor the lock of one."""
     with psycopg.connect(base.database_dsn) as long:
-        store(long, "eth_usd", walk(1, NOON, 500, 100))
+        insert_prices(long, "eth_usd", random_walk(1, NOON, 500, 100))
         writer.execute("SET lock_timeout = '5s'")
         writer.execute(INSERT, ["btc_usd", NOON])
 
@@ -120,7 +121,7 @@ def test_positions_survive_a_lock_wait(base: Settings, writer: psycopg.Connectio
                 )
 
         waiting = threads.submit(second)
-        wait_for(lambda: writer.execute(waits).rowcount)
+        wait_until(lambda: writer.execute(waits).rowcount)
         first.commit()
         waiting.result(timeout=60)
 
@@ -130,7 +131,9 @@ def test_positions_survive_a_lock_wait(base: Settings, writer: psycopg.Connectio
 
 def test_a_repair_moves_the_revision_of_its_month_alone(writer: psycopg.Connection) -> None:
     january, february = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 2, 1, tzinfo=UTC)
-    store(writer, "btc_usd", {february + n * MINUTE: Decimal("1.50") for n in (-2, -1, 0, 1)})
+    insert_prices(
+        writer, "btc_usd", {february + n * MINUTE: Decimal("1.50") for n in (-2, -1, 0, 1)}
+    )
     assert writer.execute(MONTHS).fetchall() == [
         ("btc_usd", january, 1),
         ("btc_usd", february, 1),
@@ -148,7 +151,7 @@ def test_a_repair_moves_the_revision_of_its_month_alone(writer: psycopg.Connecti
 
 def test_retention_moves_no_revision_of_a_month(writer: psycopg.Connection) -> None:
     start = datetime(2024, 1, 8, tzinfo=UTC)
-    store(writer, "btc_usd", walk(1, start, 8 * 1440, 100))
+    insert_prices(writer, "btc_usd", random_walk(1, start, 8 * 1440, 100))
     before = months(writer)
 
     while True:

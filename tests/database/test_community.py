@@ -15,9 +15,9 @@ from tests.api import test_candle_model as candles
 from tests.database import test_examples as examples
 from tests.database.test_daily_candles import OF_PRICES, assert_days
 from tests.database.test_migrations import SCHEMA
-from tests.support.archive import buckets, changes, gaps, miss, store, walk
-from tests.support.community import community, migrate
-from tests.support.servers import Run
+from tests.support.community import apply_migrations, run_community_edition
+from tests.support.database import Run, insert_misses, insert_prices
+from tests.support.reference import bucket_returns, find_gaps, group_prices, random_walk
 from tracker import migrations, queries
 from tracker.gaps import DAY, HOUR
 from tracker.models import Quote
@@ -26,7 +26,7 @@ from tracker.times import MINUTE
 pytestmark = pytest.mark.slow
 
 OLD = datetime(2024, 3, 8, tzinfo=UTC)  # in a chunk that ended long ago
-SERIES = {"btc_usd": walk(5, OLD, 2880, 65_000), "eth_usd": walk(6, OLD, 2880, 3_500)}
+SERIES = {"btc_usd": random_walk(5, OLD, 2880, 65_000), "eth_usd": random_walk(6, OLD, 2880, 3_500)}
 
 _EMPTY = "TRUNCATE tickers, prices, misses"
 
@@ -34,9 +34,9 @@ _EMPTY = "TRUNCATE tickers, prices, misses"
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """Migrated; only one connection at a time is served."""
-    with community() as dsn:
+    with run_community_edition() as dsn:
         with psycopg.connect(dsn, autocommit=True) as conn:
-            migrate(conn)
+            apply_migrations(conn)
         yield dsn
 
 
@@ -52,8 +52,8 @@ def conn(server: str) -> Iterator[psycopg.Connection]:
 def fill(conn: psycopg.Connection) -> None:
     """Two days of two indexes in an old chunk, with holes and some reasons."""
     for ticker, series in SERIES.items():
-        store(conn, ticker, series)
-    miss(conn, "btc_usd", [OLD + 1500 * MINUTE], "refused")
+        insert_prices(conn, ticker, series)
+    insert_misses(conn, "btc_usd", [OLD + 1500 * MINUTE], "refused")
 
 
 def schema(conn: psycopg.Connection) -> set[tuple[str, ...]]:
@@ -81,7 +81,7 @@ def test_down_and_up_again(conn: psycopg.Connection) -> None:
             assert conn.execute(stored).fetchall() == before
     assert levels.pop() == set()
     for name in names:
-        migrate(conn, name)
+        apply_migrations(conn, name)
         assert schema(conn) == levels.pop()
     migrations.ensure_roles(conn)
 
@@ -113,13 +113,13 @@ def test_analysts_get_their_answers(conn: psycopg.Connection) -> None:
     btc, until = SERIES["btc_usd"], OLD + 2 * DAY
     for width in (timedelta(minutes=5), 4 * HOUR):
         query = "SELECT start, close FROM candles('btc_usd', %s, '-infinity', 'infinity')"
-        expected = [(start, prices[-1]) for start, prices in buckets(btc, width).items()]
+        expected = [(start, prices[-1]) for start, prices in group_prices(btc, width).items()]
         assert conn.execute(query, [width]).fetchall() == expected
     query = "SELECT start, change FROM returns('btc_usd', '1 hour', '-infinity', 'infinity')"
     found = {start: float(change) for start, change in conn.execute(query)}
-    assert found == pytest.approx(changes(btc, HOUR))
+    assert found == pytest.approx(bucket_returns(btc, HOUR))
     query = "SELECT * FROM gaps('btc_usd', '-infinity', %s)"
-    expected_gaps = gaps(btc, {OLD + 1500 * MINUTE: "refused"}, min(btc), until)
+    expected_gaps = find_gaps(btc, {OLD + 1500 * MINUTE: "refused"}, min(btc), until)
     assert conn.execute(query, [until]).fetchall() == expected_gaps
     minute = max(btc)
     assert conn.execute("SELECT price_at('btc_usd', %s)", [minute]).fetchone() == (btc[minute],)
@@ -142,7 +142,9 @@ def test_candles_are_made_of_the_prices_alone(server: str, run: Run) -> None:
     with psycopg.connect(server, autocommit=True) as conn:
         conn.execute(_EMPTY)
         for day in candles.DAYS:
-            store(conn, "btc_usd", walk(7, datetime.fromisoformat(f"{day}T00Z"), 300, 500))
+            insert_prices(
+                conn, "btc_usd", random_walk(7, datetime.fromisoformat(f"{day}T00Z"), 300, 500)
+            )
 
     @settings(deadline=None, max_examples=20)
     @given(writes=candles.writes, asked=candles.questions, plain=st.booleans())
@@ -173,7 +175,7 @@ def test_a_minute_is_stored_once(conn: psycopg.Connection) -> None:
     assert stored(missing, "poll")
     assert not stored(missing, "poll")
     with pytest.raises(UniqueViolation):
-        store(conn, "btc_usd", {there: Decimal("8.00")})
+        insert_prices(conn, "btc_usd", {there: Decimal("8.00")})
     query = "SELECT price, source FROM prices WHERE ticker = 'btc_usd' AND created_at = %s"
     assert conn.execute(query, [missing]).fetchall() == [(Decimal("7.00"), "poll")]
     query = "SELECT count(*), count(DISTINCT created_at) FROM prices WHERE ticker = 'btc_usd'"
@@ -184,7 +186,7 @@ def test_retention_drops_to_the_day(conn: psycopg.Connection) -> None:
     """By a worker, who may do nothing else to old prices; candles stay."""
     fill(conn)
     hours = conn.execute("SELECT count(*) FROM candles_1h").fetchone()
-    store(conn, "eth_usd", {OLD + 4 * DAY: Decimal("3.00")})
+    insert_prices(conn, "eth_usd", {OLD + 4 * DAY: Decimal("3.00")})
     conn.execute("SET SESSION AUTHORIZATION tracker_worker")
     with pytest.raises(InsufficientPrivilege):
         conn.execute("SELECT drop_chunks('prices', now())")

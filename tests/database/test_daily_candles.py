@@ -7,13 +7,16 @@ from decimal import Decimal
 import psycopg
 import pytest
 
-from tests.support.archive import store, walk
-from tests.support.working import wait_for
+from tests.support.database import insert_prices
+from tests.support.reference import random_walk
+from tests.support.waiting import wait_until
 from tracker.gaps import DAY, HOUR
 from tracker.settings import Settings
 
 MIDNIGHT = datetime(2024, 3, 31, tzinfo=UTC)  # clocks moved this day, and three weeks before
-SERIES = {ticker: walk(1, MIDNIGHT - DAY, 3 * 1440, 100) for ticker in ("btc_usd", "eth_usd")}
+SERIES = {
+    ticker: random_walk(1, MIDNIGHT - DAY, 3 * 1440, 100) for ticker in ("btc_usd", "eth_usd")
+}
 
 KEPT = "SELECT ticker, bucket, open, high, low, close, samples::bigint FROM candles_1d"
 OF_HOURS = """
@@ -43,7 +46,7 @@ def test_days_are_those_of_utc(writer: psycopg.Connection, zone: str) -> None:
     writer.execute("SELECT set_config('timezone', %s, false)", [zone])
 
     for ticker, series in SERIES.items():
-        store(writer, ticker, series)
+        insert_prices(writer, ticker, series)
     writer.execute("DELETE FROM prices WHERE created_at > %s", [MIDNIGHT + 47 * HOUR])
 
     assert assert_days(writer, OF_PRICES) == 6
@@ -51,7 +54,7 @@ def test_days_are_those_of_utc(writer: psycopg.Connection, zone: str) -> None:
 
 def test_an_hour_that_changes_costs_its_day_alone(writer: psycopg.Connection) -> None:
     """The other rows are the same as before."""
-    store(writer, "btc_usd", SERIES["btc_usd"])
+    insert_prices(writer, "btc_usd", SERIES["btc_usd"])
     query = "SELECT bucket, xmin FROM candles_1d"
     before = dict(writer.execute(query).fetchall())
 
@@ -67,15 +70,15 @@ def test_writers_of_one_day_stand_in_a_line(base: Settings, writer: psycopg.Conn
     def write(hours: range) -> None:
         with psycopg.connect(base.database_dsn) as conn:
             for hour in hours:
-                store(conn, "btc_usd", {MIDNIGHT + hour * HOUR: Decimal("7.00") + hour})
+                insert_prices(conn, "btc_usd", {MIDNIGHT + hour * HOUR: Decimal("7.00") + hour})
 
     waits = "SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"
-    store(writer, "btc_usd", {MIDNIGHT + HOUR: Decimal("5.00")})  # the chunk is there
+    insert_prices(writer, "btc_usd", {MIDNIGHT + HOUR: Decimal("5.00")})  # the chunk is there
     with ThreadPoolExecutor(1) as threads, psycopg.connect(base.database_dsn) as first:
-        store(first, "btc_usd", {MIDNIGHT + 20 * HOUR: Decimal("1.00")})
+        insert_prices(first, "btc_usd", {MIDNIGHT + 20 * HOUR: Decimal("1.00")})
         second = threads.submit(write, range(3, 6))
-        wait_for(lambda: writer.execute(waits).rowcount)
-        store(first, "btc_usd", {MIDNIGHT + 21 * HOUR: Decimal("2.00")})
+        wait_until(lambda: writer.execute(waits).rowcount)
+        insert_prices(first, "btc_usd", {MIDNIGHT + 21 * HOUR: Decimal("2.00")})
         first.commit()
         second.result(timeout=60)
 

@@ -12,8 +12,15 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.support.archive import after, bucket, buckets, changes, gaps, miss, store, walk
-from tests.support.working import login
+from tests.support.database import insert_misses, insert_prices, login
+from tests.support.reference import (
+    bucket_returns,
+    bucket_start,
+    find_gaps,
+    group_prices,
+    next_bucket,
+    random_walk,
+)
 from tracker.embedded.home import psql_command, psql_environment
 from tracker.settings import CHECKOUT, Settings
 from tracker.times import MINUTE, minute_of
@@ -22,7 +29,10 @@ FILES = sorted((CHECKOUT / "sql/examples").glob("*.sql"))
 FIVE, HOUR, DAY = 5 * MINUTE, timedelta(hours=1), timedelta(days=1)
 NOW = minute_of(datetime.now(UTC))
 START = NOW - 80 * HOUR
-SERIES = {"btc_usd": walk(3, START, 4560, 65_000), "eth_usd": walk(4, START, 4560, 3_500)}
+SERIES = {
+    "btc_usd": random_walk(3, START, 4560, 65_000),
+    "eth_usd": random_walk(4, START, 4560, 3_500),
+}
 BTC, ETH = SERIES.values()
 FAILED = [START + n * MINUTE for n in range(4800) if START + n * MINUTE not in BTC][40:90]
 
@@ -34,14 +44,14 @@ def percent(part: Decimal) -> float:
 
 
 def volatility_by_hour(_: datetime) -> list[Row]:
-    found = changes(BTC, FIVE)
+    found = bucket_returns(BTC, FIVE)
     hours = {hour: [part for start, part in found.items() if start.hour == hour]
              for hour in range(24)}  # fmt: skip
     return [(hour, 100 * stdev(parts), len(parts)) for hour, parts in hours.items()]
 
 
 def correlation_of_both(_: datetime) -> list[Row]:
-    one, other = changes(BTC, HOUR), changes(ETH, HOUR)
+    one, other = bucket_returns(BTC, HOUR), bucket_returns(ETH, HOUR)
     both = sorted(one.keys() & other.keys())
     return [(correlation([one[at] for at in both], [other[at] for at in both]), len(both))]
 
@@ -55,14 +65,14 @@ def largest_move(_: datetime) -> list[Row]:
 def coverage_by_month(now: datetime) -> list[Row]:
     rows: list[Row] = []
     for ticker, series in SERIES.items():
-        month = bucket(START, None)
+        month = bucket_start(START, None)
         while month <= now:
-            first, last = max(month, min(series)), min(after(month, None), minute_of(now))
+            first, last = max(month, min(series)), min(next_bucket(month, None), minute_of(now))
             expected = (last - first) // MINUTE
             stored = sum(first <= minute < last for minute in series)
             share = 100 * stored / expected if expected else None
             rows.append((ticker, f"{month:%Y-%m}", expected, stored, share))
-            month = after(month, None)
+            month = next_bucket(month, None)
     return rows
 
 
@@ -71,7 +81,7 @@ def longest_gaps(now: datetime) -> list[Row]:
     rows = [
         (ticker, *gap)
         for ticker, series in SERIES.items()
-        for gap in gaps(series, reasons[ticker], min(series), minute_of(now))
+        for gap in find_gaps(series, reasons[ticker], min(series), minute_of(now))
     ]
     return sorted(rows, key=lambda row: (-row[3], row[0], row[1]))[:10]
 
@@ -86,13 +96,13 @@ def drawdown(_: datetime) -> list[Row]:
 
 
 def ratio(_: datetime) -> list[Row]:
-    btc, eth = buckets(BTC, HOUR), buckets(ETH, HOUR)
+    btc, eth = group_prices(BTC, HOUR), group_prices(ETH, HOUR)
     return [(at, float(eth[at][-1] / btc[at][-1])) for at in sorted(btc.keys() & eth.keys())]
 
 
 def range_by_weekday(_: datetime) -> list[Row]:
     days: dict[int, list[float]] = {}
-    for start, prices in buckets(BTC, DAY).items():
+    for start, prices in group_prices(BTC, DAY).items():
         width = percent((max(prices) - min(prices)) / prices[0])
         days.setdefault(start.isoweekday(), []).append(width)
     return [(day, fmean(widths), len(widths)) for day, widths in sorted(days.items())]
@@ -113,8 +123,8 @@ ANSWERS: dict[str, Callable[[datetime], list[Row]]] = {
 def fill(conn: psycopg.Connection) -> None:
     """Three days and four hours up to some hours ago, with holes and some reasons for them."""
     for ticker, series in SERIES.items():
-        store(conn, ticker, series)
-    miss(conn, "btc_usd", FAILED, "refused")
+        insert_prices(conn, ticker, series)
+    insert_misses(conn, "btc_usd", FAILED, "refused")
 
 
 def assert_same(found: list[Row], expected: list[Row]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from tests.support.servers import fresh_database
+from tests.support.database import create_database
 from tests.support.terminals import run_on
 from tracker import extension, migrations
 from tracker.errors import DatabaseDown, SettingsError
@@ -21,7 +21,7 @@ OLDER = """
 @pytest.fixture
 def fresh(servers: Settings) -> Iterator[Settings]:
     """A database without the extension."""
-    with fresh_database(servers) as settings:
+    with create_database(servers) as settings:
         yield settings
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.support.servers import fresh_database, make_settings
-from tests.support.working import wait_for
+from tests.support.database import create_database, make_settings
+from tests.support.waiting import wait_until
 from tracker import migrations
 from tracker.errors import BadRequest, DatabaseDown, NotFound
 from tracker.settings import Settings
@@ -55,7 +55,7 @@ UNION ALL SELECT 'hypertable', column_name || time_interval::text, hypertable_na
 @pytest.fixture
 def fresh(servers: Settings) -> Iterator[Settings]:
     """A database without the schema."""
-    with fresh_database(servers) as settings:
+    with create_database(servers) as settings:
         yield settings
 
 
@@ -159,9 +159,9 @@ def test_a_killed_run_leaves_whole_steps(
         ).fetchall()
         blocker.execute(f"LOCK TABLE {table} IN {mode} MODE")
         with subprocess.Popen(command, env=fresh.environment()) as process:
-            wait_for(lambda: conn.execute(waits, ["relation", database]).rowcount)
+            wait_until(lambda: conn.execute(waits, ["relation", database]).rowcount)
             waiting = threads.submit(migrations.apply, dsn)
-            wait_for(lambda: conn.execute(waits, ["advisory", database]).rowcount)
+            wait_until(lambda: conn.execute(waits, ["advisory", database]).rowcount)
             process.kill()
         blocker.rollback()
 

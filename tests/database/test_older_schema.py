@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.support.servers import fresh_database
+from tests.support.database import create_database
 from tracker import migrations
 from tracker.settings import Settings
 
@@ -20,7 +20,7 @@ ROWS = "SELECT ticker, created_at, price, observed_at, source FROM prices ORDER 
 @pytest.fixture
 def old(servers: Settings) -> Iterator[Settings]:
     """A database that version 0.1 has migrated and filled."""
-    with fresh_database(servers) as settings:
+    with create_database(servers) as settings:
         migrations.apply(settings.database_dsn)
         migrations.rollback(settings.database_dsn, "0")  # what remains is yoyo's
         with psycopg.connect(settings.database_dsn, autocommit=True) as conn:
@@ -63,7 +63,7 @@ def test_prices_of_version_0_1_move_by_export_and_import(
 
     exported = tracker(old, "export", file)
     assert (exported.returncode, exported.stderr) == (0, "")
-    with fresh_database(servers) as new:
+    with create_database(servers) as new:
         assert tracker(new, "migrate").returncode == 0
         imported = tracker(new, "import", file)
 
@@ -84,7 +84,7 @@ def test_import_into_version_0_1_is_refused(old: Settings, tmp_path: Path) -> No
 
 
 def test_schema_of_a_newer_version_is_refused(servers: Settings) -> None:
-    with fresh_database(servers) as newer:
+    with create_database(servers) as newer:
         migrations.apply(newer.database_dsn)
         with psycopg.connect(newer.database_dsn, autocommit=True) as conn:
             conn.execute(

@@ -17,7 +17,9 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
-from tests.support.plans import Node, StatementLog, logging_role, rows_read, scans_of
+from tests.support.query_plans import Node, StatementLog, logging_role
+from tests.support.query_plans import count_rows_read as rows_read
+from tests.support.query_plans import find_scans as scans_of
 from tests.support.servers import Run, fresh_database
 from tests.support.serving import served
 from tests.support.working import wait_for

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from psycopg import AsyncConnection
 from psycopg.errors import UndefinedTable
 
-from tests.support.servers import Run
+from tests.support.database import Run
 from tracker import migrations, queries
 from tracker.models import Quote, exact_price
 from tracker.queries.prices import PageQuery, PricePage

@@ -13,8 +13,8 @@ from psycopg.errors import InsufficientPrivilege, NoDataFound, UniqueViolation
 from tests.database.test_derived_candles import STATEMENTS, values
 from tests.database.test_islands import OF_MISSES, OF_PRICES
 from tests.database.test_islands import values as values_of_runs
-from tests.support.archive import miss, store, walk
-from tests.support.working import login
+from tests.support.database import insert_misses, insert_prices, login
+from tests.support.reference import random_walk
 from tracker.gaps import DAY, HOUR
 from tracker.settings import Settings
 from tracker.times import MINUTE
@@ -60,15 +60,17 @@ def test_triggers_and_rebuild_agree(
 
 
 def test_rebuild_repairs_writes_without_triggers(writer: psycopg.Connection) -> None:
-    series = walk(5, MIDNIGHT - 3 * HOUR, 600, 100)
-    store(writer, "btc_usd", series)
-    miss(writer, "btc_usd", [MIDNIGHT + n * MINUTE for n in range(30)], "refused")
+    series = random_walk(5, MIDNIGHT - 3 * HOUR, 600, 100)
+    insert_prices(writer, "btc_usd", series)
+    insert_misses(writer, "btc_usd", [MIDNIGHT + n * MINUTE for n in range(30)], "refused")
     expected = derived(writer)
     with writer.transaction():
         writer.execute("SET LOCAL session_replication_role = replica")  # no trigger fires
         writer.execute("DELETE FROM prices")
         writer.execute("DELETE FROM misses")
-        store(writer, "btc_usd", {at: price for at, price in series.items() if at.minute < 40})
+        insert_prices(
+            writer, "btc_usd", {at: price for at, price in series.items() if at.minute < 40}
+        )
         for table in ("candles_1h", "candles_1d", "internal.miss_islands"):
             writer.execute(f"UPDATE {table} SET ticker = 'btc_usd'")
     assert derived(writer) == expected
@@ -85,8 +87,8 @@ def test_rebuild_repairs_writes_without_triggers(writer: psycopg.Connection) -> 
 
 
 def test_rebuild_after_dropped_chunks_keeps_older_candles(writer: psycopg.Connection) -> None:
-    store(writer, "btc_usd", walk(1, OLD, 3000, 100))
-    store(writer, "btc_usd", walk(2, MIDNIGHT + 90 * MINUTE, 3000, 200))
+    insert_prices(writer, "btc_usd", random_walk(1, OLD, 3000, 100))
+    insert_prices(writer, "btc_usd", random_walk(2, MIDNIGHT + 90 * MINUTE, 3000, 200))
     before = derived(writer)
 
     writer.execute("SELECT drop_chunks('prices', older_than => %s)", [MIDNIGHT - DAY])
@@ -103,7 +105,7 @@ def test_rebuild_after_dropped_chunks_keeps_older_candles(writer: psycopg.Connec
 
 
 def test_rebuild_raises_the_revision_and_notifies(writer: psycopg.Connection) -> None:
-    store(writer, "btc_usd", walk(1, MIDNIGHT, 10, 100))
+    insert_prices(writer, "btc_usd", random_walk(1, MIDNIGHT, 10, 100))
     writer.execute("LISTEN prices")
 
     writer.execute("SELECT rebuild('btc_usd')")

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg.errors import InsufficientPrivilege, LockNotAvailable, ReadOnlySqlTransaction
 
-from tests.support.working import login
+from tests.support.database import login
 from tracker.settings import ROLES, Settings
 from tracker.times import MINUTE
 

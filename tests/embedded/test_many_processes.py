@@ -1,4 +1,4 @@
-"""Two webs behind nginx, three workers and two schedulers, on one database and one queue."""
+"""Two webs behind nginx, three workers and two schedulers on one database and one queue."""
 
 import signal
 import subprocess
@@ -15,22 +15,15 @@ import pytest
 import redis
 
 from ops.bench.processes import free_ports
-from tests.support.chaos_processes import another
-from tests.support.debian import linked
-from tests.support.processes import paused
+from tests.support.chaos.processes import run_process
+from tests.support.database import read_misses, read_polls
+from tests.support.debian import linked_command
+from tests.support.exchange import assert_true_polls, count_calls, inject_fault
+from tests.support.processes import pause_process
 from tests.support.serving import linked_url
-from tests.support.streaming import following
-from tests.support.working import (
-    asked,
-    assert_true,
-    idle,
-    misses,
-    order,
-    rows,
-    this_minute,
-    tick,
-    wait_for,
-)
+from tests.support.stream import open_stream
+from tests.support.waiting import current_minute, wait_until
+from tests.support.working import idle, tick
 from tracker.embedded.account import MINIMAL_ENVIRONMENT
 from tracker.settings import Settings
 from tracker.simulator import Options, Served, serve
@@ -66,19 +59,19 @@ http {{
     }}
 }}
 """
-OTHER = "sol_usd"  # nobody polls it: what the tests store of it is all there is
+UNPOLLED = "sol_usd"  # has only the prices that tests insert
 INSERT = f"""
-    INSERT INTO prices (ticker, price, created_at, source) VALUES ('{OTHER}', %s, %s, 'chart')
+    INSERT INTO prices (ticker, price, created_at, source) VALUES ('{UNPOLLED}', %s, %s, 'chart')
 """
 
 
 @dataclass
 class Fleet:
-    """All of them.
+    """All processes.
 
-    proxy, webs: clients of the API, by nginx and past it.
-    folder: of their logs.
-    stack: what ends them all.
+    proxy, webs: clients of the API, through nginx and direct.
+    folder: of the logs.
+    stack: ends the processes.
     """
 
     settings: Settings
@@ -91,43 +84,36 @@ class Fleet:
     processes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
 
     def start(self, name: str) -> None:
-        """One more process: web1, worker3, say."""
+        """Start one more process, such as web1 or worker3."""
         kind, number = name[:-1], int(name[-1])
         port = self.webs[number - 1].base_url.port if kind == "web" else None
         settings = self.settings.changed(web_port=port) if port else self.settings
         self.processes[name] = self.stack.enter_context(
-            another(settings, kind, log=self.folder / name)
+            run_process(settings, kind, log=self.folder / name)
         )
 
-    def works(self, name: str) -> bool:
-        """Whether that worker has begun."""
+    def is_polling(self, name: str) -> bool:
+        """Whether that worker has started."""
         return "polling btc_usd" in (self.folder / name).read_text()
 
     def kill(self, name: str) -> None:
-        """As a crash would."""
+        """Kill it."""
         self.processes[name].send_signal(signal.SIGKILL)
         self.processes[name].wait()
 
     def pid(self, name: str) -> int:
-        """Its number."""
+        """Its process id."""
         return self.processes[name].pid
 
 
 @contextmanager
-def nginx(folder: Path, *webs: int) -> Iterator[httpx.Client]:
+def run_nginx(folder: Path, *webs: int) -> Iterator[httpx.Client]:
     """A client of a proxy before those ports."""
     (port,) = free_ports(1)
     facts = {"folder": folder, "port": port, "one": webs[0], "two": webs[1]}
     (folder / "nginx.conf").write_text(NGINX.format_map(facts))
-    command = [
-        *linked("nginx"),
-        "-e",
-        "stderr",
-        "-p",
-        str(folder),
-        "-c",
-        str(folder / "nginx.conf"),
-    ]
+    options = ("-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf"))
+    command = [*linked_command("nginx"), *options]
     log = folder / "nginx.log"
     with (
         log.open("wb") as stream,
@@ -135,14 +121,14 @@ def nginx(folder: Path, *webs: int) -> Iterator[httpx.Client]:
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client,
     ):
         try:
-            wait_for(lambda: answers(client) is not None)
+            wait_until(lambda: fetch_status(client) is not None)
             yield client
         finally:
             process.kill()
 
 
-def answers(client: httpx.Client, path: str = "/health/live") -> int | None:
-    """With which status; None if nobody listens."""
+def fetch_status(client: httpx.Client, path: str = "/health/live") -> int | None:
+    """The status of the response; None without one."""
     try:
         return client.get(path).status_code
     except httpx.TransportError:
@@ -151,7 +137,7 @@ def answers(client: httpx.Client, path: str = "/health/live") -> int | None:
 
 @pytest.fixture(scope="module")
 def fleet(base: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """All of them, at work, with an empty queue and database at first."""
+    """All processes, with an empty queue and database at first."""
     with redis.from_url(base.broker_url) as client:
         client.flushall()
     ports = free_ports(2)
@@ -162,57 +148,55 @@ def fleet(base: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         conn = stack.enter_context(psycopg.connect(base.database_dsn, autocommit=True))
         folder = tmp_path_factory.mktemp("many")
         conn.execute(INSERT, ["1.00", minute_of(datetime.now(UTC)) - timedelta(days=90)])
-        proxy = stack.enter_context(nginx(folder, *ports))
+        proxy = stack.enter_context(run_nginx(folder, *ports))
         settings = base.changed(client_base_url=exchange.url, log_format="json")
         fleet = Fleet(settings, exchange, conn, proxy, webs, folder, stack)
         for name in ("web1", "web2", "worker1", "worker2", "worker3", "scheduler1", "scheduler2"):
             fleet.start(name)
         for web in webs:
-            wait_for(lambda web=web: answers(web) == 200)
-        wait_for(lambda: all(fleet.works(f"worker{number}") for number in (1, 2, 3)))
+            wait_until(lambda web=web: fetch_status(web) == 200)
+        wait_until(lambda: all(fleet.is_polling(f"worker{number}") for number in (1, 2, 3)))
         yield fleet
 
 
-def test_each_minute_is_stored_once(fleet: Fleet) -> None:
-    """Though both schedulers tick for it, and a hand does: a row of each index, and no miss."""
-    minute = this_minute()
-    wait_for(lambda: {"scheduler", "worker"} <= working(fleet))
+def test_several_schedulers_store_a_minute_once(fleet: Fleet) -> None:
+    minute = current_minute()
+    wait_until(lambda: {"scheduler", "worker"} <= parts_up(fleet))
     for _ in range(3):
         tick(fleet.settings, minute)
-    wait_for(lambda: len([row for row in rows(fleet.conn) if row[1] == minute]) == 2)
-    wait_for(lambda: idle(fleet.settings))
+    wait_until(lambda: len([row for row in read_polls(fleet.conn) if row[1] == minute]) == 2)
+    wait_until(lambda: idle(fleet.settings))
 
-    stored = rows(fleet.conn)
+    stored = read_polls(fleet.conn)
     assert len(stored) == len(set(stored))
     assert {(ticker, minute) for ticker in fleet.settings.tickers} <= set(stored)
-    assert minute not in {missed for _, missed, _ in misses(fleet.conn)}
-    assert_true(fleet.conn, fleet.exchange)
+    assert minute not in {missed for _, missed, _ in read_misses(fleet.conn)}
+    assert_true_polls(fleet.conn, fleet.exchange)
     assert fleet.proxy.get("/health/ready").status_code == 200
 
 
-def working(fleet: Fleet) -> set[str]:
-    """The parts that are up, as the service says itself."""
+def parts_up(fleet: Fleet) -> set[str]:
+    """The parts that /health/state reports as up."""
     parts = fleet.proxy.get("/health/state").json()["parts"]
     return {part["name"] for part in parts if part["state"] == "up"}
 
 
-def test_pages_go_on_from_web_to_web(fleet: Fleet) -> None:
-    """A cursor of one is understood by the other, and so is an ETag; nothing is told twice."""
+def test_cursors_and_etags_are_valid_in_every_web(fleet: Fleet) -> None:
     first = minute_of(datetime.now(UTC)) - timedelta(days=30)
     with fleet.conn.cursor() as cursor:
         cursor.executemany(INSERT, [(f"{n + 1}.00", first + n * MINUTE) for n in range(120)])
-    path = f"/v1/prices?ticker={OTHER}&limit=10&order=asc&start_date={first:%Y-%m-%dT%H:%M:%SZ}"
+    path = f"/v1/prices?ticker={UNPOLLED}&limit=10&order=asc&start_date={first:%Y-%m-%dT%H:%M:%SZ}"
 
     found: list[dict[str, Any]] = []
     url, page = path, 0
     while url:
-        answer = fleet.webs[page % 2].get(url)
-        again = fleet.webs[(page + 1) % 2].get(
-            url, headers={"If-None-Match": answer.headers["etag"]}
+        response = fleet.webs[page % 2].get(url)
+        repeated = fleet.webs[(page + 1) % 2].get(
+            url, headers={"If-None-Match": response.headers["etag"]}
         )
-        assert (answer.status_code, again.status_code) == (200, 304)
-        found += answer.json()
-        url, page = linked_url(answer), page + 1
+        assert (response.status_code, repeated.status_code) == (200, 304)
+        found += response.json()
+        url, page = linked_url(response), page + 1
         url = httpx.URL(url).raw_path.decode() if url else ""
 
     assert page == 12
@@ -220,10 +204,10 @@ def test_pages_go_on_from_web_to_web(fleet: Fleet) -> None:
     assert {fleet.proxy.get(path).text for _ in range(4)} == {fleet.webs[0].get(path).text}
 
 
-def test_a_killed_web_is_missed_by_no_one(fleet: Fleet) -> None:
-    """The proxy goes on without it, and a stream is taken up by the other, with all it missed."""
+def test_killed_web_is_replaced_by_the_other(fleet: Fleet) -> None:
+    """The proxy uses the other web, where the stream resumes with everything it missed."""
     moment = minute_of(datetime.now(UTC)) - timedelta(days=60)
-    with following(fleet.proxy.base_url, OTHER) as cut:
+    with open_stream(fleet.proxy.base_url, UNPOLLED) as cut:
         fleet.conn.execute(INSERT, ["1.00", moment])
         assert cut.take(1)[0].data["price"] == "1.00"
         counts = [
@@ -234,30 +218,31 @@ def test_a_killed_web_is_missed_by_no_one(fleet: Fleet) -> None:
         fleet.kill(name)
         fleet.conn.execute(INSERT, ["2.00", moment + MINUTE])
         assert list(cut.events()) == []
-        assert {fleet.proxy.get(f"/prices?ticker={OTHER}").status_code for _ in range(20)} == {200}
-        with following(fleet.proxy.base_url, OTHER, last_id=cut.id) as resumed:
+        page = f"/prices?ticker={UNPOLLED}"
+        assert {fetch_status(fleet.proxy, page) for _ in range(20)} == {200}
+        with open_stream(fleet.proxy.base_url, UNPOLLED, last_id=cut.id) as resumed:
             assert resumed.take(1)[0].data["price"] == "2.00"
 
         fleet.start(name)
-        wait_for(lambda: [answers(web) for web in fleet.webs] == [200, 200])
+        wait_until(lambda: [fetch_status(web) for web in fleet.webs] == [200, 200])
 
 
-def test_what_a_killed_worker_was_at_is_taken_by_others(fleet: Fleet) -> None:
-    """In the middle of both polls: each ends as a price, or as a miss if its minute is over."""
-    wait_for(lambda: idle(fleet.settings))
-    with paused(fleet.pid("worker2")), paused(fleet.pid("worker3")):
-        order(fleet.exchange, "timeout", method="get_index_price", calls=2)
-        before, minute = asked(fleet.exchange), this_minute()
+def test_polls_of_a_killed_worker_are_taken_over(fleet: Fleet) -> None:
+    """Each ends as a price, or as a miss if its minute is over."""
+    wait_until(lambda: idle(fleet.settings))
+    with pause_process(fleet.pid("worker2")), pause_process(fleet.pid("worker3")):
+        inject_fault(fleet.exchange, "timeout", method="get_index_price", calls=2)
+        before, minute = count_calls(fleet.exchange), current_minute()
         fleet.conn.execute("DELETE FROM prices WHERE source = 'poll'")
         tick(fleet.settings, minute)
-        wait_for(lambda: asked(fleet.exchange) >= before + 2)
+        wait_until(lambda: count_calls(fleet.exchange) >= before + 2)
         fleet.kill("worker1")
-    wait_for(lambda: told(fleet.conn, minute) == set(fleet.settings.tickers), 60)
+    wait_until(lambda: recorded_tickers(fleet.conn, minute) == set(fleet.settings.tickers), 60)
     fleet.start("worker1")
-    wait_for(lambda: fleet.works("worker1"))
+    wait_until(lambda: fleet.is_polling("worker1"))
 
 
-def told(conn: psycopg.Connection, minute: datetime) -> set[str]:
-    """The indexes of which something is known for that minute."""
-    found = [*rows(conn), *((ticker, at) for ticker, at, _ in misses(conn))]
+def recorded_tickers(conn: psycopg.Connection, minute: datetime) -> set[str]:
+    """The indexes that have a price or a miss of that minute."""
+    found = [*read_polls(conn), *((ticker, at) for ticker, at, _ in read_misses(conn))]
     return {ticker for ticker, at in found if at == minute}

@@ -1,7 +1,4 @@
-"""Which programs run: the machine's own where suitable, else a bundle, fetched once and atomically.
-
-The suite never downloads twice.
-"""
+"""Which programs run: suitable ones of the machine, else a bundle that is fetched once."""
 
 import os
 import signal
@@ -16,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.bundles import NOWHERE, place_in, write_entry
+from tests.support.packages import UNAVAILABLE_MIRROR, cache_entry_path, write_cache_entry
 from tracker.embedded.packages import ensure_bundle, find_programs, is_complete
 from tracker.errors import EmbeddedError
 from tracker.settings import Settings
@@ -28,7 +25,7 @@ UNREACHABLE = "http://127.0.0.1:9/debian"
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine with Redis, whose PostgreSQLs are to be put here."""
+    """A machine with Redis; tests install PostgreSQLs into this folder."""
     redis = tmp_path / "bin/redis-server"
     redis.parent.mkdir()
     redis.touch(mode=0o755)
@@ -60,10 +57,10 @@ def test_newest_suitable_programs_are_chosen(
     install(root, 17, "timescaledb-2.18.2")
     install(root, 18)
 
-    found = find_programs(home_of(settings, tmp_path / "home"), root)
+    programs = find_programs(home_of(settings, tmp_path / "home"), root)
 
-    assert (found.major, found.folder, found.community) == (16, "postgres-16-host", True)
-    assert found.postgres == root / "16/bin"
+    assert (programs.major, programs.folder, programs.community) == (16, "postgres-16-host", True)
+    assert programs.postgres == root / "16/bin"
 
 
 @pytest.mark.parametrize("library", ["timescaledb-2.30.0", "timescaledb-2.18.2", "plpgsql"])
@@ -73,13 +70,13 @@ def test_unsuitable_programs_give_way_to_the_bundle(
     """Too old, known to be broken, or without TimescaleDB."""
     install(root, 17, library)
     cache = tmp_path / "cache"
-    write_entry(place := place_in(cache))
+    write_cache_entry(place := cache_entry_path(cache))
 
     home = home_of(settings.changed(tracker_cache=cache), tmp_path / "home")
-    found = find_programs(home, root)
+    programs = find_programs(home, root)
 
-    assert found.redis == place / "usr/bin/redis-server"
-    assert found.folder == "postgres-17"
+    assert programs.redis == place / "usr/bin/redis-server"
+    assert programs.folder == "postgres-17"
 
 
 def test_programs_that_made_the_data_are_chosen(
@@ -106,26 +103,26 @@ def test_missing_programs_of_existing_data_are_an_error(
 
 
 def test_complete_bundle_needs_no_network(servers: Settings) -> None:
-    began = time.perf_counter()
+    started_at = time.perf_counter()
 
-    place = ensure_bundle(servers.cache, NOWHERE)
+    place = ensure_bundle(servers.cache, UNAVAILABLE_MIRROR)
 
-    assert time.perf_counter() - began < 1
+    assert time.perf_counter() - started_at < 1
     assert is_complete(place)
 
 
 @pytest.mark.parametrize("harm", ["missing", "cut", "manifest", "junk"])
 def test_incomplete_bundle_is_built_again(tmp_path: Path, harm: str) -> None:
-    write_entry(place := place_in(tmp_path))
-    assert ensure_bundle(tmp_path, NOWHERE) == place
-    damage(place, harm)
+    write_cache_entry(place := cache_entry_path(tmp_path))
+    assert ensure_bundle(tmp_path, UNAVAILABLE_MIRROR) == place
+    damage_entry(place, harm)
     assert not is_complete(place)
 
-    with pytest.raises(EmbeddedError, match=NOWHERE):
-        ensure_bundle(tmp_path, NOWHERE)
+    with pytest.raises(EmbeddedError, match=UNAVAILABLE_MIRROR):
+        ensure_bundle(tmp_path, UNAVAILABLE_MIRROR)
 
 
-def damage(place: Path, harm: str) -> None:
+def damage_entry(place: Path, harm: str) -> None:
     match harm:
         case "missing":
             (place / "link").unlink()
@@ -138,31 +135,30 @@ def damage(place: Path, harm: str) -> None:
 
 
 def test_concurrent_builders_wait_for_the_first(tmp_path: Path) -> None:
-    """One builds; the others take what exists when it ends."""
-    place = place_in(tmp_path)
+    """One builds; the others use its result."""
+    place = cache_entry_path(tmp_path)
     with silent_mirror() as (mirror, url), ThreadPoolExecutor(4) as threads:
         building = [threads.submit(ensure_bundle, tmp_path, url) for _ in range(4)]
         with mirror.accept()[0]:
-            write_entry(place)
+            write_cache_entry(place)
             assert not any(each.done() for each in building)
             mirror.close()
         errors = [each.exception(30) for each in building]
-        found = [each.result() for each in building if each.exception() is None]
+        programs = [each.result() for each in building if each.exception() is None]
 
     assert [type(error) for error in errors if error] == [EmbeddedError]
-    assert found == [place] * 3
+    assert programs == [place] * 3
 
 
 @contextmanager
 def silent_mirror() -> Iterator[tuple[socket.socket, str]]:
-    """A mirror that accepts connections, and never responds."""
+    """A mirror that accepts connections and never responds."""
     with socket.create_server(("127.0.0.1", 0)) as mirror:
         mirror.settimeout(30)
         yield mirror, f"http://127.0.0.1:{mirror.getsockname()[1]}/debian"
 
 
 def test_failed_download_leaves_one_line_and_no_files(tmp_path: Path) -> None:
-    """The message names the mirror; the cache has no incomplete entry."""
     with pytest.raises(EmbeddedError) as caught:
         ensure_bundle(tmp_path, UNREACHABLE)
 
@@ -172,7 +168,6 @@ def test_failed_download_leaves_one_line_and_no_files(tmp_path: Path) -> None:
 
 
 def test_leftovers_of_a_killed_builder_are_removed(tmp_path: Path) -> None:
-    """They would fill the disk."""
     script = (
         "import sys; from pathlib import Path; from tracker.embedded.packages import ensure_bundle;"
         " ensure_bundle(Path(sys.argv[1]), sys.argv[2])"
@@ -187,7 +182,7 @@ def test_leftovers_of_a_killed_builder_are_removed(tmp_path: Path) -> None:
     assert [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
 
     with pytest.raises(EmbeddedError):
-        ensure_bundle(tmp_path, NOWHERE)
+        ensure_bundle(tmp_path, UNAVAILABLE_MIRROR)
 
     assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
 
@@ -196,4 +191,4 @@ def test_missing_apt_names_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(EmbeddedError, match="docker compose up"):
-        ensure_bundle(tmp_path, NOWHERE)
+        ensure_bundle(tmp_path, UNAVAILABLE_MIRROR)

@@ -1,4 +1,4 @@
-"""The embedded servers: started, stopped, killed, side by side. All of them are real."""
+"""The embedded servers: started, stopped, killed, side by side."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ import psycopg
 import pytest
 import redis
 
-from tests.support.processes import is_alive, wait_gone
+from tests.support.processes import is_alive, wait_until_dead
 from tracker.embedded.account import Account, run_command
 from tracker.embedded.home import (
     home_servers,
@@ -45,7 +45,7 @@ def pids(settings: Settings) -> list[int]:
 
 @pytest.fixture
 def other(settings: Settings, request: pytest.FixtureRequest) -> Iterator[Settings]:
-    """A home of the test's own; its servers are gone at the end."""
+    """A separate home, whose servers are stopped at the end."""
     name = request.node.name.replace("[", "-").replace("]", "")
     own = settings.changed(tracker_home=settings.home.parent / name[:60])
     yield own
@@ -53,7 +53,6 @@ def other(settings: Settings, request: pytest.FixtureRequest) -> Iterator[Settin
 
 
 def test_timescaledb_and_redis_respond(servers: Settings) -> None:
-    """One makes hypertables, the other sends a PONG."""
     with psycopg.connect(servers.database_dsn) as connection:
         connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
         connection.execute("CREATE TABLE t (at timestamptz PRIMARY KEY)")
@@ -65,7 +64,6 @@ def test_timescaledb_and_redis_respond(servers: Settings) -> None:
 
 
 def test_servers_listen_on_private_sockets_only(servers: Settings) -> None:
-    """No port, and a folder for their account alone."""
     assert fetch_value(servers, "SHOW listen_addresses") == ""
     with redis.from_url(servers.broker_url) as client:
         assert client.config_get("port") == {"port": "0"}
@@ -94,7 +92,7 @@ def test_stored_data_survives_sigkill(other: Settings) -> None:
         killed = pids(other)
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
-        wait_gone(killed)
+        wait_until_dead(killed)
     data = next(other.home.glob("postgres-*"))
     for stale in (data / "postmaster.pid", other.sockets / ".s.PGSQL.5432.lock"):
         _, rest = stale.read_text().split("\n", 1)
@@ -129,7 +127,7 @@ def test_shared_buffers_are_a_quarter_of_memory(other: Settings) -> None:
 def test_available_memory_respects_container_limits(
     tmp_path: Path, bounds: list[str], found: int | None
 ) -> None:
-    """Of either version of control groups: "max" and the largest number are no limit."""
+    """In both versions of control groups; "max" and the largest number are no limit."""
     files = [tmp_path / str(number) for number in range(len(bounds))]
     for file, text in zip(files, bounds, strict=True):
         file.write_text(text)
@@ -151,7 +149,7 @@ def test_incomplete_cluster_is_rebuilt(other: Settings) -> None:
 
 
 def test_other_major_version_is_refused(other: Settings) -> None:
-    """The message names the next step, PostgreSQL's own does not."""
+    """The message names the next step, unlike PostgreSQL's own."""
     with started(other, durable=False):
         pass
     data = next(other.home.glob("postgres-*"))
@@ -191,7 +189,7 @@ def test_background_start_and_stop_are_idempotent(other: Settings) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root runs the servers as another user")
-def test_unreadable_processes_are_not_gone(other: Settings) -> None:
+def test_unreadable_processes_count_as_running(other: Settings) -> None:
     """Without CAP_SYS_PTRACE root cannot read what another user's process works in.
 
     A second start leaves running servers as they are, a stop ends them; files that killed servers
@@ -223,7 +221,7 @@ def test_unreadable_processes_are_not_gone(other: Settings) -> None:
 
     for number in numbers:
         os.kill(number, signal.SIGKILL)
-    wait_gone(numbers)
+    wait_until_dead(numbers)
     with subprocess.Popen(["sleep", "600"], user=NOBODY, group=NOBODY, extra_groups=[]) as stranger:
         for stale in (data / "postmaster.pid", other.sockets / ".s.PGSQL.5432.lock"):
             _, rest = stale.read_text().split("\n", 1)
@@ -235,7 +233,7 @@ def test_unreadable_processes_are_not_gone(other: Settings) -> None:
         assert tracker("down-infra").returncode == 0
         assert stranger.poll() is None
         stranger.kill()
-    wait_gone(numbers)
+    wait_until_dead(numbers)
 
 
 def test_loopback_tcp_needs_a_password(other: Settings) -> None:
@@ -274,13 +272,11 @@ def test_loopback_tcp_needs_a_password(other: Settings) -> None:
 
 
 def test_servers_of_running_tracker_are_not_stopped(other: Settings) -> None:
-    """The message names the process."""
     with lock_home(other), pytest.raises(EmbeddedError, match=f"pid {os.getpid()}"):
         stop_background(other)
 
 
 def test_renamed_role_and_database_are_created(servers: Settings) -> None:
-    """POSTGRES_USER and POSTGRES_DB may change at any time."""
     changed = servers.changed(postgres_user="o'neil", postgres_db='odd "name"')
 
     assert all(server.is_ready() for server in home_servers(changed))
@@ -331,7 +327,7 @@ def test_sigkill_of_parent_ends_servers(other: Settings) -> None:
         parent.kill()
 
     assert len(numbers) == 2
-    wait_gone(numbers)
+    wait_until_dead(numbers)
 
 
 def test_servers_need_no_root(settings: Settings, open_tmp: Path) -> None:
@@ -368,7 +364,6 @@ def as_nobody() -> list[str]:
 
 
 def test_psql_command_has_no_password(servers: Settings) -> None:
-    """It runs with its own libraries and without a pager."""
     secret = servers.changed(postgres_password="hunter2")
     words = psql_command(secret, ["-Atc", "SELECT 6 * 7"])
 

@@ -1,75 +1,25 @@
-"""The supervisor, on real processes: its log, restarts and stops."""
+"""The supervisor of real processes: its log, restarts and stops."""
 
 import asyncio
-import io
 import os
 import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.processes import wait_gone
+from tests.support.processes import wait_until_dead
+from tests.support.supervisor import QUICK, SupervisorRun, shell
 from tracker.embedded.supervisor import OWN_NAME, Log, Process, RestartPolicy, Supervisor
 from tracker.settings import CHECKOUT
 
 pytestmark = pytest.mark.slow
 
-QUICK = RestartPolicy(first_pause=0.05, longest_pause=0.2, ready_timeout=5)
 
-
-def shell(name: str, script: str, **more: object) -> Process:
-    return Process(name=name, command=["sh", "-c", script], **more)  # type: ignore[arg-type]
-
-
-class Run:
-    """One run of the supervisor: its exit code, its log and its duration."""
-
-    def __init__(
-        self,
-        *processes: Process,
-        until: Callable[[str], bool] = lambda _: False,
-        stop: Callable[[Supervisor], None] = Supervisor.stop,
-        policy: RestartPolicy = QUICK,
-    ) -> None:
-        self.out = io.StringIO()
-        log = Log(self.out, [OWN_NAME, *(process.name for process in processes)])
-        self.supervisor = Supervisor(processes, log, policy)
-        began = time.monotonic()
-        self.code = asyncio.run(asyncio.wait_for(self._run(until, stop), 20))
-        self.seconds = time.monotonic() - began
-
-    async def _run(self, until: Callable[[str], bool], stop: Callable[[Supervisor], None]) -> int:
-        running = asyncio.create_task(self.supervisor.run())
-        while not running.done():
-            if until(self.text):
-                stop(self.supervisor)
-                break
-            await asyncio.sleep(0.01)
-        return await running
-
-    @property
-    def text(self) -> str:
-        return self.out.getvalue()
-
-    @property
-    def lines(self) -> list[tuple[str, str]]:
-        """The name and the text of each line."""
-        shown = re.findall(r"^\d\d:\d\d:\d\d (\S+) +\| (.*)$", self.text, re.MULTILINE)
-        assert len(shown) == self.text.count("\n")
-        return shown
-
-    def lines_of(self, name: str) -> list[str]:
-        return [text for who, text in self.lines if who == name]
-
-
-def test_lines_are_aligned_under_their_process() -> None:
-    """Standard error too."""
-    run = Run(
+def test_lines_are_aligned_by_process() -> None:
+    run = SupervisorRun(
         shell("a", "echo one; echo two >&2; sleep 60"),
         shell("longer", "echo three; sleep 60"),
         until=lambda text: all(word in text for word in ("one", "two", "three")),
@@ -80,9 +30,8 @@ def test_lines_are_aligned_under_their_process() -> None:
     assert len({line.index("|") for line in run.text.splitlines()}) == 1
 
 
-def test_junk_and_long_and_partial_lines_are_shown() -> None:
-    """Nobody waits for their end; control characters are replaced."""
-    run = Run(
+def test_binary_long_and_partial_lines_are_shown() -> None:
+    run = SupervisorRun(
         shell("junk", r"printf '\377\000\033[2Jbell\007\r\n'; sleep 60"),
         shell("long", "head -c 300000 /dev/zero | tr '\\0' x; echo; echo end; sleep 60"),
         shell("half", "printf half; sleep 60"),
@@ -97,8 +46,7 @@ def test_junk_and_long_and_partial_lines_are_shown() -> None:
 
 
 def test_line_in_several_chunks_is_one_line() -> None:
-    """Also when a character is split."""
-    run = Run(
+    run = SupervisorRun(
         shell("web", r"printf '\303'; sleep 0.1; printf '\251n\nzwei\n\ntr'; sleep 0.1; echo zy"),
         until=lambda text: "trzy" in text,
     )
@@ -108,7 +56,7 @@ def test_line_in_several_chunks_is_one_line() -> None:
 
 def test_restarts_back_off() -> None:
     """The pause doubles up to the longest; each end is one line with its reason."""
-    run = Run(
+    run = SupervisorRun(
         shell("web", "exit 3"),
         until=lambda text: text.count("restarting") == 5,
     )
@@ -122,7 +70,7 @@ def test_restarts_back_off() -> None:
 
 
 def test_steady_process_restarts_after_first_pause() -> None:
-    run = Run(
+    run = SupervisorRun(
         shell("web", "sleep 0.15; kill -KILL $$"),
         until=lambda text: text.count("restarting") == 3,
         policy=RestartPolicy(first_pause=0.02, longest_pause=9, steady=0.1),
@@ -131,23 +79,25 @@ def test_steady_process_restarts_after_first_pause() -> None:
     assert run.lines_of(OWN_NAME)[:3] == ["web was killed by SIGKILL; restarting it in 0.02 s"] * 3
 
 
-def test_process_waits_for_those_it_needs(tmp_path: Path) -> None:
-    """The server becomes ready, then the one-shot succeeds, then the rest starts."""
+def test_process_waits_for_its_dependencies(tmp_path: Path) -> None:
     flag = tmp_path / "flag"
-    run = Run(
+    run = SupervisorRun(
         shell("web", "echo up; sleep 60", after=("migrate",)),
         shell("migrate", f"test -e {flag} && sleep 0.2 && echo done", after=("db",), once=True),
         shell("db", f"sleep 0.2; touch {flag}; echo ready; sleep 60", ready=flag.exists),
         until=lambda text: "up" in text,
     )
 
-    assert [text for who, text in run.lines if who != OWN_NAME][:3] == ["ready", "done", "up"]
+    assert [text for name, text in run.lines if name != OWN_NAME][:3] == [
+        "ready",
+        "done",
+        "up",
+    ]
     assert run.code == 0
 
 
 def test_failed_one_shot_stops_everything() -> None:
-    """With its message, and exit code 1."""
-    run = Run(
+    run = SupervisorRun(
         shell("db", "trap 'echo bye; exit 0' INT; sleep 60 & wait", stop_signal=signal.SIGINT),
         shell("migrate", "sleep 0.2; echo no such table; exit 4", after=("db",), once=True),
         shell("web", "echo never", after=("migrate",)),
@@ -168,7 +118,7 @@ def test_failed_one_shot_stops_everything() -> None:
     ],
 )
 def test_server_that_never_becomes_ready_stops_everything(script: str, words: str) -> None:
-    run = Run(
+    run = SupervisorRun(
         shell("db", script, ready=lambda: False),
         shell("web", "echo never", after=("db",)),
         policy=RestartPolicy(ready_timeout=0.5),
@@ -179,17 +129,16 @@ def test_server_that_never_becomes_ready_stops_everything(script: str, words: st
 
 
 def test_unstartable_process_stops_everything() -> None:
-    """The reason is the system's."""
-    run = Run(Process(name="web", command=["true"], cwd=Path("/nonexistent")))
+    run = SupervisorRun(Process(name="web", command=["true"], cwd=Path("/nonexistent")))
 
     assert run.lines_of(OWN_NAME)[0].startswith("web cannot be started: [Errno 2]")
     assert run.code == 1
 
 
-def test_processes_stop_before_those_they_need() -> None:
-    """Each gets its own signal; the servers stop last, whatever lies between."""
+def test_processes_stop_before_their_dependencies() -> None:
+    """Each gets its own signal; the servers stop last, also behind a one-shot."""
     slow = "trap 'sleep 0.3; echo bye; exit 0' TERM; echo up; sleep 60 & wait"
-    run = Run(
+    run = SupervisorRun(
         shell("db", "trap 'echo bye; exit 0' INT; sleep 60 & wait", stop_signal=signal.SIGINT),
         shell("migrate", "true", after=("db",), once=True),
         shell("web", slow, after=("migrate",)),
@@ -197,18 +146,21 @@ def test_processes_stop_before_those_they_need() -> None:
         until=lambda text: text.count("up") == 2,
     )
 
-    assert [who for who, text in run.lines if text == "bye"][-1] == "db"
-    assert sorted(who for who, text in run.lines if text == "bye") == ["db", "web", "worker"]
+    assert [name for name, text in run.lines if text == "bye"][-1] == "db"
+    assert sorted(name for name, text in run.lines if text == "bye") == [
+        "db",
+        "web",
+        "worker",
+    ]
     assert run.code == 0
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_signal_stops_everything(sign: signal.Signals) -> None:
-    """Ctrl-C, kill, and a closed terminal."""
-    run = Run(
+def test_signal_stops_everything(signum: signal.Signals) -> None:
+    run = SupervisorRun(
         shell("web", "echo up; exec sleep 60"),
         until=lambda text: "up" in text,
-        stop=lambda _: os.kill(os.getpid(), sign),
+        stop=lambda _: os.kill(os.getpid(), signum),
     )
 
     assert run.code == 0
@@ -216,29 +168,27 @@ def test_signal_stops_everything(sign: signal.Signals) -> None:
 
 
 def test_process_that_ignores_its_signal_is_killed_with_its_children() -> None:
-    """After the deadline."""
-    run = Run(
+    run = SupervisorRun(
         shell("web", "trap '' TERM; sleep 61 & echo $! $$; wait; wait", stop_timeout=0.3),
         until=lambda text: re.search(r"\d+ \d+\n", text) is not None,
     )
 
     assert run.code == 0
     assert "web does not stop within 0.3 s; killing it" in run.lines_of(OWN_NAME)
-    wait_gone(map(int, run.lines_of("web")[0].split()))
+    wait_until_dead(map(int, run.lines_of("web")[0].split()))
 
 
 def test_children_of_dead_process_are_killed_before_restart() -> None:
-    """Otherwise two workers would run."""
-    run = Run(
+    run = SupervisorRun(
         shell("worker", "sleep 61 & echo $!; exit 1"),
         until=lambda text: text.count("restarting") == 2,
     )
 
-    wait_gone(map(int, run.lines_of("worker")))
+    wait_until_dead(map(int, run.lines_of("worker")))
 
 
 def test_second_ctrl_c_kills_at_once() -> None:
-    """Not the echo of the first one, which a parent passes on."""
+    """A copy of the first signal, which a parent passes on, does not count."""
     stubborn = "trap '' TERM; echo up; while :; do sleep 0.1; done"
 
     def stop(supervisor: Supervisor) -> None:
@@ -246,7 +196,7 @@ def test_second_ctrl_c_kills_at_once() -> None:
         supervisor.stop()
         asyncio.get_running_loop().call_later(0.7, supervisor.stop)
 
-    run = Run(
+    run = SupervisorRun(
         shell("db", stubborn),
         shell("web", stubborn, after=("db",)),
         until=lambda text: text.count("up") == 2,
@@ -258,7 +208,6 @@ def test_second_ctrl_c_kills_at_once() -> None:
 
 
 def test_closed_log_stops_everything() -> None:
-    """The terminal or the reader of the pipe is gone."""
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as out:
@@ -272,7 +221,6 @@ def test_closed_log_stops_everything() -> None:
 
 
 def test_sigkill_of_supervisor_ends_its_processes() -> None:
-    """The kernel signals them."""
     script = (
         "import asyncio, sys\n"
         "from tracker.embedded.supervisor import Log, Process, Supervisor\n"
@@ -286,4 +234,4 @@ def test_sigkill_of_supervisor_ends_its_processes() -> None:
         pid = parent.stdout.readline().split()[-1]
         parent.kill()
 
-    wait_gone([int(pid)])
+    wait_until_dead([int(pid)])

@@ -22,15 +22,15 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def port() -> Iterator[int]:
-    """A port of this machine that is in use."""
+def used_port() -> Iterator[int]:
+    """A port in use."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 
 
 @pytest.fixture
 def free_port() -> int:
-    """A port that nobody uses."""
+    """A free port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         number: int = listener.getsockname()[1]
         return number
@@ -38,7 +38,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def own(settings: Settings, free_port: int) -> Iterator[Settings]:
-    """A home for `up`, with an unreachable exchange."""
+    """Settings of `up` with its own home and an unreachable exchange."""
     own = settings.changed(
         tracker_home=settings.home.parent / "up",
         web_port=free_port,
@@ -49,7 +49,6 @@ def own(settings: Settings, free_port: int) -> Iterator[Settings]:
 
 
 def test_second_tracker_names_the_first(own: Settings, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line, exit code 1, nothing started."""
     with lock_home(own):
         assert up(own) == 1
 
@@ -59,34 +58,32 @@ def test_second_tracker_names_the_first(own: Settings, capsys: pytest.CaptureFix
 
 
 def test_used_port_is_named_with_its_variable(
-    own: Settings, port: int, capsys: pytest.CaptureFixture[str]
+    own: Settings, used_port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Before anything is started."""
-    assert up(own.changed(web_port=port)) == 1
-    assert demo(own.changed(simulator_port=port)) == 1
+    assert up(own.changed(web_port=used_port)) == 1
+    assert demo(own.changed(simulator_port=used_port)) == 1
 
     shown = capsys.readouterr()
     assert re.findall(r"^tracker: (\w+): port (\d+) .* in use", shown.err, re.MULTILINE) == [
-        ("WEB_PORT", str(port)),
-        ("SIMULATOR_PORT", str(port)),
+        ("WEB_PORT", str(used_port)),
+        ("SIMULATOR_PORT", str(used_port)),
     ]
     assert shown.out == ""
 
 
 def test_unreachable_exchange_is_reported() -> None:
-    """In one line that names its URL and the next step."""
-    said: Queue[str] = Queue()
+    messages: Queue[str] = Queue()
 
-    check_exchange("http://127.0.0.1:9/api/v2", said.put)
+    check_exchange("http://127.0.0.1:9/api/v2", messages.put)
 
-    text = said.get(timeout=10)
+    text = messages.get(timeout=10)
     assert re.search(r"http://127\.0\.0\.1:9/api/v2 .*refused.*ops/just demo", text)
     assert "\n" not in text
 
 
-def test_name_lookup_that_hangs_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has no time-out of its own, and may take minutes without a name server."""
-    said: Queue[str] = Queue()
+def test_hanging_name_lookup_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lookup has no timeout of its own, and may take minutes without a name server."""
+    messages: Queue[str] = Queue()
     released = Event()
 
     def look_up(*_: object, **__: object) -> None:
@@ -95,15 +92,14 @@ def test_name_lookup_that_hangs_is_reported(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
 
-    check_exchange("http://exchange.example/api/v2", said.put, timeout=0.2)
+    check_exchange("http://exchange.example/api/v2", messages.put, timeout=0.2)
 
-    assert "(no response within 0.2 s)" in said.get(timeout=10)
+    assert "(no response within 0.2 s)" in messages.get(timeout=10)
     released.set()
 
 
 @pytest.mark.parametrize("simulated", [False, True])
 def test_app_processes_load_the_same_settings(own: Settings, *, simulated: bool) -> None:
-    """Whatever the environment or `.env` says; the servers are named outright."""
     odd = own.changed(tickers=("btc_usd", "sol_usdc"), debug=True, postgres_db="other")
     process = app_processes(odd, simulated=simulated)[-1]
     script = (
@@ -126,8 +122,7 @@ def test_app_processes_load_the_same_settings(own: Settings, *, simulated: bool)
     )  # fmt: skip
 
 
-def test_running_servers_are_used_and_left(own: Settings) -> None:
-    """`just infra`, then `just up`: a dead worker comes back, a stop ends only what `up` began."""
+def test_running_servers_are_used_and_not_stopped(own: Settings) -> None:
     start_background(own)
     with subprocess.Popen(
         [sys.executable, "-m", "tracker", "up"],
@@ -140,17 +135,17 @@ def test_running_servers_are_used_and_left(own: Settings) -> None:
         read_until(process.stdout, "cannot reach", "using what runs in", "worker .* polling")
         kill_worker(process.pid)
         read_until(process.stdout, "worker was killed by SIGKILL", "worker .* polling")
-        began = time.monotonic()
+        started_at = time.monotonic()
         process.send_signal(signal.SIGTERM)
         process.stdout.read()
 
         assert process.wait(20) == 0
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - started_at < 15
     assert servers_run(own)
 
 
 def read_until(stream: IO[str], *patterns: str) -> None:
-    """Read on until each pattern has been seen."""
+    """Read until each pattern has matched a line."""
     missing = set(patterns)
     seen = []
     while missing:

@@ -8,8 +8,8 @@ from decimal import Decimal
 import psycopg
 import pytest
 
-from tests.support.chaos import early_minute
-from tests.support.chaos_truth import average
+from tests.support.chaos.demo import minute_after_tick as early_minute
+from tests.support.chaos.truth import chart_average as average
 from tests.support.working import idle, misses, rows, tick, wait_for, working
 from tracker import polling
 from tracker.connection import Database

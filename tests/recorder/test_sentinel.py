@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from ops.bench.processes import free_ports
-from tests.support.chaos_processes import another
+from tests.support.chaos.processes import run_process as another
 from tests.support.working import rows, this_minute, tick, wait_for, working
 from tracker.broker import connect
 from tracker.embedded.account import MINIMAL_ENVIRONMENT

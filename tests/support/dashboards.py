@@ -1,4 +1,4 @@
-"""What the dashboards ask, and what Grafana makes of it before it asks."""
+"""The queries of the dashboards, expanded as Grafana expands them."""
 
 import json
 import re
@@ -15,7 +15,7 @@ BOARDS = {path.stem: json.loads(path.read_text()) for path in GRAFANA.glob("dash
 
 @dataclass(frozen=True)
 class Query:
-    """A question of a panel, as it is written there."""
+    """A query of a panel, as it is written in the dashboard."""
 
     board: str
     panel: str
@@ -23,17 +23,17 @@ class Query:
     text: str
 
     def __str__(self) -> str:
-        """Its name among the tests."""
+        """Its name in test ids."""
         return f"{self.board}: {self.panel}: {self.ref}"
 
 
 def panels(board: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Those that show something."""
+    """The panels that are no rows."""
     return [panel for panel in board["panels"] if panel["type"] != "row"]
 
 
 def queries(source: str, field: str) -> list[Query]:
-    """Every question to the data source of this uid, whose text stands in *field*."""
+    """Every query to the data source with this uid; *field* contains its text."""
     return [
         Query(name, panel["title"], target["refId"], target[field])
         for name, board in BOARDS.items()
@@ -58,7 +58,7 @@ def expanded_sql(
 
 
 def expanded_promql(text: str, step: str = "1m") -> str:
-    """*text* with the one macro that is used here replaced."""
+    """*text* with its only macro replaced."""
     text = text.replace("$__rate_interval", step)
     assert "$" not in text, text
     return text

@@ -1,32 +1,33 @@
-"""Processes by their numbers: what runs below one, how it is, and a pause for it."""
+"""Processes by id: their children, command lines and states; pausing and waiting for them."""
 
 import os
 import signal
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.support.waiting import wait_until
 
-def members(root: int) -> list[int]:
-    """*root* and every process below it."""
+
+def process_tree(root: int) -> list[int]:
+    """*root* and all its descendants."""
     try:
-        below = Path(f"/proc/{root}/task/{root}/children").read_text().split()
-    except OSError:  # it ended meanwhile
+        children = Path(f"/proc/{root}/task/{root}/children").read_text().split()
+    except OSError:  # it has ended
         return []
-    return [root, *(pid for child in below for pid in members(int(child)))]
+    return [root, *(pid for child in children for pid in process_tree(int(child)))]
 
 
-def command(pid: int) -> list[str]:
-    """The words that *pid* was started with; none if it has ended."""
+def command_line(pid: int) -> list[str]:
+    """The arguments of *pid*; empty if it has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")[:-1]
     except OSError:
         return []
 
 
-def state(pid: int) -> str:
-    """R, S or D for a process that lives, T if it is stopped, Z if it is dead; else nothing."""
+def process_state(pid: int) -> str:
+    """R, S or D for a running process, T if it is stopped, Z for a zombie; else empty."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
@@ -34,22 +35,20 @@ def state(pid: int) -> str:
 
 
 def is_alive(pid: int) -> bool:
-    """Not so for one that is dead and only waits for its parent."""
-    return state(pid) not in {"", "Z"}
+    """Whether the process exists and is no zombie."""
+    return process_state(pid) not in {"", "Z"}
 
 
-def wait_gone(pids: Iterable[int], seconds: float = 10) -> None:
+def wait_until_dead(pids: Iterable[int], timeout: float = 10) -> None:
     """Wait until none of *pids* is alive."""
-    deadline = time.monotonic() + seconds
-    while alive := [pid for pid in pids if is_alive(pid)]:
-        assert time.monotonic() < deadline, alive
-        time.sleep(0.02)
+    remaining = list(pids)
+    wait_until(lambda: not any(map(is_alive, remaining)), timeout)
 
 
 @contextmanager
-def paused(root: int | None) -> Iterator[None]:
-    """Stop *root* and all below it for a while: they neither answer nor hang up."""
-    pids = members(root or 0)
+def pause_process(root: int | None) -> Iterator[None]:
+    """Stop *root* and its descendants in the block: they neither respond nor disconnect."""
+    pids = process_tree(root or 0)
     assert pids
     for pid in pids:
         with suppress(ProcessLookupError):
@@ -60,3 +59,6 @@ def paused(root: int | None) -> Iterator[None]:
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+
+
+paused = pause_process  # old name

@@ -22,29 +22,29 @@ _COMPOSE = "docker-compose"  # of Debian 13, which is Apt's own release; needs n
 
 def release() -> str:
     """The codename of this machine's Debian; empty for another system."""
-    found = platform.freedesktop_os_release()
-    return found.get("VERSION_CODENAME", "") if found["ID"] == "debian" else ""
+    system = platform.freedesktop_os_release()
+    return system.get("VERSION_CODENAME", "") if system["ID"] == "debian" else ""
 
 
 def mirror() -> str:
-    """Where Debian's packages come from."""
+    """The address of Debian's packages."""
     return Settings.load().debian_mirror or find_mirror()
 
 
 def prefix() -> Path:
-    """The folder with them, fetched at first use; whoever comes meanwhile waits."""
-    kept = Settings.load().cache
-    kept.mkdir(parents=True, exist_ok=True)
-    place = kept / f"engine-{release()}"
-    with (kept / f"{place.name}.lock").open("w") as lock:
+    """The folder with the programs, fetched at first use; concurrent callers wait."""
+    cache = Settings.load().cache
+    cache.mkdir(parents=True, exist_ok=True)
+    place = cache / f"engine-{release()}"
+    with (cache / f"{place.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not place.exists():
-            _fetch(place)
+            _fetch_programs(place)
     return place
 
 
 def environment(place: Path) -> Mapping[str, str]:
-    """What the programs in *place* need to find each other, and their libraries."""
+    """The variables with which the programs in *place* find each other and their libraries."""
     [libraries] = (place / "usr/lib").glob("*-linux-gnu")
     return os.environ | {
         "PATH": f"{place}/usr/sbin:{place}/usr/bin:{os.environ['PATH']}",
@@ -54,12 +54,12 @@ def environment(place: Path) -> Mapping[str, str]:
     }
 
 
-def _fetch(place: Path) -> None:
-    """Make *place*, whole or not at all; no script of a package runs, so no service starts."""
+def _fetch_programs(place: Path) -> None:
+    """Make *place*, atomically; no script of a package runs, so that no service starts."""
     with tempfile.TemporaryDirectory(dir=place.parent) as name:
         folder = Path(name)
-        _unpack(folder / "compose", "trixie", (_COMPOSE,))
-        _unpack(folder / "engine", release(), (*_ENGINE, *RELEASES[release()]))
+        _unpack_packages(folder / "compose", "trixie", (_COMPOSE,))
+        _unpack_packages(folder / "engine", release(), (*_ENGINE, *RELEASES[release()]))
         whole = folder / "engine/prefix"
         for link in ("iptables", "ip6tables"):
             (whole / "usr/sbin" / link).unlink(missing_ok=True)
@@ -68,7 +68,7 @@ def _fetch(place: Path) -> None:
         shutil.move(whole, place)
 
 
-def _unpack(folder: Path, codename: str, packages: tuple[str, ...]) -> None:
+def _unpack_packages(folder: Path, codename: str, packages: tuple[str, ...]) -> None:
     folder.mkdir()
     apt = Apt(folder, mirror(), codename)
     apt.update()

@@ -1,7 +1,7 @@
-"""A Docker engine of its own, which touches nothing of the machine's that it does not put back.
+"""A private Docker engine that undoes every change it makes to the machine.
 
-No iptables: containers reach each other by their bridge, loopback by docker's proxy, and builds
-use the host's network. `python -m tests.compose.engine` says in one line why there can be none.
+Without iptables: containers use their bridge, loopback uses docker's proxy, and builds use the
+host's network. `python -m tests.support.compose.engine` prints in one line why it cannot run.
 """
 
 import fcntl
@@ -17,27 +17,30 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.compose import programs
+from tests.support.compose import programs
 from tracker.embedded.account import bind_to_parent
 
-NOT_HERE = 77  # the exit status of a test that does not apply, as automake has it
-_NAME = "tracker-engine-"
-_PATIENCE = 60.0  # seconds
+NOT_AVAILABLE = 77  # the exit status of a test that does not apply, as automake has it
+_PREFIX = "tracker-engine-"
+_TIMEOUT = 60.0  # seconds
 
 
-class Unstartable(Exception):
-    """The engine ended at once."""
+class EngineUnavailable(Exception):
+    """The engine ended at its start."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A running engine; all of it is in *folder*."""
+    """A running engine, with all its files in *folder*."""
 
     folder: Path
     env: Mapping[str, str]
 
     def run(self, *words: str, timeout: float = 600, **options: object) -> str:
-        """What a program of the engine's environment prints. Raises AssertionError if it fails."""
+        """The output of a program in the engine's environment.
+
+        Raises AssertionError if it fails.
+        """
         done = subprocess.run(
             words, check=False, env=self.env, capture_output=True, text=True, timeout=timeout,
             **{"stdin": subprocess.DEVNULL, **options},
@@ -47,12 +50,12 @@ class Engine:
         return done.stdout.strip()
 
     def docker(self, *words: str) -> str:
-        """What `docker` prints."""
+        """The output of `docker`."""
         return self.run("docker", *words)
 
 
-def why_not() -> str:
-    """Why no engine can be started on this machine, in a few words; empty if it may."""
+def find_obstacle() -> str:
+    """Why no engine can run on this machine, in a few words; empty if one can."""
     if os.getuid() != 0:
         return "only root can start one"
     if programs.release() not in programs.RELEASES:
@@ -67,19 +70,19 @@ def why_not() -> str:
 
 
 @contextmanager
-def running() -> Iterator[Engine]:
-    """An engine, and nothing of it afterwards; one at a time. Raises Unstartable."""
+def start_engine() -> Iterator[Engine]:
+    """Start an engine, one at a time, and remove it at the end. Raises EngineUnavailable."""
     place = programs.prefix()
     with (place.parent / "engine.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        sweep()
-        with _running(place) as engine:
+        remove_stale_engines()
+        with _start_locked(place) as engine:
             yield engine
 
 
 @contextmanager
-def _running(place: Path) -> Iterator[Engine]:
-    folder = Path(tempfile.mkdtemp(prefix=_NAME))
+def _start_locked(place: Path) -> Iterator[Engine]:
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
     folder.chmod(0o755)
     env = {
         **programs.environment(place),
@@ -87,28 +90,28 @@ def _running(place: Path) -> Iterator[Engine]:
         "DOCKER_HOST": f"unix://{folder}/docker.sock",
         "DOCKER_CONFIG": str(place / "config"),
     }
-    process = _start(folder, place, env)
+    process = _start_dockerd(folder, place, env)
     try:
-        _wait_for(process, folder)
+        _wait_for_socket(process, folder)
         yield Engine(folder, env)
     finally:
-        clean(folder)
+        remove_engine(folder)
         process.wait()
 
 
-def sweep() -> None:
-    """Put away what a run left that was killed with -9."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_NAME}*"):
-        if not _alive(_pid(folder)):
-            clean(folder)
+def remove_stale_engines() -> None:
+    """Remove what a killed run left behind."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        if not _is_dockerd(_read_pid(folder)):
+            remove_engine(folder)
 
 
-def clean(folder: Path) -> None:
-    """End the engine of *folder* and remove all of it; no signal disturbs that."""
+def remove_engine(folder: Path) -> None:
+    """Stop the engine of *folder* and remove it; signals are blocked meanwhile."""
     held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     try:
-        _stop(_pid(folder))
-        for mount in reversed(_mounts(folder)):
+        _stop_dockerd(_read_pid(folder))
+        for mount in reversed(_list_mounts(folder)):
             subprocess.run(["umount", "--lazy", mount], check=False)
         shutil.rmtree(folder)
         for group in sorted(Path("/sys/fs/cgroup").glob(f"**/{folder.name}/**/"), reverse=True):
@@ -118,7 +121,7 @@ def clean(folder: Path) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
-def _start(folder: Path, place: Path, env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+def _start_dockerd(folder: Path, place: Path, env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
     command = [
         *(f"{place}/usr/sbin/dockerd", "--host", f"unix://{folder}/docker.sock"),
         *("--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec"),
@@ -136,46 +139,46 @@ def _start(folder: Path, place: Path, env: Mapping[str, str]) -> "subprocess.Pop
         )  # fmt: skip
 
 
-def _wait_for(process: "subprocess.Popen[bytes]", folder: Path) -> None:
-    deadline = time.monotonic() + _PATIENCE
+def _wait_for_socket(process: "subprocess.Popen[bytes]", folder: Path) -> None:
+    deadline = time.monotonic() + _TIMEOUT
     while not (folder / "docker.sock").exists():
         if process.poll() is not None or time.monotonic() > deadline:
             last = (folder / "log").read_text(errors="replace").strip().splitlines()[-1:]
-            raise Unstartable(*last)
+            raise EngineUnavailable(*last)
         time.sleep(0.1)
 
 
-def _pid(folder: Path) -> int:
+def _read_pid(folder: Path) -> int:
     try:
         return int((folder / "pid").read_text())
     except (OSError, ValueError):
         return 0
 
 
-def _alive(pid: int) -> bool:
+def _is_dockerd(pid: int) -> bool:
     try:
         return b"dockerd" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
 
 
-def _stop(pid: int) -> None:
-    if not _alive(pid):
+def _stop_dockerd(pid: int) -> None:
+    if not _is_dockerd(pid):
         return
     os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + _PATIENCE
-    while _alive(pid) and time.monotonic() < deadline:
+    deadline = time.monotonic() + _TIMEOUT
+    while _is_dockerd(pid) and time.monotonic() < deadline:
         time.sleep(0.1)
-    if _alive(pid):
+    if _is_dockerd(pid):
         os.kill(pid, signal.SIGKILL)
 
 
-def _mounts(folder: Path) -> list[str]:
+def _list_mounts(folder: Path) -> list[str]:
     lines = Path("/proc/self/mounts").read_text().splitlines()
     return [place for line in lines if (place := line.split()[1]).startswith(f"{folder}/")]
 
 
 if __name__ == "__main__":
-    if reason := why_not():
+    if reason := find_obstacle():
         sys.stdout.write(f"Compose is not tested here: no Docker engine can run, {reason}\n")
-        sys.exit(NOT_HERE)
+        sys.exit(NOT_AVAILABLE)

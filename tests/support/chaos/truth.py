@@ -1,7 +1,4 @@
-"""What must hold of a tracker's tables, whatever was done to it.
-
-Everything here is worked out a second time, by other means than the tracker's own.
-"""
+"""What must hold of a tracker's tables after every fault, computed by other means than its own."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,18 +6,18 @@ from decimal import Decimal
 
 import psycopg
 
-from tests.support.working import truth
+from tests.support.exchange import fetch_true_price
 from tracker.simulator import Served, price_at
 from tracker.times import MINUTE
 
-_SEED = 1  # the demo's exchange's
+_SEED = 1  # of the demo's exchange
 _EARLIEST = timedelta(seconds=30)
 
-# Every minute since the first hour began, and before it those that the chart 2d has.
+# Every minute since the first hour began; before it, the five-minute marks of the chart 2d.
 _MISSING = """
-    SELECT asked.ticker, minute
-      FROM unnest(%(tickers)s::text[]) AS asked (ticker)
-      LEFT JOIN tickers AS known ON known.ticker = asked.ticker
+    SELECT wanted.ticker, minute
+      FROM unnest(%(tickers)s::text[]) AS wanted (ticker)
+      LEFT JOIN tickers AS known ON known.ticker = wanted.ticker
      CROSS JOIN LATERAL (
         SELECT generate_series(%(first)s::timestamptz, %(last)s, INTERVAL '1 minute')
          UNION
@@ -29,9 +26,9 @@ _MISSING = """
             %(first)s::timestamptz, INTERVAL '5 minutes')
      ) AS grid (minute)
      WHERE NOT EXISTS (
-        SELECT FROM prices WHERE prices.ticker = asked.ticker AND created_at = minute)
+        SELECT FROM prices WHERE prices.ticker = wanted.ticker AND created_at = minute)
 """
-# The rollups against the rows they are made of; of days it is not told how many come from charts.
+# The rollups, and the same from the rows; candles of a day have no number of charted minutes.
 _CANDLES = """
     SELECT 'hour', ticker, bucket, open, high, low, close, samples, charted FROM candles_1h
      UNION ALL
@@ -45,13 +42,13 @@ _CANDLES_OF_ROWS = """
      CROSS JOIN unnest(ARRAY['hour', 'day']) AS unit
      GROUP BY 1, 2, 3
 """
-_UNLIKE = f"""
+_DIFFERENCE = f"""
     (({_CANDLES}) EXCEPT ({_CANDLES_OF_ROWS})) UNION ALL (({_CANDLES_OF_ROWS}) EXCEPT ({_CANDLES}))
 """
 
 
 @dataclass(frozen=True)
-class Row:
+class PriceRow:
     """A row of the table prices."""
 
     ticker: str
@@ -61,39 +58,39 @@ class Row:
     source: str
 
 
-def rows(conn: psycopg.Connection) -> list[Row]:
+def read_price_rows(conn: psycopg.Connection) -> list[PriceRow]:
     """All of them."""
     query = "SELECT ticker, created_at, price, observed_at, source FROM prices"
-    return [Row(*row) for row in conn.execute(query)]
+    return [PriceRow(*row) for row in conn.execute(query)]
 
 
-def assert_row(row: Row, exchange: Served, first: datetime) -> None:
-    """It is what the exchange said, under its own minute; charts are finer from *first* on."""
+def assert_true_price(row: PriceRow, exchange: Served, first_at: datetime) -> None:
+    """The row has the exchange's price of its own minute; charts are finer from *first_at* on."""
     if row.source == "chart":
-        step = 6 if row.minute >= first else 300  # seconds; of the charts 1h and 2d
-        expected = (row.minute, average(row.ticker, row.minute, step))
+        step = 6 if row.minute >= first_at else 300  # seconds; of the charts 1h and 2d
+        expected = (row.minute, chart_average(row.ticker, row.minute, step))
         assert (row.observed_at, row.price) == expected, row
     else:
         assert row.source == "poll", row
         assert row.minute - _EARLIEST <= row.observed_at < row.minute + MINUTE, row
-        assert row.price == Decimal(truth(exchange, row.ticker, row.observed_at)), row
+        assert row.price == Decimal(fetch_true_price(exchange, row.ticker, row.observed_at)), row
 
 
-def average(ticker: str, minute: datetime, step: int) -> Decimal:
-    """What a chart says of *minute*: six samples, evenly spread over the step that ends there."""
+def chart_average(ticker: str, minute: datetime, step: int) -> Decimal:
+    """A chart's value at *minute*: the mean of six samples of the *step* seconds before it."""
     second = int(minute.timestamp())
     samples = [price_at(_SEED, ticker, second - step // 6 * back) for back in range(6)]
     return (sum(samples, Decimal(0)) / 6).quantize(Decimal("1e-6"))
 
 
-def assert_rollup(conn: psycopg.Connection) -> None:
+def assert_rollups(conn: psycopg.Connection) -> None:
     """The candles are those of the rows."""
-    assert conn.execute(_UNLIKE).fetchall() == []
+    assert conn.execute(_DIFFERENCE).fetchall() == []
 
 
-def suppliable(
-    conn: psycopg.Connection, tickers: tuple[str, ...], first: datetime, last: datetime
+def find_repairable_minutes(
+    conn: psycopg.Connection, tickers: tuple[str, ...], first_at: datetime, last_at: datetime
 ) -> list[tuple[str, datetime]]:
-    """Minutes up to *last* that lack a price although the exchange can supply one."""
-    parameters = {"tickers": list(tickers), "first": first, "last": last}
+    """Minutes up to *last_at* without a price that the exchange can still supply."""
+    parameters = {"tickers": list(tickers), "first": first_at, "last": last_at}
     return conn.execute(_MISSING, parameters).fetchall()

@@ -1,4 +1,4 @@
-"""The real Prometheus and its exporters, over a running tracker."""
+"""The real Prometheus and its exporters, scraping a running tracker."""
 
 import os
 import signal
@@ -13,63 +13,63 @@ import yaml
 from psycopg.conninfo import conninfo_to_dict
 
 from ops.bench.processes import free_ports
-from tests.support.debian import program
-from tests.support.running import Running
+from tests.support.debian import program_path
+from tests.support.recipes import RunningRecipe
 from tracker.embedded.account import bind_to_parent
 from tracker.settings import CHECKOUT
 
 OPS = CHECKOUT / "ops"
-_STARTED = ("postgres", "redis", "host", "prometheus")
+_PROGRAMS = ("postgres", "redis", "host", "prometheus")
 
 
-class Watch:
-    """A Prometheus that runs."""
+class Prometheus:
+    """A client of a running Prometheus."""
 
     def __init__(self, port: int) -> None:
-        """Ask the one on *port*."""
+        """Connect to the one on *port*."""
         self._prometheus = httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1")
 
     def close(self) -> None:
-        """Ask no more."""
+        """Close the connection."""
         self._prometheus.close()
 
-    def asked(self, path: str, **params: str) -> Any:
-        """What Prometheus' API says; None while it does not answer."""
+    def query_api(self, path: str, **params: str) -> Any:
+        """The data of a response of Prometheus' API; None while it is unavailable."""
         try:
-            answer = self._prometheus.get(path, params=params)
+            response = self._prometheus.get(path, params=params)
         except httpx.TransportError:
             return None
-        return answer.json()["data"] if answer.is_success else None
+        return response.json()["data"] if response.is_success else None
 
     def values(self, expression: str) -> list[float]:
-        """What *expression* is now, of every series."""
-        found = self.asked("/query", query=expression)
-        return [float(series["value"][1]) for series in found["result"]] if found else []
+        """The current value of *expression* for every series."""
+        data = self.query_api("/query", query=expression)
+        return [float(series["value"][1]) for series in data["result"]] if data else []
 
     def firing(self, alert: str) -> set[str]:
-        """The tickers of which *alert* fires."""
-        found = self.asked("/alerts") or {"alerts": []}
-        labels = [each["labels"] for each in found["alerts"] if each["state"] == "firing"]
+        """The tickers whose *alert* fires."""
+        data = self.query_api("/alerts") or {"alerts": []}
+        labels = [each["labels"] for each in data["alerts"] if each["state"] == "firing"]
         return {each["ticker"] for each in labels if each["alertname"] == alert}
 
 
 @contextmanager
-def watched(tracker: Running, folder: Path, worker: int) -> Iterator[Watch]:
-    """Watch *tracker*, whose worker answers on port *worker*."""
-    ports = dict(zip(_STARTED, free_ports(len(_STARTED)), strict=True))
+def run_prometheus(tracker: RunningRecipe, folder: Path, worker: int) -> Iterator[Prometheus]:
+    """Scrape *tracker*, whose worker serves metrics on port *worker*."""
+    ports = dict(zip(_PROGRAMS, free_ports(len(_PROGRAMS)), strict=True))
     targets = ports | {"web": int(tracker.env["WEB_PORT"]), "worker": worker}
     home = Path(conninfo_to_dict(tracker.just("dsn").stdout.strip())["host"])
     commands = {
         "postgres": [
-            program("prometheus-postgres-exporter"),
+            program_path("prometheus-postgres-exporter"),
             *("--no-collector.stat_user_tables", "--no-collector.statio_user_tables"),
         ],
-        "redis": [program("prometheus-redis-exporter")],
+        "redis": [program_path("prometheus-redis-exporter")],
         "host": [
-            program("prometheus-node-exporter"),
+            program_path("prometheus-node-exporter"),
             "--collector.filesystem.fs-types-exclude=^(tmpfs|proc|sysfs|cgroup2?)$",
         ],
-        "prometheus": _prometheus(folder, targets),
+        "prometheus": _prometheus_command(folder, targets),
     }
     environment = {
         "DATA_SOURCE_NAME": f"host={home} user=exporter dbname=tracker_demo",
@@ -79,16 +79,16 @@ def watched(tracker: Running, folder: Path, worker: int) -> Iterator[Watch]:
         for name, command in commands.items():
             listen = f"--web.listen-address=127.0.0.1:{ports[name]}"
             log = folder / f"{name}.log"
-            stack.enter_context(_running([*command, listen], environment, log))
-        watch = Watch(ports["prometheus"])
-        stack.callback(watch.close)
-        yield watch
+            stack.enter_context(_run_program([*command, listen], environment, log))
+        prometheus = Prometheus(ports["prometheus"])
+        stack.callback(prometheus.close)
+        yield prometheus
 
 
-def shipped(folder: Path, targets: Mapping[str, int]) -> Path:
-    """A copy of the shipped configuration: the same jobs, the same rules without their patience.
+def write_test_config(folder: Path, targets: Mapping[str, int]) -> Path:
+    """A copy of the shipped configuration that scrapes each second and fires without delay.
 
-    It asks each second and at other addresses, and a rule fires as soon as its expression holds.
+    The jobs and rules are the same; the addresses are *targets*.
     """
     config = yaml.safe_load((OPS / "prometheus/prometheus.yml").read_text())
     config["global"] = {
@@ -110,17 +110,17 @@ def shipped(folder: Path, targets: Mapping[str, int]) -> Path:
     return folder / "prometheus.yml"
 
 
-def _prometheus(folder: Path, targets: Mapping[str, int]) -> list[str]:
+def _prometheus_command(folder: Path, targets: Mapping[str, int]) -> list[str]:
     return [
-        program("prometheus"),
-        f"--config.file={shipped(folder, targets)}",
+        program_path("prometheus"),
+        f"--config.file={write_test_config(folder, targets)}",
         f"--storage.tsdb.path={folder}/prometheus",
         "--log.level=warn",
     ]
 
 
 @contextmanager
-def _running(command: list[str], environment: Mapping[str, str], log: Path) -> Iterator[None]:
+def _run_program(command: list[str], environment: Mapping[str, str], log: Path) -> Iterator[None]:
     with log.open("wb") as stream:
         process = subprocess.Popen(
             bind_to_parent(command, signal.SIGKILL),

@@ -1,4 +1,4 @@
-"""compose.yaml as it is shipped, on an engine of its own, with a simulated exchange beside it."""
+"""The shipped compose.yaml on a private engine, with a simulated exchange."""
 
 import json
 import shutil
@@ -15,15 +15,15 @@ import httpx
 import yaml
 
 from ops.bench.processes import free_ports
-from tests.compose.engine import Engine
+from tests.support.compose.engine import Engine
 from tracker.settings import CHECKOUT
 
-PATIENCE = 120.0  # seconds
+TIMEOUT = 120.0  # seconds
 PROJECT = "deribit-price-tracker"
 TICKERS = ("btc_usd", "eth_usd")
 TRACKER = ("web", "worker", "scheduler")
 STEADY = ("db", "redis", *TRACKER)
-WATCHERS = ("prometheus", "alertmanager", "postgres_exporter", "redis_exporter")
+MONITORS = ("prometheus", "alertmanager", "postgres_exporter", "redis_exporter")
 EMPTY = ("grafana", "loki", "alloy")  # what has their names does nothing
 Row = dict[str, Any]
 
@@ -36,21 +36,21 @@ class Stack:
     folder: Path
 
     def compose(self, *words: str) -> str:
-        """What `docker compose` prints."""
+        """The output of `docker compose`."""
         profile = ("--profile", "monitoring")
         return self.engine.run("docker", "compose", *profile, *words, cwd=self.folder)
 
     def just(self, *words: str) -> str:
-        """What a recipe prints; the first one makes the folder's own `.venv`, in 20 s."""
+        """The output of a recipe; the first one makes the folder's own `.venv`, in 20 s."""
         return self.engine.run("ops/just", *words, cwd=self.folder)
 
-    def up(self, *services: str, build: bool = False) -> None:
-        """Start *services* and what they need, and wait until all of them are well."""
+    def up(self, *shipped_services: str, build: bool = False) -> None:
+        """Start *services* and their dependencies, and wait until all are healthy."""
         options = ("--build",) if build else ()
-        self.compose("up", "--detach", "--wait", *options, *services)
+        self.compose("up", "--detach", "--wait", *options, *shipped_services)
 
     def docker(self, *words: str) -> str:
-        """What `docker` prints."""
+        """The output of `docker`."""
         return self.engine.docker(*words)
 
     def name(self, service: str, number: int = 1) -> str:
@@ -58,38 +58,38 @@ class Stack:
         return f"{PROJECT}-{service}-{number}"
 
     def states(self) -> dict[str, str]:
-        """Each container by name: `healthy`, `running`, `exited 0` …"""
+        """The state of each container by name: `healthy`, `running`, `exited 0` …"""
         lines = self.compose("ps", "--all", "--format", "json").splitlines()
-        return {row["Name"]: _state(row) for row in map(json.loads, lines)}
+        return {row["Name"]: _container_state(row) for row in map(json.loads, lines)}
 
     def state(self, service: str) -> str:
-        """The state of the one container of *service*."""
+        """The state of the only container of *service*."""
         return self.states()[self.name(service)]
 
     def inspect(self, service: str) -> Any:
-        """All that the engine knows of the container of *service*."""
+        """The engine's description of the container of *service*."""
         return json.loads(self.docker("inspect", self.name(service)))[0]
 
-    def ask(self, service: str, port: int, path: str, number: int = 1, **query: str) -> Any:
-        """The answer of a published *port* to a GET of *path*; None if there is none."""
+    def get_json(self, service: str, port: int, path: str, number: int = 1, **query: str) -> Any:
+        """The response of a published *port* to GET *path*; None without a success."""
         try:
             where = self.compose("port", "--index", str(number), service, str(port))
-            answer = httpx.get(f"http://{where}{path}", params=query, timeout=10)
-            return answer.json() if answer.is_success else None
+            response = httpx.get(f"http://{where}{path}", params=query, timeout=10)
+            return response.json() if response.is_success else None
         except (httpx.HTTPError, AssertionError):
             return None
 
     def api(self, path: str, number: int = 1, **query: str) -> Any:
-        """The API's answer; None if it has none."""
-        return self.ask("web", 8000, path, number, **query)
+        """The API's response; None without a success."""
+        return self.get_json("web", 8000, path, number, **query)
 
     def series(self, query: str) -> list[dict[str, str]]:
         """The labels of each series that Prometheus finds by *query*."""
-        found = self.ask("prometheus", 9090, "/api/v1/query", query=query)
-        return [series["metric"] for series in found["data"]["result"]] if found else []
+        response = self.get_json("prometheus", 9090, "/api/v1/query", query=query)
+        return [series["metric"] for series in response["data"]["result"]] if response else []
 
     def psql(self, statement: str) -> None:
-        """Run *statement* beside the database."""
+        """Run *statement* in the database's container."""
         program = ("psql", "--no-psqlrc", "--username", "postgres", "--dbname", "postgres")
         self.docker("exec", self.name("db"), *program, "--command", statement)
 
@@ -98,34 +98,34 @@ class Stack:
         query = {"ticker": ticker, "limit": "1000", "include": "source,observed_at"}
         return {row["created_at"]: row for row in self.api("/v1/prices", **query) or ()}
 
-    def polled(self, minute: datetime) -> bool:
-        """Whether every ticker's price of *minute* was polled, neither missed nor repaired."""
+    def is_polled(self, minute: datetime) -> bool:
+        """Whether every ticker's price of *minute* was polled."""
         name = f"{minute:%Y-%m-%dT%H:%M:00Z}"
-        found = [self.prices(ticker).get(name, {}) for ticker in TICKERS]
-        return [row.get("source") for row in found] == ["poll"] * len(TICKERS)
+        response = [self.prices(ticker).get(name, {}) for ticker in TICKERS]
+        return [row.get("source") for row in response] == ["poll"] * len(TICKERS)
 
-    def asked(self) -> int:
-        """How often the exchange was asked for anything."""
-        counts = self.ask("exchange", 8090, "/admin/counts")
+    def count_requests(self) -> int:
+        """The number of requests that the exchange has received."""
+        counts = self.get_json("exchange", 8090, "/admin/counts")
         return counts["total"] if counts else 0
 
-    def wait_for(self, what: Callable[[], object], patience: float = PATIENCE) -> None:
-        """Wait until *what* is true; fails with the logs if it takes too long."""
-        deadline = time.monotonic() + patience
-        while not what():
+    def wait_until(self, condition: Callable[[], object], timeout: float = TIMEOUT) -> None:
+        """Wait until *condition* is true; fails with the logs after *timeout* seconds."""
+        deadline = time.monotonic() + timeout
+        while not condition():
             assert time.monotonic() < deadline, f"still waiting:\n{self.logs()}"
             time.sleep(0.3)
 
     def logs(self) -> str:
-        """What all have said lately."""
+        """The states and the newest log lines."""
         return f"{self.states()}\n{self.compose('logs', '--no-color', '--tail', '25')}"
 
 
 @contextmanager
-def composed(engine: Engine) -> Iterator[Stack]:
-    """A project with nothing built or started yet; afterwards nothing of it is left."""
+def run_stack(engine: Engine) -> Iterator[Stack]:
+    """A project without images or containers; everything of it is removed at the end."""
     folder = engine.folder / "checkout"
-    _copy(folder)
+    _copy_checkout(folder)
     [port] = free_ports(1)
     own = {
         "COMPOSE_FILE": "compose.yaml:tests/compose/override.yaml",
@@ -141,8 +141,8 @@ def composed(engine: Engine) -> Iterator[Stack]:
 
 
 @contextmanager
-def aside(stack: Stack) -> Iterator[None]:
-    """The tracker is stopped, and its database has another name; then all is as before."""
+def renamed_database(stack: Stack) -> Iterator[None]:
+    """Stop the tracker and rename its database in the block."""
     stack.compose("stop", *TRACKER)
     stack.psql("ALTER DATABASE tracker RENAME TO tracker_old")
     try:
@@ -154,8 +154,8 @@ def aside(stack: Stack) -> Iterator[None]:
         stack.up(*STEADY)
 
 
-def left(engine: Engine) -> str:
-    """Containers, networks and volumes that are there."""
+def list_resources(engine: Engine) -> str:
+    """The containers, networks and volumes that exist."""
     networks = "type=custom"
     return (
         engine.docker("ps", "--all", "--quiet")
@@ -164,14 +164,14 @@ def left(engine: Engine) -> str:
     )
 
 
-def services() -> dict[str, Any]:
+def shipped_services() -> dict[str, Any]:
     """The services of compose.yaml."""
     shipped: dict[str, Any] = yaml.safe_load((CHECKOUT / "compose.yaml").read_text())
     return shipped["services"]  # type: ignore[no-any-return] # as Compose has it
 
 
-def _copy(folder: Path) -> None:
-    """What is or may be committed; no `.env`, and nothing that changes meanwhile."""
+def _copy_checkout(folder: Path) -> None:
+    """Copy what is or may be committed: no `.env`, and no generated file."""
     listed = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     names = subprocess.run(listed, check=True, capture_output=True, text=True, cwd=CHECKOUT)
     for name in filter(None, names.stdout.split("\0")):
@@ -184,7 +184,7 @@ def _copy(folder: Path) -> None:
         (secrets / name).write_text(f"{name}-of-a-test\n")
 
 
-def _state(row: Row) -> str:
+def _container_state(row: Row) -> str:
     if row["State"] == "exited":
         return f"exited {row['ExitCode']}"
     return row["Health"] or row["State"]  # type: ignore[no-any-return] # as Compose has it

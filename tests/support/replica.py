@@ -1,11 +1,11 @@
-"""A standby of an embedded TimescaleDB: a copy by pg_basebackup, in a home of its own."""
+"""A standby of an embedded TimescaleDB: a copy by pg_basebackup, in its own home."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
 
-from tests.support.working import wait_for
+from tests.support.waiting import wait_until
 from tracker.embedded.account import Account, run_command
 from tracker.embedded.home import started
 from tracker.embedded.packages import find_programs
@@ -13,14 +13,14 @@ from tracker.settings import Settings
 
 
 @contextmanager
-def following(primary: Settings, standby: Settings) -> Iterator[None]:
-    """Run *standby*, made from *primary*, which runs."""
-    account, found = Account.of(standby.home), find_programs(standby)
+def run_standby(primary: Settings, standby: Settings) -> Iterator[None]:
+    """Run *standby*, a copy of the running *primary*."""
+    account, programs = Account.of(standby.home), find_programs(standby)
     account.make_home(standby.home)
     words = [
-        *(str(found.postgres / "pg_basebackup"), "--no-sync", "--checkpoint=fast"),
+        *(str(programs.postgres / "pg_basebackup"), "--no-sync", "--checkpoint=fast"),
         *("--write-recovery-conf", "--dbname", primary.database_dsn),
-        *("--pgdata", str(standby.home / found.folder)),
+        *("--pgdata", str(standby.home / programs.folder)),
     ]
     run_command(words, account)
     with started(standby, durable=False):
@@ -28,9 +28,9 @@ def following(primary: Settings, standby: Settings) -> Iterator[None]:
 
 
 def wait_for_replay(primary: Settings, standby: Settings) -> None:
-    """Until *standby* has all that is committed on *primary* now."""
+    """Wait until *standby* has replayed everything that *primary* has committed by now."""
     with psycopg.connect(primary.database_dsn, autocommit=True) as conn:
         (written,) = conn.execute("SELECT pg_current_wal_insert_lsn()").fetchone() or ()
     with psycopg.connect(standby.database_dsn, autocommit=True) as conn:
         query = "SELECT FROM pg_last_wal_replay_lsn() AS at WHERE at >= %s::pg_lsn"
-        wait_for(lambda: conn.execute(query, [written]).rowcount)
+        wait_until(lambda: conn.execute(query, [written]).rowcount)

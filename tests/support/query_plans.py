@@ -1,4 +1,4 @@
-"""The statements that the product sends, and their plans, as PostgreSQL logs them."""
+"""The product's statements and their plans, from PostgreSQL's log."""
 
 import json
 import re
@@ -24,13 +24,13 @@ _LOGGING = {
 
 
 class StatementLog:
-    """What the sessions of one role do, read from the log of the embedded server.
+    """The statements of one role's sessions, read from the embedded server's log.
 
     The server writes the entry of a statement before the client receives its end.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Read from the present end of the log on; *settings* name the role."""
+        """Read from the current end of the log on; *settings* name the role."""
         self.settings = settings
         self._path = settings.home / "log/postgres.log"
         self.clear()
@@ -53,11 +53,11 @@ class StatementLog:
             for entry in self._entries()
             if " plan:\n" in entry
         )
-        found = [list(_nodes(root)) for root in roots]
-        return [nodes for nodes in found if scans_of(nodes, *tables)]
+        found = [list(_flatten_plan(root)) for root in roots]
+        return [nodes for nodes in found if find_scans(nodes, *tables)]
 
     def _entries(self) -> list[str]:
-        """A line that continues an entry begins with a tab."""
+        """The log's entries: a continuation line begins with a tab."""
         with self._path.open("rb") as stream:
             stream.seek(self._start)
             return re.split(r"\n(?!\t)", stream.read().decode())
@@ -81,14 +81,14 @@ def logging_role(
             conn.execute(sql.SQL("DROP ROLE {}").format(role))
 
 
-def scans_of(nodes: Iterable[Node], *tables: str) -> list[Node]:
-    """The scans of *tables*, or of chunks where none is named."""
+def find_scans(nodes: Iterable[Node], *tables: str) -> list[Node]:
+    """The scans of *tables*; of chunks if none is named."""
     names = tables or ("_hyper_",)
     return [node for node in nodes if node.get("Relation Name", "").startswith(names)]
 
 
-def rows_read(scans: Iterable[Node]) -> dict[str, int]:
-    """How many rows each relation gave; rows of several loops are rounded."""
+def count_rows_read(scans: Iterable[Node]) -> dict[str, int]:
+    """The number of rows that each relation returned; rows of several loops are rounded."""
     found: dict[str, int] = {}
     for scan in scans:
         rows = scan["Actual Rows"] * scan["Actual Loops"]
@@ -96,8 +96,8 @@ def rows_read(scans: Iterable[Node]) -> dict[str, int]:
     return {name: rows for name, rows in found.items() if rows}
 
 
-def _nodes(node: Node) -> Iterator[Node]:
-    """A node of a plan, and all below it."""
+def _flatten_plan(node: Node) -> Iterator[Node]:
+    """A node of a plan and all nodes below it."""
     yield node
     for child in node.get("Plans", []):
-        yield from _nodes(child)
+        yield from _flatten_plan(child)

@@ -1,0 +1,107 @@
+"""Databases of private servers, logins as any role, and rows: inserted and read."""
+
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+
+from tracker.embedded.home import home_servers, prepare_servers, started
+from tracker.embedded.packages import find_programs
+from tracker.settings import Settings
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+Row = tuple[Any, ...]
+
+
+def make_settings(home: Path, **changes: object) -> Settings:
+    """Settings of the embedded servers in *home*, whatever the environment or `.env` contains."""
+    fixed: dict[str, object] = {
+        "postgres_host": "",
+        "read_postgres_host": "",
+        "direct_postgres_host": "",
+        "postgres_db": "tracker",
+        "postgres_user": "postgres",
+        "redis_host": "",
+        "redis_sentinels": (),
+        "tracker_home": home,
+        "tracker_cache": Settings.load().cache,
+    }
+    return Settings.model_validate(fixed | changes)
+
+
+@contextmanager
+def start_over_tcp(home: Path) -> Iterator[Settings]:
+    """Start a PostgreSQL in *home*; yields settings that connect to it over TCP."""
+    settings = make_settings(home, redis_host="none")
+    address = f"127.{uuid4().int % 200 + 10}.{uuid4().int % 250}.1"  # unique: the port is 5432
+    prepare_servers(settings, home_servers(settings), durable=False)
+    data = settings.home / find_programs(settings).folder
+    with (data / "postgresql.auto.conf").open("a") as conf:
+        conf.write(f"listen_addresses = '{address}'\n")
+    with started(settings, durable=False):
+        with psycopg.connect(settings.database_dsn, autocommit=True) as conn:
+            conn.execute("ALTER ROLE postgres PASSWORD 'se''cret \\2'")
+        yield settings.changed(postgres_host=address, postgres_password="se'cret \\2")
+
+
+@contextmanager
+def create_database(servers: Settings) -> Iterator[Settings]:
+    """A new database without the schema on these *servers*; dropped at the end."""
+    settings = servers.changed(postgres_db=f"fresh_{uuid4().hex}")
+    with psycopg.connect(servers.database_dsn, autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {settings.postgres_db}")
+        try:
+            yield settings
+        finally:
+            conn.execute(f"DROP DATABASE {settings.postgres_db} WITH (FORCE)")
+
+
+def login(settings: Settings, role: str) -> psycopg.Connection:
+    """An autocommit connection to that database as *role*."""
+    dsn = settings.changed(postgres_user=role).database_dsn
+    return psycopg.connect(dsn, autocommit=True)
+
+
+def insert_prices(
+    conn: psycopg.Connection,
+    ticker: str,
+    series: Mapping[datetime, Decimal],
+    source: str = "poll",
+) -> None:
+    """Insert the *series* in one statement."""
+    conn.execute(
+        "INSERT INTO prices (ticker, created_at, price, source)"
+        " SELECT %s, minute, price, %s FROM unnest(%s::timestamptz[], %s::numeric[])"
+        " AS given (minute, price)",
+        [ticker, source, list(series), list(series.values())],
+    )
+
+
+def insert_misses(
+    conn: psycopg.Connection, ticker: str, minutes: Iterable[datetime], reason: str
+) -> None:
+    """Record the *minutes* as missed for *reason*."""
+    conn.execute(
+        "INSERT INTO misses (ticker, minute, reason, attempts)"
+        " SELECT %s, minute, %s, 1 FROM unnest(%s::timestamptz[]) AS given (minute)",
+        [ticker, reason, list(minutes)],
+    )
+
+
+def read_polls(conn: psycopg.Connection) -> list[tuple[str, datetime]]:
+    """Index and minute of each polled price."""
+    query = (
+        "SELECT ticker, created_at FROM prices WHERE source = 'poll' ORDER BY created_at, ticker"
+    )
+    return [(ticker, minute) for ticker, minute in conn.execute(query)]
+
+
+def read_misses(conn: psycopg.Connection) -> list[tuple[str, datetime, str]]:
+    """Index, minute and reason of each miss."""
+    query = "SELECT ticker, minute, reason FROM misses ORDER BY minute, ticker"
+    return [(ticker, minute, reason) for ticker, minute, reason in conn.execute(query)]

@@ -1,0 +1,90 @@
+"""A client of the stream that sees every line, and reads only on demand."""
+
+import http.client
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import httpx
+
+TIMEOUT = 30.0  # seconds
+
+
+class StreamEvent(NamedTuple):
+    """An event: its name, its data, and the client's last event id after it."""
+
+    name: str
+    data: dict[str, Any]
+    id: str
+
+
+class StreamClient:
+    """An open stream."""
+
+    def __init__(
+        self, conn: http.client.HTTPConnection, response: http.client.HTTPResponse
+    ) -> None:
+        """Read the *response* received over *conn*."""
+        self.conn = conn
+        self.response = response
+        self.id = ""
+        self.comments = 0
+        self._lines = iter(response.readline, b"")
+        self._read_preamble()
+
+    def _read_preamble(self) -> None:
+        assert next(self._lines).startswith(b"retry:")
+        self.id = next(self._lines).decode().removeprefix("id: ").strip()
+        assert next(self._lines) == b"\n"
+
+    def events(self) -> Iterator[StreamEvent]:
+        """The events until the stream ends; counts comments and records ids."""
+        name, data = "", ""
+        for line in self._lines:
+            field, _, value = line.decode().rstrip("\n").partition(": ")
+            match field:
+                case "event":
+                    name = value
+                case "data":
+                    data = value
+                case "id":
+                    self.id = value
+                case ":":
+                    self.comments += 1
+                case _ if data:
+                    yield StreamEvent(name, json.loads(data), self.id)
+                    name, data = "", ""
+
+    def take(self, count: int) -> list[StreamEvent]:
+        """The next *count* events."""
+        events = self.events()
+        return [next(events) for _ in range(count)]
+
+
+@contextmanager
+def open_stream(
+    base_url: httpx.URL | str,
+    tickers: str = "btc_usd",
+    *,
+    last_id: str = "",
+    receive_buffer: int | None = None,
+) -> Iterator[StreamClient]:
+    """Subscribe to *tickers*, separated by commas, after *last_id*."""
+    url = httpx.URL(base_url)
+    conn = http.client.HTTPConnection(url.host, url.port or 80, timeout=TIMEOUT)
+    conn.sock = socket.socket()
+    conn.sock.settimeout(TIMEOUT)
+    if receive_buffer:
+        conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    conn.sock.connect((url.host, url.port))
+    query = "&".join(f"ticker={ticker}" for ticker in tickers.split(","))
+    headers = {"Last-Event-ID": last_id} if last_id else {}
+    try:
+        conn.request("GET", f"/v1/prices/stream?{query}", headers=headers)
+        response = conn.getresponse()
+        assert response.status == 200, response.read()
+        yield StreamClient(conn, response)
+    finally:
+        conn.close()
