@@ -13,10 +13,15 @@ import pytest
 from psycopg.errors import InsufficientPrivilege
 
 from tests.database.test_migrations import schema
-from tests.support.archive import miss, store, walk
-from tests.support.community import community, migrate
-from tests.support.servers import fresh_database, started_over_tcp
-from tests.support.working import login
+from tests.support.community import apply_migrations, run_community_edition
+from tests.support.database import (
+    create_database,
+    insert_misses,
+    insert_prices,
+    login,
+    start_over_tcp,
+)
+from tests.support.reference import random_walk
 from tracker import migrations
 from tracker.errors import BadRequest, MigrationsPending, TransferError
 from tracker.settings import ROLES, Settings
@@ -38,7 +43,7 @@ PRICE = "INSERT INTO prices (ticker, price, created_at) VALUES ('btc_usd', 7.25,
 def source(servers: Settings) -> Iterator[Settings]:
     """Two indexes in two chunks, with holes, misses, changed prices, a hole in the ids, and candles
     of prices that are dropped."""
-    with fresh_database(servers) as settings:
+    with create_database(servers) as settings:
         migrations.apply(settings.database_dsn)
         with psycopg.connect(settings.database_dsn, autocommit=True) as conn:
             fill(conn)
@@ -46,11 +51,11 @@ def source(servers: Settings) -> Iterator[Settings]:
 
 
 def fill(conn: psycopg.Connection) -> None:
-    store(conn, "eth_usd", walk(3, datetime(2021, 5, 1, tzinfo=UTC), 90, 2_000))
+    insert_prices(conn, "eth_usd", random_walk(3, datetime(2021, 5, 1, tzinfo=UTC), 90, 2_000))
     conn.execute("SELECT drop_chunks('prices', older_than => '2022-12-01Z'::timestamptz)")
-    store(conn, "btc_usd", walk(1, OLD, 400, 60_000))
-    store(conn, "eth_usd", walk(2, NEW, 400, 3_000))
-    miss(conn, "btc_usd", [OLD - MINUTE, OLD - 3 * MINUTE], "refused")
+    insert_prices(conn, "btc_usd", random_walk(1, OLD, 400, 60_000))
+    insert_prices(conn, "eth_usd", random_walk(2, NEW, 400, 3_000))
+    insert_misses(conn, "btc_usd", [OLD - MINUTE, OLD - 3 * MINUTE], "refused")
     conn.execute("UPDATE prices SET price = price + 0.00001, source = 'chart' WHERE id % 7 = 0")
     conn.execute("UPDATE prices SET observed_at = created_at + INTERVAL '1.25 s' WHERE id % 5 = 0")
     conn.execute("DELETE FROM prices WHERE id % 31 = 0 OR id > 700")
@@ -60,14 +65,14 @@ def fill(conn: psycopg.Connection) -> None:
 @pytest.fixture(scope="module")
 def elsewhere(open_tmp: Path) -> Iterator[Settings]:
     """Another server, without roles of ours; over TCP, for a password. It stands for Compose's."""
-    with started_over_tcp(open_tmp / "elsewhere") as settings:
+    with start_over_tcp(open_tmp / "elsewhere") as settings:
         yield settings
 
 
 @pytest.fixture
 def target(elsewhere: Settings) -> Iterator[Settings]:
     """An empty database there, on a server without roles of ours."""
-    with fresh_database(elsewhere) as settings:
+    with create_database(elsewhere) as settings:
         yield settings
     with psycopg.connect(elsewhere.database_dsn, autocommit=True) as conn:
         for role in ROLES:
@@ -189,9 +194,9 @@ def test_csv_is_restored_in_the_other_edition(source: Settings, tmp_path: Path) 
     """From Apache 2.19 to Community 2.23: equal checksums, and new prices are stored."""
     file = str(tmp_path / "all.zip")
     backup(source, file, "csv")
-    with community() as dsn, psycopg.connect(dsn, prepare_threshold=None) as conn:
+    with run_community_edition() as dsn, psycopg.connect(dsn, prepare_threshold=None) as conn:
         conn.execute("SET timezone = 'UTC'")
-        migrate(conn)
+        apply_migrations(conn)
         conn.commit()
         assert conn.execute("SHOW timescaledb.license").fetchone() == ("timescale",)
         with open_backup(file) as (archive, manifest):
@@ -239,7 +244,7 @@ def test_backup_of_an_older_schema_is_restored(
 ) -> None:
     """With its own schema, from before the roles; migrations continue from there."""
     names, file = migrations.names(), str(tmp_path / "old.zip")
-    with fresh_database(servers) as older, fresh_database(elsewhere) as newer:
+    with create_database(servers) as older, create_database(elsewhere) as newer:
         migrations.apply(older.database_dsn, names[4])
         with psycopg.connect(older.database_dsn, autocommit=True) as conn:
             fill(conn)

@@ -11,35 +11,35 @@ import psycopg
 import pytest
 
 from tests.cli.test_backup import OLD, databases
-from tests.support.archive import miss, store, walk
+from tests.support.database import create_database, insert_misses, insert_prices
+from tests.support.reference import random_walk
 from tests.support.running import command, members
-from tests.support.servers import fresh_database
 from tests.support.terminals import PATIENCE, run_on, started_on
-from tests.support.working import wait_for
+from tests.support.waiting import wait_until
 from tracker import migrations
 from tracker.settings import CHECKOUT, Settings
 
 pytestmark = pytest.mark.slow
 
-PRICES = walk(1, OLD, 200, 60_000)
+PRICES = random_walk(1, OLD, 200, 60_000)
 SUMMARY = f"{len(PRICES)} prices and 1 misses of 1 indexes"
 
 
 @pytest.fixture(scope="module")
 def source(servers: Settings) -> Iterator[Settings]:
     """A database with some hours of prices."""
-    with fresh_database(servers) as settings:
+    with create_database(servers) as settings:
         migrations.apply(settings.database_dsn)
         with psycopg.connect(settings.database_dsn, autocommit=True) as conn:
-            store(conn, "btc_usd", PRICES)
-            miss(conn, "btc_usd", [OLD], "refused")
+            insert_prices(conn, "btc_usd", PRICES)
+            insert_misses(conn, "btc_usd", [OLD], "refused")
         yield settings.changed(postgres_password="very-secret")
 
 
 @pytest.fixture
 def target(servers: Settings) -> Iterator[Settings]:
     """An empty database."""
-    with fresh_database(servers) as settings:
+    with create_database(servers) as settings:
         yield settings
 
 
@@ -111,12 +111,12 @@ def test_stopped_backup_leaves_no_file(
     ):
         blocker.execute("LOCK TABLE _yoyo_log IN ACCESS EXCLUSIVE MODE")
         with started_on(source, "backup", str(file)) as process:
-            wait_for(lambda: count_lock_waits(conn, source))
+            wait_until(lambda: count_lock_waits(conn, source))
             [dump] = [pid for pid in members(process.pid) if "--format=custom" in command(pid)]
             assert not [word for word in command(dump) if "very-secret" in word]
             process.send_signal(number)
             assert process.wait(PATIENCE) == (-9 if number == signal.SIGKILL else 130)
-            wait_for(lambda: not command(dump))
+            wait_until(lambda: not command(dump))
     assert not file.exists()
     if number != signal.SIGKILL:
         assert list(tmp_path.iterdir()) == []
@@ -134,13 +134,13 @@ def test_stopped_restore_leaves_nothing(
 ) -> None:
     """After a kill the next restore cleans up, and succeeds."""
     with started_on(target, "restore", str(saved)) as process:
-        wait_for(lambda: partial_databases(target))
+        wait_until(lambda: partial_databases(target))
         process.send_signal(number)
         assert process.wait(PATIENCE) == (-9 if number == signal.SIGKILL else 130)
     if number == signal.SIGTERM:
         assert not partial_databases(target)
 
-    wait_for(lambda: run_on(target, "restore", str(saved))[0] == 0)
+    wait_until(lambda: run_on(target, "restore", str(saved))[0] == 0)
     assert not partial_databases(target)
 
 

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
-from tests.support.servers import fresh_database
-from tests.support.working import wait_for
+from tests.support.database import create_database
+from tests.support.waiting import wait_until
 from tracker import migrations, queries
 from tracker.errors import BadRequest, DatabaseDown, MigrationsPending, NotFound
 from tracker.models import Quote
@@ -203,7 +203,7 @@ def test_poll_that_commits_during_an_import_keeps_its_minute(
         with conn.transaction():
             queries.insert_price(conn, quote, NOON)
             importing = threads.submit(import_file, database.database_dsn, name)
-            wait_for(lambda: waiting(database) == ["Lock"])
+            wait_until(lambda: waiting(database) == ["Lock"])
         assert importing.result(20) == [Tally("btc_usd", 2, 1)]
 
     assert [price for _, _, price, _, _ in stored(conn)] == ["9.50", "1.25", "1.25"]
@@ -260,7 +260,7 @@ def test_unavailable_or_old_database_is_refused(
     away = servers.changed(postgres_db="nowhere").database_dsn
     with pytest.raises(DatabaseDown, match="nowhere"):
         import_file(away, name)
-    with fresh_database(servers) as fresh:
+    with create_database(servers) as fresh:
         with pytest.raises(MigrationsPending, match="tracker migrate"):
             export_file(fresh.database_dsn, str(tmp_path / "out.csv"), Selection())
         migrations.apply(fresh.database_dsn)
@@ -362,7 +362,7 @@ def test_export_whose_session_ends_leaves_the_old_file(
     with ThreadPoolExecutor(1) as threads, conn.transaction():
         conn.execute("LOCK TABLE prices")
         exporting = threads.submit(export_file, database.database_dsn, str(name), Selection())
-        wait_for(lambda: waiting(database) == ["Lock"])
+        wait_until(lambda: waiting(database) == ["Lock"])
         assert len(list(tmp_path.iterdir())) == 2  # the new one has begun
         conn.execute(end, ["tracker-transfer"])
         with pytest.raises(DatabaseDown):

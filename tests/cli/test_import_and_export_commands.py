@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from tests.support.terminals import PATIENCE, run_on, started_on
-from tests.support.working import wait_for
+from tests.support.waiting import wait_until
 from tracker.settings import Settings
 
 HEADER = "ticker,created_at,price,observed_at,source\n"
@@ -99,11 +99,11 @@ def test_stopped_import_leaves_nothing(
         assert process.stdin
         process.stdin.write(HEADER + LINE)
         process.stdin.flush()
-        wait_for(lambda: count() == 1)
+        wait_until(lambda: count() == 1)
         process.send_signal(number)
         assert process.wait(PATIENCE) == (130 if number == signal.SIGINT else -number)
 
-    wait_for(lambda: count() == 0)
+    wait_until(lambda: count() == 0)
     assert conn.execute("SELECT count(*) FROM prices").fetchone() == (0,)
 
 

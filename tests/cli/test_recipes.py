@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.running import environment, just, running
+from tests.support.recipes import recipe_environment, run_recipe, start_recipe
 from tracker.simulator import serve
 
 pytestmark = pytest.mark.slow
@@ -15,33 +15,33 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def env(open_tmp: Path) -> Iterator[dict[str, str]]:
     """An environment whose `just infra` runs."""
-    env = environment(open_tmp / "infra-home")
-    started = just("infra", env=env)
+    env = recipe_environment(open_tmp / "infra-home")
+    started = run_recipe("infra", env=env)
     assert started.returncode == 0, started.stderr
     yield env
-    assert just("down-infra", env=env).returncode == 0
+    assert run_recipe("down-infra", env=env).returncode == 0
 
 
-def run_recipe(*words: str, env: dict[str, str]) -> str:
-    done = just(*words, env=env)
+def recipe_output(*words: str, env: dict[str, str]) -> str:
+    done = run_recipe(*words, env=env)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
 def test_infra_is_idempotent(env: dict[str, str]) -> None:
     """Running servers are not restarted."""
-    before = run_recipe("psql", "-AtXc", "SELECT pg_postmaster_start_time()", env=env)
-    run_recipe("infra", env=env)
-    assert run_recipe("psql", "-AtXc", "SELECT pg_postmaster_start_time()", env=env) == before
+    before = recipe_output("psql", "-AtXc", "SELECT pg_postmaster_start_time()", env=env)
+    recipe_output("infra", env=env)
+    assert recipe_output("psql", "-AtXc", "SELECT pg_postmaster_start_time()", env=env) == before
 
 
 def test_downgrade_can_be_upgraded(env: dict[str, str]) -> None:
     """The schema goes up, down to a revision, and up again."""
-    run_recipe("upgrade", env=env)
-    assert run_recipe("upgrade", env=env) == "the database is up to date"
-    assert "rolled back 0003.derived" in run_recipe("downgrade", "rev=2", env=env)
-    assert "applied 0003.derived" in run_recipe("upgrade", env=env)
-    wrong = just("downgrade", "rev=9999", env=env)
+    recipe_output("upgrade", env=env)
+    assert recipe_output("upgrade", env=env) == "the database is up to date"
+    assert "rolled back 0003.derived" in recipe_output("downgrade", "rev=2", env=env)
+    assert "applied 0003.derived" in recipe_output("upgrade", env=env)
+    wrong = run_recipe("downgrade", "rev=9999", env=env)
     assert wrong.returncode == 1
     assert "no migration '9999'" in wrong.stderr
 
@@ -51,63 +51,66 @@ def test_backup_can_be_restored(env: dict[str, str], open_tmp: Path) -> None:
     env = env | {"POSTGRES_DB": "saved"}
     folder = open_tmp / "backups"
     folder.mkdir()
-    run_recipe("infra", env=env)
-    run_recipe("upgrade", env=env)
-    saved = just("backup", env=env, cwd=folder)
+    recipe_output("infra", env=env)
+    recipe_output("upgrade", env=env)
+    saved = run_recipe("backup", env=env, cwd=folder)
     [file] = folder.glob("saved-20??????T??????Z.zip")
     assert saved.stdout == f"wrote 0 prices and 0 misses of 0 indexes to {file.name}\n"
-    again = just("restore", file.name, env=env | {"POSTGRES_DB": "again"}, cwd=folder)
+    again = run_recipe("restore", file.name, env=env | {"POSTGRES_DB": "again"}, cwd=folder)
     assert again.stdout.startswith("restored 0 prices and 0 misses of 0 indexes;"), again.stderr
-    assert run_recipe("timescale-upgrade", env=env) == "TimescaleDB is 2.19.3 already"
+    assert recipe_output("timescale-upgrade", env=env) == "TimescaleDB is 2.19.3 already"
 
 
 def test_dev_web_and_dev_worker_record_and_serve(env: dict[str, str]) -> None:
     """Together they do the same as `up`, with servers that run already."""
-    run_recipe("upgrade", env=env)
+    recipe_output("upgrade", env=env)
     with serve() as exchange:
         home = Path(env["TRACKER_HOME"])
         with (
-            running("dev-web", home) as web,
-            running("dev-worker", home, CLIENT_BASE_URL=exchange.url) as worker,
+            start_recipe("dev-web", home) as web,
+            start_recipe("dev-worker", home, CLIENT_BASE_URL=exchange.url) as worker,
         ):
-            worker.wait_for(lambda: web.asks("/prices/last?ticker=btc_usd"))
-            worker.wait_for(lambda: web.asks("/health/ready"))
+            worker.wait_until(lambda: web.responds("/prices/last?ticker=btc_usd"))
+            worker.wait_until(lambda: web.responds("/health/ready"))
 
 
 def test_debug_web_listens_for_debugger(env: dict[str, str]) -> None:
     """The API is served, and debugpy listens on 5678."""
-    dry = just("--dry-run", "debug-web", env=env)
+    dry = run_recipe("--dry-run", "debug-web", env=env)
     assert "--listen 127.0.0.1:5678 -m tracker web" in dry.stderr
 
 
 def test_migrate_passes_message(env: dict[str, str]) -> None:
     """With and without `msg=`."""
     for words in (["msg=add a column"], ["add a column"]):
-        assert 'new-migration "${1#msg=}"' in just("--dry-run", "migrate", *words, env=env).stderr
+        assert (
+            'new-migration "${1#msg=}"'
+            in run_recipe("--dry-run", "migrate", *words, env=env).stderr
+        )
 
 
 def test_simulate_serves_exchange(open_tmp: Path) -> None:
     """It needs no other service, and listens on SIMULATOR_PORT."""
-    with running("simulate", open_tmp / "simulate-home") as simulator:
+    with start_recipe("simulate", open_tmp / "simulate-home") as simulator:
         url = f"http://127.0.0.1:{simulator.env['SIMULATOR_PORT']}/api/v2/public/test"
-        simulator.wait_for(lambda: "simulated exchange at" in simulator.output())
+        simulator.wait_until(lambda: "simulated exchange at" in simulator.output())
         assert httpx.get(url).json()["result"]["version"]
 
 
 def test_down_without_tracker_reports_nothing_runs(env: dict[str, str]) -> None:
     """Neither `up` nor `demo` runs here."""
-    assert run_recipe("down", env=env).startswith("nothing runs")
+    assert recipe_output("down", env=env).startswith("nothing runs")
 
 
 def test_down_stops_demo(open_tmp: Path) -> None:
     """Its exit status is 0."""
-    with running("demo", open_tmp / "down-home") as demo:
-        demo.wait_for(lambda: demo.pid("web"))
+    with start_recipe("demo", open_tmp / "down-home") as demo:
+        demo.wait_until(lambda: demo.pid("web"))
         assert demo.just("down").stdout == "stopped\n"
         assert demo.process.wait(20) == 0
 
 
 def test_psql_reads_files_of_working_directory(env: dict[str, str], open_tmp: Path) -> None:
     (open_tmp / "one.sql").write_text("SELECT 41 + 1;")
-    done = just("psql", "-AtXf", "one.sql", env=env, cwd=open_tmp)
+    done = run_recipe("psql", "-AtXf", "one.sql", env=env, cwd=open_tmp)
     assert done.stdout.strip() == "42"

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -11,12 +10,19 @@ from typing import Any
 import orjson
 import psycopg
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import AsyncConnection
-from psycopg.errors import UniqueViolation
 
-from tests.database.test_derived_candles import STATEMENTS, TICKERS, changes, revisions
+from tests.support.derived import (
+    ADD_PRICES,
+    TICKERS,
+    UPDATE_PRICES,
+    UPDATE_SOURCES,
+    UPSERT_PRICES,
+    read_change_log,
+    read_revisions,
+)
 from tests.support.servers import Run
 from tracker.settings import Settings
 from tracker.times import MINUTE
@@ -24,6 +30,7 @@ from tracker.web.live import changes as web_changes
 from tracker.web.live.changes import Page, page
 from tracker.web.live.position import START, Position, positions, shown
 
+STATEMENTS = (ADD_PRICES, UPSERT_PRICES, UPDATE_PRICES, UPDATE_SOURCES)
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 FILL = (
     "INSERT INTO prices (ticker, created_at, price)"
@@ -69,46 +76,17 @@ def told(pages: list[Page]) -> list[dict[str, Any]]:
     return [{"event": name, **orjson.loads(data)} for name, data in lines]
 
 
-def logged(conn: psycopg.Connection) -> list[tuple[Any, ...]]:
-    """The log as it stands."""
-    asked = "SELECT ticker, revision, minutes FROM internal.changes ORDER BY ticker, revision"
-    return conn.execute(asked).fetchall()
-
-
-@settings(deadline=None)
-@given(done=changes)
-def test_the_log_has_every_revision_and_every_minute(
-    writer: psycopg.Connection, done: list[tuple[str, dict[str, Any]]]
-) -> None:
-    """Whatever statement changes whatever rows."""
-    with writer.transaction(force_rollback=True):
-        for statement, parameters in done:
-            before, known = rows(writer), revisions(writer)
-            with suppress(UniqueViolation), writer.transaction():
-                writer.execute(statement, parameters)
-            new = [row for row in logged(writer) if row[1] > known.get(row[0], 0)]
-            grown = {
-                (ticker, n)
-                for ticker, count in revisions(writer).items()
-                for n in range(known.get(ticker, 0) + 1, count + 1)
-            }
-            assert {row[:2] for row in new} == grown
-            if None not in [minutes for _, _, minutes in new]:
-                changed = {row[:2] for row in before ^ rows(writer)}
-                assert changed <= {(ticker, at) for ticker, _, minutes in new for at in minutes}
-
-
 def test_the_log_goes_with_its_index(empty: psycopg.Connection) -> None:
     """If it comes back, its revisions begin anew."""
     empty.execute(FILL, [NOON, 3])
     empty.execute(FILL.replace("btc", "eth"), [NOON, 3])
 
     empty.execute("DELETE FROM tickers WHERE ticker = 'btc_usd'")
-    assert [row[:2] for row in logged(empty)] == [("eth_usd", 1)]
+    assert [row[:2] for row in read_change_log(empty)] == [("eth_usd", 1)]
     empty.execute("TRUNCATE prices, tickers")
-    assert logged(empty) == []
+    assert read_change_log(empty) == []
     empty.execute(FILL, [NOON, 1])
-    assert [row[:2] for row in logged(empty)] == [("btc_usd", 1)]
+    assert [row[:2] for row in read_change_log(empty)] == [("btc_usd", 1)]
 
 
 def test_a_large_statement_leaves_its_range(empty: psycopg.Connection) -> None:
@@ -196,11 +174,12 @@ def test_from_every_position_one_gets_what_changed_since_and_nothing_twice(
             "ticker": chance.choice(TICKERS[:2]),
             "since": NOON + chance.randrange(90) * MINUTE,
             "step": MINUTE,
+            "last": 4,
+            "source": chance.choice(["poll", "chart", "import"]),
             "price": Decimal(chance.randrange(1, 10**6)).scaleb(-2),
         }
-        statement = chance.choice([STATEMENTS[0], *STATEMENTS[1:4:2], *STATEMENTS[5:7]])
-        empty.execute(statement, parameters)
-        states.append((revisions(empty), rows(empty)))
+        empty.execute(chance.choice(STATEMENTS), parameters)
+        states.append((read_revisions(empty), rows(empty)))
     now = {row[:2]: row for row in rows(empty)}
 
     for known, then in states[::7]:
@@ -234,25 +213,6 @@ def test_every_event_is_a_place_to_go_on_from(
     for n, event in enumerate(whole.events):
         [rest] = run(walk(reader, "btc_usd", event.position))
         assert rest.events == whole.events[n + 1 :]
-
-
-def test_writers_at_once_leave_no_gap(base: Settings, empty: psycopg.Connection) -> None:
-    """Each index has every revision from the first to the newest, though many write it."""
-
-    def write(seed: int) -> None:
-        chance = random.Random(seed)
-        with psycopg.connect(base.database_dsn, autocommit=True) as conn:
-            for _ in range(40):
-                minute = NOON + chance.randrange(500) * MINUTE
-                with suppress(UniqueViolation):
-                    conn.execute(FILL, [minute, chance.randrange(1, 4)])
-
-    with ThreadPoolExecutor(4) as threads:
-        list(threads.map(write, range(4)))
-
-    newest = revisions(empty)["btc_usd"]
-    assert newest > 40
-    assert [row[1] for row in logged(empty)] == list(range(1, newest + 1))
 
 
 @given(

@@ -13,10 +13,10 @@ from psycopg.errors import InsufficientPrivilege, UniqueViolation
 
 from tests.api import test_candle_model as candles
 from tests.database import test_examples as examples
-from tests.database.test_daily_candles import OF_PRICES, assert_days
 from tests.database.test_migrations import SCHEMA
 from tests.support.community import apply_migrations, run_community_edition
 from tests.support.database import Run, insert_misses, insert_prices
+from tests.support.derived import DAYS_OF_PRICES, assert_daily_candles
 from tests.support.reference import bucket_returns, find_gaps, group_prices, random_walk
 from tracker import migrations, queries
 from tracker.gaps import DAY, HOUR
@@ -95,7 +95,7 @@ def test_rows_and_what_follows_from_them(conn: psycopg.Connection) -> None:
     left = {minute for minute in SERIES["btc_usd"] if minute >= OLD + 5 * MINUTE}
     query = "SELECT sum(samples) FROM candles_1h WHERE ticker = 'btc_usd'"
     assert conn.execute(query).fetchone() == (len(left),)
-    assert assert_days(conn, OF_PRICES) == 4
+    assert assert_daily_candles(conn, DAYS_OF_PRICES) == 4
     query = "SELECT sum(until - since) FROM internal.price_islands WHERE ticker = 'btc_usd'"
     assert conn.execute(query).fetchone() == (len(left) * MINUTE,)
     log = "(SELECT count(*) FROM internal.changes WHERE ticker = 'btc_usd')"
@@ -198,4 +198,4 @@ def test_retention_drops_to_the_day(conn: psycopg.Connection) -> None:
     query = "SELECT count(*), min(created_at) FROM prices WHERE ticker = 'btc_usd'"
     assert conn.execute(query).fetchone() == (len(left), min(left))
     assert conn.execute("SELECT count(*) - 1 FROM candles_1h").fetchone() == hours
-    assert assert_days(conn) == 5
+    assert assert_daily_candles(conn) == 5

@@ -1,19 +1,13 @@
 """rebuild(): everything derived again from prices and misses, without the code of the triggers."""
 
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from psycopg.errors import InsufficientPrivilege, NoDataFound, UniqueViolation
+from psycopg.errors import InsufficientPrivilege, NoDataFound
 
-from tests.database.test_derived_candles import STATEMENTS, values
-from tests.database.test_islands import OF_MISSES, OF_PRICES
-from tests.database.test_islands import values as values_of_runs
 from tests.support.database import insert_misses, insert_prices, login
+from tests.support.derived import read_derived_rows
 from tests.support.reference import random_walk
 from tracker.gaps import DAY, HOUR
 from tracker.settings import Settings
@@ -22,48 +16,12 @@ from tracker.times import MINUTE
 MIDNIGHT = datetime(2024, 3, 31, tzinfo=UTC)
 OLD = MIDNIGHT - timedelta(days=900)  # in a chunk of its own
 
-changes = st.lists(
-    st.tuples(st.sampled_from(STATEMENTS), values)
-    | st.tuples(st.sampled_from(OF_MISSES + OF_PRICES), values_of_runs),
-    max_size=10,
-)
-
-
-def derived(conn: psycopg.Connection) -> dict[str, list[tuple[Any, ...]]]:
-    """Every derived row but the log of changes."""
-    tables = ("candles_1h", "candles_1d", "internal.price_islands", "internal.miss_islands")
-    found = {name: conn.execute(f"TABLE {name} ORDER BY 1, 2").fetchall() for name in tables}
-    tracked = "SELECT ticker, since, kept_since FROM tickers ORDER BY 1"
-    return {**found, "tickers": conn.execute(tracked).fetchall()}
-
-
-def rebuild_all(conn: psycopg.Connection) -> None:
-    conn.execute("SELECT rebuild(ticker) FROM tickers ORDER BY ticker")
-
-
-@settings(deadline=None, max_examples=100)
-@given(changes=changes)
-def test_triggers_and_rebuild_agree(
-    base: Settings, changes: list[tuple[str, dict[str, Any]]]
-) -> None:
-    with (
-        psycopg.connect(base.database_dsn, autocommit=True) as writer,
-        writer.transaction(force_rollback=True),
-    ):
-        writer.execute("TRUNCATE prices, tickers, misses")
-        for statement, parameters in changes:
-            with suppress(UniqueViolation), writer.transaction():
-                writer.execute(statement, parameters)
-        by_triggers = derived(writer)
-        rebuild_all(writer)
-        assert derived(writer) == by_triggers
-
 
 def test_rebuild_repairs_writes_without_triggers(writer: psycopg.Connection) -> None:
     series = random_walk(5, MIDNIGHT - 3 * HOUR, 600, 100)
     insert_prices(writer, "btc_usd", series)
     insert_misses(writer, "btc_usd", [MIDNIGHT + n * MINUTE for n in range(30)], "refused")
-    expected = derived(writer)
+    expected = read_derived_rows(writer)
     with writer.transaction():
         writer.execute("SET LOCAL session_replication_role = replica")  # no trigger fires
         writer.execute("DELETE FROM prices")
@@ -73,28 +31,28 @@ def test_rebuild_repairs_writes_without_triggers(writer: psycopg.Connection) -> 
         )
         for table in ("candles_1h", "candles_1d", "internal.miss_islands"):
             writer.execute(f"UPDATE {table} SET ticker = 'btc_usd'")
-    assert derived(writer) == expected
+    assert read_derived_rows(writer) == expected
 
     writer.execute("SELECT rebuild('btc_usd')")
 
-    repaired = derived(writer)
+    repaired = read_derived_rows(writer)
     assert repaired["internal.miss_islands"] == []
     assert sum(row[6] for row in repaired["candles_1h"]) == writer.execute(
         "SELECT count(*) FROM prices").fetchone()[0]  # type: ignore[index]  # fmt: skip
     assert repaired["candles_1h"] != expected["candles_1h"]
     writer.execute("UPDATE prices SET source = source")  # every trigger runs again
-    assert derived(writer) == repaired
+    assert read_derived_rows(writer) == repaired
 
 
 def test_rebuild_after_dropped_chunks_keeps_older_candles(writer: psycopg.Connection) -> None:
     insert_prices(writer, "btc_usd", random_walk(1, OLD, 3000, 100))
     insert_prices(writer, "btc_usd", random_walk(2, MIDNIGHT + 90 * MINUTE, 3000, 200))
-    before = derived(writer)
+    before = read_derived_rows(writer)
 
     writer.execute("SELECT drop_chunks('prices', older_than => %s)", [MIDNIGHT - DAY])
     writer.execute("SELECT rebuild('btc_usd')")
 
-    after = derived(writer)
+    after = read_derived_rows(writer)
     assert after["candles_1h"] == before["candles_1h"]
     assert after["candles_1d"] == before["candles_1d"]
     assert after["tickers"] == [("btc_usd", MIDNIGHT, MIDNIGHT)]

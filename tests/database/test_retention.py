@@ -19,9 +19,9 @@ from loguru import logger
 from psycopg import AsyncConnection
 from psycopg.errors import InsufficientPrivilege, InvalidParameterValue
 
-from tests.database import test_islands as runs
-from tests.database.test_daily_candles import assert_days
 from tests.support.archive import Series, gaps, miss, store, walk
+from tests.support.derived import assert_daily_candles as assert_days
+from tests.support.derived import assert_islands
 from tests.support.servers import Run
 from tests.support.serving import linked_url, problem
 from tests.support.working import idle, login, send, tick, wait_for, working
@@ -294,7 +294,7 @@ def test_several_may_cut_while_others_store(
 
     assert all(minute >= HORIZON for _, minute, _ in stored(writer))
     assert {minute for _, minute, _ in stored(writer)} >= kept("btc_usd").keys()
-    assert runs.kept(writer)[0] == runs.grouped(writer)[0]
+    assert_islands(writer)
     assert_days(writer)
     assert not [line for line in said if "deadlock" in line]
 

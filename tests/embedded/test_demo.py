@@ -101,7 +101,7 @@ def test_used_port_names_its_variable(demo: RunningRecipe, open_tmp: Path) -> No
     assert not (open_tmp / "second-home/demo/postgres-17").exists()
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_signal_stops_the_demo_within_15_seconds(open_tmp: Path, signum: signal.Signals) -> None:
     with start_recipe("demo", open_tmp / "stopped-home") as demo:
         demo.wait_until(lambda: demo.pid("scheduler"))

@@ -155,7 +155,7 @@ def test_processes_stop_before_their_dependencies() -> None:
     assert run.code == 0
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signal_stops_everything(signum: signal.Signals) -> None:
     run = SupervisorRun(
         shell("web", "echo up; exec sleep 60"),
