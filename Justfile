@@ -7,42 +7,42 @@ export PATH := justfile_directory() / ".venv/bin:" + env("PATH")
 default:
     @just --justfile "{{ justfile() }}" --list --unsorted
 
-# The programs that the other recipes run
+# Install the product
 _venv:
     @ops/venv
 
-# Those of the checks too
+# Install the tools of the checks too
 _dev:
     @ops/venv dev
 
-# Those of the benchmark too
+# Install the tools of the benchmark too
 _bench:
     @ops/venv bench
 
-# Record Deribit's prices and serve them, in this terminal, until Ctrl-C
+# Record and serve Deribit's prices in this terminal until Ctrl-C
 [group('run')]
 up: _venv
     @exec tracker up
 
-# The same against the bundled simulator, in a database of its own; needs no internet
+# The same with simulated prices in a separate database; needs no internet
 [group('run')]
 demo: _venv
     @exec tracker demo
 
-# Stop what `up`, `demo` or Docker Compose run here
+# Stop `up`, `demo` or Docker Compose
 [group('run')]
 [no-exit-message]
 down: _venv
     @if ops/docker-here; then docker compose stop web worker scheduler; else tracker down; fi
 
-# psql on the database; its options pass through
+# Run psql on the database; its options pass through
 [group('database')]
 [no-cd]
 [no-exit-message]
 psql *args: _venv
     @exec tracker psql "$@"
 
-# The database's connection string
+# Print the database's connection string
 [group('database')]
 [no-exit-message]
 dsn: _venv
@@ -54,33 +54,33 @@ dsn: _venv
 upgrade: _venv
     @if ops/docker-here; then docker compose run --rm --build migrate; else tracker migrate; fi
 
-# Make an empty migration and its rollback: just migrate msg="add a column"
+# Create an empty migration and its rollback: just migrate msg="add a column"
 [group('database')]
 [no-exit-message]
 migrate msg: _venv
     @tracker new-migration "${1#msg=}"
 
-# Undo the migrations after a revision: just downgrade rev=2
+# Roll back the migrations after a revision: just downgrade rev=2
 [group('database')]
 [no-exit-message]
 downgrade rev: _venv
     @tracker rollback "${1#rev=}"
 
-# Save the whole database to a file: just backup [--csv] [FILE]; --csv fits every TimescaleDB
+# Back up the database to a file: just backup [--csv] [FILE]; --csv suits every version of TimescaleDB
 [group('database')]
 [no-cd]
 [no-exit-message]
 backup *args: _venv
     @exec "{{ justfile_directory() }}/ops/backup" backup "$@"
 
-# Bring such a file back, into a database that holds nothing
+# Restore a backup into an empty database
 [group('database')]
 [no-cd]
 [no-exit-message]
 restore file: _venv
     @exec "{{ justfile_directory() }}/ops/backup" restore "$@"
 
-# Bring TimescaleDB to the version that the server has
+# Update the TimescaleDB extension to the server's version
 [group('database')]
 [no-exit-message]
 timescale-upgrade: _venv
@@ -92,7 +92,7 @@ timescale-upgrade: _venv
 infra: _venv
     @if ops/docker-here; then docker compose up --detach --wait db redis; else tracker infra; fi
 
-# Stop them
+# Stop TimescaleDB and Redis
 [group('develop')]
 [no-exit-message]
 down-infra: _venv
@@ -104,56 +104,56 @@ down-infra: _venv
 dev-web: _venv
     @if ops/docker-here; then docker compose up --build web; else exec tracker web; fi
 
-# Poll each minute: the worker and its scheduler
+# Poll each minute: run the worker and its scheduler
 [group('develop')]
 [no-exit-message]
 dev-worker: _venv
     @if ops/docker-here; then docker compose up --build worker scheduler; else exec tracker dev-worker; fi
 
-# Serve the API under debugpy, which listens on port 5678
+# Serve the API under debugpy on port 5678
 [group('develop')]
 debug-web: _dev
     python -X frozen_modules=off -m debugpy --listen 127.0.0.1:5678 -m tracker web
 
-# A stand-in for the exchange; options: just simulate --help
+# Simulate the exchange; options: just simulate --help
 [group('develop')]
 simulate *args: _venv
     @exec tracker simulate "$@"
 
-# Pictures of the page for the README, from a demo with some weeks of history
+# Make the README's screenshots from a demo with weeks of history
 [group('develop')]
 screenshots: _dev
     python ops/screenshots/make.py
 
-# Start Prometheus, Alertmanager, Loki, Alloy and Grafana; needs Docker
+# Start Prometheus, Alertmanager, Loki, Alloy and Grafana; requires Docker
 [group('monitor')]
 [no-exit-message]
 monitoring:
     @ops/monitoring
 
-# Stop them
+# Stop the monitoring
 [group('monitor')]
 [no-exit-message]
 down-monitoring:
     @if ops/docker-here; then docker compose --profile monitoring stop prometheus alertmanager loki alloy grafana postgres_exporter redis_exporter; else echo "nothing runs"; fi
 
-# Every test, four at a time, as many wait; arguments go to pytest: just test -k params
+# Run the tests in four processes; arguments go to pytest: just test -k params
 [group('check')]
 test *args: _dev
     pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder "$@"
 
-# Break whole trackers for minutes, and see that all is well afterwards
+# Inject faults into whole trackers for minutes and check that they recover
 [group('check')]
 chaos *args: _dev
     pytest -m chaos "$@"
 
-# Build the image, run compose.yaml on a Docker engine of its own; short: up, and a price goes through
+# Build the image and test compose.yaml on a private Docker engine; short: until a price is stored
 [group('check')]
 [no-exit-message]
 compose-test *args: _dev
     @exec ops/compose-test "$@"
 
-# What needs no servers, on every other Python of this machine or on those named: just test-pythons 3.12
+# Run the tests without servers on other installed Pythons: just test-pythons [3.12 | newest]...
 [group('check')]
 test-pythons *versions: _dev
     ops/test-pythons "$@"
@@ -170,19 +170,19 @@ bench *args: _bench
 bench-quick *args: _bench
     @exec python -m ops.bench --quick "$@"
 
-# Style, and imports that go down only
+# Check style and import layers
 [group('check')]
 lint: _dev
     ruff check
     ruff format --check
     lint-imports
 
-# Types, strictly
+# Check types
 [group('check')]
 type-check: _dev
     mypy
 
-# Known vulnerabilities in the code and, where a source of advisories is available, in the dependencies
+# Find known vulnerabilities in our code and in dependencies
 [group('check')]
 [no-exit-message]
 audit:
@@ -194,11 +194,11 @@ format: _dev
     ruff format
     ruff check --fix-only
 
-# All of it, cheapest first
+# Run lint, type-check and test
 [group('check')]
 check: lint type-check test
 
-# Resolve and lock the newest dependencies, without any index address
+# Resolve the newest dependencies and lock them with hashes
 [group('check')]
 lock: _venv
     ops/lock/resolve

@@ -120,7 +120,7 @@ def test_candles_are_those_of_the_rows(grafana: psycopg.Connection) -> None:
 
 def test_coverage_adds_up(grafana: psycopg.Connection) -> None:
     """Stored and missing are the minutes since the index is tracked; a miss is told."""
-    rows = {row[0]: row[1:] for row in asked(grafana, panel("Coverage of the shown time"))}
+    rows = {row[0]: row[1:] for row in asked(grafana, panel("Coverage of the time range"))}
     newest, polled, charted, imported, missing, coverage, failed = rows["late_usd"]
     assert (newest, imported, failed) == (NOW, 0, 0)
     assert polled + charted == 55  # every tenth of 61 minutes was left out
