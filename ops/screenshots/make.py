@@ -1,6 +1,6 @@
-"""Pictures of the page for the README: a demo with weeks of history, seen by the system's Chromium.
+"""Makes the README's screenshots of the page, from a demo with weeks of history, in Chromium.
 
-Prices are the simulator's own, so that those it serves from now on continue them.
+The history has the simulator's prices, which the demo continues.
 """
 
 import os
@@ -22,19 +22,19 @@ from playwright.sync_api import sync_playwright
 from tracker.settings import Settings
 from tracker.simulator import price_at
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 TRACKER = Path(sys.executable).with_name("tracker")
 TICKERS = ("btc_usd", "eth_usd")
 DAYS = 60
-PATIENCE = 60  # seconds
+TIMEOUT = 60  # seconds
 
-# Hours ago, from and to.
+# Periods in hours before now, from and to.
 MISSING = ((9, 8.2), (40, 38), (101, 92), (340, 339.5), (800, 775))
 REPAIRED = ((6, 5), (30, 29), (75, 66), (500, 497))
 
 DESKTOP = {"viewport": {"width": 1440, "height": 900}, "device_scale_factor": 1}
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2}
-PICTURES = {
+SCREENSHOTS = {
     "light": (DESKTOP, "light", "ticker=btc_usd&range=24h&interval=5m&type=candles"),
     "dark": (DESKTOP, "dark", "ticker=eth_usd&range=7d&interval=1h&type=candles"),
     "phone": (PHONE, "dark", "ticker=btc_usd&range=24h&interval=15m&type=candles"),
@@ -42,19 +42,19 @@ PICTURES = {
 
 
 def main() -> None:
-    """Make them all."""
+    """Make all screenshots."""
     with tempfile.TemporaryDirectory(prefix="tracker-screenshots-") as folder:
-        Path(folder).chmod(0o755)  # as root, the servers run as somebody else
+        Path(folder).chmod(0o755)  # for root, the servers run as another user
         with demo(Path(folder)) as (url, env):
             history = Path(folder) / "history.csv"
             write_history(history)
             subprocess.run([TRACKER, "import", history], env=env, check=True, stdout=sys.stderr)
-            photograph(url)
+            take_screenshots(url)
 
 
 @contextmanager
 def demo(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """`tracker demo` in *folder*, ready; its address, and the environment of its other commands."""
+    """Run `tracker demo` in *folder*: its URL when ready, and an environment for other commands."""
     web, simulator = free_ports()
     env = os.environ | {
         "TRACKER_HOME": str(folder / "home"),
@@ -71,11 +71,11 @@ def demo(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
         yield url, env
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT)
 
 
 def free_ports() -> list[str]:
-    """Two ports that nobody listens on now."""
+    """Two free ports."""
     listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
     ports = [str(listener.getsockname()[1]) for listener in listeners]
     for listener in listeners:
@@ -84,8 +84,8 @@ def free_ports() -> list[str]:
 
 
 def wait_for(url: str) -> None:
-    """Wait until the demo has prices."""
-    deadline = time.monotonic() + PATIENCE
+    """Wait until the demo has prices. Raises SystemExit."""
+    deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline:
         try:
             if httpx.get(f"{url}/health/ready").is_success:
@@ -93,46 +93,46 @@ def wait_for(url: str) -> None:
         except httpx.TransportError:
             pass
         time.sleep(0.2)
-    raise SystemExit(f"no demo at {url} within {PATIENCE} s")
+    raise SystemExit(f"the demo at {url} was not ready within {TIMEOUT} s")
 
 
 def write_history(path: Path) -> None:
-    """Every minute of the last weeks but those missing, as `tracker import` takes them."""
+    """Write the prices of the last weeks, except the missing ones, for `tracker import`."""
     now = datetime.now(UTC).replace(second=0, microsecond=0)
     with path.open("w") as file:
         file.write("ticker,created_at,price,source\n")
         for age in range(58, DAYS * 24 * 60):
-            if not within(age, MISSING):
+            if not is_within(age, MISSING):
                 minute = now - timedelta(minutes=age)
-                source = "chart" if within(age, REPAIRED) else "poll"
+                source = "chart" if is_within(age, REPAIRED) else "poll"
                 for ticker in TICKERS:
                     price = price_at(1, ticker, int(minute.timestamp()))
                     file.write(f"{ticker},{minute:%Y-%m-%dT%H:%MZ},{price},{source}\n")
 
 
-def within(age: int, stretches: tuple[tuple[float, float], ...]) -> bool:
-    """Whether a minute *age* minutes ago is in one of *stretches*."""
-    return any(until * 60 <= age < since * 60 for since, until in stretches)
+def is_within(age: int, periods: tuple[tuple[float, float], ...]) -> bool:
+    """Whether a minute *age* minutes ago is in one of *periods*."""
+    return any(until * 60 <= age < since * 60 for since, until in periods)
 
 
-def photograph(url: str) -> None:
-    """Each of PICTURES, once the page is live and drawn."""
+def take_screenshots(url: str) -> None:
+    """Take each of SCREENSHOTS when the page is live and drawn."""
     path = shutil.which("chromium")
     if path is None:
         raise SystemExit("no Chromium on PATH; on Debian: apt install chromium")
     with sync_playwright() as playwright:
-        for name, (screen, scheme, choice) in PICTURES.items():
-            # Nothing but our own page is shown; as root its sandbox does not start. A canvas is
-            # sharp only if the browser itself is told the scale.
+        for name, (screen, scheme, selection) in SCREENSHOTS.items():
+            # The page is ours; and as root, Chromium's sandbox does not start. A canvas is sharp
+            # only if the browser itself has the scale factor.
             args = ["--no-sandbox", f"--force-device-scale-factor={screen['device_scale_factor']}"]
             browser = playwright.chromium.launch(executable_path=path, args=args)
             page = browser.new_page(**screen, color_scheme=scheme, timezone_id="Europe/Berlin")
-            page.goto(f"{url}/#{choice}")
+            page.goto(f"{url}/#{selection}")
             page.locator("#connection[data-state=up]").wait_for()
             page.locator("#chart[data-bars]").wait_for()
             page.locator("#days li").last.wait_for()
-            page.wait_for_timeout(1500)  # older candles and marks come after the first
-            page.screenshot(path=HERE / f"{name}.png")
+            page.wait_for_timeout(1500)  # older candles and marks appear later
+            page.screenshot(path=FOLDER / f"{name}.png")
             browser.close()
 
 

@@ -131,7 +131,7 @@ def test_coverage_adds_up(grafana: psycopg.Connection) -> None:
 
 def test_hours_add_up(grafana: psycopg.Connection) -> None:
     """Polled, charted and missing make the hour; the present hour ends now."""
-    hours = asked(grafana, panel("Minutes of each hour of $ticker"))
+    hours = asked(grafana, panel("Minutes per hour of $ticker"))
     whole = [hour for hour in hours if hour[0] + timedelta(hours=1) <= NOW]
     assert whole
     assert all(sum(hour[1:]) == 60 for hour in whole)

@@ -215,7 +215,7 @@ def test_without_docker_it_says_so(tmp_path: Path) -> None:
         timeout=60,
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert "needs Docker Compose" in done.stderr
+    assert "requires Docker Compose" in done.stderr
     assert (OPS / "README.md").read_text().count("## Monitoring") == 1
 
 
