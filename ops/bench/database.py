@@ -16,13 +16,12 @@ from ops.bench.report import Figure, alternate, compare
 from ops.bench.servers import HERE, MANY, Bench, connect, fill_database, settle
 from tracker.queries.prices import PAGE_STATEMENTS
 from tracker.settings import CHECKOUT
-from tracker.web.answer.formats import MEDIA_TYPES
-from tracker.web.answer.lines import Form
-from tracker.web.reading.database import SESSION
+from tracker.web.database import SESSION
+from tracker.web.responses import JSON, PriceFormat
 
 Parameters = dict[str, Any]
 
-_TEMPLATE = Form(MEDIA_TYPES["json"]).template("btc_usd")
+_TEMPLATE = PriceFormat(JSON).template("btc_usd")
 PRODUCT: Final = (CHECKOUT / "sql/queries/insert_prices.sql").read_bytes()
 BARE: Final = (HERE / "bare_insert.sql").read_bytes()
 

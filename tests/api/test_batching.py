@@ -1,10 +1,9 @@
-"""Questions that meet go together: each has the answer that it would have alone."""
+"""Page queries that meet share a round trip: each returns what it would return alone."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 
 import psycopg
 import pytest
@@ -15,22 +14,20 @@ from psycopg import AsyncConnection
 from tests.support.servers import Run
 from tracker import queries
 from tracker.errors import DatabaseDown, MigrationsPending
-from tracker.queries.prices import PageBatch, PageQuery, PageReader, PricePage
+from tracker.queries.prices import PageQuery, PricePage
 from tracker.settings import Settings
 from tracker.times import FIRST, LAST, MINUTE
-from tracker.web.answer.lines import Form
-from tracker.web.reading.database import Database
-from tracker.web.reading.pages import MOST, MOST_LINES, Pages
-from tracker.web.reading.paging import alone
+from tracker.web.batching import MAX_BATCH, MAX_LINES, PageBatcher
+from tracker.web.database import Database
+from tracker.web.responses import CSV, JSON, PriceFormat
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
-FORMS: dict[PageReader, Form] = {
-    queries.price_pages: Form("application/json"),
-    partial(queries.price_pages, ascending=True): Form("text/csv"),
-    partial(queries.price_pages, sourced=True): Form("text/csv", ("source", "observed_at")),
-    partial(queries.price_pages, ascending=True, sourced=True): Form(
-        "application/json", ("observed_at",)
-    ),
+# By (ascending, with_source).
+FORMATS = {
+    (False, False): PriceFormat(JSON),
+    (True, False): PriceFormat(CSV),
+    (False, True): PriceFormat(CSV, ("source", "observed_at")),
+    (True, True): PriceFormat(JSON, ("observed_at",)),
 }
 
 moments = st.sampled_from([FIRST, LAST]) | st.integers(-3, 1203).map(
@@ -40,12 +37,13 @@ counts = st.sampled_from([1, 2, 50, 400, 1000])
 
 
 @st.composite
-def kinds_and_questions(draw: st.DrawFn) -> tuple[PageReader, PageQuery]:
-    """A question, and what is to read its answer."""
-    reading = draw(st.sampled_from(list(FORMS)))
+def page_queries(draw: st.DrawFn) -> PageQuery:
+    """A query of any kind."""
+    ascending, with_source = draw(st.sampled_from(list(FORMATS)))
     ticker = draw(st.sampled_from(["btc_usd", "eth_usd", "sol_usd"]))
     since, until = sorted([draw(moments), draw(moments)])
-    return reading, PageQuery(ticker, FORMS[reading].template(ticker), since, until, draw(counts))
+    template = FORMATS[ascending, with_source].template(ticker)
+    return PageQuery(ticker, template, since, until, draw(counts), ascending, with_source)
 
 
 @pytest.fixture(scope="module")
@@ -72,33 +70,39 @@ def database(run: Run, archive: Settings) -> Iterator[Database]:
     run(opened.__aexit__(None, None, None))
 
 
-@pytest.fixture
-def pages(database: Database) -> Pages:
-    """Of that database."""
-    return Pages(database)
-
-
 @settings(deadline=None)
-@given(asked=st.lists(kinds_and_questions(), min_size=1, max_size=60))
-def test_together_as_alone(
-    run: Run, database: Database, reader: AsyncConnection, asked: list[tuple[PageReader, PageQuery]]
+@given(batch=st.lists(page_queries(), min_size=1, max_size=60))
+def test_concurrent_queries_return_what_single_ones_return(
+    run: Run, database: Database, reader: AsyncConnection, batch: list[PageQuery]
 ) -> None:
     """Of any kind, length and number, all at the same time."""
-    together = Pages(database)
+    pages = PageBatcher(database)
 
     async def both() -> tuple[list[PricePage], list[PricePage]]:
-        met = await asyncio.gather(*(together.asking()(*each) for each in asked))
-        return met, [await alone(reader)(*each) for each in asked]
+        together = await fetch_all(pages, batch)
+        return together, [(await queries.price_pages(reader, [each]))[0] for each in batch]
 
-    met, by_itself = run(both())
-    assert met == by_itself
+    together, alone = run(both())
+    assert together == alone
 
 
-def question(number: int, count: int = 5) -> PageQuery:
-    """About a moment of its own."""
-    return PageQuery(
-        "btc_usd", FORMS[queries.price_pages].template("btc_usd"), FIRST, at(number), count
-    )
+async def fetch_all(pages: PageBatcher, batch: Sequence[PageQuery]) -> list[PricePage]:
+    """The pages of *batch*, requested at the same time."""
+    deadline = pages.deadline()
+    return await asyncio.gather(*(pages.fetch(each, deadline) for each in batch))
+
+
+async def outcomes(pages: PageBatcher, batch: Sequence[PageQuery]) -> list[object]:
+    """The same, with errors in their places."""
+    deadline = pages.deadline()
+    fetches = [pages.fetch(each, deadline) for each in batch]
+    return await asyncio.gather(*fetches, return_exceptions=True)
+
+
+def query(number: int, count: int = 5) -> PageQuery:
+    """The query whose first price is that of *number*."""
+    template = FORMATS[False, False].template("btc_usd")
+    return PageQuery("btc_usd", template, FIRST, at(number), count, ascending=False)
 
 
 def at(number: int) -> datetime:
@@ -106,152 +110,142 @@ def at(number: int) -> datetime:
     return START + number * 100 * MINUTE
 
 
-async def asked(pages: Pages, number: int) -> PricePage:
-    """The answer to that question."""
-    return await pages.asking()(queries.price_pages, question(number))
-
-
-class Noted:
-    """A reading that notes how many questions came together, and takes its time for each."""
+class RecordingFetch:
+    """Fetches pages, records the size of each batch, and takes *seconds* for each query."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.sizes: list[int] = []
         self.lines: list[int] = []
         self._seconds = seconds
 
-    async def __call__(self, conn: AsyncConnection, asked: PageBatch) -> list[PricePage]:
-        self.sizes.append(len(asked))
-        self.lines.append(sum(each.count for each in asked))
+    async def __call__(self, conn: AsyncConnection, batch: Sequence[PageQuery]) -> list[PricePage]:
+        self.sizes.append(len(batch))
+        self.lines.append(sum(each.count for each in batch))
         if not self._seconds:
-            return await queries.price_pages(conn, asked)
-        took = self._seconds * len(asked)
+            return await queries.price_pages(conn, batch)
+        took = self._seconds * len(batch)
         await conn.execute("SELECT pg_sleep(%s)", [took])
-        return [replace(each, seconds=took) for each in await queries.price_pages(conn, asked)]
+        return [replace(each, seconds=took) for each in await queries.price_pages(conn, batch)]
 
 
-def test_who_asks_alone_waits_for_nobody(run: Run, pages: Pages) -> None:
+def test_single_client_waits_for_nobody(run: Run, database: Database) -> None:
     """One after the other: each in a round trip of its own."""
-    noted = Noted()
+    fetch = RecordingFetch()
+    pages = PageBatcher(database, fetch)
 
-    async def ask() -> list[datetime | None]:
-        return [(await pages.asking()(noted, question(number))).first_at for number in range(5)]
+    async def one_by_one() -> list[datetime | None]:
+        deadline = pages.deadline()
+        return [(await pages.fetch(query(number), deadline)).first_at for number in range(5)]
 
-    assert run(ask()) == [at(number) for number in range(5)]
-    assert noted.sizes == [1] * 5
+    assert run(one_by_one()) == [at(number) for number in range(5)]
+    assert fetch.sizes == [1] * 5
 
 
 @pytest.mark.parametrize(
-    ("count", "asked"), [(1, 3 * MOST), (300, 20), (MOST_LINES, 4), (MOST_LINES - 1, 7)]
+    ("count", "number"), [(1, 3 * MAX_BATCH), (300, 20), (MAX_LINES, 4), (MAX_LINES - 1, 7)]
 )
-def test_many_go_together_but_not_too_many(run: Run, pages: Pages, count: int, asked: int) -> None:
-    """In few round trips, none of them long; each has the answer to its own question."""
-    noted = Noted()
+def test_batches_are_full_but_bounded(
+    run: Run, database: Database, count: int, number: int
+) -> None:
+    """Few round trips, none of them long; each query gets its own page."""
+    fetch = RecordingFetch()
+    batch = [query(each, count) for each in range(number)]
+    found = run(fetch_all(PageBatcher(database, fetch), batch))
 
-    async def ask() -> list[PricePage]:
-        numbers = range(asked)
-        return await asyncio.gather(*(pages.asking()(noted, question(n, count)) for n in numbers))
-
-    assert [found.first_at for found in run(ask())] == [at(number) for number in range(asked)]
-    assert sum(noted.sizes) == asked
-    assert max(noted.sizes) <= MOST
-    assert all(lines <= max(MOST_LINES, count) for lines in noted.lines)
-    fitting = max(1, MOST_LINES // count)
-    assert len(noted.sizes) <= 2 + asked / min(MOST, fitting)
+    assert [page.first_at for page in found] == [at(each) for each in range(number)]
+    assert sum(fetch.sizes) == number
+    assert max(fetch.sizes) <= MAX_BATCH
+    assert all(lines <= max(MAX_LINES, count) for lines in fetch.lines)
+    fitting = max(1, MAX_LINES // count)
+    assert len(fetch.sizes) <= 2 + number / min(MAX_BATCH, fitting)
 
 
-def test_who_leaves_takes_nothing_from_the_others(run: Run, pages: Pages) -> None:
-    """Neither before nor while the question is under way."""
+def test_cancelled_query_takes_nothing_from_others(run: Run, database: Database) -> None:
+    """Neither before nor while it is sent."""
+    pages = PageBatcher(database)
 
-    async def ask() -> list[datetime | None]:
-        asking = [asyncio.ensure_future(asked(pages, number)) for number in range(40)]
+    async def cancel_half() -> list[datetime | None]:
+        deadline = pages.deadline()
+        tasks = [asyncio.ensure_future(pages.fetch(query(each), deadline)) for each in range(40)]
         await asyncio.sleep(0)
-        for each in asking[::2]:
-            each.cancel()
-        found = [await each for each in asking[1::2]]
-        assert all(each.cancelled() for each in asking[::2])
-        return [each.first_at for each in found]
+        for task in tasks[::2]:
+            task.cancel()
+        found = [await task for task in tasks[1::2]]
+        assert all(task.cancelled() for task in tasks[::2])
+        return [page.first_at for page in found]
 
-    assert run(ask()) == [at(number) for number in range(1, 40, 2)]
-    assert run(asked(pages, 7)).first_at == at(7)
+    assert run(cancel_half()) == [at(number) for number in range(1, 40, 2)]
+    assert [page.first_at for page in run(fetch_all(pages, [query(7)]))] == [at(7)]
 
 
 @pytest.mark.parametrize(
     ("statement", "error"),
     [("SELECT pg_sleep(9)", DatabaseDown), ("SELECT 1 FROM nowhere", MigrationsPending)],
 )
-def test_an_error_reaches_everyone_and_then_is_over(
-    run: Run, pages: Pages, statement: str, error: type[Exception]
+def test_error_reaches_every_query_and_ends(
+    run: Run, database: Database, statement: str, error: type[Exception]
 ) -> None:
     """In time for the last, too."""
     fails = True
 
-    async def failing(conn: AsyncConnection, asked: PageBatch) -> list[PricePage]:
+    async def fetch(conn: AsyncConnection, batch: Sequence[PageQuery]) -> list[PricePage]:
         if fails:
             await conn.execute(statement)
-        return await queries.price_pages(conn, asked)
+        return await queries.price_pages(conn, batch)
 
-    async def ask() -> list[object]:
-        asking = [pages.asking()(failing, question(number)) for number in range(100)]
+    pages = PageBatcher(database, fetch)
+
+    async def request() -> list[object]:
         async with asyncio.timeout(4):  # 1.5 s are promised; one after the other it would be 6
-            return await asyncio.gather(*asking, return_exceptions=True)
+            return await outcomes(pages, [query(number) for number in range(100)])
 
-    assert {type(each) for each in run(ask())} == {error}
+    assert {type(each) for each in run(request())} == {error}
     fails = False
-    assert {each.first_at for each in run(ask())} == {at(number) for number in range(100)}
+    assert {each.first_at for each in run(request())} == {at(number) for number in range(100)}
 
 
-def test_the_trouble_of_one_is_nobody_elses(run: Run, pages: Pages) -> None:
-    """Who was under way with it is asked for again."""
+def test_failing_query_fails_alone(run: Run, database: Database) -> None:
+    """The others of its batch are sent again."""
 
-    async def picky(conn: AsyncConnection, asked: PageBatch) -> list[PricePage]:
-        if any(each.count == 1 for each in asked):
+    async def fetch(conn: AsyncConnection, batch: Sequence[PageQuery]) -> list[PricePage]:
+        if any(each.count == 1 for each in batch):
             await conn.execute("SELECT 1 FROM nowhere")
-        return await queries.price_pages(conn, asked)
+        return await queries.price_pages(conn, batch)
 
-    async def ask() -> list[object]:
-        asking = [pages.asking()(picky, question(n, 1 if n == 7 else 5)) for n in range(20)]
-        return await asyncio.gather(*asking, return_exceptions=True)
-
-    found = run(ask())
+    batch = [query(number, 1 if number == 7 else 5) for number in range(20)]
+    found = run(outcomes(PageBatcher(database, fetch), batch))
     assert isinstance(found.pop(7), MigrationsPending)
     assert [each.first_at for each in found] == [at(number) for number in range(20) if number != 7]
 
 
-def test_slow_questions_go_one_by_one(run: Run, pages: Pages) -> None:
-    """Together they would outlast what each may take: after the first trips that is known."""
-    noted = Noted(seconds=0.1)
+def test_slow_queries_go_one_by_one(run: Run, database: Database) -> None:
+    """Together they would exceed their time-out: after the first batches that is known."""
+    fetch = RecordingFetch(seconds=0.1)
+    pages = PageBatcher(database, fetch)
+    batch = [query(number) for number in range(32)]
 
-    async def ask() -> list[object]:
-        asking = [pages.asking()(noted, question(number)) for number in range(32)]
-        return await asyncio.gather(*asking, return_exceptions=True)
-
-    run(ask())
-    noted.sizes.clear()
-    assert [each.first_at for each in run(ask())] == [at(number) for number in range(32)]
-    assert noted.sizes == [1] * 32
+    run(outcomes(pages, batch))
+    fetch.sizes.clear()
+    found = run(outcomes(pages, batch))
+    assert [each.first_at for each in found] == [at(number) for number in range(32)]
+    assert fetch.sizes == [1] * 32
 
 
-def test_a_request_has_one_deadline_for_all_its_questions(run: Run, pages: Pages) -> None:
-    """A second question, of a second as the first, would otherwise be answered."""
-    noted = Noted(seconds=1.0)
+def test_queries_of_a_request_share_its_deadline(run: Run, database: Database) -> None:
+    """A second query, of a second as the first, would otherwise succeed."""
+    pages = PageBatcher(database, RecordingFetch(seconds=1.0))
 
-    async def ask() -> None:
-        asking = pages.asking()
-        await asking(noted, question(1))
+    async def two_queries() -> None:
+        deadline = pages.deadline()
+        await pages.fetch(query(1), deadline)
         with pytest.raises(DatabaseDown):
-            await asking(noted, question(2))
+            await pages.fetch(query(2), deadline)
 
-    run(ask())
+    run(two_queries())
 
 
-def test_no_more_wait_than_can_be_answered(
-    run: Run, pages: Pages, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The others are told at once."""
-    monkeypatch.setattr("tracker.web.reading.pages.MOST_WAITING", 5)
-
-    async def ask() -> list[object]:
-        return await asyncio.gather(*(asked(pages, n) for n in range(20)), return_exceptions=True)
-
-    found = run(ask())
+def test_number_of_waiting_queries_is_bounded(run: Run, database: Database) -> None:
+    """The others fail at once."""
+    pages = PageBatcher(database, max_waiting=5)
+    found = run(outcomes(pages, [query(number) for number in range(20)]))
     assert [type(each) for each in found] == [PricePage] * 5 + [DatabaseDown] * 15

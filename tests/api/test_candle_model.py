@@ -17,7 +17,7 @@ from tracker.buckets import INTERVALS, UNITS
 from tracker.gaps import Span
 from tracker.models import Candle
 from tracker.times import FIRST, LAST, MINUTE
-from tracker.web.reading import charts
+from tracker.web.candles import fetch_candles
 
 Rows = list[tuple[datetime, Decimal]]
 Write = tuple[str, dict[str, Any]]
@@ -114,7 +114,7 @@ def agree(run: Run, reader: AsyncConnection, writes: list[Write], asked: Questio
             expected = [candle for candle in every if since <= candle.start < until]
             within = Span(since, max(since, until))
             for ascending in (False, True):
-                found = await charts.candles(
+                found = await fetch_candles(
                     reader, "btc_usd", buckets.grid(*grid), within, count, ascending=ascending
                 )
                 assert found == (expected if ascending else expected[::-1])[:count]

@@ -10,7 +10,7 @@ import pytest
 from tests.support.serving import served
 from tracker.settings import Settings
 from tracker.times import MINUTE, minute_of
-from tracker.web.answer import caching
+from tracker.web import responses
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 PAGE = "/prices?ticker=btc_usd&start_date=2024-01-15T13:00"
@@ -55,7 +55,7 @@ def test_the_newest_price_is_kept_until_the_next_is_due(
 ) -> None:
     """Its mark and two seconds, one of them in our memory; what is late may come at any moment."""
     seen = None if newest is None else NOON - newest
-    assert caching.until_next(seen, NOON) == {
+    assert responses.until_next_price(seen, NOON) == {
         "Cache-Control": f"max-age={seconds}, must-revalidate"
     }
 
@@ -95,7 +95,7 @@ def test_how_long_an_answer_holds(
         assert kept == SETTLED
     elif "gaps" in path or "coverage" in path:
         moments = [before + took * n / 100 for n in range(101)]
-        expected = [caching.until_next(minute_of(now), now) for now in moments]
+        expected = [responses.until_next_price(minute_of(now), now) for now in moments]
         assert {"Cache-Control": kept} in expected
     else:
         assert kept == "max-age=1, must-revalidate"

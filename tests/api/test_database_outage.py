@@ -54,7 +54,7 @@ def refused_in_time(client: httpx.Client) -> None:
     with ThreadPoolExecutor(CLIENTS) as threads:
         answers = list(threads.map(client.get, [PAGE] * CLIENTS))
     for answer in answers:
-        assert problem(answer, 503) == {"database": "does not answer"}
+        assert problem(answer, 503) == {"database": "does not respond"}
         assert int(answer.headers["retry-after"]) > 0
         assert answer.elapsed.total_seconds() < IN_TIME
 
@@ -106,7 +106,7 @@ def test_connection_that_takes_too_long_is_closed(open_tmp: Path) -> None:
             served(make_settings(folder, postgres_host=str(folder), redis_host="none")) as client,
             silent.accept()[0] as line,
         ):
-            assert problem(client.get(PAGE), 503) == {"database": "does not answer"}
+            assert problem(client.get(PAGE), 503) == {"database": "does not respond"}
             line.settimeout(5)
             while line.recv(1000):
                 pass
@@ -115,7 +115,7 @@ def test_connection_that_takes_too_long_is_closed(open_tmp: Path) -> None:
 
 def test_the_server_is_killed_and_comes_back(own: Settings) -> None:
     """After more than ten seconds too, when the pool has given up every connection."""
-    with served(own, keeps=False) as client:
+    with served(own, cache=False) as client:
         with started(own, durable=False):
             recovered(client, own)
             begun = time.monotonic()
@@ -131,7 +131,7 @@ def test_the_server_is_killed_and_comes_back(own: Settings) -> None:
 
 def test_the_server_restarts_between_two_requests(own: Settings) -> None:
     """Every pooled connection is dead, and no client learns of it."""
-    with served(own, keeps=False) as client:
+    with served(own, cache=False) as client:
         with started(own, durable=False):
             recovered(client, own)
         with started(own, durable=False):
@@ -140,14 +140,14 @@ def test_the_server_restarts_between_two_requests(own: Settings) -> None:
 
 def test_the_server_stands_still_and_goes_on(own: Settings) -> None:
     """Who waits on an open connection is told in time; afterwards none of them is lost."""
-    with started(own, durable=False), served(own, keeps=False) as client:
+    with started(own, durable=False), served(own, cache=False) as client:
         recovered(client, own)
         with paused(postmaster(own)):
             refused_in_time(client)
             with ThreadPoolExecutor(4) as threads:
                 paths = ("/health/ready", "/health/live", "/metrics", "/openapi.json")
                 ready, *others = threads.map(client.get, paths)
-            assert problem(ready, 503) == {"database": "does not answer"}
+            assert problem(ready, 503) == {"database": "does not respond"}
             assert [answer.status_code for answer in others] == [200, 200, 200]
             assert "tracker_database_up 0.0" in others[1].text
         assert recovered(client, own) < BACK
@@ -155,12 +155,12 @@ def test_the_server_stands_still_and_goes_on(own: Settings) -> None:
 
 def test_the_api_starts_and_stops_without_the_server(own: Settings) -> None:
     """It is away at the start, comes, and stands still at the end: nothing waits for it."""
-    with served(own, keeps=False) as client:
+    with served(own, cache=False) as client:
         refused_in_time(client)
         with started(own, durable=False):
             assert recovered(client, own) < BACK
             with paused(postmaster(own)):
-                with served(own, keeps=False) as other:
+                with served(own, cache=False) as other:
                     refused_in_time(other)
                     begun = time.monotonic()
                 assert time.monotonic() - begun < 10

@@ -102,7 +102,7 @@ def raw(client: httpx.Client, line: bytes) -> bytes:
 )
 def test_a_path_that_is_not_there_is_404(client: httpx.Client, path: str) -> None:
     """No redirect, no guess."""
-    assert problem(client.get(path), 404) == {"path": "there is nothing here"}
+    assert problem(client.get(path), 404) == {"path": "does not exist"}
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
@@ -111,7 +111,7 @@ def test_another_method_is_405(client: httpx.Client, path: str, method: str) -> 
     """It says which there are."""
     answer = client.request(method, path)
 
-    assert problem(answer, 405) == {"method": "this path takes GET and HEAD only"}
+    assert problem(answer, 405) == {"method": "must be GET or HEAD"}
     assert sorted(answer.headers["allow"].split(", ")) == ["GET", "HEAD"]
 
 
@@ -156,7 +156,7 @@ def test_an_error_of_ours_leaks_nothing(servers: Settings) -> None:
             counted = client.get("/metrics").text
         logger.remove(sink)
 
-    assert [problem(answer, 500) for answer in answers] == [{"server": "an error of ours"}] * 3
+    assert [problem(answer, 500) for answer in answers] == [{"server": "an internal error"}] * 3
     assert not re.search("division|SELECT|psycopg|Traceback|secret", answers[0].text, re.IGNORECASE)
     assert alive.status_code == 200
     assert 'tracker_http_requests_total{endpoint="last",method="GET",status="500"} 3.0' in counted

@@ -24,9 +24,8 @@ from tests.support.working import wait_for
 from tracker import migrations
 from tracker.settings import Settings
 from tracker.times import MINUTE
-from tracker.web.endpoints import export
-from tracker.web.reading import exports
-from tracker.web.reading.exports import LIMIT
+from tracker.web import export, exports
+from tracker.web.exports import MAX_EXPORTS
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 EXPORT = "/prices/export?ticker=btc_usd"
@@ -140,9 +139,9 @@ def test_a_table_is_exported_unless_lines_are_accepted(client: httpx.Client) -> 
     assert plain.headers["content-type"].startswith("text/csv")
     assert accepted.headers["content-type"] == lines
     refused = client.get(EXPORT, headers={"Accept": "application/json"})
-    assert problem(refused, 406) == {"Accept": f"has none of text/csv, {lines}"}
+    assert problem(refused, 406) == {"Accept": f"accepts none of text/csv, {lines}"}
     assert problem(client.get(EXPORT + "&format=json"), 422) == {
-        "format": "is not csv or ndjson: 'json'"
+        "format": "is not one of csv, ndjson: 'json'"
     }
 
 
@@ -159,15 +158,13 @@ def test_head_says_what_get_would(client: httpx.Client, watcher: psycopg.Connect
 def test_few_are_served_at_once(client: httpx.Client, watcher: psycopg.Connection) -> None:
     """One more is told when to come back, all else is served, and who leaves makes room."""
     with ExitStack() as stack:
-        for _ in range(LIMIT):
+        for _ in range(MAX_EXPORTS):
             assert stack.enter_context(client.stream("GET", LONG)).status_code == 200
         refused = client.get(EXPORT)
         ordinary = [client.get("/prices?ticker=eth_usd").status_code for _ in range(20)]
-        assert len(backends(watcher)) == LIMIT
+        assert len(backends(watcher)) == MAX_EXPORTS
 
-    assert problem(refused, 503) == {
-        "export": f"{LIMIT} are under way, and there may be no more at once"
-    }
+    assert problem(refused, 503) == {"export": f"{MAX_EXPORTS} are in progress, the maximum"}
     assert int(refused.headers["retry-after"]) > 0
     assert ordinary == [200] * 20
     wait_until_free(watcher)
@@ -211,14 +208,14 @@ def test_abandoned_exports_release_tcp_backends(
                 fill(conn, "eth_usd", 5 * MINUTES)
             for _ in range(3):
                 with ExitStack() as stack:
-                    for _ in range(LIMIT):
+                    for _ in range(MAX_EXPORTS):
                         answer = stack.enter_context(client.stream("GET", LONG))
                         assert answer.status_code == 200
-                    wait_for(lambda: conn.execute(blocked).fetchone() == (LIMIT,))
+                    wait_for(lambda: conn.execute(blocked).fetchone() == (MAX_EXPORTS,))
                 wait_until_free(conn)
             assert client.head(LONG).status_code == 200
             wait_until_free(conn)
-            monkeypatch.setattr(export, "_PATIENCE", 0.3)
+            monkeypatch.setattr(export, "WRITE_TIMEOUT", 0.3)
             with client.stream("GET", LONG) as answer:
                 wait_for(lambda: conn.execute(blocked).fetchone() == (1,))
                 wait_until_free(conn)
@@ -247,7 +244,7 @@ def test_a_database_that_stands_still_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Not for longer than a day's lines may take; then it is as if it had died."""
-    monkeypatch.setattr(exports, "_PATIENCE", 0.3)
+    monkeypatch.setattr(exports, "_READ_TIMEOUT", 0.3)
     with client.stream("GET", LONG) as answer:
         [pid] = backends(watcher)
         os.kill(pid, signal.SIGSTOP)
@@ -268,7 +265,7 @@ def test_a_client_that_does_not_read_is_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """After a while it loses its place, and sees that it has not got all."""
-    monkeypatch.setattr(export, "_PATIENCE", 0.3)
+    monkeypatch.setattr(export, "WRITE_TIMEOUT", 0.3)
     with client.stream("GET", LONG) as answer:
         assert backends(watcher)
         wait_until_free(watcher)
@@ -291,7 +288,7 @@ def test_errors_keep_their_status(servers: Settings) -> None:
     """The first line is there before a 200 is."""
     away = servers.changed(postgres_host="/nowhere")
     with served(away) as client:
-        assert problem(client.get(EXPORT), 503) == {"database": "does not answer"}
+        assert problem(client.get(EXPORT), 503) == {"database": "does not respond"}
     with fresh_database(servers) as empty, served(empty) as client:
         assert problem(client.get(EXPORT), 503) == {"migrations": "are pending"}
         assert problem(client.get("/prices/export"), 422) == {"ticker": "is required"}

@@ -108,7 +108,7 @@ def test_what_is_accepted(client: httpx.Client, accept: str, expected: str | Non
         assert answer.headers["content-type"].partition(";")[0] == expected
         assert "Accept" in answer.headers["vary"].split(", ")
     else:
-        assert problem(answer, 406) == {"Accept": f"has none of {', '.join(OFFERED)}"}
+        assert problem(answer, 406) == {"Accept": f"accepts none of {', '.join(OFFERED)}"}
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -118,7 +118,7 @@ def test_the_parameter_wins(client: httpx.Client, path: str) -> None:
         answer = client.get(f"{path}&format=csv", headers={"Accept": accept})
         assert answer.headers["content-type"] == CSV
     other = client.get(f"{path}&format=xml")
-    assert problem(other, 422) == {"format": "is not json or csv or ndjson: 'xml'"}
+    assert problem(other, 422) == {"format": "is not one of json, csv, ndjson: 'xml'"}
 
 
 def test_several_accept_lines_are_one(client: httpx.Client) -> None:

@@ -239,11 +239,11 @@ def test_what_cannot_be_answered_is_refused(
 
     assert problem(client.get(path), 422) == {"ticker": "is required"}
     unknown = problem(client.get(f"{path}?ticker=never_usd"), 422)
-    assert unknown["ticker"].startswith("'never_usd' is not tracked; there are btc_usd")
+    assert unknown["ticker"].startswith("'never_usd' is not tracked; tracked: btc_usd")
     bad = "?ticker=btc_usd&start_date=x&end_date=&limit=0&date=1&interval=1w"
     known = ["ticker", "start_date", "end_date"]
     reasons = problem(client.get(path + bad), 422)
     assert set(reasons) == {"start_date", "end_date", "limit", "date", "interval"}
-    assert f"there are {', '.join(known)}" in reasons["date"]
+    assert f"parameters: {', '.join(known)}" in reasons["date"]
     if path == "/prices/coverage":
-        assert reasons["interval"] == "is not 1h or 1d: '1w'"
+        assert reasons["interval"] == "is not one of 1h, 1d: '1w'"

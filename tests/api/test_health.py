@@ -98,10 +98,10 @@ def test_the_state_of_each_part_in_words(client: httpx.Client, writer: psycopg.C
     told = client.get("/health/state").json()
     assert told["status"] == "impaired"
     assert {part["name"]: part["words"] for part in told["parts"]} == {
-        "database": "answers",
-        "scheduler": "has never given a sign of life",
-        "worker": "has never given a sign of life",
-        "exchange": "nobody asks it",
+        "database": "responds",
+        "scheduler": "has never sent a heartbeat",
+        "worker": "has never sent a heartbeat",
+        "exchange": "not polled",
     }
 
     now = datetime.now(UTC)
@@ -181,7 +181,11 @@ def test_an_exchange_that_was_not_asked_of_late_is_not_known(
     assert exchange()["state"] == "unknown"
     assert exchange()["words"] in {f"the newest poll recorded was {n} min ago" for n in (15, 16)}
     store(writer, eth_usd=0)
-    assert exchange() == {"name": "exchange", "state": "up", "words": "answered the newest polls"}
+    assert exchange() == {
+        "name": "exchange",
+        "state": "up",
+        "words": "responded to the newest polls",
+    }
 
 
 def test_the_state_without_a_database(base: Settings) -> None:
@@ -192,7 +196,7 @@ def test_the_state_without_a_database(base: Settings) -> None:
     assert answer.json()["parts"][0] == {
         "name": "database",
         "state": "down",
-        "words": "does not answer",
+        "words": "does not respond",
     }
 
 

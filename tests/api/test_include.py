@@ -80,10 +80,10 @@ def test_keys_are_added_in_one_order(
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [
-        ("", "has ''; there are source, observed_at"),
-        ("price", "has 'price'; there are source, observed_at"),
-        ("source,", "has ''; there are source, observed_at"),
-        ("source, observed_at", "has ' observed_at'; there are source, observed_at"),
+        ("", "has ''; allowed: source, observed_at"),
+        ("price", "has 'price'; allowed: source, observed_at"),
+        ("source,", "has ''; allowed: source, observed_at"),
+        ("source, observed_at", "has ' observed_at'; allowed: source, observed_at"),
         ("source,observed_at,source", "has 'source' more than once"),
         ("source&include=observed_at", "is given more than once"),
     ],

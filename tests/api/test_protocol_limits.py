@@ -15,9 +15,7 @@ from tests.support.servers import make_settings
 from tests.support.serving import problem, served
 from tests.support.streaming import following
 from tracker.settings import Settings
-from tracker.web.live import bounds
-from tracker.web.middleware import timely
-from tracker.web.reading import database, exports
+from tracker.web import database, endpoint, exports, protocol
 
 HEAD = b"GET /health/live HTTP/1.1\r\nHost: here\r\n"
 ASKED = HEAD + b"\r\n"
@@ -118,7 +116,7 @@ def serves(client: httpx.Client) -> bool:
 def test_an_address_has_a_greatest_length(lonely: httpx.Client, over: int, status: int) -> None:
     """With path, query and the question mark."""
     path = "/health/live?a="
-    answer = lonely.get(path + "a" * (bounds.ADDRESS - len(path) + over))
+    answer = lonely.get(path + "a" * (protocol.MAX_ADDRESS - len(path) + over))
 
     assert problem(answer, status)
 
@@ -179,7 +177,7 @@ def test_a_body_without_end_is_cut_off(lonely: httpx.Client, header: bytes, piec
 
 def test_half_a_request_is_408(lonely: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """However slowly it trickles, and on a connection that has served one before."""
-    monkeypatch.setattr(bounds, "_PATIENCE", 0.3)
+    monkeypatch.setattr(protocol, "_REQUEST_TIMEOUT", 0.3)
     with dialled(lonely) as line, dialled(lonely) as other:
         other.sendall(ASKED)
         assert receive_response(other).status_code == 200
@@ -193,7 +191,7 @@ def test_half_a_request_is_408(lonely: httpx.Client, monkeypatch: pytest.MonkeyP
 
 def test_who_asks_nothing_is_left(lonely: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """At once or after an answer, silent or with blank lines: nothing is said."""
-    monkeypatch.setattr(bounds, "_PATIENCE", 0.3)
+    monkeypatch.setattr(protocol, "_REQUEST_TIMEOUT", 0.3)
     with dialled(lonely) as line, dialled(lonely) as blank:
         blank.sendall(ASKED)
         assert receive_response(blank).status_code == 200
@@ -205,7 +203,7 @@ def test_half_a_body_ends_the_connection(
     lonely: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was asked is answered."""
-    monkeypatch.setattr(bounds, "_PATIENCE", 0.3)
+    monkeypatch.setattr(protocol, "_REQUEST_TIMEOUT", 0.3)
     with dialled(lonely) as line:
         line.sendall(HEAD + b"Content-Length: 5\r\n\r\nab")
         answer = all_of(line)
@@ -216,11 +214,11 @@ def test_half_a_body_ends_the_connection(
 def test_some_requests_may_be_sent_ahead(lonely: httpx.Client) -> None:
     """As RFC 9112 allows; not so many that they fill the memory."""
     with dialled(lonely) as line:
-        line.sendall(ASKED * bounds.AHEAD + HEAD + b"Connection: close\r\n\r\n")
-        assert all_of(line).count(b'{"status":"live"}') == bounds.AHEAD + 1
+        line.sendall(ASKED * protocol.MAX_PIPELINED + HEAD + b"Connection: close\r\n\r\n")
+        assert all_of(line).count(b'{"status":"live"}') == protocol.MAX_PIPELINED + 1
     with dialled(lonely) as line:
         line.sendall(ASKED * 1000)
-        assert bounds.AHEAD < all_of(line).count(b'{"status":"live"}') < 1000
+        assert protocol.MAX_PIPELINED < all_of(line).count(b'{"status":"live"}') < 1000
     assert serves(lonely)
 
 
@@ -236,7 +234,7 @@ def test_what_is_not_http_is_told_so(lonely: httpx.Client) -> None:
     with dialled(lonely) as line:
         line.sendall(b"\x16\x03\x01\r\n\r\n")
         answer = parsed(all_of(line))
-    assert problem(answer, 400) == {"request": "is not HTTP"}
+    assert problem(answer, 400) == {"request": "is not valid HTTP"}
     assert {name: answer.headers[name] for name in MARKS} == MARKS | {
         "cross-origin-resource-policy": "same-origin"
     }
@@ -246,7 +244,7 @@ def test_who_reads_nothing_is_left(
     lonely: httpx.Client, monkeypatch: pytest.MonkeyPatch, told: list[str]
 ) -> None:
     """And who reads slowly is not."""
-    monkeypatch.setattr(bounds, "_READING", 0.5)
+    monkeypatch.setattr(protocol, "_READ_TIMEOUT", 0.5)
     asked = b"GET /page/swagger-ui.js HTTP/1.1\r\nHost: here\r\n\r\n" * 4  # more than kernels keep
     whole = len(lonely.get("/page/swagger-ui.js", headers={"Accept-Encoding": "identity"}).content)
     with dialled(lonely, 4096) as still, dialled(lonely) as slow:
@@ -329,7 +327,7 @@ def test_the_database_has_a_deadline(base: Settings, client: httpx.Client) -> No
     """However it comes that it does not answer."""
     with locked(base):
         answer = client.get(LAST)
-    assert problem(answer, 503) == {"database": "does not answer"}
+    assert problem(answer, 503) == {"database": "does not respond"}
     assert answer.elapsed.total_seconds() < 4
 
 
@@ -337,10 +335,10 @@ def test_every_answer_has_a_deadline(
     base: Settings, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It says so, and nothing of it is left: the next one is served."""
-    monkeypatch.setattr(timely, "DEADLINE", 0.3)
+    monkeypatch.setattr(endpoint, "DEADLINE", 0.3)
     with locked(base):
         answer = client.get("/tickers")
-    assert problem(answer, 503) == {"server": "found no answer within 0.3 seconds"}
+    assert problem(answer, 503) == {"server": "did not respond within 0.3 seconds"}
     assert int(answer.headers["retry-after"]) > 0
     assert client.get("/prices?ticker=btc_usd").status_code == 200
 
@@ -349,7 +347,7 @@ def test_what_has_begun_may_last(
     client: httpx.Client, writer: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stream outlives the deadline of its beginning."""
-    monkeypatch.setattr(timely, "DEADLINE", 0.5)
+    monkeypatch.setattr(endpoint, "DEADLINE", 0.5)
     with following(client.base_url, "btc_usd") as stream:
         time.sleep(0.8)
         writer.execute(
@@ -367,7 +365,7 @@ def test_request_deadline_exceeds_every_database_deadline(
     The longest request: an export of an index that is tracked no more looks it up, connects, and
     waits for its first line.
     """
-    assert database.DEADLINE + database.CONNECT_TIMEOUT + exports.BEGIN_TIMEOUT < timely.DEADLINE
+    assert database.DEADLINE + database.CONNECT_TIMEOUT + exports.BEGIN_TIMEOUT < endpoint.DEADLINE
     with locked(base):
         answer = client.get("/prices/export?ticker=btc_usd")
-    assert problem(answer, 503) == {"database": "does not answer"}
+    assert problem(answer, 503) == {"database": "does not respond"}

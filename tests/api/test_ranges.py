@@ -331,7 +331,7 @@ def test_a_price_may_lie_some_seconds_away(
         assert answer.json()["created_at"] == f"2024-01-15T{expected}:00Z"
     else:
         assert answer.status_code == 404
-        assert f"nor within {tolerance} s of" in answer.json()["detail"]
+        assert f"or within {tolerance} s of" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from tests.support.working import wait_for
 from tracker.embedded.home import started
 from tracker.embedded.servers import Redis as Server
 from tracker.settings import Settings
-from tracker.web.middleware.limiting import client_of
+from tracker.web.rate_limit import client_of
 
 COUNTED = "/udf/config"  # no database is asked for it
 TOLD = ("ratelimit", "ratelimit-policy")
@@ -113,7 +113,7 @@ def test_a_client_is_told_what_it_has_left(counter: Settings) -> None:
         '"client";q=3;w=60'
     }
     assert problem(refused, 429) == {
-        "client": "has made too many requests: 3 requests in 60 seconds are served"
+        "client": "has made too many requests: the limit is 3 requests in 60 seconds"
     }
     assert 0 < seconds <= 60
     assert "RateLimit-Policy" in refused.headers["access-control-expose-headers"]

@@ -25,7 +25,7 @@ from tracker.embedded.home import home_servers, started
 from tracker.settings import Settings
 from tracker.simulator import Options, serve
 from tracker.times import MINUTE, minute_of
-from tracker.web.reading.database import Database
+from tracker.web.database import Database
 
 pytestmark = pytest.mark.slow
 
@@ -131,7 +131,7 @@ def test_a_lagging_replica_is_seen_and_the_stream_does_not_wait_for_it(pair: Pai
         assert client.get("/prices", params=params, headers=again).status_code == 200
         assert lag(client) == 0.0
         state = client.get("/health/state").json()["parts"][-1]
-        assert state == {"name": "replica", "state": "up", "words": "is in step"}
+        assert state == {"name": "replica", "state": "up", "words": "is in sync"}
 
 
 def test_a_read_that_stands_in_the_way_is_made_again(pair: Pair, run: Run) -> None:
@@ -164,7 +164,9 @@ def test_a_replica_that_is_away_is_named(pair: Pair) -> None:
     """No price is read elsewhere; the primary and its stream are as ever."""
     with served(pair.primary.changed(read_postgres_host="/nowhere")) as client:
         params = {"ticker": "btc_usd"}
-        assert problem(client.get("/prices", params=params), 503) == {"database": "does not answer"}
+        assert problem(client.get("/prices", params=params), 503) == {
+            "database": "does not respond"
+        }
         parts = {part["name"]: part for part in client.get("/health/state").json()["parts"]}
         assert parts["database"]["state"] == "up"
         assert parts["replica"]["state"] == "down"
@@ -191,7 +193,7 @@ def test_reads_outlive_the_primary_and_the_standby_takes_its_place(
             assert {last(client) for _ in range(20)} == {"1.00"}
             assert measured(client) > 0
             answer = client.get("/prices/stream", params={"ticker": "btc_usd"})
-            assert problem(answer, 503) == {"database": "does not answer"}
+            assert problem(answer, 503) == {"database": "does not respond"}
             parts = {
                 part["name"]: part["state"] for part in client.get("/health/state").json()["parts"]
             }

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from tests.support.serving import linked_url, served
 from tracker.settings import Settings
 from tracker.times import MINUTE, minute_of
-from tracker.web.middleware import keeping
-from tracker.web.middleware.keeping import LONGEST
+from tracker.web import cache
+from tracker.web.cache import MAX_AGE
 
 HEARD = 5.0  # seconds; a change is heard of within milliseconds, and machines are shared
 SLACK = 0.5  # seconds between two lines of this file
@@ -56,14 +56,14 @@ def kept(base: Settings) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="module")
 def plain(base: Settings) -> Iterator[httpx.Client]:
     """A client of one that keeps nothing."""
-    with served(base, keeps=False) as client:
+    with served(base, cache=False) as client:
         yield client
 
 
 @pytest.fixture(autouse=True)
 def _keen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is kept, though nobody waits for it."""
-    monkeypatch.setattr(keeping, "OTHERS", 0)
+    monkeypatch.setattr(cache, "MIN_WAITING", 0)
 
 
 @pytest.fixture(autouse=True)
@@ -176,7 +176,7 @@ def watch(client: httpx.Client, counting: Counting, seconds: float) -> int:
         before = time.monotonic()
         number = shown(client)
         after = time.monotonic()
-        assert counting.may_show(number, before - LONGEST - SLACK, after), (number, asked)
+        assert counting.may_show(number, before - MAX_AGE - SLACK, after), (number, asked)
         asked += 1
     return asked
 
@@ -272,7 +272,7 @@ def test_link_is_independent_of_host(
 
     Each link resolves against the URL of its own request, and leads through all pages.
     """
-    monkeypatch.setattr(keeping, "OTHERS", 1)
+    monkeypatch.setattr(cache, "MIN_WAITING", 1)
     with writer.cursor() as cursor:
         stored = [["btc_usd", START + n * MINUTE, Decimal("1.25"), "poll"] for n in range(9)]
         cursor.executemany(STORE, stored)
@@ -310,7 +310,7 @@ def test_only_what_several_ask_for_at_once_is_kept(
     status: int,
 ) -> None:
     """While nobody can read the table, a kept answer is all that there is."""
-    monkeypatch.setattr(keeping, "OTHERS", 1)
+    monkeypatch.setattr(cache, "MIN_WAITING", 1)
     writer.execute(STORE, ["btc_usd", START, Decimal("1.50"), "poll"])
     path = f"/prices?ticker=btc_usd&limit={clients}"
 

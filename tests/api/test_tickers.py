@@ -183,5 +183,5 @@ def test_as_csv_objects_are_columns(client: httpx.Client, writer: psycopg.Connec
 def test_there_is_nothing_to_ask(client: httpx.Client) -> None:
     """But the format."""
     assert problem(client.get("/tickers?ticker=btc_usd"), 422) == {
-        "ticker": "is not a parameter here; there are format"
+        "ticker": "is not a parameter here; parameters: format"
     }

@@ -212,7 +212,7 @@ def test_an_unknown_symbol_is_an_error_to_client_and_reader(
     """A problem document with the status that fits, and with the keys that the client looks for."""
     found = asked(client, path, 404, symbol="AAPL", resolution="60")
 
-    assert (found["s"], found["errmsg"]) == ("error", "symbol: 'aapl' is not a symbol here")
+    assert (found["s"], found["errmsg"]) == ("error", "symbol: 'aapl' does not exist")
     assert (found["status"], found["title"], found["detail"]) == (404, "Not Found", found["errmsg"])
 
 

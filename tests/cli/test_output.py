@@ -177,7 +177,7 @@ def test_unavailable_api_is_status_1(run: Run, command: str) -> None:
 def test_wrong_path_is_status_1(run: Run, url: str) -> None:
     """A missing endpoint is an error, unlike a missing price."""
     status, output, errors = run("last", "btc_usd", at=f"{url}9")
-    assert (status, output, errors) == (1, "", "tracker: path: there is nothing here\n")
+    assert (status, output, errors) == (1, "", "tracker: path: does not exist\n")
 
 
 def test_other_server_is_status_1(run: Run) -> None:

@@ -26,9 +26,15 @@ from tests.support.derived import (
 from tests.support.servers import Run
 from tracker.settings import Settings
 from tracker.times import MINUTE
-from tracker.web.live import changes as web_changes
-from tracker.web.live.changes import Page, page
-from tracker.web.live.position import START, Position, positions, shown
+from tracker.web.stream import events
+from tracker.web.stream.events import (
+    START,
+    EventPage,
+    Position,
+    fetch_events,
+    format_positions,
+    parse_positions,
+)
 
 STATEMENTS = (ADD_PRICES, UPSERT_PRICES, UPDATE_PRICES, UPDATE_SOURCES)
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
@@ -61,15 +67,15 @@ def rows(conn: psycopg.Connection) -> set[Row]:
     return set(found.fetchall())
 
 
-async def walk(conn: AsyncConnection, ticker: str, position: Position) -> list[Page]:
+async def walk(conn: AsyncConnection, ticker: str, position: Position) -> list[EventPage]:
     """Every page after *position*."""
-    pages = [await page(conn, ticker, position)]
+    pages = [await fetch_events(conn, ticker, position)]
     while pages[-1].more:
-        pages.append(await page(conn, ticker, pages[-1].position))
+        pages.append(await fetch_events(conn, ticker, pages[-1].position))
     return pages
 
 
-def told(pages: list[Page]) -> list[dict[str, Any]]:
+def told(pages: list[EventPage]) -> list[dict[str, Any]]:
     """The data of each event that has some, with the event's name."""
     bodies = [event.body.decode() for page in pages for event in page.events if event.body]
     lines = [body.removeprefix("event: ").split("\ndata: ") for body in bodies]
@@ -137,7 +143,7 @@ def test_what_is_ahead_of_the_database_is_reset(
         assert found.position == newest
         assert found.events[0].restarts
         assert told([found]) == [{"event": "reset", "ticker": ticker, "from": None, "to": None}]
-    assert run(walk(reader, "eth_usd", START)) == [Page([], START, more=False)]
+    assert run(walk(reader, "eth_usd", START)) == [EventPage([], START, more=False)]
 
 
 def test_a_range_is_told_in_its_place(
@@ -183,7 +189,7 @@ def test_from_every_position_one_gets_what_changed_since_and_nothing_twice(
     now = {row[:2]: row for row in rows(empty)}
 
     for known, then in states[::7]:
-        monkeypatch.setattr(web_changes, "_PAGE", chance.randrange(1, 40))
+        monkeypatch.setattr(events, "_PAGE", chance.randrange(1, 40))
         for ticker in TICKERS[:2]:
             start = Position(known.get(ticker, 0))
             got = told(run(walk(reader, ticker, start)))
@@ -224,12 +230,12 @@ def test_every_event_is_a_place_to_go_on_from(
 )
 def test_a_position_is_read_as_it_is_shown(known: dict[str, Position]) -> None:
     """Whatever it is; and it has no character that a header or a URL would change."""
-    assert positions(shown(known)) == known
-    assert shown(known).isascii()
+    assert parse_positions(format_positions(known)) == known
+    assert format_positions(known).isascii()
 
 
 @given(st.text() | st.from_regex(r"[a-z_]+:[0-9.]+(,[a-z_]+:[0-9.]+)*", fullmatch=True))
 def test_what_is_no_position_is_refused(text: str) -> None:
     """Anything in, positions or ValueError out."""
     with suppress(ValueError):
-        assert shown(positions(text)).count(":") == text.count(":")
+        assert format_positions(parse_positions(text)).count(":") == text.count(":")

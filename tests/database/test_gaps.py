@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from psycopg import AsyncConnection
 
 from tests.support.servers import Run
-from tracker import gaps
+from tracker import gaps, queries
 from tracker.gaps import DAY, HOUR, NOT_POLLED, Coverage, Gap, Hole, Span
 from tracker.settings import Settings
 from tracker.times import MINUTE
-from tracker.web.reading import missing
+from tracker.web.gaps import expected_window, fetch_coverage, fetch_gaps
 
 Archive = tuple[dict[datetime, str], dict[datetime, str]]
 
@@ -102,7 +102,7 @@ def test_gaps_and_rows_are_exactly_the_window(
     async def asked() -> list[Gap]:
         async with reader.transaction(force_rollback=True):
             await keep(reader, archive)
-            return await missing.gap_page(reader, "btc_usd", within, 100_000)
+            return await fetch_gaps(reader, "btc_usd", within, 100_000)
 
     found = run(asked())
     lacking = [minute for gap in found for minute in minutes_of(gap)]
@@ -125,7 +125,7 @@ def test_paging_through_the_gaps_gives_the_same_as_one_page(
         async with reader.transaction(force_rollback=True):
             await keep(reader, archive)
             while True:
-                page = await missing.gap_page(reader, "btc_usd", rest, limit + 1)
+                page = await fetch_gaps(reader, "btc_usd", rest, limit + 1)
                 found.append(page[:limit])
                 if len(page) <= limit:
                     return found
@@ -153,10 +153,10 @@ def test_coverage_sums_agree_with_counting(
         rest = within
         async with reader.transaction(force_rollback=True):
             await keep(reader, archive)
-            while part := await missing.coverage_page(reader, "btc_usd", rest, width, limit):
+            while part := await fetch_coverage(reader, "btc_usd", rest, width, limit):
                 found += part
                 rest = Span(within.since, max(part[-1].since, within.since))
-            return found, await missing.gap_page(reader, "btc_usd", within, 100_000)
+            return found, await fetch_gaps(reader, "btc_usd", within, 100_000)
 
     buckets, found = run(asked())
     assert buckets == counted(archive, within, width)
@@ -214,8 +214,8 @@ def test_an_outage_of_months_is_one_row(run: Run, reader: AsyncConnection) -> No
                 [EDGE + 40 * DAY, EDGE + 70 * DAY - MINUTE],
             )
             within = Span(EDGE, late + MINUTE)
-            holes = await missing.queries.gap_page(reader, "btc_usd", within, 99)
-            return holes, await missing.gap_page(reader, "btc_usd", within, 99)
+            holes = await queries.gap_page(reader, "btc_usd", within, 99)
+            return holes, await fetch_gaps(reader, "btc_usd", within, 99)
 
     holes, found = run(asked())
     since, until = EDGE + 40 * DAY, EDGE + 70 * DAY
@@ -240,4 +240,4 @@ def test_nothing_is_expected_of_an_index_that_was_never_tracked(
     """Configured alone, it has no minute yet."""
     with psycopg.connect(base.database_dsn) as conn:
         assert conn.execute("SELECT count(ticker) FROM tickers").fetchone() == (0,)
-    assert run(missing.window(reader, "btc_usd", (None, None), EDGE)).minutes == 0
+    assert run(expected_window(reader, "btc_usd", None, None, EDGE)).minutes == 0

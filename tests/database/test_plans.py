@@ -30,7 +30,7 @@ from tracker.transfer.backup import Kind, backup
 from tracker.transfer.exporting import Selection, export_file
 from tracker.transfer.importing import BadLines, import_file
 from tracker.transfer.restore import restore
-from tracker.web.reading.database import connect
+from tracker.web.database import connect
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 START = datetime(2020, 1, 1, tzinfo=UTC)

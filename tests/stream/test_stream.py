@@ -22,14 +22,14 @@ from tests.support.streaming import Following, Told, following
 from tests.support.working import wait_for
 from tracker.settings import Settings
 from tracker.times import MINUTE
-from tracker.web.live.streams import Pace
+from tracker.web.stream.responses import StreamOptions
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 FILL = (
     "INSERT INTO prices (ticker, created_at, price)"
     " SELECT %s, %s + n * INTERVAL '1 minute', 1.50 FROM generate_series(0, %s - 1) AS n"
 )
-QUICK = Pace(heartbeat=0.1, patience=0.5, linger=0.5)
+QUICK = StreamOptions(heartbeat=0.1, write_timeout=0.5, linger=0.5)
 SMALL = 4096  # bytes
 
 
@@ -281,7 +281,7 @@ def flood(writer: psycopg.Connection, client: httpx.Client, day: datetime) -> in
         if measured(client)["tracker_stream_dropped_total"] > dropped:
             return 1000 * n
         writer.execute(FILL, ["btc_usd", day + n * 1000 * MINUTE, 1000])
-        time.sleep(QUICK.patience / 4)
+        time.sleep(QUICK.write_timeout / 4)
     return 0
 
 
@@ -303,7 +303,7 @@ def test_a_slow_reader_is_dropped_and_told(
         with following(client.base_url, last_id=slow.id) as stream:
             rest = list(until(stream, day - MINUTE))
 
-    assert got.pop() == ("dropped", {"reason": "it read too slowly"}, got[-1].id)
+    assert got.pop() == ("dropped", {"reason": "the client read too slowly"}, got[-1].id)
     assert len(got) + len(rest) == stored + 1
     assert [event.data for event in got + rest] == [event.data for event in everything.result()]
 

@@ -27,13 +27,13 @@ from tracker import migrations
 from tracker.embedded.home import started
 from tracker.settings import Settings
 from tracker.times import MINUTE
-from tracker.web.live.streams import Pace
+from tracker.web.stream.responses import StreamOptions
 
 pytestmark = pytest.mark.slow
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 PATH = "/prices/stream?ticker=btc_usd"
-QUICK = Pace(heartbeat=0.1)
+QUICK = StreamOptions(heartbeat=0.1)
 CLIENTS = 500
 BOTH = ("btc_usd", "eth_usd")
 
@@ -77,7 +77,7 @@ def test_the_server_is_killed_and_comes_back(own: Settings, minutes: Iterator[da
             stored += store(own, minutes, count=3)
             os.kill(postmaster(own) or 0, signal.SIGKILL)
             wait_for(lambda: not measured(client)["tracker_feed_current"], 10)
-            assert problem(client.get(PATH), 503) == {"database": "does not answer"}
+            assert problem(client.get(PATH), 503) == {"database": "does not respond"}
             time.sleep(3 * QUICK.heartbeat)
         with started(own), stream:
             stored += store(own, minutes, count=2)
@@ -99,7 +99,7 @@ def test_the_server_stands_still_and_goes_on(own: Settings, minutes: Iterator[da
                 begun = time.monotonic()
                 wait_for(lambda: not measured(client)["tracker_feed_current"])
                 assert time.monotonic() - begun < 10
-                assert problem(client.get(PATH), 503) == {"database": "does not answer"}
+                assert problem(client.get(PATH), 503) == {"database": "does not respond"}
             stored = store(own, minutes, count=2)
             assert [event.data["created_at"] for event in follower.take(2)] == stored
 

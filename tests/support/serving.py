@@ -11,8 +11,8 @@ import httpx
 import uvicorn
 
 from tracker.settings import Settings
-from tracker.web.live.streams import DEFAULT_PACE, Pace
 from tracker.web.server import configure
+from tracker.web.stream.responses import DEFAULT_OPTIONS, StreamOptions
 
 ANCHORS = {
     400: "malformed",
@@ -53,14 +53,18 @@ def linked_url(answer: httpx.Response, rel: str = "next") -> str:
 
 @contextmanager
 def served(
-    settings: Settings, pace: Pace = DEFAULT_PACE, *, port: int = 0, keeps: bool = True
+    settings: Settings,
+    stream_options: StreamOptions = DEFAULT_OPTIONS,
+    *,
+    port: int = 0,
+    cache: bool = True,
 ) -> Iterator[httpx.Client]:
     """A client of the API of *settings*, on a free port or on *port*.
 
-    keeps: whether answers that several ask for at once are kept in memory.
+    cache: whether concurrent requests may share a response.
     """
     with socket.create_server(("127.0.0.1", port)) as listener:
-        server = uvicorn.Server(configure(settings, pace, keeps=keeps))
+        server = uvicorn.Server(configure(settings, stream_options, cache=cache))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         while not server.started:

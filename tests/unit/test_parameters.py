@@ -1,7 +1,9 @@
 """The query string: what is understood, what is refused, and that nothing else can happen."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Annotated
 
 import pytest
 from hypothesis import example, given
@@ -9,9 +11,11 @@ from hypothesis import strategies as st
 from starlette.datastructures import QueryParams
 
 from tracker.errors import BadRequest
-from tracker.models import parse_ticker
 from tracker.times import parse_moment
-from tracker.web.asked import params
+from tracker.web import export, params
+from tracker.web.params import Parameter, parse_query
+from tracker.web.price_stream import TICKERS
+from tracker.web.prices import TOLERANCE
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 HALF = timedelta(seconds=0.5)
@@ -168,10 +172,10 @@ def test_a_moment_is_read_back_from_every_spelling(
 def test_a_limit_is_a_whole_number_from_1_to_1000(number: int) -> None:
     """Both ends belong to it."""
     if 1 <= number <= 1000:
-        assert params.limit(str(number)) == number
+        assert params.LIMIT.parse(str(number)) == number
     else:
         with pytest.raises(ValueError, match="whole number from 1 to 1000"):
-            params.limit(str(number))
+            params.LIMIT.parse(str(number))
 
 
 @pytest.mark.parametrize(
@@ -180,71 +184,100 @@ def test_a_limit_is_a_whole_number_from_1_to_1000(number: int) -> None:
 def test_a_limit_in_other_spellings_is_refused(text: str) -> None:
     """Digits only."""
     with pytest.raises(ValueError, match="whole number"):
-        params.limit(text)
+        params.LIMIT.parse(text)
 
 
 @given(st.integers(-10, 10**10))
 def test_a_tolerance_is_a_whole_number_of_seconds_up_to_a_day(number: int) -> None:
     """None is one too; nothing else is."""
     if 0 <= number <= 86_400:
-        assert params.tolerance(str(number)) == number
+        assert TOLERANCE.parse(str(number)) == number
     else:
         with pytest.raises(ValueError, match="from 0 to 86400"):
-            params.tolerance(str(number))
+            TOLERANCE.parse(str(number))
 
 
 @pytest.mark.parametrize(
-    ("reader", "names"),
+    ("parameter", "names"),
     [
-        (params.order, "desc asc"),
-        (params.form, "json csv ndjson"),
-        (params.line_form, "csv ndjson"),
+        (params.ORDER, "desc asc"),
+        (params.FORMAT, "json csv ndjson"),
+        (export.FORMAT, "csv ndjson"),
     ],
 )
-def test_a_word_is_one_of_a_few(reader: params.Reader, names: str) -> None:
-    """As they are written; the reason names them."""
-    assert [reader(name) for name in names.split()] == names.split()
+def test_choice_is_one_of_its_names(parameter: Parameter, names: str) -> None:
+    """As they are written; the reason lists them."""
+    assert [parameter.parse(name) for name in names.split()] == names.split()
     for other in ("", "CSV", "DESC", " asc", "xml"):
-        with pytest.raises(ValueError, match=f"is not {names.replace(' ', ' or ')}: "):
-            reader(other)
+        with pytest.raises(ValueError, match=f"is not one of {names.replace(' ', ', ')}: "):
+            parameter.parse(other)
 
 
 @pytest.mark.parametrize("text", ["", "btc", "BTC_USD", "btc_usd ", "btc_usd\x00", "b'_c", "_usd"])
 def test_a_ticker_that_cannot_be_one_is_refused(text: str) -> None:
     """Whether it is tracked is asked later; the shape alone is settled here."""
-    assert parse_ticker("btc-dvol_usdc") == "btc-dvol_usdc"
+    assert params.TICKER.parse("btc-dvol_usdc") == "btc-dvol_usdc"
     with pytest.raises(ValueError, match="not an index name"):
-        parse_ticker(text)
+        params.TICKER.parse(text)
 
 
-def test_every_culprit_is_named_at_once() -> None:
-    """Missing, repeated, unknown and malformed parameters, all in one answer."""
-    query = QueryParams("limit=0&date=x&start_date=1&start_date=2&=&%00=1")
-    readers = {"ticker": parse_ticker, "limit": params.limit, "start_date": parse_moment}
+@dataclass(frozen=True, kw_only=True)
+class ExampleQuery:
+    """A query as endpoints have it."""
+
+    ticker: Annotated[str, params.TICKER]
+    limit: Annotated[int, params.LIMIT] = 50
+    start_date: Annotated[datetime | None, params.START] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepeatedQuery:
+    """A query whose parameter may be repeated."""
+
+    tickers: Annotated[list[str], TICKERS]
+
+
+def test_every_invalid_parameter_is_named_at_once() -> None:
+    """Missing, repeated, unknown and malformed parameters, all in one response."""
+    values = QueryParams("limit=0&date=x&start_date=1&start_date=2&=&%00=1")
 
     with pytest.raises(BadRequest) as caught:
-        params.read(query, readers, "ticker")
+        parse_query(values, ExampleQuery)
 
+    unknown = "is not a parameter here; parameters"
     assert {name: why.split(":")[0] for name, why in caught.value.errors.items()} == {
         "ticker": "is required",
         "limit": "is not a whole number from 1 to 1000",
         "start_date": "is given more than once",
-        "date": "is not a parameter here; there are ticker, limit, start_date",
-        "": "is not a parameter here; there are ticker, limit, start_date",
-        "\N{REPLACEMENT CHARACTER}": "is not a parameter here; there are ticker, limit, start_date",
+        "date": unknown,
+        "": unknown,
+        "\N{REPLACEMENT CHARACTER}": unknown,
     }
+    assert caught.value.errors["date"].endswith(": ticker, limit, start_date")
 
 
-def test_what_may_be_repeated_is_a_list() -> None:
-    """In the order asked; the same twice is a typo, and each is read like one alone."""
-    readers: params.Readers = {"ticker": params.Each(parse_ticker)}
+def test_defaults_are_those_of_the_query() -> None:
+    """What is not given has the default of its field."""
+    assert parse_query(QueryParams("ticker=btc_usd"), ExampleQuery) == ExampleQuery(
+        ticker="btc_usd", limit=50, start_date=None
+    )
 
-    found = params.read(QueryParams("ticker=eth_usd&ticker=btc_usd"), readers)
-    assert found == {"ticker": ["eth_usd", "btc_usd"]}
+
+def test_unknown_parameters_may_be_ignored() -> None:
+    """As charting libraries need it."""
+    values = QueryParams("ticker=btc_usd&other=1")
+    found = parse_query(values, ExampleQuery, ignore_unknown=True)
+    assert found == ExampleQuery(ticker="btc_usd")
+
+
+def test_repeated_parameter_is_a_list() -> None:
+    """In the order of the request; the same value twice is a typo, and each is parsed alone."""
+    found = parse_query(QueryParams("ticker=eth_usd&ticker=btc_usd"), RepeatedQuery)
+    assert found.tickers == ["eth_usd", "btc_usd"]
     for query, reason in (
         ("ticker=eth_usd&ticker=eth_usd", "is 'eth_usd' more than once"),
         ("ticker=eth_usd&ticker=BTC", "is not an index name such as btc_usd: 'BTC'"),
     ):
         with pytest.raises(BadRequest) as caught:
-            params.read(QueryParams(query), readers)
+            parse_query(QueryParams(query), RepeatedQuery)
         assert caught.value.errors == {"ticker": reason}

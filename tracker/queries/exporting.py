@@ -1,11 +1,11 @@
-"""What the API exports: lines that PostgreSQL makes, by COPY."""
+"""Exports: lines that PostgreSQL renders, by COPY."""
 
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 
 from psycopg import AsyncConnection, AsyncCopy
 
-from tracker.queries.prices import LineTemplate, sourced_ending
+from tracker.queries.prices import LineTemplate, line_end_with_source
 from tracker.queries.read import compose, read
 
 _EXPORTED_LINES = read("queries/exported_lines")
@@ -13,13 +13,9 @@ _AFTER_TIME = "%(after_time)s::text"
 _COPY = b"COPY (%b) TO STDOUT"
 # By whether lines have source and observed_at.
 LINE_STATEMENTS = {
-    sourced: compose(
-        _EXPORTED_LINES, after_time=sourced_ending(_AFTER_TIME) if sourced else _AFTER_TIME
-    )
-    for sourced in (False, True)
+    False: compose(_EXPORTED_LINES, after_time=_AFTER_TIME),
+    True: compose(_EXPORTED_LINES, after_time=line_end_with_source(_AFTER_TIME)),
 }
-
-Copying = AbstractAsyncContextManager[AsyncCopy]
 
 
 def exported_lines(
@@ -30,12 +26,12 @@ def exported_lines(
     *,
     template: LineTemplate,
     separator: str,
-    sourced: bool,
-) -> Copying:
+    with_source: bool,
+) -> AbstractAsyncContextManager[AsyncCopy]:
     """Prices of *ticker* with ``since <= created_at <= until``, oldest first, a row for each day.
 
     A line is made with *template*; a *separator* stands between two. COPY writes it escaped.
-    sourced: the template also takes source, and observed_at as text and as JSON.
+    with_source: the template also takes source, and observed_at as text and as JSON.
     """
     parameters = {
         "ticker": ticker,
@@ -45,4 +41,4 @@ def exported_lines(
         **template,
         "separator": separator,
     }
-    return conn.cursor().copy(_COPY % LINE_STATEMENTS[sourced], parameters)
+    return conn.cursor().copy(_COPY % LINE_STATEMENTS[with_source], parameters)

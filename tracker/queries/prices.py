@@ -1,6 +1,6 @@
-"""What the API shows of prices: pages, as text that PostgreSQL has made."""
+"""Pages of prices, as text that PostgreSQL has rendered."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import product
@@ -15,27 +15,27 @@ _PRICE_PAGES = read("queries/price_pages")
 _OBSERVED_AT = """to_char(observed_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""  # the session is UTC's
 
 
-def sourced_ending(after_time: str) -> str:
+def line_end_with_source(after_time: str) -> str:
     """SQL for what ends a line with its origin; *after_time* is SQL for its template."""
     as_json = f"coalesce(to_json({_OBSERVED_AT})::text, 'null')"
     return f"format({after_time}, source, {_OBSERVED_AT}, {as_json})"
 
 
-def _statement(*, ascending: bool, sourced: bool) -> bytes:
+def _statement(*, ascending: bool, with_source: bool) -> bytes:
     return compose(
         _PRICE_PAGES,
         order="ASC" if ascending else "DESC",
         first="min" if ascending else "max",
         last="max" if ascending else "min",
-        columns="id, price, created_at" + (", source, observed_at" if sourced else ""),
-        after_time=sourced_ending("after_time") if sourced else "after_time",
+        columns="id, price, created_at" + (", source, observed_at" if with_source else ""),
+        after_time=line_end_with_source("after_time") if with_source else "after_time",
     )
 
 
-# By (ascending, sourced).
+# By (ascending, with_source).
 PAGE_STATEMENTS = {
-    (ascending, sourced): _statement(ascending=ascending, sourced=sourced)
-    for ascending, sourced in product((False, True), repeat=2)
+    (ascending, with_source): _statement(ascending=ascending, with_source=with_source)
+    for ascending, with_source in product((False, True), repeat=2)
 }
 
 # The texts around a line's values: before_id, before_price, before_day, before_time, after_time.
@@ -47,7 +47,9 @@ LineTemplate = Mapping[str, str]
 class PageQuery:
     """Up to *count* prices of *ticker* with ``since <= created_at <= until``.
 
-    template: what a line is made of beside its values.
+    The newest ones, newest first; if ascending, the oldest ones, oldest first.
+    template: the texts between the values of a line.
+    with_source: whether the template also takes source, and observed_at as text and as JSON.
     """
 
     ticker: str
@@ -55,6 +57,8 @@ class PageQuery:
     since: datetime
     until: datetime
     count: int
+    ascending: bool
+    with_source: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +80,13 @@ class PricePage:
 
 EMPTY_PAGE = PricePage(None, None, None, more=False)
 
-PageBatch = Sequence[PageQuery]
-PageReader = Callable[[AsyncConnection, PageBatch], Awaitable[list[PricePage]]]
 
-
-async def price_pages(
-    conn: AsyncConnection, batch: PageBatch, *, ascending: bool = False, sourced: bool = False
-) -> list[PricePage]:
-    """A page for each query of *batch*, in its order: the newest prices, newest first.
-
-    ascending: the oldest prices, oldest first.
-    sourced: templates also take source, and observed_at as text and as JSON.
-    """
+async def price_pages(conn: AsyncConnection, batch: Sequence[PageQuery]) -> list[PricePage]:
+    """A page for each query of *batch*, in its order; all have the same order and template."""
     rows = [_json_row(place, query) for place, query in enumerate(batch)]
     parameters = {"batch": orjson.dumps(rows).decode()}
-    cursor = await conn.execute(PAGE_STATEMENTS[ascending, sourced], parameters)
+    statement = PAGE_STATEMENTS[batch[0].ascending, batch[0].with_source]
+    cursor = await conn.execute(statement, parameters)
     return [_without_next(PricePage(*row)) for row in await cursor.fetchall()]
 
 

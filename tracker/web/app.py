@@ -1,78 +1,96 @@
-"""The application: its routes, and what it opens."""
+"""The application: its endpoints, its middleware, and what it opens."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from tracker.errors import DatabaseDown, MigrationsPending
 from tracker.settings import Settings
-from tracker.web import docs
-from tracker.web.answer import problems
-from tracker.web.endpoints import (
+from tracker.web import (
     candles,
-    condition,
     export,
     gaps,
-    guide,
     health,
+    openapi,
+    price_stream,
     prices,
+    problems,
+    schemas,
     site,
-    stream,
     tickers,
     udf,
 )
-from tracker.web.live.feed import Feed
-from tracker.web.live.streams import DEFAULT_PACE, Pace, Streams
+from tracker.web.batching import PageBatcher
+from tracker.web.cache import ResponseCache
+from tracker.web.database import Database
+from tracker.web.endpoint import AnyEndpoint, AppRequest, State, endpoint
+from tracker.web.exports import Exports
+from tracker.web.instrumentation import Instrumentation
 from tracker.web.metrics import Metrics
-from tracker.web.middleware.delivery import Delivered
-from tracker.web.middleware.keeping import Kept
-from tracker.web.middleware.marking import Marked
-from tracker.web.middleware.observe import Observed
-from tracker.web.middleware.timely import Timely
-from tracker.web.reading.database import Database
-from tracker.web.reading.exports import Exports
-from tracker.web.reading.pages import Pages
-from tracker.web.reading.tracked import Tracked
-from tracker.web.state import State
-
-PATHS: dict[str, Callable[..., Any]] = {
-    "/prices": prices.prices,
-    "/prices/last": prices.last,
-    "/prices/filtered": prices.filtered,
-    "/prices/gaps": gaps.gaps,
-    "/prices/candles": candles.candles,
-    "/prices/coverage": gaps.coverage,
-    "/prices/export": export.export,
-    "/prices/stream": stream.stream,
-    "/tickers": tickers.tickers,
-    "/udf/config": udf.udf_config,
-    "/udf/symbols": udf.udf_symbols,
-    "/udf/search": udf.udf_search,
-    "/udf/history": udf.udf_history,
-    "/udf/time": udf.udf_time,
-    "/health/live": health.live,
-    "/health/ready": health.ready,
-    "/health/state": condition.condition,
-    "/metrics": health.metrics,
-    "/openapi.json": docs.openapi,
-    "/docs": site.docs,
-    "/problems": guide.problems,
-    "/": site.page,
-    "/page/{name}": site.file,
-}
-
-# What they answer comes from the prices of one index alone.
-KEPT = ("/prices", "/prices/last", "/prices/filtered", "/prices/candles")
+from tracker.web.params import NoQuery
+from tracker.web.responses import json_response
+from tracker.web.security import SecurityHeaders
+from tracker.web.stream.feed import Feed
+from tracker.web.stream.responses import DEFAULT_OPTIONS, StreamOptions, Streams
+from tracker.web.tracked import TrackedTickers
 
 
-def create_app(settings: Settings, pace: Pace = DEFAULT_PACE, *, keeps: bool = True) -> Observed:
-    """A ready application; every path is served bare and under the API's version.
+@endpoint(
+    "/openapi.json",
+    "openapi",
+    "This document",
+    response=schemas.json_response({"type": "object"}, "ETag"),
+    errors=(422, 500),
+    tag="service",
+)
+async def get_openapi(request: AppRequest, query: NoQuery) -> Response:  # noqa: ARG001 -- it has none
+    """The OpenAPI document, with the tracked indexes."""
+    settings = request.state["settings"]
+    try:
+        names = await request.state["tickers"].names(request.state["database"])
+    except (DatabaseDown, MigrationsPending):
+        names = list(settings.tickers)
+    return json_response(openapi.document(ENDPOINTS, settings.api_version, names))
 
-    keeps: whether answers are kept in memory while nothing changes, for a second at most.
+
+ENDPOINTS: tuple[AnyEndpoint, ...] = (
+    prices.list_prices,
+    prices.get_last_price,
+    prices.get_filtered_price,
+    export.export_prices,
+    price_stream.stream_prices,
+    candles.list_candles,
+    gaps.list_gaps,
+    gaps.list_coverage,
+    tickers.list_tickers,
+    udf.get_config,
+    udf.get_symbol,
+    udf.search,
+    udf.get_history,
+    udf.get_time,
+    health.get_liveness,
+    health.get_readiness,
+    health.get_state,
+    health.get_metrics,
+    get_openapi,
+    site.get_docs,
+    site.get_problems,
+    site.get_page,
+    site.get_file,
+)
+
+
+def create_app(
+    settings: Settings, stream_options: StreamOptions = DEFAULT_OPTIONS, *, cache: bool = True
+) -> ASGIApp:
+    """The application; every path is served bare and under the API's version.
+
+    cache: whether concurrent requests may share a response.
     """
     metrics = Metrics()
 
@@ -80,55 +98,48 @@ def create_app(settings: Settings, pace: Pace = DEFAULT_PACE, *, keeps: bool = T
     async def lifespan(_: Starlette) -> AsyncIterator[State]:
         async with (
             Database.opened(settings.read_dsn) as database,
-            _primary(settings, database) as primary,
-            Feed.opened(settings.direct_dsn, pace.kept) as feed,
+            _open_primary(settings, database) as primary,
+            Feed.opened(settings.direct_dsn, stream_options.feed_size) as feed,
         ):
             yield {
                 "settings": settings,
                 "database": database,
                 "primary": primary,
                 "metrics": metrics,
-                "tracked": Tracked(settings.tickers),
-                "streams": Streams(feed, primary, metrics, settings.stream_clients, pace),
+                "tickers": TrackedTickers(settings.tickers),
+                "feed": feed,
+                "streams": Streams(feed, primary, metrics, settings.stream_clients, stream_options),
                 "exports": Exports(settings.read_dsn),
-                "pages": Pages(database),
+                "pages": PageBatcher(database),
             }
 
-    prefixes = (f"/{settings.api_version}", "")
-    app = Starlette(
-        routes=[
-            Route(prefix + path, endpoint)
-            for prefix in prefixes
-            for path, endpoint in PATHS.items()
-        ],
+    paths = {
+        prefix + each.path: each
+        for prefix in (f"/{settings.api_version}", "")
+        for each in ENDPOINTS
+    }
+    starlette = Starlette(
+        routes=[Route(path, each.handle) for path, each in paths.items()],
         lifespan=lifespan,
         exception_handlers={
-            Exception: problems.fail,
-            HTTPException: problems.refuse_route,
-            **dict.fromkeys(problems.STATUS, problems.refuse),
+            HTTPException: problems.handle_http_exception,
+            Exception: problems.handle_unexpected,
         },
     )
-    app.router.redirect_slashes = False
-    served: ASGIApp = Timely(Delivered(app))
-    if keeps:
-        served = Kept(served, {pre + path: PATHS[path] for pre in prefixes for path in KEPT})
-    limited = _limited(served, settings, metrics)
-    return Observed(Marked(limited, settings.allowed_origins), metrics)
+    starlette.router.redirect_slashes = False
+    app: ASGIApp = starlette
+    if cache:
+        app = ResponseCache(app, {path: each.handle for path, each in paths.items() if each.shared})
+    if settings.rate_limit:
+        from tracker.web.rate_limit import RateLimit  # noqa: PLC0415 -- 10 MB that few need
 
-
-def _limited(app: ASGIApp, settings: Settings, metrics: Metrics) -> ASGIApp:
-    """*app*; where RATE_LIMIT says so, with a limit for each client."""
-    if not settings.rate_limit:
-        return app
-    from tracker.web.middleware.limiting import Limited  # noqa: PLC0415 -- 10 MB that few need
-    from tracker.web.middleware.quota import Quota  # noqa: PLC0415 -- the same
-
-    return Limited(app, Quota(settings), settings.api_version, metrics)
+        app = RateLimit(app, settings, metrics)
+    return Instrumentation(SecurityHeaders(app, settings.allowed_origins), metrics)
 
 
 @asynccontextmanager
-async def _primary(settings: Settings, database: Database) -> AsyncIterator[Database]:
-    """The database that is written; *database*, unless that is a replica."""
+async def _open_primary(settings: Settings, database: Database) -> AsyncIterator[Database]:
+    """The database that is written: *database*, unless that is a replica."""
     if settings.read_dsn == settings.database_dsn:
         yield database
         return

@@ -1,13 +1,11 @@
-"""What Prometheus reads of this process."""
+"""The metrics of the web process, for Prometheus."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from math import nan
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
-
-from tracker.web.reading.standing import Standing
 
 Observe = Callable[[float], None]
 
@@ -83,7 +81,7 @@ class Metrics:
             registry=self.registry,
         )
 
-    def count_uncounted(self) -> None:
+    def count_unlimited(self) -> None:
         """Count a request that no limit held for."""
         self._uncounted.inc()
 
@@ -113,12 +111,13 @@ class Metrics:
         """Set how many seconds the replica is behind; None: nobody knows."""
         self._replica_lag.set(nan if lag is None else lag)
 
-    def show_standings(self, standings: Iterable[Standing] | None) -> None:
-        """Set what is known of each index; None if the database did not answer."""
-        self._database_up.set(standings is not None)
-        self._age.clear()
-        self._missing.clear()
-        for each in standings or ():
-            self._missing.labels(each.ticker).set(each.missing)
-            if each.newest is not None:
-                self._age.labels(each.ticker).set(each.age)
+    def show_database(self, *, up: bool) -> None:
+        """Set whether the database responded."""
+        self._database_up.set(up)
+
+    def show_indexes(self, ages: Mapping[str, float], missing: Mapping[str, int]) -> None:
+        """Set, by index, how old the newest price is and how many minutes have none."""
+        for gauge, values in ((self._age, ages), (self._missing, missing)):
+            gauge.clear()
+            for ticker, value in values.items():
+                gauge.labels(ticker).set(value)

@@ -1,30 +1,33 @@
 """The web process: uvicorn, one event loop."""
 
+import asyncio
 import gc
 import resource
 import signal
 import sys
+from typing import Literal
 
 import uvicorn
+from loguru import logger
 
 from tracker.settings import Settings
 from tracker.web.app import create_app
-from tracker.web.live.line import Protocol
-from tracker.web.live.streams import DEFAULT_PACE, Pace
+from tracker.web.stream.responses import DEFAULT_OPTIONS, StreamOptions
 
 _FILES = 200  # that are open besides the clients of the stream: requests, database, libraries
+_TESTED_UVICORN = "0.54."  # protocol.py subclasses what is not public there
 
 
 def configure(
-    settings: Settings, pace: Pace = DEFAULT_PACE, *, keeps: bool = True
+    settings: Settings, stream_options: StreamOptions = DEFAULT_OPTIONS, *, cache: bool = True
 ) -> uvicorn.Config:
-    """How uvicorn runs the API of *settings*; *keeps*: whether answers are kept in memory."""
+    """How uvicorn runs the API of *settings*; *cache*: as in `create_app`."""
     return uvicorn.Config(
-        create_app(settings, pace, keeps=keeps),
+        create_app(settings, stream_options, cache=cache),
         host=settings.web_host,
         port=settings.web_port,
         loop="uvloop",
-        http=Protocol,
+        http=_protocol(uvicorn.__version__),
         ws="none",
         access_log=False,
         log_config=None,
@@ -35,13 +38,27 @@ def configure(
     )
 
 
+def _protocol(version: str) -> type[asyncio.Protocol] | Literal["httptools"]:
+    """Our protocol for a uvicorn of a tested *version*; else uvicorn's own, without limits."""
+    if version.startswith(_TESTED_UVICORN):
+        from tracker.web.protocol import Protocol  # noqa: PLC0415 -- may fail with other versions
+
+        return Protocol
+    logger.warning(
+        "requests are not limited in size or time: uvicorn {} was not tested, but {}x was",
+        version,
+        _TESTED_UVICORN,
+    )
+    return "httptools"
+
+
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or Ctrl-C; requests under way get some seconds to end."""
     # uvicorn stops cleanly, and then sends itself the signal again: that is a good end too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     _allow_files(settings.stream_clients + _FILES)
     server = uvicorn.Server(configure(settings))
-    gc.freeze()  # what is loaded stays: to look through it again held up requests for 30 ms
+    gc.freeze()  # what is loaded stays: each collection of it held up requests for 30 ms
     server.run()
 
 

@@ -1,1 +1,0 @@
-"""Values and errors as they cross the wire."""

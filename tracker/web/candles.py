@@ -1,0 +1,223 @@
+"""GET /prices/candles: open, high, low and close of each bucket of time that has a price.
+
+Candles below an hour are computed from the prices, others from the hourly and daily rollups; days
+of other zones than UTC, weeks and months are made of hours. An empty bucket has no candle.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+from psycopg import AsyncConnection
+from starlette.responses import Response
+
+from tracker import buckets, gaps, queries, rows
+from tracker.buckets import Calendar, Even
+from tracker.gaps import HOUR, Span
+from tracker.models import Candle
+from tracker.times import FIRST, LAST, MINUTE, minute_of
+from tracker.web import params, responses, schemas
+from tracker.web.endpoint import AppRequest, endpoint
+from tracker.web.params import TickerQuery
+from tracker.web.responses import Dependency, data_response, negotiate, render
+
+_MAX_BUCKETS = 10_000  # of a calendar in one query
+_UTC = ZoneInfo("UTC")
+
+START = params.moment(
+    "start_date",
+    "Buckets that begin at or after it, each with all its prices; default: the first there is.",
+)
+END = params.moment(
+    "end_date",
+    "Buckets that begin before it, each with all its prices; default: now, so that the bucket in"
+    " progress is included with the prices that it has so far.",
+)
+
+
+def _price(description: str) -> params.Schema:
+    return {**schemas.PRICE, "description": description}
+
+
+CANDLE = schemas.model(
+    "Candle",
+    {
+        "created_at": {**schemas.MINUTE, "description": "The bucket's first UTC minute"},
+        "open": _price("The first price"),
+        "high": _price("The highest price"),
+        "low": _price("The lowest price"),
+        "close": _price("The last price"),
+        "samples": {
+            "type": "integer",
+            "minimum": 1,
+            "description": "How many minutes it is made of: fewer than the bucket has where some"
+            " are missing, or still to come",
+        },
+    },
+    description="The prices of a bucket; a bucket without any is left out",
+)
+_EXAMPLE = {
+    "created_at": "2024-01-15T12:00:00Z",
+    "open": "68241.50",
+    "high": "68302.17",
+    "low": "68190.00",
+    "close": "68255.04",
+    "samples": 60,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandlesQuery(TickerQuery):
+    """A page of the candles of a range."""
+
+    interval: Annotated[str, params.INTERVAL] = "1h"
+    tz: Annotated[ZoneInfo, params.ZONE] = _UTC
+    start_date: Annotated[datetime | None, START] = None
+    end_date: Annotated[datetime | None, END] = None
+    order: Annotated[str, params.ORDER] = "desc"
+    limit: Annotated[int, params.LIMIT] = params.DEFAULT_LIMIT
+    before: Annotated[datetime | None, params.BEFORE] = None
+    after: Annotated[datetime | None, params.AFTER] = None
+    format: Annotated[str | None, params.FORMAT] = None
+
+
+@dataclass(frozen=True, slots=True)
+class CandlePage:
+    """Candles of a listing, in its order; the cursors of the pages with older and newer ones."""
+
+    candles: Sequence[Candle]
+    older: datetime | None
+    newer: datetime | None
+
+
+@endpoint(
+    "/prices/candles",
+    "candles",
+    "First, highest, lowest and last price of each bucket of time, newest first",
+    response=schemas.rows_response(schemas.page_of(CANDLE), [_EXAMPLE], "Link"),
+    errors=(406, 422, 500, 503),
+    links=("prices", {"ticker": schemas.QUERY_TICKER, "start_date": schemas.first("created_at")}),
+    shared=True,
+)
+async def list_candles(request: AppRequest, query: CandlesQuery) -> Response:
+    """A page of the candles of the buckets that begin in [start_date, end_date)."""
+    await request.state["tickers"].require(query.ticker, request.state["database"])
+    dependency = Dependency(query.ticker, request.state["feed"].revision(query.ticker))
+    media_type, now = negotiate(request, query.format), datetime.now(UTC)
+    grid = buckets.grid(query.interval, query.tz)
+
+    async def fetch(conn: AsyncConnection) -> CandlePage:
+        return await fetch_page(conn, query, grid, now)
+
+    page = await request.state["database"].run(fetch)
+    links = responses.page_links(request, page.older, page.newer, ascending=query.order == "asc")
+    end = min(query.end_date or now, query.before or now)
+    is_settled = buckets.ceiling(grid, end) <= minute_of(now)
+    headers = {**links, **(responses.settled() if is_settled else {})}
+    body = render(media_type, [rows.candle(each) for each in page.candles], rows.CANDLE)
+    return data_response(media_type, body, headers, dependency)
+
+
+async def fetch_page(
+    conn: AsyncConnection, query: CandlesQuery, grid: Even | Calendar, now: datetime
+) -> CandlePage:
+    """The page of *query*; one candle more than it shows tells whether another page follows."""
+    listing = _span(query.start_date or FIRST, query.end_date or now)
+    minutes = _between(listing, query.after, query.before)
+    has_cursor = query.after is not None or query.before is not None
+    ascending = query.before is None if has_cursor else query.order == "asc"
+
+    found = await fetch_candles(
+        conn, query.ticker, grid, minutes, query.limit + 1, ascending=ascending
+    )
+    page = found[: query.limit]
+    following = page[-1].start if len(found) > query.limit else None
+    preceding = None
+    if has_cursor:
+        if page:
+            edge = page[0].start
+        else:
+            edge = minutes.since if ascending else max(minutes.until, FIRST + MINUTE) - MINUTE
+        behind = _between(listing, None, edge) if ascending else _between(listing, edge, None)
+        if await fetch_candles(conn, query.ticker, grid, behind, 1, ascending=not ascending):
+            preceding = edge
+    if ascending != (query.order == "asc"):
+        page.reverse()
+    return CandlePage(page, *((preceding, following) if ascending else (following, preceding)))
+
+
+async def fetch_candles(
+    conn: AsyncConnection,
+    ticker: str,
+    grid: Even | Calendar,
+    within: Span,
+    count: int,
+    *,
+    ascending: bool,
+) -> list[Candle]:
+    """Up to *count* candles of the buckets that start in *within*, oldest first if *ascending*."""
+    if isinstance(grid, Calendar):
+        return await _fetch_calendar_candles(conn, ticker, grid, within, count, ascending=ascending)
+    span: Span | None = within
+    if grid.width < HOUR:
+        span = await _stored_part(conn, ticker, grid, within)
+    if span is None:
+        return []
+    whole = Span(buckets.ceiling(grid, span.since), buckets.ceiling(grid, span.until))
+    if not whole.minutes:
+        return []
+    return await queries.regular_candles(
+        conn, ticker, whole, grid.width, count, ascending=ascending
+    )
+
+
+async def _fetch_calendar_candles(
+    conn: AsyncConnection, ticker: str, grid: Calendar, within: Span, count: int, *, ascending: bool
+) -> list[Candle]:
+    """Look at *count* buckets first, past any hole, and at twice as many in each next step."""
+    found: list[Candle] = []
+    step = count
+    while len(found) < count and (left := await _stored_part(conn, ticker, grid, within)):
+        following = buckets.rising if ascending else buckets.falling
+        looked_at = list(islice(following(grid, left), step))
+        if not looked_at:  # the prices that are left belong to a bucket that starts earlier
+            break
+        # Minutes are read only of hours that a zone divides, as Asia/Kolkata does.
+        divided = any(bucket.since.minute or bucket.until.minute for bucket in looked_at)
+        fetch = queries.zone_candles if divided else queries.bucket_candles
+        found += await fetch(conn, ticker, looked_at)
+        last = looked_at[-1]
+        if ascending:
+            within = Span(min(last.until, left.until), left.until)
+        else:
+            within = Span(left.since, max(last.since, left.since))
+        step = min(2 * step, _MAX_BUCKETS)
+    return found[:count]
+
+
+async def _stored_part(
+    conn: AsyncConnection, ticker: str, grid: Even | Calendar, within: Span
+) -> Span | None:
+    """The part of *within* in which buckets start that may have prices; None if there is none."""
+    looked_at = Span(gaps.floor(within.since, HOUR), buckets.ceiling(grid, within.until))
+    hours = await queries.stored_hours(conn, ticker, looked_at)
+    if hours is None:
+        return None
+    since = max(within.since, buckets.floor(grid, hours.since))
+    until = min(within.until, hours.until)
+    return Span(since, until) if since < until else None
+
+
+def _between(span: Span, after: datetime | None, before: datetime | None) -> Span:
+    """The part of *span* between two moments, both exclusive."""
+    since, until = span.since, span.until
+    if after is not None:
+        since = max(since, after if after == LAST else after + datetime.resolution)
+    return _span(since, until if before is None else min(until, before))
+
+
+def _span(since: datetime, until: datetime) -> Span:
+    return Span(since, max(since, until))

@@ -1,0 +1,148 @@
+"""Endpoints: a path with its handler, its parameters and what the OpenAPI document says of it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypedDict, TypeVar, get_type_hints
+
+from loguru import logger
+from starlette.requests import Request
+from starlette.responses import Response
+
+from tracker.settings import Settings
+from tracker.web import cache, problems
+from tracker.web.batching import PageBatcher
+from tracker.web.database import Database
+from tracker.web.exports import Exports
+from tracker.web.metrics import Metrics
+from tracker.web.params import Schema, parse_query
+from tracker.web.problems import STATUSES
+from tracker.web.stream.feed import Feed
+from tracker.web.stream.responses import Streams
+from tracker.web.tracked import TrackedTickers
+
+Q = TypeVar("Q")
+
+# Seconds until a response must begin. Each query has a shorter deadline of its own (database.py),
+# and an export one for its first line: 8.5 s is the longest sum.
+DEADLINE = 10.0
+
+# The paths that RATE_LIMIT is about: those that read prices; never health or metrics, which
+# operators need, nor pages and their files.
+RATE_LIMITED = ("/prices", "/tickers", "/udf/")
+
+
+class State(TypedDict):
+    """What the lifespan opens and handlers use.
+
+    database: for reading prices: a replica, if there is one.
+    primary: the database that is written, for what a replica cannot tell.
+    """
+
+    settings: Settings
+    database: Database
+    primary: Database
+    metrics: Metrics
+    tickers: TrackedTickers
+    feed: Feed
+    streams: Streams
+    exports: Exports
+    pages: PageBatcher
+
+
+AppRequest = Request[State]
+Handler = Callable[[AppRequest, Q], Awaitable[Response]]
+
+
+@dataclass(frozen=True)
+class Endpoint(Generic[Q]):
+    """A path that is served, for GET and HEAD.
+
+    name: its label in metrics; also its operationId, unless that is given.
+    query: the dataclass of its parameters; unknown ones are refused, unless `ignore_unknown`.
+    response: the 200 of the OpenAPI document; errors: names of openapi.RESPONSES.
+    other_parameters: what the OpenAPI document has besides those of the query.
+    links: the operation that its response leads to, and with which parameters (OpenAPI's links).
+    shared: whether concurrent requests may share a response that depends on one index (cache.py).
+    extend_problem: more members of its problem documents, from the detail of the problem.
+    """
+
+    path: str
+    name: str
+    handler: Handler[Q]
+    query: type[Q]
+    summary: str
+    response: Schema
+    errors: tuple[int | str, ...]
+    operation_id: str
+    tag: str
+    links: tuple[str, Mapping[str, str]] | None
+    other_parameters: tuple[Schema, ...]
+    shared: bool
+    ignore_unknown: bool
+    extend_problem: Callable[[str], Mapping[str, str]] | None
+
+    async def handle(self, request: AppRequest) -> Response:
+        """The response to *request*, which begins within the deadline; errors become problems."""
+        try:
+            async with asyncio.timeout(DEADLINE) as deadline:
+                query = parse_query(
+                    request.query_params, self.query, ignore_unknown=self.ignore_unknown
+                )
+                response = await self.handler(request, query)
+        except tuple(STATUSES) as error:
+            errors = problems.reasons(error)
+            members = self.extend_problem(problems.detail(errors)) if self.extend_problem else None
+            request_id = request.scope["request_id"]
+            return problems.problem(STATUSES[type(error)], errors, request_id, members=members)
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            why = f"did not respond within {DEADLINE:g} seconds"
+            return problems.unavailable(request, {"server": why})
+        except Exception:  # noqa: BLE001 -- the client gets a 500, the log the reason
+            logger.bind(request_id=request.scope["request_id"]).exception("a request failed")
+            return problems.server_error(request)
+        return cache.finish(request.scope, response)
+
+
+def endpoint(
+    path: str,
+    name: str,
+    summary: str,
+    *,
+    response: Schema,
+    errors: tuple[int | str, ...],
+    operation_id: str = "",
+    tag: str = "prices",
+    links: tuple[str, Mapping[str, str]] | None = None,
+    other_parameters: tuple[Schema, ...] = (),
+    shared: bool = False,
+    ignore_unknown: bool = False,
+    extend_problem: Callable[[str], Mapping[str, str]] | None = None,
+) -> Callable[[Handler[Q]], Endpoint[Q]]:
+    """Make an endpoint of a handler, whose second parameter is annotated with its query."""
+
+    def decorate(handler: Handler[Q]) -> Endpoint[Q]:
+        query: type[Q] = get_type_hints(handler)["query"]
+        return Endpoint(
+            path=path,
+            name=name,
+            handler=handler,
+            query=query,
+            summary=summary,
+            response=response,
+            errors=errors,
+            operation_id=operation_id or name,
+            tag=tag,
+            links=links,
+            other_parameters=other_parameters,
+            shared=shared,
+            ignore_unknown=ignore_unknown,
+            extend_problem=extend_problem,
+        )
+
+    return decorate
+
+
+AnyEndpoint = Endpoint[Any]

@@ -1,0 +1,355 @@
+"""GET /health/live, /health/ready, /health/state and /metrics: how the service is, part by part."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+from psycopg import AsyncConnection
+from starlette.responses import Response
+
+from tracker import migrations, queries
+from tracker.errors import DatabaseDown, MigrationsPending
+from tracker.rows import Row
+from tracker.times import format_moment
+from tracker.web import schemas
+from tracker.web.endpoint import AppRequest, endpoint
+from tracker.web.params import NoQuery, Schema
+from tracker.web.problems import reasons, unavailable
+from tracker.web.responses import NO_STORE, json_response
+
+STALE_AFTER = 180.0  # seconds; two polls missed, and the third is due
+
+# Seconds that each part may be silent: the scheduler ticks each minute, and its message may have to
+# wait; the worker sends four heartbeats a minute.
+_SILENT_AFTER = {"scheduler": 90.0, "worker": 45.0}
+_LAST_SIGN = {"scheduler": "last tick", "worker": "last heartbeat"}
+_LAGGING_AFTER = 60.0  # seconds that a replica may be behind
+_IN_SYNC = 1.0  # seconds of lag that are not mentioned
+
+# Not prometheus_client's choose_encoder: it fails on a version that is no number.
+_OPENMETRICS = (openmetrics.generate_latest, openmetrics.CONTENT_TYPE_LATEST)
+_PLAIN_TEXT = (generate_latest, CONTENT_TYPE_PLAIN_0_0_4)
+
+
+# What the database knows
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStatus:
+    """How the recording of one index is.
+
+    newest: the newest stored minute; None if there is none in the last month.
+    age: seconds since then.
+    missing: how many minutes of the last hour have no price.
+    failing: why its newest poll failed; None if it did not.
+    polled: the newest minute of the last hour that was polled; None if none was.
+    """
+
+    ticker: str
+    newest: datetime | None
+    age: float
+    missing: int
+    failing: str | None
+    polled: datetime | None
+
+    @property
+    def row(self) -> Row:
+        """As JSON has it."""
+        return {
+            "ticker": self.ticker,
+            "created_at": self.newest and format_moment(self.newest),
+            "age_seconds": round(self.age, 1) if self.newest else None,
+            "missing": self.missing,
+        }
+
+    @property
+    def stale(self) -> str:
+        """Why it has no fresh price; empty if it has one."""
+        poll = f"; the newest poll failed: {self.failing}" if self.failing else ""
+        if self.newest is None:
+            return f"no price in the last month{poll}"
+        if self.age > STALE_AFTER:
+            age = f"the newest price is {self.age:.0f} s old, more than {STALE_AFTER:.0f} s"
+            return age + poll
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaStatus:
+    """How a replica is. lag: seconds behind, at most; None: unknown, nothing replayed yet."""
+
+    lag: float | None
+
+    @property
+    def row(self) -> Row:
+        """As JSON has it."""
+        return {"lag_seconds": None if self.lag is None else round(self.lag, 1)}
+
+    @property
+    def behind(self) -> str:
+        """How far it is behind; empty if it is in sync."""
+        if self.lag is None:
+            return "does not know how far it is behind"
+        return f"is {self.lag:.0f} s behind" if self.lag >= _IN_SYNC else ""
+
+
+async def fetch_statuses(
+    conn: AsyncConnection, tickers: Sequence[str], now: datetime
+) -> list[IndexStatus]:
+    """How each of *tickers* is at *now*, in their order."""
+    newest = await queries.newest_minutes(conn, tickers, now)
+    hours = await queries.recent_hours(conn, tickers, now)
+    return [
+        IndexStatus(ticker, minute, (now - minute).total_seconds() if minute else 0.0, *hour)
+        for ticker, minute, hour in zip(tickers, newest, hours, strict=True)
+    ]
+
+
+async def _fetch_health(
+    request: AppRequest, conn: AsyncConnection
+) -> tuple[list[IndexStatus], ReplicaStatus | None]:
+    """Each configured index, and the replica that says so, if it is one."""
+    statuses = await fetch_statuses(conn, request.state["settings"].tickers, datetime.now(UTC))
+    if request.state["database"] is request.state["primary"]:
+        return statuses, None
+    return statuses, ReplicaStatus(await queries.replica_lag(conn))
+
+
+# Documentation
+
+
+def _or_null(schema: Schema, description: str) -> Schema:
+    return {**schema, "type": [schema["type"], "null"], "description": description}
+
+
+_AGE: Schema = {"type": "number", "minimum": 0}
+_MISSING: Schema = {
+    "type": "integer",
+    "minimum": 0,
+    "maximum": 60,
+    "description": "Minutes of the last hour without a price",
+}
+_FRESH = schemas.closed_object(
+    {
+        "ticker": schemas.TICKER,
+        "created_at": schemas.MINUTE,
+        "age_seconds": _AGE,
+        "missing": _MISSING,
+    }
+)
+_REPLICA = schemas.closed_object(
+    {
+        "lag_seconds": _or_null(
+            _AGE, "Seconds that it is behind, at most; null: nothing replayed since its start"
+        )
+    },
+    description="What prices are read from, where READ_POSTGRES_HOST names a replica",
+)
+_PART = schemas.closed_object(
+    {
+        "name": {"enum": ["database", "scheduler", "worker", "exchange", "replica"]},
+        "state": {"enum": ["up", "down", "unknown"]},
+        "words": schemas.TEXT,
+    }
+)
+_RECORDED = schemas.closed_object(
+    {
+        "ticker": schemas.TICKER,
+        "created_at": _or_null(schemas.MINUTE, "The newest minute; null: none in the last month"),
+        "age_seconds": _or_null(_AGE, "Seconds since then"),
+        "missing": _MISSING,
+        "failing": _or_null(schemas.TEXT, "Why the newest poll failed; null if it did not"),
+    }
+)
+LIVE = schemas.model("Live", {"status": {"const": "live"}})
+READY = schemas.model(
+    "Ready",
+    {
+        "status": {"const": "ready"},
+        "prices": {"type": "array", "items": _FRESH},
+        "replica": _REPLICA,
+    },
+    optional=("replica",),
+)
+STATE = schemas.model(
+    "State",
+    {
+        "status": {"enum": ["ok", "impaired"]},
+        "parts": {"type": "array", "items": _PART},
+        "prices": {"type": "array", "items": _RECORDED},
+    },
+)
+
+
+# Endpoints
+
+
+@endpoint(
+    "/health/live",
+    "live",
+    "The process responds",
+    response=schemas.json_response(schemas.ref(LIVE)),
+    errors=(422, 500),
+    tag="service",
+)
+async def get_liveness(_: AppRequest, query: NoQuery) -> Response:  # noqa: ARG001 -- it has none
+    """The process responds, whatever the database does."""
+    return json_response({"status": "live"}, NO_STORE)
+
+
+@endpoint(
+    "/health/ready",
+    "ready",
+    "The database responds, no migration is pending, and every ticker has a fresh price",
+    response=schemas.json_response(schemas.ref(READY)),
+    errors=(422, 500, 503),
+    tag="service",
+)
+async def get_readiness(request: AppRequest, query: NoQuery) -> Response:  # noqa: ARG001 -- none
+    """Fresh prices of every ticker can be served; 503 with the reasons if not."""
+
+    async def fetch(
+        conn: AsyncConnection,
+    ) -> tuple[list[str], list[IndexStatus], ReplicaStatus | None]:
+        pending = migrations.find_pending(await queries.applied_migrations(conn))
+        return (pending, [], None) if pending else ([], *await _fetch_health(request, conn))
+
+    pending, statuses, replica = await request.state["database"].run(fetch)
+    if pending:
+        return unavailable(request, {"migrations": f"are pending: {', '.join(pending)}"})
+    stale = {each.ticker: each.stale for each in statuses if each.stale}
+    if stale:
+        behind = {"replica": replica.behind} if replica and replica.behind else {}
+        return unavailable(request, stale | behind)
+    body: dict[str, object] = {"status": "ready", "prices": [each.row for each in statuses]}
+    if replica:
+        body["replica"] = replica.row
+    return json_response(body, NO_STORE)
+
+
+@endpoint(
+    "/metrics",
+    "metrics",
+    "For Prometheus",
+    response=schemas.text_response("text/plain", "application/openmetrics-text"),
+    errors=(422, 500),
+    tag="service",
+)
+async def get_metrics(request: AppRequest, query: NoQuery) -> Response:  # noqa: ARG001 -- none
+    """In the format of Prometheus or OpenMetrics, as the client accepts."""
+    metrics = request.state["metrics"]
+    metrics.show_feed(current=request.state["feed"].current)
+    statuses: list[IndexStatus] = []
+    replica: ReplicaStatus | None = None
+    up = False
+    with suppress(DatabaseDown, MigrationsPending):
+        statuses, replica = await request.state["database"].run(
+            lambda conn: _fetch_health(request, conn)
+        )
+        up = True
+    metrics.show_database(up=up)
+    metrics.show_indexes(
+        {each.ticker: each.age for each in statuses if each.newest},
+        {each.ticker: each.missing for each in statuses},
+    )
+    metrics.show_replica(replica.lag if replica else None)
+    openmetrics_accepted = "application/openmetrics-text" in request.headers.get("accept", "")
+    encode, media_type = _OPENMETRICS if openmetrics_accepted else _PLAIN_TEXT
+    return Response(encode(metrics.registry), 200, NO_STORE, media_type)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the service: whether it works, and why."""
+
+    name: str
+    state: Literal["up", "down", "unknown"]
+    words: str
+
+
+@endpoint(
+    "/health/state",
+    "condition",
+    "The state of each part of the service, with a reason; always 200",
+    response=schemas.json_response(schemas.ref(STATE)),
+    errors=(422, 500),
+    operation_id="state",
+    tag="service",
+)
+async def get_state(request: AppRequest, query: NoQuery) -> Response:  # noqa: ARG001 -- it has none
+    """Each part and each index as the database knows them."""
+    now, tickers = datetime.now(UTC), request.state["settings"].tickers
+
+    async def fetch(conn: AsyncConnection) -> tuple[Mapping[str, float], list[IndexStatus]]:
+        return await queries.heartbeats(conn), await fetch_statuses(conn, tickers, now)
+
+    statuses: list[IndexStatus] = []
+    try:
+        beats, statuses = await request.state["primary"].run(fetch)
+    except (DatabaseDown, MigrationsPending) as error:
+        [(name, why)] = reasons(error).items()
+        parts = [Part("database", "down", why if name == "database" else f"{name} {why}")]
+        unknown = "only the database would know"
+        parts += [Part(each, "unknown", unknown) for each in ("scheduler", "worker", "exchange")]
+    else:
+        worker = _heartbeat_part("worker", beats)
+        parts = [Part("database", "up", "responds"), _heartbeat_part("scheduler", beats), worker]
+        parts.append(_exchange_part(statuses, worker, now))
+    parts += await _replica_parts(request)
+    healthy = all(part.state == "up" for part in parts) and not any(each.stale for each in statuses)
+    return json_response(
+        {
+            "status": "ok" if healthy else "impaired",
+            "parts": [asdict(part) for part in parts],
+            "prices": [{**each.row, "failing": each.failing} for each in statuses],
+        },
+        NO_STORE,
+    )
+
+
+def _heartbeat_part(name: str, beats: Mapping[str, float]) -> Part:
+    """The scheduler or the worker, by the seconds since its last heartbeat."""
+    if name not in beats:
+        return Part(name, "down", "has never sent a heartbeat")
+    state: Literal["up", "down"] = "up" if beats[name] <= _SILENT_AFTER[name] else "down"
+    return Part(name, state, f"{_LAST_SIGN[name]} {_ago(beats[name])}")
+
+
+def _exchange_part(statuses: Sequence[IndexStatus], worker: Part, now: datetime) -> Part:
+    """The exchange, by the newest polls; without a worker that polls it is unknown."""
+    failing = [f"{each.ticker}: {each.failing}" for each in statuses if each.failing]
+    if failing:
+        return Part("exchange", "down", f"the newest poll failed: {', '.join(failing)}")
+    if worker.state != "up":
+        return Part("exchange", "unknown", "not polled")
+    ages = [(now - each.polled).total_seconds() for each in statuses if each.polled]
+    if not ages:
+        return Part("exchange", "unknown", "no poll of the last hour is recorded")
+    if min(ages) > STALE_AFTER:
+        return Part("exchange", "unknown", f"the newest poll recorded was {_ago(min(ages))}")
+    return Part("exchange", "up", "responded to the newest polls")
+
+
+async def _replica_parts(request: AppRequest) -> list[Part]:
+    """The replica that prices are read from; none where there is none."""
+    if request.state["database"] is request.state["primary"]:
+        return []
+    try:
+        replica = ReplicaStatus(await request.state["database"].run(queries.replica_lag))
+    except DatabaseDown:
+        return [Part("replica", "down", "does not respond, and no price is read without it")]
+    lagging = replica.lag is None or replica.lag > _LAGGING_AFTER
+    return [Part("replica", "down" if lagging else "up", replica.behind or "is in sync")]
+
+
+def _ago(seconds: float) -> str:
+    """Seconds below two minutes, minutes below two hours, then hours."""
+    if seconds < 120:  # noqa: PLR2004 -- the docstring says them
+        return f"{seconds:.0f} s ago"
+    if seconds < 7200:  # noqa: PLR2004
+        return f"{seconds // 60:.0f} min ago"
+    return f"{seconds // 3600:.0f} h ago"

@@ -1,1 +1,0 @@
-"""What is committed, told as it is committed: the stream."""

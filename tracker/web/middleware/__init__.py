@@ -1,1 +1,0 @@
-"""What is done around every request."""

@@ -1,0 +1,270 @@
+"""Parameters of the query string: each is one value with its name, parser, schema and text.
+
+The query of an endpoint is a frozen dataclass, each field annotated with its parameter. From it
+follow the typed values, the 422 problem that names every invalid parameter, and the OpenAPI
+document.
+"""
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import MISSING, dataclass, fields
+from datetime import timedelta
+from functools import cache
+from typing import Annotated, Any, TypeVar, get_type_hints
+from zoneinfo import ZoneInfo, available_timezones
+
+from starlette.datastructures import QueryParams
+
+from tracker.buckets import INTERVALS
+from tracker.errors import BadRequest, shorten
+from tracker.models import parse_ticker
+from tracker.rows import EXTRAS
+from tracker.times import MILLISECONDS_BELOW, SECONDS_BELOW, parse_moment
+
+Q = TypeVar("Q")
+Schema = dict[str, Any]
+
+MAX_LIMIT = 1000
+DEFAULT_LIMIT = 50
+MAX_TOLERANCE = 86_400  # seconds
+ORDERS = ("desc", "asc")
+FORMATS = ("json", "csv", "ndjson")
+LINE_FORMATS = ("csv", "ndjson")  # those that need no end, and can be streamed
+COVERAGE_WIDTHS = {"1h": timedelta(hours=1), "1d": timedelta(days=1)}
+
+_WHOLE_NUMBER = re.compile(r"[0-9]{1,9}")
+
+MOMENT_SCHEMA: Schema = {
+    "anyOf": [
+        {"type": "string", "format": "date-time"},
+        {"type": "string", "format": "date"},
+        {"type": "number", "minimum": -62135596800, "maximum": 253402300799999999},
+    ],
+    "examples": ["2024-01-15T12:00:00Z", "2024-01-15", 1705320000],
+}
+MOMENT_TEXT = (
+    "RFC 3339 or ISO 8601 with any offset (none means UTC; a bare date is its midnight), or a Unix"
+    f" time: seconds (below {SECONDS_BELOW:.0e}), milliseconds (below {MILLISECONDS_BELOW:.0e}) or"
+    " microseconds, with decimals."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of the query string.
+
+    parse: its value from one text; raises ValueError with the reason, to be read after the name.
+    schema, description: as the OpenAPI document has them.
+    repeated: may be given several times, with different values; the value is a list.
+    comma_separated: the schema is of an array whose items stand in one text.
+    """
+
+    name: str
+    parse: Callable[[str], Any]
+    schema: Schema
+    description: str
+    required: bool = False
+    repeated: bool = False
+    comma_separated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A parameter as one query has it: the name of its attribute, and the schema of its default."""
+
+    attribute: str
+    parameter: Parameter
+    default: Schema
+
+
+@cache
+def query_fields(query: type) -> Mapping[str, Field]:
+    """The fields of the dataclass *query*, by the names of their parameters."""
+    hints = get_type_hints(query, include_extras=True)
+    found = {}
+    for field in fields(query):
+        [parameter] = hints[field.name].__metadata__
+        found[parameter.name] = Field(field.name, parameter, _default_schema(field.default))
+    return found
+
+
+def parse_query(values: QueryParams, query: type[Q], *, ignore_unknown: bool = False) -> Q:
+    """The query that *values* are.
+
+    Raises BadRequest that names every parameter that is missing, repeated, unknown or invalid: a
+    typo must not silently give a default.
+    """
+    known = query_fields(query)  # type: ignore[arg-type]  # types are hashable
+    errors = {
+        name: "is required"
+        for name, field in known.items()
+        if field.parameter.required and name not in values
+    }
+    parsed: dict[str, Any] = {}
+    for name in values:
+        field = known.get(name)
+        if field is not None:
+            try:
+                parsed[field.attribute] = _parse_values(field.parameter, values.getlist(name))
+            except ValueError as error:
+                errors[name] = str(error)
+        elif not ignore_unknown:
+            names = ", ".join(known) or "none"
+            errors[shorten(name)] = f"is not a parameter here; parameters: {names}"
+    if errors:
+        raise BadRequest(errors)
+    return query(**parsed)
+
+
+def _parse_values(parameter: Parameter, texts: list[str]) -> Any:
+    if not parameter.repeated:
+        if len(texts) > 1:
+            raise ValueError("is given more than once")
+        return parameter.parse(texts[0])
+    values = [parameter.parse(text) for text in texts]
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"is {shorten(str(value))!r} more than once")
+    return values
+
+
+def _default_schema(default: object) -> Schema:
+    if default is MISSING or default in (None, (), ""):
+        return {}
+    return {"default": default if isinstance(default, int | str) else str(default)}
+
+
+def parse_include(text: str) -> tuple[str, ...]:
+    """Names of EXTRAS separated by commas, each at most once; in the order of EXTRAS."""
+    names = text.split(",")
+    for name in names:
+        if name not in EXTRAS:
+            raise ValueError(f"has {shorten(name)!r}; allowed: {', '.join(EXTRAS)}")
+        if names.count(name) > 1:
+            raise ValueError(f"has {name!r} more than once")
+    return tuple(name for name in EXTRAS if name in names)
+
+
+def parse_zone(text: str) -> ZoneInfo:
+    """A time zone by its IANA name. Raises ValueError."""
+    if text not in zone_names():
+        raise ValueError(f"is not an IANA time zone such as Europe/Berlin: {shorten(text)!r}")
+    return ZoneInfo(text)
+
+
+@cache
+def zone_names() -> frozenset[str]:
+    """The names of all zones that this machine knows, except for its own local time."""
+    return frozenset(available_timezones() - {"localtime"})
+
+
+def whole_number(least: int, most: int) -> Callable[[str], int]:
+    """A parser of whole numbers from *least* to *most*."""
+
+    def parse(text: str) -> int:
+        if not _WHOLE_NUMBER.fullmatch(text) or not least <= int(text) <= most:
+            raise ValueError(f"is not a whole number from {least} to {most}: {shorten(text)!r}")
+        return int(text)
+
+    return parse
+
+
+def one_of(names: Collection[str]) -> Callable[[str], str]:
+    """A parser of one of *names*."""
+
+    def parse(text: str) -> str:
+        if text not in names:
+            raise ValueError(f"is not one of {', '.join(names)}: {shorten(text)!r}")
+        return text
+
+    return parse
+
+
+def moment(name: str, description: str, *, required: bool = False) -> Parameter:
+    """A parameter whose value is a moment."""
+    text = f"{description} {MOMENT_TEXT}"
+    return Parameter(name, parse_moment, MOMENT_SCHEMA, text, required=required)
+
+
+def choice(name: str, names: Collection[str], description: str) -> Parameter:
+    """A parameter whose value is one of *names*."""
+    return Parameter(name, one_of(names), {"type": "string", "enum": list(names)}, description)
+
+
+def integer(name: str, least: int, most: int, description: str) -> Parameter:
+    """A parameter whose value is a whole number."""
+    schema = {"type": "integer", "minimum": least, "maximum": most}
+    return Parameter(name, whole_number(least, most), schema, description)
+
+
+TICKER = Parameter(
+    "ticker",
+    parse_ticker,
+    {"type": "string"},  # the document lists the names
+    "The index: one that is tracked, or that was and is stored.",
+    required=True,
+)
+START = moment(
+    "start_date",
+    "Where the listing starts, inclusive; default: now, or the first price with `order=asc`.",
+)
+END = moment(
+    "end_date",
+    "Where the listing stops, exclusive; default: the first price, or now with `order=asc`. Newest"
+    " first it lies before start_date, or the listing is empty.",
+)
+ORDER = choice("order", ORDERS, "desc: newest first; asc: oldest first.")
+LIMIT = integer("limit", 1, MAX_LIMIT, "The maximum length of a page.")
+BEFORE = moment(
+    "before",
+    "A cursor, as links have it: the page of what is nearest before it, exclusive, in the requested"
+    " range and order.",
+)
+AFTER = moment(
+    "after",
+    "A cursor, as links have it: the page of what is nearest after it, exclusive, in the requested"
+    " range and order.",
+)
+INCLUDE = Parameter(
+    "include",
+    parse_include,
+    {
+        "type": "array",
+        "items": {"type": "string", "enum": list(EXTRAS)},
+        "minItems": 1,
+        "uniqueItems": True,
+    },
+    "Keys to add to a price, separated by commas.",
+    comma_separated=True,
+)
+FORMAT = choice(
+    "format",
+    FORMATS,
+    "The format of the response, whatever Accept says; default: what Accept prefers, JSON if it"
+    " accepts any.",
+)
+ZONE = Parameter(
+    "tz",
+    parse_zone,
+    {"type": "string", "enum": sorted(zone_names())},
+    "A time zone by its IANA name, for days, weeks and months: its days have 23 or 25 hours where"
+    " clocks change. Shorter buckets are the same in each.",
+)
+INTERVAL = choice(
+    "interval",
+    INTERVALS,
+    "The width of a bucket. Days and longer begin by the calendar of `tz`, weeks on Monday; shorter"
+    " ones are counted from midnight UTC.",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoQuery:
+    """The query of an endpoint without parameters."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TickerQuery:
+    """A query about one index."""
+
+    ticker: Annotated[str, TICKER]

@@ -1,0 +1,112 @@
+"""GET /prices/stream: its parameters, its documentation, and who may follow."""
+
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+from starlette.responses import Response
+
+from tracker import queries
+from tracker.errors import BadRequest, DatabaseDown, NotNow
+from tracker.web import params, schemas
+from tracker.web.endpoint import AppRequest, endpoint
+from tracker.web.params import Parameter
+from tracker.web.stream.events import POSITION_PATTERN, Position, parse_positions
+from tracker.web.stream.responses import EventStream, Follower
+
+_HEADER = "Last-Event-ID"
+_FEED_TIMEOUT = 1.0  # seconds until the feed is current again, if the database is available
+
+_RESUME = (
+    "The id of the last event that was received: the stream continues after it, with each minute"
+    " that changed since once, as it is now. An index that it does not name begins now."
+)
+TICKERS = replace(
+    params.TICKER,
+    description="The indexes to follow: the parameter may be repeated.",
+    repeated=True,
+)
+LAST_EVENT_ID = Parameter(
+    "last_event_id",
+    parse_positions,
+    {
+        "type": "string",
+        "pattern": f"^{POSITION_PATTERN}(,{POSITION_PATTERN})*$",
+        "examples": ["btc_usd:120,eth_usd:98.3"],
+    },
+    f"{_RESUME} The header wins.",
+)
+
+_EXAMPLE = """\
+retry: 1000
+id: btc_usd:120,eth_usd:98
+
+id: btc_usd:121,eth_usd:98
+event: price
+data: {"id":241,"ticker":"btc_usd","price":"68241.50","created_at":"2024-01-15T12:00:00Z",\
+"source":"poll","observed_at":"2024-01-15T12:00:01.250000Z"}
+
+:
+id: btc_usd:121,eth_usd:98
+
+"""
+_DESCRIPTION = (
+    "Server-Sent Events. `price`: a price that was stored, repaired or changed, with its source;"
+    " the prices of an index in the order of their commits. `reset`: too much has changed, read the"
+    " prices of `ticker` from minute `from` to minute `to` again; null: as far as there are any."
+    " `dropped`: the client read too slowly; `bye`: the server stops; the stream ends with these."
+    " Deleted prices have no event. A comment comes after 15 seconds without an event."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamQuery:
+    """The indexes to follow, and from where on."""
+
+    tickers: Annotated[list[str], TICKERS]
+    last_event_id: Annotated[dict[str, Position] | None, LAST_EVENT_ID] = None
+
+
+@endpoint(
+    "/prices/stream",
+    "stream",
+    "Prices as they are stored, until the client disconnects",
+    response=schemas.response(
+        {"text/event-stream": {"schema": schemas.TEXT, "example": _EXAMPLE}},
+        "Cache-Control",
+        description=_DESCRIPTION,
+    ),
+    errors=(422, 500, 503),
+    other_parameters=(
+        {
+            "name": _HEADER,
+            "in": "header",
+            "required": False,
+            "description": f"{_RESUME} Browsers send it by themselves.",
+            "schema": LAST_EVENT_ID.schema,
+        },
+    ),
+)
+async def stream_prices(request: AppRequest, query: StreamQuery) -> Response:
+    """An event for each price that is stored, from now or from an id on."""
+    resume = _last_event_id(request) or query.last_event_id
+    for ticker in query.tickers:
+        await request.state["tickers"].require(ticker, request.state["database"])
+    feed, streams = request.state["feed"], request.state["streams"]
+    if not feed.current:
+        await request.state["primary"].run(queries.revisions)  # raises the reason
+        if not await feed.wait_until_current(_FEED_TIMEOUT):
+            raise DatabaseDown("the feed is not connected to it")
+    if streams.full:
+        raise NotNow({"stream": f"has {streams.limit} clients, the maximum"})
+    if request.method == "HEAD":
+        return EventStream(streams)
+    return EventStream(streams, Follower(streams, query.tickers, resume))
+
+
+def _last_event_id(request: AppRequest) -> dict[str, Position] | None:
+    """The header of a client that was cut off; browsers then send it besides the parameters."""
+    text = request.headers.get(_HEADER, "")
+    try:
+        return parse_positions(text) if text else None
+    except ValueError as error:
+        raise BadRequest({_HEADER: str(error)}) from None

@@ -1,0 +1,215 @@
+"""Errors as clients see them: problem details with a status, never internals.
+
+Source: RFC 9457 (problem details; section 3.1.1: a type is a URI that people can read about),
+RFC 9110 and RFC 6585 (statuses).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from tracker.errors import (
+    BadRequest,
+    DatabaseDown,
+    MigrationsPending,
+    NotAcceptable,
+    NotFound,
+    NotNow,
+    RequestError,
+)
+
+MEDIA_TYPE = "application/problem+json"
+
+# The one place where an error gets its status.
+STATUSES: dict[type[Exception], HTTPStatus] = {
+    BadRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
+    NotFound: HTTPStatus.NOT_FOUND,
+    NotAcceptable: HTTPStatus.NOT_ACCEPTABLE,
+    NotNow: HTTPStatus.SERVICE_UNAVAILABLE,
+    DatabaseDown: HTTPStatus.SERVICE_UNAVAILABLE,
+    MigrationsPending: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+RETRY_AFTER = {"Retry-After": "5"}  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemType:
+    """A type of problem: its anchor on /problems, what it means, and what the client can do."""
+
+    anchor: str
+    meaning: str
+    remedy: str
+
+
+PROBLEM_TYPES = {
+    HTTPStatus.BAD_REQUEST: ProblemType(
+        "malformed",
+        "The request is not valid HTTP.",
+        "Percent-encode bytes above 127 in the URL.",
+    ),
+    HTTPStatus.NOT_FOUND: ProblemType(
+        "not-found",
+        "No such price is stored, or no such path is served.",
+        "Request another moment, or allow a tolerance; /prices/gaps lists the missing minutes and"
+        " their reasons. /docs lists the paths.",
+    ),
+    HTTPStatus.METHOD_NOT_ALLOWED: ProblemType(
+        "method-not-allowed",
+        "The path is served, but not with this method.",
+        "Use GET or HEAD: the API is read-only.",
+    ),
+    HTTPStatus.NOT_ACCEPTABLE: ProblemType(
+        "not-acceptable",
+        "The Accept header allows none of the available formats.",
+        "Accept one of them, or request it with format=, which overrides Accept.",
+    ),
+    HTTPStatus.REQUEST_TIMEOUT: ProblemType(
+        "slow-request",
+        "The request was not complete within some seconds.",
+        "Send it in one piece.",
+    ),
+    HTTPStatus.REQUEST_URI_TOO_LONG: ProblemType(
+        "long-address",
+        "Path and query together are too long.",
+        "No request here needs as much: look for repeated parts.",
+    ),
+    HTTPStatus.UNPROCESSABLE_ENTITY: ProblemType(
+        "invalid-parameter",
+        "A parameter is missing, malformed, repeated, or unknown at this path.",
+        "Correct each one that errors names; the same request would fail again.",
+    ),
+    HTTPStatus.TOO_MANY_REQUESTS: ProblemType(
+        "too-many-requests",
+        "This client has reached the limit of requests for a period.",
+        "Retry after the seconds in Retry-After; RateLimit in each response gives the remaining"
+        " requests. To follow prices, use /prices/stream: it counts as one request.",
+    ),
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: ProblemType(
+        "long-headers",
+        "The headers together are too long.",
+        "Send fewer: cookies, for example, have no effect here.",
+    ),
+    HTTPStatus.INTERNAL_SERVER_ERROR: ProblemType(
+        "server-error",
+        "The server failed because of an error in its own code.",
+        "Report it with the request_id: the log has the reason under it.",
+    ),
+    HTTPStatus.SERVICE_UNAVAILABLE: ProblemType(
+        "unavailable",
+        "Temporarily unavailable: the database does not respond or is not yet migrated, prices are"
+        " stale, too many clients are connected, or the response took too long.",
+        "Retry after the seconds in Retry-After.",
+    ),
+}
+
+
+def problem_type(status: HTTPStatus) -> str:
+    """The relative URI of the explanation of *status*."""
+    return f"/problems#{PROBLEM_TYPES[status].anchor}" if status in PROBLEM_TYPES else "about:blank"
+
+
+def problem(
+    status: HTTPStatus,
+    errors: Mapping[str, str],
+    request_id: str,
+    headers: Mapping[str, str] | None = None,
+    members: Mapping[str, str] | None = None,
+) -> Response:
+    """A problem document; *errors* maps the names of parameters or parts to reasons.
+
+    members: more members of the document.
+    """
+    body = {
+        "type": problem_type(status),
+        "title": status.phrase,
+        "status": status.value,
+        "detail": detail(errors),
+        "errors": [{"name": name, "reason": why} for name, why in errors.items()],
+        "request_id": request_id,
+        **(members or {}),
+    }
+    sent = {"Cache-Control": "no-store", **(headers or {})}
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        sent |= RETRY_AFTER
+    return Response(orjson.dumps(body), status.value, sent, MEDIA_TYPE)
+
+
+def detail(errors: Mapping[str, str]) -> str:
+    """All *errors* in one line."""
+    return "; ".join(f"{name}: {why}" for name, why in errors.items())
+
+
+def unavailable(request: Request[Any], errors: Mapping[str, str]) -> Response:
+    """503 with the reasons, and when to retry."""
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, errors, request.scope["request_id"])
+
+
+def server_error(request: Request[Any]) -> Response:
+    """500; the log has the reason, under the id of the request."""
+    errors = {"server": "an internal error"}
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, errors, request.scope["request_id"])
+
+
+def reasons(error: Exception) -> dict[str, str]:
+    """The errors of the problem document: the exception itself may name hosts and tables."""
+    if isinstance(error, MigrationsPending):
+        return {"migrations": "are pending"}
+    if isinstance(error, DatabaseDown):
+        return {"database": "does not respond"}
+    assert isinstance(error, RequestError)  # the others of STATUSES
+    return dict(error.errors)
+
+
+async def handle_http_exception(request: Request[Any], error: Exception) -> Response:
+    """Starlette's handler of a path or method that is not served: 404 or 405."""
+    assert isinstance(error, HTTPException)  # it is registered for nothing else
+    status = HTTPStatus(error.status_code)
+    errors = {
+        HTTPStatus.NOT_FOUND: {"path": "does not exist"},
+        HTTPStatus.METHOD_NOT_ALLOWED: {"method": "must be GET or HEAD"},
+    }.get(status, {"request": status.phrase})
+    return problem(status, errors, request.scope["request_id"], error.headers)
+
+
+async def handle_unexpected(request: Request[Any], _: Exception) -> Response:
+    """Starlette's handler of an error in our own code: 500."""
+    return server_error(request)
+
+
+def problems_page() -> str:
+    """The page that explains every problem type, as HTML."""
+    sections = "\n".join(
+        f"""    <section id="{kind.anchor}">
+      <h2>{status.value} {escape(status.phrase)}</h2>
+      <p>{escape(kind.meaning)}</p>
+      <p>{escape(kind.remedy)}</p>
+    </section>"""
+        for status, kind in PROBLEM_TYPES.items()
+    )
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <meta name="color-scheme" content="light dark">
+  <title>Deribit price tracker: errors</title>
+</head>
+<body>
+  <main>
+    <h1>Errors</h1>
+    <p>Each error is an <code>application/problem+json</code> (RFC 9457). Its <code>errors</code>
+    name every invalid parameter or unavailable part with the reason; its <code>request_id</code>
+    leads to the line in the log.</p>
+{sections}
+  </main>
+</body>
+</html>
+"""

@@ -1,0 +1,205 @@
+"""uvicorn's HTTP protocol with limits on the size and the time of requests.
+
+uvicorn has none: 100 MB of headers on one connection took 610 MB of memory, 14 MB of pipelined
+requests 640 MB, and half a request was waited for without end. The class uses names of uvicorn that
+are not
+public: server.py uses it with the versions it was tested with.
+Source: RFC 9110, sections 4.1 (8000 bytes of address at least) and 15.5 (408, 414); RFC 6585 (431).
+"""
+
+import asyncio
+from http import HTTPStatus
+from typing import TYPE_CHECKING, cast
+from uuid import uuid4
+
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+
+from tracker.web.connection import EXTENSION, Connection
+from tracker.web.problems import problem
+from tracker.web.security import security_headers, with_policy
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
+
+MAX_ADDRESS = 8_192  # bytes of path and query
+MAX_HEADERS = 32_768  # bytes of all headers
+MAX_REQUEST = 131_072  # bytes with a body, which nothing reads
+MAX_PIPELINED = 16  # requests that wait for the response to one before them
+
+_HEADER_OVERHEAD = 32  # bytes counted for a header besides its own (as RFC 7541, section 4.1)
+_REQUEST_TIMEOUT = 10.0  # seconds until a request is complete
+_READ_TIMEOUT = 60.0  # seconds: what a client reads shows late, as the system buffers megabytes
+_LINGER = 2.0  # seconds in which a refused client may go on sending, so that it reads why
+
+_REASONS = {
+    HTTPStatus.BAD_REQUEST: {"request": "is not valid HTTP"},
+    HTTPStatus.REQUEST_TIMEOUT: {
+        "request": f"was not complete within {_REQUEST_TIMEOUT:g} seconds"
+    },
+    HTTPStatus.REQUEST_URI_TOO_LONG: {"address": f"is longer than {MAX_ADDRESS} bytes"},
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: {"headers": f"are longer than {MAX_HEADERS} bytes"},
+}
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's protocol with limits, and with a Connection in the scope of each request."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Wait for a request until the time-out."""
+        super().connection_made(transport)
+        self.connection = Connection(self)
+        self._size = 0  # bytes of the current request, at most
+        self._receiving = self._in_head = False
+        self._refused = False
+        self._status = HTTPStatus.BAD_REQUEST
+        self._cycle: RequestResponseCycle | None = None
+        self._request_timer: asyncio.TimerHandle | None = None
+        self._read_timer: asyncio.TimerHandle | None = None
+        self._start_request_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the current request, and stop all timers."""
+        if self._cycle:
+            self._cycle.disconnected = True  # uvicorn tells the newest request only
+        super().connection_lost(exc)
+        self._stop_request_timer()
+        if self._read_timer:
+            self._read_timer.cancel()
+        self.connection.connection_closed()
+
+    def shutdown(self) -> None:
+        """Tell the stream that the server stops."""
+        super().shutdown()
+        self.connection.server_stops()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse *data*, up to the limits."""
+        if self._refused:
+            return
+        self._size = self._size + len(data) if self._receiving else len(data)
+        super().data_received(data)
+        if self._refused or self.transport.is_closing():
+            return
+        if self._receiving and self._size > MAX_REQUEST:
+            too_long = len(self.url) > MAX_ADDRESS
+            self._refuse(
+                HTTPStatus.REQUEST_URI_TOO_LONG
+                if too_long
+                else HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            )
+        elif self._request_timer is None and (self._receiving or self._idle()):
+            self._start_request_timer()
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._receiving = self._in_head = True
+        cast("Scope", self.scope)["extensions"] = {EXTENSION: self.connection}
+
+    def on_headers_complete(self) -> None:
+        """Check the head; raises ValueError, which ends parsing."""
+        if self._size > MAX_ADDRESS and len(self.url) > MAX_ADDRESS:
+            self._stop_parsing(HTTPStatus.REQUEST_URI_TOO_LONG)
+        if self._size > MAX_ADDRESS:
+            sizes = (len(name) + len(value) + _HEADER_OVERHEAD for name, value in self.headers)
+            if sum(sizes) > MAX_HEADERS:
+                self._stop_parsing(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        super().on_headers_complete()
+        self._in_head = False
+        if len(self.pipeline) > MAX_PIPELINED:
+            self._stop_parsing(HTTPStatus.BAD_REQUEST)
+
+    def on_message_complete(self) -> None:
+        """A request is complete."""
+        super().on_message_complete()
+        self._receiving = False
+        self._stop_request_timer()
+
+    def on_response_complete(self) -> None:
+        """Check from now on that the client reads the response."""
+        super().on_response_complete()
+        if self._read_timer:
+            self._read_timer.cancel()
+        self._start_read_timer()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._cycle = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 -- ours says more
+        """Refuse what the parser rejected; uvicorn calls it."""
+        self._refuse(self._status)
+
+    def _idle(self) -> bool:
+        """Whether every request has its response: what came since was blank lines."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _stop_parsing(self, status: HTTPStatus) -> None:
+        self._status = status
+        raise ValueError(status)
+
+    def _start_request_timer(self) -> None:
+        self._request_timer = self.loop.call_later(_REQUEST_TIMEOUT, self._request_timed_out)
+
+    def _stop_request_timer(self) -> None:
+        if self._request_timer:
+            self._request_timer.cancel()
+            self._request_timer = None
+
+    def _request_timed_out(self) -> None:
+        """408 to a client that has begun a request; one that has not gets nothing."""
+        self._request_timer = None
+        if self._receiving:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+        elif self._idle():
+            self.transport.close()
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        """Read no more, and close: after the response in progress, or after a problem document."""
+        self._refused = True
+        self._stop_request_timer()
+        if self.transport.is_closing():
+            return
+        if not self._idle():
+            self.cycle.keep_alive = False
+        elif self._receiving and not self._in_head:  # a body: the request has its response
+            self.transport.close()
+        else:
+            # Not closed at once: what still arrives would reset the connection before the client
+            # reads.
+            self.transport.write(self._problem(status))
+            self.transport.write_eof()
+            self._request_timer = self.loop.call_later(_LINGER, self.transport.close)
+
+    def _problem(self, status: HTTPStatus) -> bytes:
+        request_id = uuid4().hex
+        response = problem(status, _REASONS[status], request_id, {"Connection": "close"})
+        headers = with_policy(
+            [
+                *self.server_state.default_headers,
+                *response.raw_headers,
+                (b"x-request-id", request_id.encode()),
+                *security_headers(()),
+            ]
+        )
+        lines = b"".join(b"%s: %s\r\n" % header for header in headers)
+        return b"%s%s\r\n%s" % (STATUS_LINE[status], lines, response.body)
+
+    def _start_read_timer(self) -> None:
+        unread = self.transport.get_write_buffer_size()
+        self._read_timer = None
+        if unread:
+            self._read_timer = self.loop.call_later(_READ_TIMEOUT, self._check_reading, unread)
+
+    def _check_reading(self, unread: int) -> None:
+        """Close the connection of a client that has read nothing since *unread* bytes were left."""
+        if self.transport.get_write_buffer_size() < unread:
+            self._start_read_timer()
+        else:
+            self._read_timer = None
+            self.transport.abort()

@@ -1,1 +1,0 @@
-"""From the database to values: connections, pages, and what is missing."""

@@ -1,0 +1,288 @@
+"""Responses with data: formats, content negotiation, Cache-Control and Link.
+
+Sources: RFC 8259 (JSON); RFC 4180 (CSV, lines end with CR LF); NDJSON is one JSON object a line,
+each ended by LF; RFC 9110, section 12 (negotiation); RFC 9111 (Cache-Control); RFC 8288 (Link). No
+spreadsheet can take a value in the CSV for a formula: values are numbers, negative ones too, times,
+our own words, and names of indexes: letters, digits, `-` and `_`, from the operator.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property, lru_cache
+from typing import Any
+from urllib.parse import quote, unquote_plus
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from tracker import rows
+from tracker.errors import NotAcceptable
+from tracker.queries.prices import LineTemplate
+from tracker.times import MINUTE, format_moment
+from tracker.web.params import DEFAULT_LIMIT
+
+Row = Mapping[str, object]
+Headers = dict[str, str]
+
+MEDIA_TYPES = {
+    "json": "application/json",
+    "csv": "text/csv",
+    "ndjson": "application/x-ndjson",
+}
+JSON, CSV, NDJSON = MEDIA_TYPES.values()
+
+NO_STORE = {"Cache-Control": "no-store"}
+
+_QUALITY = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
+_MAX_HEADERS = 256  # remembered: clients send few different ones, each again and again
+_MAX_TEMPLATES = 1000
+_PLAIN = "=&%+:,/"  # what needs no quoting in a query, besides letters and digits
+
+# A price is stored two seconds after its minute begins; a response may be a second old already.
+_NEXT_PRICE = MINUTE + timedelta(seconds=1)
+_MAX_AGE = 60  # seconds: repair runs once a minute
+_MIN_AGE = 1  # seconds: polling is late, and the price may come at any moment
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """What a response was computed from: an index, at this revision or a later one."""
+
+    ticker: str
+    revision: int
+
+
+class DataResponse(Response):
+    """A response that may be shared.
+
+    depends_on: what a copy of it is valid for; None: it cannot be shared.
+    """
+
+    depends_on: Dependency | None = None
+
+
+# Content negotiation
+
+
+def negotiate(
+    request: Request[Any], form: str | None, offered: tuple[str, ...] = tuple(MEDIA_TYPES.values())
+) -> str:
+    """The media type of the response: *form*, a key of MEDIA_TYPES, or what Accept prefers.
+
+    Raises NotAcceptable.
+    """
+    if form:
+        return MEDIA_TYPES[form]
+    accept = ",".join(request.headers.getlist("accept"))
+    if media_type := preferred(accept, offered):
+        return media_type
+    raise NotAcceptable({"Accept": f"accepts none of {', '.join(offered)}"})
+
+
+@lru_cache(_MAX_HEADERS)
+def preferred(accept: str, offered: tuple[str, ...]) -> str | None:
+    """The media type with the highest weight, the first of equal ones; None if none is accepted."""
+    weights = dict(_weights(accept)) or {"*/*": 1.0}
+
+    def weight(media_type: str) -> float:
+        # The most specific range counts.
+        ranges = (media_type, f"{media_type.partition('/')[0]}/*", "*/*")
+        return next((weights[each] for each in ranges if each in weights), 0.0)
+
+    best = max(offered, key=weight)
+    return best if weight(best) > 0 else None
+
+
+@lru_cache(_MAX_HEADERS)
+def accepts_gzip(accept_encoding: str) -> bool:
+    """Whether a response may be compressed with gzip."""
+    weights = dict(_weights(accept_encoding))
+    return weights.get("gzip", weights.get("*", 0.0)) > 0
+
+
+def _weights(header: str) -> list[tuple[str, float]]:
+    """Each element in lower case, without its parameters, and its weight; an invalid one is 1."""
+    found = []
+    for element in header.lower().split(","):
+        name, *parameters = (part.strip() for part in element.split(";"))
+        qualities = (each.partition("=") for each in parameters)
+        valid = (float(q) for key, _, q in qualities if key == "q" and _QUALITY.fullmatch(q))
+        if name:
+            found.append((name, next(valid, 1.0)))
+    return found
+
+
+# Rendering
+
+
+def json_response(content: object, headers: Mapping[str, str] | None = None) -> Response:
+    """*content* as JSON, whatever the client accepts."""
+    return Response(orjson.dumps(content), 200, headers, JSON)
+
+
+def rows_response(
+    media_type: str,
+    content: Row | Sequence[Row],
+    columns: Sequence[str],
+    headers: Mapping[str, str] | None = None,
+) -> DataResponse:
+    """One row or several, each with the keys *columns*."""
+    return data_response(media_type, render(media_type, content, columns), headers or {})
+
+
+def data_response(
+    media_type: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    depends_on: Dependency | None = None,
+) -> DataResponse:
+    """*body*, in the media type that was negotiated."""
+    response = DataResponse(body, 200, {**headers, "Vary": "Accept"}, content_type(media_type))
+    response.depends_on = depends_on
+    return response
+
+
+def content_type(media_type: str) -> str:
+    """The media type with the parameters that readers need."""
+    return f"{CSV}; charset=utf-8; header=present" if media_type == CSV else media_type
+
+
+def render(media_type: str, content: Row | Sequence[Row], columns: Sequence[str]) -> bytes:
+    """One row or several in *media_type*; null is empty in CSV."""
+    if media_type == JSON:
+        return orjson.dumps(content)
+    listed = [content] if isinstance(content, Mapping) else content
+    if media_type == NDJSON:
+        return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in listed)
+    lines = io.StringIO(newline="")
+    writer = csv.DictWriter(lines, columns, lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows(listed)
+    return lines.getvalue().encode()
+
+
+@dataclass(frozen=True)
+class PriceFormat:
+    """How PostgreSQL writes prices as lines: in a media type, with some of rows.EXTRAS.
+
+    The server writes a price's line, since that is several times faster than to convert rows here.
+    """
+
+    media_type: str
+    extras: tuple[str, ...] = ()
+
+    @cached_property
+    def line_end(self) -> str:
+        """What ends a line."""
+        return "\r\n" if self.media_type == CSV else "\n"
+
+    @cached_property
+    def header(self) -> str:
+        """The line above the first price."""
+        names = ",".join((*rows.PRICE, *self.extras))
+        return names + self.line_end if self.media_type == CSV else ""
+
+    def template(self, ticker: str) -> LineTemplate:
+        """The texts between the values of a line, without its end."""
+        build = _csv_template if self.media_type == CSV else _json_template
+        return build(ticker, self.extras)
+
+    def render_list(self, text: str | None) -> bytes:
+        """A list of the lines of *text*, with LF between two; None: there are none."""
+        if self.media_type == JSON:
+            return b"[%b]" % (text or "").replace("\n", ",").encode()
+        lines = text.replace("\n", self.line_end) + self.line_end if text else ""
+        return (self.header + lines).encode()
+
+    def render_one(self, text: str) -> bytes:
+        """A single line."""
+        return text.encode() if self.media_type == JSON else self.render_list(text)
+
+
+price_format = lru_cache(PriceFormat)  # there are a dozen
+
+
+@lru_cache(_MAX_TEMPLATES)
+def _csv_template(ticker: str, extras: tuple[str, ...]) -> LineTemplate:
+    # Arguments of PostgreSQL's format(): source, observed_at as text, observed_at as JSON.
+    cells = {"source": ",%1$s", "observed_at": ",%2$s"}
+    return {
+        "before_id": "",
+        "before_price": f",{ticker},",
+        "before_day": ",",
+        "before_time": "T",
+        "after_time": "Z" + "".join(cells[name] for name in extras),
+    }
+
+
+@lru_cache(_MAX_TEMPLATES)
+def _json_template(ticker: str, extras: tuple[str, ...]) -> LineTemplate:
+    members = {"source": ',"source":"%1$s"', "observed_at": ',"observed_at":%3$s'}
+    return {
+        "before_id": '{"id":',
+        "before_price": f',"ticker":"{ticker}","price":"',
+        "before_day": '","created_at":"',
+        "before_time": "T",
+        "after_time": 'Z"' + "".join(members[name] for name in extras) + "}",
+    }
+
+
+# Cache-Control: until the response can next change. Then a client revalidates it by its ETag.
+
+
+def until_next_price(newest: datetime | None, now: datetime) -> Headers:
+    """Fresh until the price after the minute *newest* is due; None: it is overdue."""
+    left = _NEXT_PRICE - (now - newest) if newest else timedelta()
+    return _max_age(min(max(int(left.total_seconds()), _MIN_AGE), _MAX_AGE))
+
+
+def settled() -> Headers:
+    """Fresh for a minute: what is past is changed by repair and import alone."""
+    return _max_age(_MAX_AGE)
+
+
+def _max_age(seconds: int) -> Headers:
+    return {"Cache-Control": f"max-age={seconds}, must-revalidate"}
+
+
+# Link: the request's own query with one parameter changed, as a relative reference, which the
+# client resolves against the URL that it requested: no header, prefix or proxy can change it.
+
+
+def next_link(request: Request[Any], name: str, moment: datetime) -> Headers:
+    """The header with `next`: the page where the parameter *name* is *moment*."""
+    return {"Link": _link("next", _query_without(request, [name]), name, moment)}
+
+
+def page_links(
+    request: Request[Any], older: datetime | None, newer: datetime | None, *, ascending: bool
+) -> Headers:
+    """The header with `next` and `prev`.
+
+    older, newer: cursors of the pages with older and with newer rows; None: no such page.
+    """
+    before, after = ("before", older), ("after", newer)
+    cursors = {"next": after, "prev": before} if ascending else {"next": before, "prev": after}
+    links = {rel: (name, edge) for rel, (name, edge) in cursors.items() if edge}
+    if not links:
+        return {}
+    query = _query_without(request, ("before", "after"))
+    return {"Link": ", ".join(_link(rel, query, *cursor) for rel, cursor in links.items())}
+
+
+def _link(rel: str, query: str, name: str, moment: datetime) -> str:
+    return f'<?{query}&{name}={format_moment(moment)}>; rel="{rel}"'
+
+
+def _query_without(request: Request[Any], names: Collection[str]) -> str:
+    """The request's query as it was written, without the parameters *names*, and with its limit."""
+    query = quote(request.scope["query_string"].decode("latin-1"), safe=_PLAIN)
+    parts = [part for part in query.split("&") if unquote_plus(part.partition("=")[0]) not in names]
+    if "limit" not in request.query_params:
+        parts.append(f"limit={DEFAULT_LIMIT}")
+    return "&".join(filter(None, parts))

@@ -1,0 +1,97 @@
+"""What browsers may do with any response: CORS, and headers that make it nothing but what it is.
+
+Any request header is allowed: nothing depends on cookies, and nothing can be changed.
+Source: https://fetch.spec.whatwg.org/#http-cors-protocol and its cross-origin-resource-policy,
+Content Security Policy Level 3, https://owasp.org/www-project-secure-headers.
+"""
+
+from collections.abc import Collection
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tracker.web.cache import request_header
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+_POLICY = b"content-security-policy"
+_DATA_POLICY = b"default-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+_EXPOSED = (
+    b"access-control-expose-headers",
+    b"Link, ETag, X-Request-ID, Retry-After, RateLimit, RateLimit-Policy",
+)
+_PREFLIGHT_AGE = 86_400  # seconds that a browser may cache a preflight
+
+
+class SecurityHeaders:
+    """ASGI middleware: security headers on every response, and CORS for some origins."""
+
+    def __init__(self, app: ASGIApp, origins: Collection[str]) -> None:
+        """Wrap *app*; pages of *origins* may read its responses: "*" is any, none may be given."""
+        self._app = app
+        self._origins = frozenset(origin.encode("latin-1") for origin in origins)
+        self._static = security_headers(origins)
+        self._any_origin = [(b"access-control-allow-origin", b"*"), _EXPOSED, *self._static]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the lifespan."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        added = self._any_origin if b"*" in self._origins else self._origin_headers(scope)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = with_policy([*message["headers"], *added])
+            await send(message)
+
+        app = self._app
+        if scope["method"] == "OPTIONS" and self._is_allowed(scope):
+            requested = request_header(scope, b"access-control-request-headers")
+            if request_header(scope, b"access-control-request-method"):
+                app = _preflight_response(requested.decode("latin-1"))
+        await app(scope, receive, send_with_headers)
+
+    def _origin_headers(self, scope: Scope) -> RawHeaders:
+        """Where only some origins may read, a cache has to tell them apart."""
+        headers = list(self._static)
+        if self._origins:
+            headers.append((b"vary", b"Origin"))
+        if self._is_allowed(scope):
+            origin = request_header(scope, b"origin")
+            headers += [(b"access-control-allow-origin", origin), _EXPOSED]
+        return headers
+
+    def _is_allowed(self, scope: Scope) -> bool:
+        return not self._origins.isdisjoint((b"*", request_header(scope, b"origin")))
+
+
+def security_headers(origins: Collection[str]) -> RawHeaders:
+    """The headers of every response that pages of *origins* may read."""
+    reach = b"cross-origin" if "*" in origins else b"same-origin"
+    return [
+        (b"x-content-type-options", b"nosniff"),
+        (b"referrer-policy", b"no-referrer"),
+        (b"cross-origin-resource-policy", reach),
+    ]
+
+
+def with_policy(headers: RawHeaders) -> RawHeaders:
+    """*headers* with the policy of data, unless they are of a page, which has its own.
+
+    Data that is opened as a document may load nothing, and nobody may frame it.
+    """
+    if any(name == _POLICY for name, _ in headers):
+        return headers
+    return [*headers, (_POLICY, _DATA_POLICY)]
+
+
+def _preflight_response(requested_headers: str) -> Response:
+    headers = {
+        "Access-Control-Allow-Methods": "GET, HEAD",
+        "Access-Control-Max-Age": str(_PREFLIGHT_AGE),
+        "Vary": "Access-Control-Request-Headers",
+    }
+    if requested_headers:
+        headers["Access-Control-Allow-Headers"] = requested_headers
+    return Response(None, 204, headers)

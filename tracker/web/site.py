@@ -1,0 +1,131 @@
+"""Pages for people (/, /docs, /problems), the files they load, and the OpenAPI document.
+
+Nothing is loaded from another host, and the browser is told so.
+Source: Content Security Policy Level 3.
+"""
+
+import sys
+from pathlib import Path
+
+from starlette.responses import HTMLResponse, Response
+
+from tracker.errors import NotFound, NotNow
+from tracker.web import schemas
+from tracker.web.endpoint import AppRequest, endpoint
+from tracker.web.params import NoQuery
+from tracker.web.problems import problems_page
+
+_PAGE = Path(__file__).parent / "page"
+_NPM = Path(sys.prefix) / "npm" / "node_modules"  # ops/venv installs it there
+
+# Files of npm packages by the names that pages load them by; their licenses lie beside them.
+_PACKAGED = {
+    "lightweight-charts.js": "lightweight-charts/dist/lightweight-charts.standalone.production.mjs",
+    "lightweight-charts.txt": "lightweight-charts/LICENSE",
+    "swagger-ui.js": "swagger-ui-dist/swagger-ui-bundle.js",
+    "swagger-ui.css": "swagger-ui-dist/swagger-ui.css",
+    "swagger-ui.txt": "swagger-ui-dist/LICENSE",
+}
+MEDIA_TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".mjs": "text/javascript",
+    ".svg": "image/svg+xml",
+    "": "text/plain",
+}
+_HEADERS = {
+    "Cache-Control": "no-cache",  # stored, and revalidated: a new version shows at once
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self';"
+    " connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none';"
+    " frame-ancestors 'none'",
+}
+
+
+def file_names() -> list[str]:
+    """The files that pages may load."""
+    ours = (path.name for path in _PAGE.iterdir() if path.suffix in {".css", ".js", ".svg"})
+    return sorted([*ours, *(name for name in _PACKAGED if _is_installed(name))])
+
+
+def _is_installed(name: str) -> bool:
+    return (_NPM / _PACKAGED[name]).is_file()
+
+
+@endpoint(
+    "/docs",
+    "docs",
+    "A page to read and try this API",
+    response=schemas.text_response("text/html", etag=True),
+    errors=(422, 500),
+    tag="service",
+)
+async def get_docs(_: AppRequest, query: NoQuery) -> Response:  # noqa: ARG001 -- it has none
+    """Swagger UI."""
+    _require("swagger-ui.js")
+    return _file_response(_PAGE / "docs.html")
+
+
+@endpoint(
+    "/problems",
+    "problems",
+    "What each type of error means",
+    response=schemas.text_response("text/html", etag=True),
+    errors=(422, 500),
+    tag="service",
+)
+async def get_problems(_: AppRequest, query: NoQuery) -> Response:  # noqa: ARG001 -- it has none
+    """The explanations that problem types refer to."""
+    return HTMLResponse(problems_page())
+
+
+@endpoint(
+    "/",
+    "page",
+    "Live prices, their chart, and the state of the service",
+    response=schemas.text_response("text/html", etag=True),
+    errors=(422, 500),
+    tag="service",
+)
+async def get_page(_: AppRequest, query: NoQuery) -> Response:  # noqa: ARG001 -- it has none
+    """The page."""
+    _require("lightweight-charts.js")
+    return _file_response(_PAGE / "index.html")
+
+
+@endpoint(
+    "/page/{name}",
+    "file",
+    "A file of these pages",
+    response=schemas.text_response(
+        "text/javascript", "text/css", "image/svg+xml", "text/plain", etag=True
+    ),
+    errors=(404, 422, 500),
+    operation_id="page_file",
+    tag="service",
+    other_parameters=(
+        {
+            "name": "name",
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string", "enum": file_names()},
+        },
+    ),
+)
+async def get_file(request: AppRequest, query: NoQuery) -> Response:  # noqa: ARG001 -- it has none
+    """One file. Raises NotFound."""
+    name = request.path_params["name"]
+    if name not in file_names():
+        raise NotFound({"path": "does not exist"})
+    return _file_response(_NPM / _PACKAGED[name] if name in _PACKAGED else _PAGE / name)
+
+
+def _require(name: str) -> None:
+    """A page without its main part would be blank. Raises NotNow."""
+    if not _is_installed(name):
+        why = f"{name} is not installed: run ops/venv where the npm registry can be reached"
+        raise NotNow({"npm": why})
+
+
+def _file_response(path: Path) -> Response:
+    return Response(path.read_bytes(), 200, _HEADERS, MEDIA_TYPES[path.suffix])

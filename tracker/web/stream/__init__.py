@@ -1,0 +1,1 @@
+"""The stream of prices: every change as it is committed, over Server-Sent Events."""

@@ -1,0 +1,173 @@
+"""The feed: one listener per process that reads every change as it is committed.
+
+The database notifies of each commit, and is queried every second besides: so a lost notification
+costs a second, and a server that stops responding is noticed.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, suppress
+from typing import Self, TypeVar
+
+from loguru import logger
+from psycopg import AsyncConnection, Error
+
+from tracker import queries
+from tracker.errors import describe
+from tracker.web.database import connect, cut
+from tracker.web.stream.events import START, Event, Position, fetch_events
+
+T = TypeVar("T")
+
+_PROBE_INTERVAL = 1.0  # seconds without a notification until the database is queried
+_QUERY_TIMEOUT = 2.0  # seconds
+_VALID = 4.0  # seconds that a response proves anything; more than both together
+_MIN_PAUSE, _MAX_PAUSE = 0.25, 1.0  # seconds between two attempts to connect
+
+
+class Feed:
+    """The newest events of every index, in a ring that clients read at their own pace.
+
+    While `current` is true, `revision` counts every commit that was made more than four seconds
+    ago: the database has said so since. Usually it is behind by milliseconds. A client that has
+    read all events up to `end` has seen all of those commits too.
+    """
+
+    def __init__(self, dsn: str, size: int) -> None:
+        """Use `opened`."""
+        self._dsn = dsn
+        self._ring: list[Event | None] = [None] * size
+        self._positions: dict[str, Position] | None = None
+        self._queried: float | None = None  # when, on the loop's clock; None while disconnected
+        self._conn: AsyncConnection | None = None
+        self._news = asyncio.Event()
+        self._ending = False
+        self._notified = False  # of a commit that is not read yet
+        self.end = 0
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, dsn: str, size: int) -> AsyncIterator[Self]:
+        """Follow the database at *dsn*, whether or not it is available, and keep *size* events."""
+        feed = cls(dsn, size)
+        following = asyncio.create_task(feed._follow())
+        try:
+            yield feed
+        finally:
+            await feed._stop(following)
+
+    @property
+    def current(self) -> bool:
+        """Whether it knows all commits until some seconds ago."""
+        now = asyncio.get_running_loop().time()
+        return self._queried is not None and now - self._queried < _VALID
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is current, and has read every commit that it was notified of."""
+        return not self._notified and self.current
+
+    def revision(self, ticker: str) -> int:
+        """The newest known revision of *ticker*; 0 for an unknown one."""
+        return self.position(ticker).revision
+
+    def position(self, ticker: str) -> Position:
+        """The position of a client that has all events of *ticker*."""
+        return (self._positions or {}).get(ticker, START)
+
+    def events_since(self, start: int, limit: int) -> list[Event] | None:
+        """Up to *limit* events from number *start* on; None if that one is no longer kept."""
+        if self.end - start > len(self._ring):
+            return None
+        numbers = range(start, min(self.end, start + limit))
+        found = (self._ring[number % len(self._ring)] for number in numbers)
+        return [event for event in found if event is not None]
+
+    async def wait_until_current(self, seconds: float) -> bool:
+        """Wait up to *seconds* until it is current; whether it is."""
+        until = asyncio.get_running_loop().time() + seconds
+        while not self.current:
+            if not await self.wait_for_news(until - asyncio.get_running_loop().time()):
+                break
+        return self.current
+
+    async def wait_for_news(self, seconds: float) -> bool:
+        """Wait up to *seconds* for an event, or for a new connection; whether there was one."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _follow(self) -> None:
+        pause = _MIN_PAUSE
+        while not self._ending:
+            try:
+                await self._listen()
+            except Error as error:
+                if self._queried is not None and not self._ending:
+                    logger.warning("the feed of prices is cut: {}", describe(error))
+                    pause = _MIN_PAUSE
+                self._queried = None
+            if not self._ending:
+                await asyncio.sleep(pause)
+            pause = min(2 * pause, _MAX_PAUSE)
+
+    async def _stop(self, following: asyncio.Task[None]) -> None:
+        """Cut first: psycopg would ask the server, which may not respond, to cancel its query."""
+        self._ending = True
+        self._cut()
+        await asyncio.wait([following], timeout=_MIN_PAUSE)
+        following.cancel()
+        with suppress(asyncio.CancelledError):
+            await following
+
+    async def _listen(self) -> None:
+        """Read what was missed, and then every commit. Raises psycopg.Error."""
+        async with await connect(self._dsn, "tracker-feed") as self._conn:
+            await self._within_timeout(queries.listen(self._conn))
+            while True:
+                await self._read_changes(self._conn)
+                self._notified = False
+                async for _ in self._conn.notifies(timeout=_PROBE_INTERVAL, stop_after=1):
+                    self._notified = True
+
+    async def _read_changes(self, conn: AsyncConnection) -> None:
+        queried = asyncio.get_running_loop().time()
+        revisions = await self._within_timeout(queries.revisions(conn))
+        if self._positions is None:  # changes before the start have no events
+            self._positions = {ticker: Position(count) for ticker, count in revisions.items()}
+        for ticker in {**self._positions, **revisions}:
+            if self.position(ticker) != (revisions.get(ticker, 0), 0):
+                await self._read_index(conn, ticker, self._positions)
+        reconnected, self._queried = self._queried is None, queried
+        if reconnected:
+            self._wake()
+
+    async def _read_index(
+        self, conn: AsyncConnection, ticker: str, positions: dict[str, Position]
+    ) -> None:
+        more = True
+        while more:
+            page = await self._within_timeout(fetch_events(conn, ticker, self.position(ticker)))
+            positions[ticker], more = page.position, page.more
+            for event in page.events:
+                self._ring[self.end % len(self._ring)] = event
+                self.end += 1
+            self._wake()
+
+    async def _within_timeout(self, query: Awaitable[T]) -> T:
+        deadline = asyncio.get_running_loop().call_later(_QUERY_TIMEOUT, self._cut)
+        try:
+            return await query
+        finally:
+            deadline.cancel()
+
+    def _cut(self) -> None:
+        if self._conn is not None:
+            cut(self._conn)
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()

@@ -1,0 +1,232 @@
+"""GET /prices/stream: what each client is sent, and how a stream ends."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+
+from psycopg import AsyncConnection
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from tracker.errors import DatabaseDown, MigrationsPending
+from tracker.web.connection import Connection, connection_of
+from tracker.web.database import Database
+from tracker.web.metrics import Metrics
+from tracker.web.stream.events import (
+    Event,
+    EventPage,
+    Position,
+    Positions,
+    encode_end,
+    encode_heartbeat,
+    encode_start,
+    fetch_events,
+    join_pieces,
+)
+from tracker.web.stream.feed import Feed
+
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Connection": "close"}
+
+_MAX_EVENTS = 250  # that are sent at once
+_PIECE = 16_384  # bytes of a write
+_CHECK_INTERVAL = 1.0  # seconds
+_MAX_READERS = 4  # of the pool's connections: other requests need some too
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamOptions:
+    """Options of streams; times are seconds.
+
+    heartbeat: without an event until a comment is sent.
+    write_timeout: that a write may wait for the client to read.
+    linger: that a client has to read why it was dropped.
+    goodbye: the same when the server stops.
+    feed_size: events that the feed keeps for clients that read slowly.
+    """
+
+    heartbeat: float = 15.0
+    write_timeout: float = 30.0
+    linger: float = 5.0
+    goodbye: float = 0.5
+    feed_size: int = 4096
+
+
+DEFAULT_OPTIONS = StreamOptions()
+
+
+class Streams:
+    """What all streams share."""
+
+    def __init__(
+        self, feed: Feed, database: Database, metrics: Metrics, limit: int, options: StreamOptions
+    ) -> None:
+        """Up to *limit* clients of *feed*."""
+        self.feed = feed
+        self.limit = limit
+        self.options = options
+        self.metrics = metrics
+        self._database = database
+        self._readers = asyncio.Semaphore(_MAX_READERS)
+        self._clients = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether there are as many clients as there may be."""
+        return self._clients >= self.limit
+
+    @contextmanager
+    def client(self) -> Iterator[None]:
+        """Count one more client during the block."""
+        self._clients += 1
+        self.metrics.show_streams(self._clients)
+        try:
+            yield
+        finally:
+            self._clients -= 1
+            self.metrics.show_streams(self._clients)
+
+    async def fetch(self, ticker: str, position: Position) -> EventPage:
+        """The changes of *ticker* after *position*. Raises DatabaseDown, MigrationsPending."""
+
+        async def fetch(conn: AsyncConnection) -> EventPage:
+            return await fetch_events(conn, ticker, position)
+
+        try:
+            async with self._readers:
+                return await self._database.run(fetch)
+        finally:
+            # Python 3.11's wait_for loses a cancellation that comes together with the result.
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise asyncio.CancelledError
+
+
+class ClientTooSlow(Exception):
+    """The feed no longer has the next event of the client."""
+
+
+class Follower:
+    """Reads from the change log what a client missed, and then from the feed what comes."""
+
+    def __init__(
+        self, streams: Streams, tickers: Iterable[str], resume: Positions | None = None
+    ) -> None:
+        """Follow *tickers* from their positions in *resume*, or else from now on."""
+        self._streams = streams
+        self._feed = streams.feed
+        current = {ticker: self._feed.position(ticker) for ticker in tickers}
+        resumed = {ticker: at for ticker, at in (resume or {}).items() if ticker in current}
+        self._behind = {ticker for ticker, at in resumed.items() if at != current[ticker]}
+        self._positions = current | resumed
+        self._next = None if self._behind else self._feed.end
+
+    async def pieces(self, heartbeat: float) -> AsyncGenerator[bytes]:
+        """What to send, as soon as there is something, and a comment after *heartbeat* seconds.
+
+        Raises ClientTooSlow.
+        """
+        clock = asyncio.get_running_loop().time
+        due = clock() + heartbeat
+        yield encode_start(self._positions)
+        while True:
+            found = await self._next_events()
+            for piece in join_pieces(list(self._encode_new(found)), _PIECE):
+                yield piece
+                due = clock() + heartbeat
+            if not found:
+                await self._feed.wait_for_news(min(due - clock(), _CHECK_INTERVAL))
+            if clock() >= due:
+                yield encode_heartbeat(self._positions)
+                due = clock() + heartbeat
+
+    async def _next_events(self) -> list[Event]:
+        if self._next is None and not self._behind:
+            # All that was missed is read: continue with the feed, unless it has advanced meanwhile.
+            here = self._positions.items()
+            self._behind = {ticker for ticker, at in here if at < self._feed.position(ticker)}
+            self._next = None if self._behind else self._feed.end
+        if self._next is None:
+            return await self._fetch_missed()
+        found = self._feed.events_since(self._next, _MAX_EVENTS)
+        if found is None:
+            raise ClientTooSlow
+        self._next += len(found)
+        return found
+
+    async def _fetch_missed(self) -> list[Event]:
+        """The next missed events of one index; none while the database does not respond."""
+        ticker = min(self._behind)
+        try:
+            found, position, more = await self._streams.fetch(ticker, self._positions[ticker])
+        except (DatabaseDown, MigrationsPending):
+            return []
+        if not more:
+            self._behind.discard(ticker)
+        return [*found, Event(ticker, position)]
+
+    def _encode_new(self, found: Iterable[Event]) -> Iterator[bytes]:
+        """Those events that the client does not have yet."""
+        for event in found:
+            at = self._positions.get(event.ticker)
+            if at is not None and (event.position > at or event.restarts):
+                self._positions[event.ticker] = event.position
+                if event.body:
+                    yield event.encode(self._positions)
+
+
+class EventStream(Response):
+    """A stream to one client, until it disconnects, reads too slowly, or the server stops."""
+
+    def __init__(self, streams: Streams, follower: Follower | None = None) -> None:
+        """Send what *follower* reads; without one, the headers alone."""
+        super().__init__(None, 200, HEADERS, "text/event-stream")
+        del self.headers["content-length"]
+        self._streams = streams
+        self._follower = follower
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve it; the caller has checked that there is room for one more client."""
+        if self._follower is None:
+            await super().__call__(scope, receive, send)
+            return
+        options = self._streams.options
+        async with connection_of(scope, receive) as connection:
+            connection.limit_buffer()
+            start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+            with self._streams.client():
+                await send(start)
+                kept_up = await self._write_until_end(connection, self._follower, send)
+            if connection.closed.is_set():
+                return
+            if kept_up:
+                end, seconds = encode_end("bye", "the server stops"), options.goodbye
+            else:
+                self._streams.metrics.count_dropped()
+                end, seconds = encode_end("dropped", "the client read too slowly"), options.linger
+            connection.resume_writing()
+            await send({"type": "http.response.body", "body": end})
+            await connection.hang_up(seconds)
+
+    async def _write_until_end(
+        self, connection: Connection, follower: Follower, send: Send
+    ) -> bool:
+        """Write until the connection has ended; false if the client has not kept up."""
+        writing = asyncio.create_task(self._write(follower, send))
+        connection.cancel_at_end(writing)
+        try:
+            await writing
+        except (ClientTooSlow, TimeoutError):
+            return False
+        except asyncio.CancelledError:
+            if not connection.ended:
+                raise
+        return True
+
+    async def _write(self, follower: Follower, send: Send) -> None:
+        """Raises ClientTooSlow, TimeoutError."""
+        options = self._streams.options
+        async with aclosing(follower.pieces(options.heartbeat)) as pieces:
+            async for piece in pieces:
+                async with asyncio.timeout(options.write_timeout):
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})

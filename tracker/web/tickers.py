@@ -1,0 +1,153 @@
+"""GET /tickers: what is tracked, how much of it is stored, and how it moved in a day."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal, localcontext
+from typing import Annotated
+
+from psycopg import AsyncConnection
+from starlette.responses import Response
+
+from tracker import queries
+from tracker.models import Summary
+from tracker.rows import amount
+from tracker.times import format_moment
+from tracker.web import params, schemas
+from tracker.web.endpoint import AppRequest, endpoint
+from tracker.web.responses import CSV, negotiate, render, rows_response
+
+COLUMNS = (
+    *("ticker", "configured", "since", "rows", "first", "newest"),
+    *("change_24h", "change_percent_24h", "high_24h", "low_24h"),
+)
+CSV_COLUMNS = (
+    *("ticker", "configured", "since", "rows"),
+    *("first_price", "first_created_at", "newest_price", "newest_created_at"),
+    *("change_24h", "change_percent_24h", "high_24h", "low_24h"),
+)
+_PERCENT = Decimal("0.0001")
+_PRECISION = 120  # digits; a price has fewer than 50, the quotient of two fewer than 100
+
+
+def _or_null(schema: params.Schema, description: str) -> params.Schema:
+    return {"anyOf": [schema, {"type": "null"}], "description": description}
+
+
+_CHANGE: params.Schema = {"type": "string", "pattern": "^-?[0-9]+\\.[0-9]{2,}$"}
+_POINT = schemas.closed_object({"price": schemas.PRICE, "created_at": schemas.MINUTE})
+TICKER = schemas.model(
+    "Ticker",
+    {
+        "ticker": schemas.TICKER,
+        "configured": {"type": "boolean", "description": "Whether it is polled now"},
+        "since": _or_null(schemas.MINUTE, "The first minute that was polled or stored"),
+        "rows": {"type": "integer", "minimum": 0, "description": "How many minutes are stored"},
+        "first": _or_null(_POINT, "The oldest price"),
+        "newest": _or_null(_POINT, "The newest price"),
+        "change_24h": _or_null(
+            _CHANGE,
+            "From the price 24 hours before the newest, or the last one of the hour before that, to"
+            " the newest; null if there is none",
+        ),
+        "change_percent_24h": _or_null(_CHANGE, "The same in percent, four decimals"),
+        "high_24h": _or_null(
+            schemas.PRICE, "The highest price from 24 hours before the newest up to it"
+        ),
+        "low_24h": _or_null(schemas.PRICE, "The lowest of them"),
+    },
+    description="What is stored of one index. In CSV the keys of first and newest are columns, such"
+    " as first_price",
+)
+_EXAMPLE = {
+    "ticker": "btc_usd",
+    "configured": True,
+    "since": "2024-01-01T00:00:00Z",
+    "rows": 20880,
+    "first": {"price": "42283.58", "created_at": "2024-01-01T00:00:00Z"},
+    "newest": {"price": "68241.50", "created_at": "2024-01-15T12:00:00Z"},
+    "change_24h": "-160.10",
+    "change_percent_24h": "-0.2341",
+    "high_24h": "68890.00",
+    "low_24h": "67925.31",
+}
+
+
+def flatten(row: Mapping[str, object]) -> dict[str, object]:
+    """*row* with the values of CSV_COLUMNS."""
+    flat: dict[str, object] = {}
+    for name, value in row.items():
+        if name in ("first", "newest"):
+            point = value if isinstance(value, Mapping) else {}
+            flat |= {f"{name}_{key}": point.get(key) for key in ("price", "created_at")}
+        else:
+            flat[name] = value
+    return flat | {"configured": "true" if row["configured"] else "false"}
+
+
+_RESPONSE = schemas.rows_response({"type": "array", "items": schemas.ref(TICKER)}, [_EXAMPLE])
+_RESPONSE["content"][CSV]["example"] = render(CSV, [flatten(_EXAMPLE)], CSV_COLUMNS).decode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TickersQuery:
+    """Every index."""
+
+    format: Annotated[str | None, params.FORMAT] = None
+
+
+@endpoint(
+    "/tickers",
+    "tickers",
+    "What is tracked, how much of it is stored, and how it moved in a day",
+    response=_RESPONSE,
+    errors=(406, 422, 500, 503),
+    links=("last", {"ticker": schemas.first("ticker")}),
+)
+async def list_tickers(request: AppRequest, query: TickersQuery) -> Response:
+    """Every index that is polled or was, those polled first."""
+    media_type, now = negotiate(request, query.format), datetime.now(UTC)
+    configured = request.state["settings"].tickers
+
+    async def fetch(conn: AsyncConnection) -> list[Summary]:
+        return await queries.ticker_summaries(conn, now)
+
+    stored = {each.ticker: each for each in await request.state["database"].run(fetch)}
+    summaries = {name: Summary(name) for name in configured} | stored
+    rows = [_row(each, configured=name in configured) for name, each in summaries.items()]
+    if media_type == CSV:
+        return rows_response(media_type, [flatten(row) for row in rows], CSV_COLUMNS)
+    return rows_response(media_type, rows, COLUMNS)
+
+
+def _row(summary: Summary, *, configured: bool) -> dict[str, object]:
+    """The values of COLUMNS; prices are strings, because JSON's numbers are not exact."""
+    change, percent = _change(summary.newest_price, summary.past_price)
+    return {
+        "ticker": summary.ticker,
+        "configured": configured,
+        "since": summary.since and format_moment(summary.since),
+        "rows": summary.minutes,
+        "first": _point(summary.first_price, summary.first_at),
+        "newest": _point(summary.newest_price, summary.newest_at),
+        "change_24h": change,
+        "change_percent_24h": percent,
+        "high_24h": summary.high and amount(summary.high),
+        "low_24h": summary.low and amount(summary.low),
+    }
+
+
+def _point(price: Decimal | None, minute: datetime | None) -> dict[str, object] | None:
+    if price is None or minute is None:
+        return None
+    return {"price": amount(price), "created_at": format_moment(minute)}
+
+
+def _change(newest: Decimal | None, past: Decimal | None) -> tuple[str | None, str | None]:
+    """From *past* to *newest*: exact, and in percent with four decimals."""
+    if newest is None or past is None:
+        return None, None
+    with localcontext(prec=_PRECISION):
+        change = newest - past
+        percent = (change / past * 100).quantize(_PERCENT) + 0  # a zero has no sign
+    return amount(change), amount(percent)

@@ -1,0 +1,389 @@
+"""The UDF protocol of TradingView's charting library: configuration, symbols and bars.
+
+Its clients read the body alone, whatever the status: so a problem document here has the two keys
+that they look for, too. Unknown parameters are ignored: which ones a client sends depends on its
+version. Prices are JSON numbers here, which are not exact. Source:
+https://www.tradingview.com/charting-library-docs/latest/connecting_data/UDF
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any
+
+from psycopg import AsyncConnection
+from starlette.responses import PlainTextResponse, Response
+
+from tracker import buckets
+from tracker.buckets import Calendar, Even
+from tracker.errors import BadRequest, NotFound, shorten
+from tracker.gaps import Span
+from tracker.models import Candle
+from tracker.times import FIRST
+from tracker.web import params, schemas
+from tracker.web.candles import fetch_candles
+from tracker.web.endpoint import AppRequest, endpoint
+from tracker.web.params import NoQuery, Parameter, Schema
+from tracker.web.responses import NO_STORE, json_response
+
+MAX_BARS = 5000  # in one response; a chart requests what is older
+DEFAULT_SYMBOLS = 30
+EXCHANGE = "DERIBIT"
+TYPE = "index"
+
+# The interval of each resolution; D, W and M are older names that some clients still send.
+RESOLUTIONS = {
+    "1": "1m",
+    "5": "5m",
+    "15": "15m",
+    "30": "30m",
+    "60": "1h",
+    "240": "4h",
+    "1D": "1d",
+    "1W": "1w",
+    "1M": "1M",
+}
+INTERVALS = RESOLUTIONS | {"D": "1d", "W": "1w", "M": "1M"}
+
+_MIN_DECIMALS = 2
+_MAX_DECIMALS = 12  # a chart computes with JavaScript's numbers
+
+CONFIGURATION = {
+    "supported_resolutions": list(RESOLUTIONS),
+    "supports_search": True,
+    "supports_group_request": False,
+    "supports_marks": False,
+    "supports_timescale_marks": False,
+    "supports_time": True,
+    "exchanges": [
+        {"value": "", "name": "All exchanges", "desc": ""},
+        {"value": EXCHANGE, "name": "Deribit", "desc": "Deribit index prices"},
+    ],
+    "symbols_types": [{"name": "All types", "value": ""}, {"name": "Index", "value": TYPE}],
+}
+
+
+# Symbols
+
+
+def parse_symbol(symbol: str) -> str:
+    """The index name of btc_usd, BTC_USD or DERIBIT:BTC_USD."""
+    return symbol.lower().removeprefix(f"{EXCHANGE.lower()}:")
+
+
+def symbol_info(ticker: str, close: Decimal | None) -> dict[str, object]:
+    """What a chart must know of an index; its prices are shown with the decimals of *close*."""
+    exponent = 0 if close is None else int(close.as_tuple().exponent)
+    return {
+        "name": ticker.upper(),
+        "ticker": ticker,
+        "description": _description(ticker),
+        "type": TYPE,
+        "exchange": EXCHANGE,
+        "listed_exchange": EXCHANGE,
+        "session": "24x7",
+        "timezone": "Etc/UTC",
+        "format": "price",
+        "minmov": 1,
+        "pricescale": 10 ** min(max(-exponent, _MIN_DECIMALS), _MAX_DECIMALS),
+        "currency_code": ticker.rpartition("_")[2].upper(),
+        "has_intraday": True,
+        "intraday_multipliers": [name for name in RESOLUTIONS if name.isdecimal()],
+        "has_daily": True,
+        "has_weekly_and_monthly": True,
+        "has_no_volume": True,
+        "visible_plots_set": "ohlc",
+        "supported_resolutions": list(RESOLUTIONS),
+    }
+
+
+def search_symbols(tickers: Iterable[str], text: str) -> list[dict[str, str]]:
+    """Those of *tickers* that have *text* in their name or description, in any case."""
+    wanted = parse_symbol(text.strip())
+    return [
+        {
+            "symbol": ticker.upper(),
+            "full_name": f"{EXCHANGE}:{ticker.upper()}",
+            "description": _description(ticker),
+            "exchange": EXCHANGE,
+            "ticker": ticker,
+            "type": TYPE,
+        }
+        for ticker in tickers
+        if wanted in ticker or wanted in _description(ticker).lower()
+    ]
+
+
+def _description(ticker: str) -> str:
+    base, _, quote = ticker.rpartition("_")
+    return f"{base.upper()} / {quote.upper()} index"
+
+
+# Parameters
+
+
+def _parse_resolution(text: str) -> str:
+    if text not in INTERVALS:
+        raise ValueError(f"is not one of {', '.join(RESOLUTIONS)}: {shorten(text)!r}")
+    return INTERVALS[text]
+
+
+def _parse_count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise ValueError(f"is not a whole number: {shorten(text)!r}")
+    return min(int(text.lstrip("0")[:9] or 0), MAX_BARS)
+
+
+def _text(name: str, description: str) -> Parameter:
+    return Parameter(name, str, schemas.TEXT, description)
+
+
+SYMBOL = Parameter(
+    "symbol",
+    parse_symbol,
+    {"type": "string", "examples": ["BTC_USD"]},
+    "An index, in any case, with or without the exchange: btc_usd, BTC_USD, DERIBIT:BTC_USD.",
+    required=True,
+)
+RESOLUTION = Parameter(
+    "resolution",
+    _parse_resolution,
+    {"type": "string", "enum": list(INTERVALS)},
+    "The width of a bar: minutes, or days, weeks and months of UTC.",
+    required=True,
+)
+FROM = params.moment("from", "Bars that begin at or after it; default: the first there is.")
+TO = params.moment("to", "Bars that begin before it; default: now.")
+COUNTBACK = Parameter(
+    "countback",
+    _parse_count,
+    {"type": "integer", "minimum": 0},
+    "The number of bars before `to`; `from` has no effect then. 0 is as none. A response has at"
+    f" most {MAX_BARS}, the newest ones.",
+)
+SEARCH_TEXT = _text("query", "Any part of a name or description, in any case.")
+SEARCH_TYPE = _text("type", "Any other type than that of these symbols finds none.")
+SEARCH_EXCHANGE = _text("exchange", "Any other exchange than theirs finds none.")
+SEARCH_LIMIT = Parameter(
+    "limit", _parse_count, {"type": "integer", "minimum": 0}, "The maximum number of symbols."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SymbolQuery:
+    """One symbol."""
+
+    symbol: Annotated[str, SYMBOL]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchQuery:
+    """Symbols by any part of their names."""
+
+    query: Annotated[str, SEARCH_TEXT] = ""
+    type: Annotated[str, SEARCH_TYPE] = ""
+    exchange: Annotated[str, SEARCH_EXCHANGE] = ""
+    limit: Annotated[int, SEARCH_LIMIT] = DEFAULT_SYMBOLS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryQuery:
+    """Bars of one symbol."""
+
+    symbol: Annotated[str, SYMBOL]
+    resolution: Annotated[str, RESOLUTION]
+    since: Annotated[datetime | None, FROM] = None
+    until: Annotated[datetime | None, TO] = None
+    countback: Annotated[int | None, COUNTBACK] = None
+
+
+# Documentation
+
+_SYMBOL_EXAMPLE = symbol_info("btc_usd", None)
+_FOUND_EXAMPLE = search_symbols(["btc_usd"], "")
+_BARS_EXAMPLE = {
+    "s": "ok",
+    "t": [1705316400, 1705320000],
+    "o": [68190.0, 68241.5],
+    "h": [68245.31, 68302.17],
+    "l": [68120.0, 68190.0],
+    "c": [68241.5, 68255.04],
+}
+
+
+def _schema_of(example: Any) -> Schema:
+    """The schema of what has the same keys and types as *example*."""
+    if isinstance(example, dict):
+        return schemas.closed_object({name: _schema_of(each) for name, each in example.items()})
+    if isinstance(example, list):
+        return {"type": "array", "items": _schema_of(example[0])}
+    names = {bool: "boolean", int: "integer", float: "number", str: "string"}
+    return {"type": names[type(example)]}
+
+
+_COLUMN: Schema = {"type": "array", "minItems": 1, "maxItems": MAX_BARS}
+_TIMES = {**_COLUMN, "items": {"type": "integer"}, "description": "Starts of bars, in Unix time"}
+_PRICES = {**_COLUMN, "items": {"type": "number", "exclusiveMinimum": 0}}
+
+UDF_CONFIG = schemas.named_schema("UdfConfig", _schema_of(CONFIGURATION))
+UDF_SYMBOL = schemas.named_schema("UdfSymbol", _schema_of(_SYMBOL_EXAMPLE))
+UDF_FOUND = schemas.model(
+    "UdfFound", {**dict.fromkeys(_FOUND_EXAMPLE[0], schemas.TEXT), "ticker": schemas.TICKER}
+)
+UDF_BARS = schemas.model(
+    "UdfBars", {"s": {"const": "ok"}, "t": _TIMES, **dict.fromkeys("ohlc", _PRICES)}
+)
+UDF_NO_BARS = schemas.model(
+    "UdfNoBars",
+    {
+        "s": {"const": "no_data"},
+        "nextTime": {
+            "type": "integer",
+            "description": "Where the newest bar before them begins, in Unix time, if there is one",
+        },
+    },
+    description="No bars between from and to",
+    optional=("nextTime",),
+)
+UDF_PROBLEM = schemas.model(
+    "UdfProblem",
+    {**schemas.PROBLEM_PROPERTIES, "s": {"const": "error"}, "errmsg": schemas.TEXT},
+    description="Problem details, RFC 9457, with the two keys that charts look for",
+)
+schemas.add_problem_responses("udf", (404, 422, 503), UDF_PROBLEM)
+
+
+def _errmsg(detail: str) -> Mapping[str, str]:
+    """The members of a problem document that a chart looks for."""
+    return {"s": "error", "errmsg": detail}
+
+
+# Endpoints
+
+
+@endpoint(
+    "/udf/config",
+    "udf_config",
+    "What the data feed supports",
+    response=schemas.json_response(schemas.ref(UDF_CONFIG), "ETag", example=CONFIGURATION),
+    errors=(500,),
+    tag="udf",
+    ignore_unknown=True,
+)
+async def get_config(_: AppRequest, query: NoQuery) -> Response:  # noqa: ARG001 -- it has none
+    """The configuration."""
+    return json_response(CONFIGURATION)
+
+
+@endpoint(
+    "/udf/symbols",
+    "udf_symbols",
+    "What a chart must know of one index",
+    response=schemas.json_response(schemas.ref(UDF_SYMBOL), "ETag", example=_SYMBOL_EXAMPLE),
+    errors=(500, "udf_404", "udf_422", "udf_503"),
+    tag="udf",
+    ignore_unknown=True,
+    extend_problem=_errmsg,
+)
+async def get_symbol(request: AppRequest, query: SymbolQuery) -> Response:
+    """One symbol. Raises NotFound unless it is tracked."""
+    await _require_symbol(request, query.symbol)
+    day, until_now = buckets.grid("1d"), Span(FIRST, datetime.now(UTC))
+
+    async def fetch(conn: AsyncConnection) -> list[Candle]:
+        return await fetch_candles(conn, query.symbol, day, until_now, 1, ascending=False)
+
+    newest = await request.state["database"].run(fetch)
+    return json_response(symbol_info(query.symbol, newest[0].close if newest else None))
+
+
+@endpoint(
+    "/udf/search",
+    "udf_search",
+    "The indexes that have a word in their name or description",
+    response=schemas.json_response(
+        {"type": "array", "items": schemas.ref(UDF_FOUND)}, "ETag", example=_FOUND_EXAMPLE
+    ),
+    errors=(500, "udf_422", "udf_503"),
+    tag="udf",
+    ignore_unknown=True,
+    extend_problem=_errmsg,
+)
+async def search(request: AppRequest, query: SearchQuery) -> Response:
+    """The symbols that match."""
+    names = await request.state["tickers"].names(request.state["database"])
+    matches = query.exchange.upper() in ("", EXCHANGE) and query.type in ("", TYPE)
+    found = search_symbols(names, query.query) if matches else []
+    return json_response(found[: query.limit])
+
+
+@endpoint(
+    "/udf/history",
+    "udf_history",
+    "Bars, oldest first, in columns of JSON numbers, which are not exact as prices elsewhere",
+    response=schemas.json_response(
+        {"oneOf": [schemas.ref(UDF_BARS), schemas.ref(UDF_NO_BARS)]}, "ETag", example=_BARS_EXAMPLE
+    ),
+    errors=(500, "udf_404", "udf_422", "udf_503"),
+    tag="udf",
+    ignore_unknown=True,
+    extend_problem=_errmsg,
+)
+async def get_history(request: AppRequest, query: HistoryQuery) -> Response:
+    """The bars that begin in [from, to), or the countback bars before to."""
+    await _require_symbol(request, query.symbol)
+    grid, until = buckets.grid(query.resolution), query.until or datetime.now(UTC)
+    since = FIRST if query.countback else min(query.since or FIRST, until)
+    count = query.countback or MAX_BARS
+
+    async def fetch(conn: AsyncConnection) -> dict[str, object]:
+        return await _fetch_bars(conn, query.symbol, grid, Span(since, until), count)
+
+    return json_response(await request.state["database"].run(fetch))
+
+
+@endpoint(
+    "/udf/time",
+    "udf_time",
+    "The server's clock, in Unix seconds",
+    response=schemas.text_response("text/plain"),
+    errors=(500,),
+    tag="udf",
+    ignore_unknown=True,
+)
+async def get_time(_: AppRequest, query: NoQuery) -> Response:  # noqa: ARG001 -- it has none
+    """The time."""
+    return PlainTextResponse(str(int(datetime.now(UTC).timestamp())), headers=NO_STORE)
+
+
+async def _require_symbol(request: AppRequest, ticker: str) -> None:
+    """Raises NotFound unless *ticker* is tracked."""
+    try:
+        await request.state["tickers"].require(ticker, request.state["database"])
+    except BadRequest:
+        raise NotFound({"symbol": f"{shorten(ticker)!r} does not exist"}) from None
+
+
+async def _fetch_bars(
+    conn: AsyncConnection, ticker: str, grid: Even | Calendar, within: Span, count: int
+) -> dict[str, object]:
+    """The newest *count* bars that begin in *within*, oldest first.
+
+    Without any: where the newest bar before them begins, so that a chart can continue there.
+    """
+    candles = await fetch_candles(conn, ticker, grid, within, count, ascending=False)
+    if not candles:
+        earlier = Span(FIRST, within.since)
+        newest = await fetch_candles(conn, ticker, grid, earlier, 1, ascending=False)
+        next_time = {"nextTime": int(newest[0].start.timestamp())} if newest else {}
+        return {"s": "no_data", **next_time}
+    candles.reverse()
+    return {
+        "s": "ok",
+        "t": [int(candle.start.timestamp()) for candle in candles],
+        "o": [float(candle.open) for candle in candles],
+        "h": [float(candle.high) for candle in candles],
+        "l": [float(candle.low) for candle in candles],
+        "c": [float(candle.close) for candle in candles],
+    }
