@@ -194,6 +194,12 @@ format: _dev
     ruff format
     ruff check --fix-only
 
+# Change the pure modules in small ways, and list what their tests do not notice; five minutes
+[group('check')]
+[no-exit-message]
+mutation: _dev
+    @exec nice -n 10 python -m ops.mutation
+
 # Run lint, type-check and test
 [group('check')]
 check: lint type-check test

@@ -1,6 +1,6 @@
 """Where buckets begin: also where clocks are set over midnight, and at the ends of time."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from itertools import islice, pairwise
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracker import buckets, zones
-from tracker.buckets import INTERVALS, UNITS
+from tracker.buckets import INTERVALS, UNITS, Calendar, Even
 from tracker.gaps import Span
 from tracker.times import FIRST, LAST, MINUTE
 
@@ -57,6 +57,7 @@ def test_days_begin_when_the_calendar_says(
 ) -> None:
     """By the IANA database, to the minute."""
     assert lengths(zone, day, len(expected)) == expected
+    assert zones.begin(date.fromisoformat(day), ZoneInfo(zone)).tzinfo is UTC
 
 
 def test_weeks_begin_on_monday_and_months_on_the_first() -> None:
@@ -69,6 +70,51 @@ def test_weeks_begin_on_monday_and_months_on_the_first() -> None:
     assert [f"{each.since:%m-%d %H}" for each in months] == ["03-31 22", "04-30 22"]
     assert [f"{each.since:%m-%d %H}" for each in weeks][:3] == ["03-24 23", "03-31 22", "04-07 22"]
     assert {each.since.astimezone(zone).weekday() for each in weeks} == {0}
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("interval", "zone", "expected"),
+    [
+        ("1m", BERLIN, Even(MINUTE)),
+        ("5m", BERLIN, Even(5 * MINUTE)),
+        ("15m", UTC, Even(15 * MINUTE)),
+        ("30m", UTC, Even(30 * MINUTE)),
+        ("1h", UTC, Even(HOUR)),
+        ("4h", BERLIN, Even(4 * HOUR)),
+        ("1d", UTC, Even(24 * HOUR)),
+        ("1d", ZoneInfo("UTC"), Even(24 * HOUR)),
+        ("1d", BERLIN, Calendar("1d", BERLIN)),
+        ("1w", UTC, Calendar("1w", UTC)),
+        ("1M", BERLIN, Calendar("1M", BERLIN)),
+    ],
+)
+def test_only_days_and_longer_need_calendar(
+    interval: str, zone: tzinfo, expected: Even | Calendar
+) -> None:
+    """Days of UTC are even, which is faster."""
+    assert buckets.grid(interval, zone) == expected
+
+
+@pytest.mark.parametrize(("interval", "start"), [("1h", 12), ("4h", 12), ("1d", 0)])
+def test_start_of_bucket_belongs_to_it(interval: str, start: int) -> None:
+    grid = buckets.grid(interval)
+    noon = datetime(2024, 1, 15, 12, tzinfo=UTC)
+    first = noon.replace(hour=start)
+
+    assert buckets.floor(grid, first) == buckets.ceiling(grid, first) == first
+    assert buckets.floor(grid, first + MINUTE) == first
+    assert buckets.floor(grid, first - MINUTE) < first < buckets.ceiling(grid, first + MINUTE)
+
+
+def test_span_excludes_bucket_at_its_end() -> None:
+    noon = datetime(2024, 1, 15, 12, tzinfo=UTC)
+    expected = [Span(noon + n * HOUR, noon + (n + 1) * HOUR) for n in range(2)]
+    for within in (Span(noon, noon + 2 * HOUR), Span(noon - MINUTE, noon + HOUR + MINUTE)):
+        assert list(buckets.rising(buckets.grid("1h"), within)) == expected
+        assert list(buckets.falling(buckets.grid("1h"), within)) == expected[::-1]
 
 
 @given(interval=intervals, name=names, moment=ever)
