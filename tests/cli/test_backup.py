@@ -12,16 +12,17 @@ import psycopg
 import pytest
 from psycopg.errors import InsufficientPrivilege
 
-from tests.database.test_migrations import schema
 from tests.support.community import apply_migrations, run_community_edition
 from tests.support.database import (
     create_database,
     insert_misses,
     insert_prices,
+    list_databases,
     login,
     start_over_tcp,
 )
 from tests.support.reference import random_walk
+from tests.support.schema import read_schema
 from tracker import migrations
 from tracker.errors import BadRequest, MigrationsPending, TransferError
 from tracker.settings import ROLES, Settings
@@ -98,11 +99,6 @@ def content(settings: Settings) -> dict[str, list[str]]:
         }
 
 
-def databases(settings: Settings) -> set[str]:
-    with psycopg.connect(settings.changed(postgres_db="postgres").database_dsn) as conn:
-        return {name for (name,) in conn.execute("SELECT datname FROM pg_database")}
-
-
 def assert_alive(settings: Settings) -> None:
     """What is stored now gets an id of its own, and all that follows from a price follows."""
     with psycopg.connect(settings.database_dsn, autocommit=True) as conn:
@@ -151,14 +147,14 @@ def test_dump_is_restored_on_another_server(
     assert sum(
         " 2021-05-01" in row or '"2021-05-01' in row for row in content(source)["candles_1h"]
     )
-    before = databases(target)
+    before = list_databases(target)
 
     manifest, done = restore(target, str(saved))
 
     assert (manifest.rows("prices"), done) == (len(content(source)["prices"]), [])
     assert content(target) == content(source)
-    assert schema(target) == schema(source)
-    assert databases(target) == before
+    assert read_schema(target) == read_schema(source)
+    assert list_databases(target) == before
     assert_alive(by_socket(target))
 
 
@@ -177,7 +173,7 @@ def test_csv_is_restored_on_another_server(
         restore(plain, file)
 
         assert content(target) == content(source)
-        assert schema(target) == schema(source)
+        assert read_schema(target) == read_schema(source)
         assert_alive(by_socket(target))
         backup(source, file, "dump")
         with pytest.raises(TransferError, match="only a superuser may restore a dump"):
@@ -256,7 +252,7 @@ def test_backup_of_an_older_schema_is_restored(
 
             reached = f"its schema is that of {names[4]}: `just upgrade` brings it up to date"
             assert done == [reached]
-            assert (content(place), schema(place)) == (content(older), schema(older))
+            assert (content(place), read_schema(place)) == (content(older), read_schema(older))
         assert migrations.apply(target.database_dsn) == names[5:]
     assert_alive(by_socket(target))
 
@@ -271,12 +267,12 @@ def test_restore_refuses_a_database_with_rows(
     with psycopg.connect(target.database_dsn, autocommit=True) as conn:
         conn.execute("CREATE SCHEMA own")
         conn.execute("CREATE TABLE own.notes AS SELECT 'mine' AS note")
-    before = databases(target)
+    before = list_databases(target)
 
     with pytest.raises(TransferError, match=r"^database fresh_\w+ holds rows already, in notes: "):
         restore(target, file)
 
-    assert databases(target) == before
+    assert list_databases(target) == before
     with psycopg.connect(target.database_dsn) as conn:
         assert conn.execute("SELECT note FROM own.notes").fetchall() == [("mine",)]
 
@@ -316,7 +312,7 @@ def changed(saved: Path, file: Path, **changes: object) -> str:
 
 def test_unsuitable_backup_is_refused(target: Settings, saved: Path, tmp_path: Path) -> None:
     """In one line, before anything is created."""
-    before = databases(target)
+    before = list_databases(target)
     names = migrations.names()
     for changes, complaint in [
         ({"timescaledb": "2.29.2"}, "dump of TimescaleDB 2.29.2, and the server has 2.19.3: "),
@@ -329,14 +325,14 @@ def test_unsuitable_backup_is_refused(target: Settings, saved: Path, tmp_path: P
         with pytest.raises(TransferError, match=complaint) as told:
             restore(target, changed(saved, tmp_path / "x.zip", **changes))
         assert "\n" not in str(told.value)
-    assert databases(target) == before
+    assert list_databases(target) == before
 
 
 def test_restore_that_differs_is_undone(
     source: Settings, target: Settings, saved: Path, tmp_path: Path
 ) -> None:
     """Every index of every table is compared; the database stays what it was."""
-    before = databases(target)
+    before = list_databases(target)
     backup(source, str(tmp_path / "csv.zip"), "csv")
     told = (
         r"differs from the backup: misses of btc_usd: 2 rows, not 3;"
@@ -350,7 +346,7 @@ def test_restore_that_differs_is_undone(
         with pytest.raises(TransferError, match=told):
             restore(target, changed(file, tmp_path / "x.zip", sums=sums))
 
-    assert databases(target) == before
+    assert list_databases(target) == before
     assert not content(target)["prices"]
 
 
@@ -381,14 +377,14 @@ def test_damaged_backup_is_refused(target: Settings, saved: Path, tmp_path: Path
 
 def test_error_of_pg_restore_is_reported(target: Settings, saved: Path, tmp_path: Path) -> None:
     """Without a password; no other database is left."""
-    before = databases(target)
+    before = list_databases(target)
     with ZipFile(tmp_path / "x.zip", "w") as new, ZipFile(saved) as old:
         new.writestr("manifest.json", old.read("manifest.json"))
         new.writestr("database.dump", b"PGDMP" + b"\x00" * 3_000_000)
     with pytest.raises(TransferError, match=r"^pg_restore: [^\n]+$") as told:
         restore(target, str(tmp_path / "x.zip"))
     assert "cret" not in str(told.value)
-    assert databases(target) == before
+    assert list_databases(target) == before
 
 
 def test_restore_creates_missing_roles(source: Settings, target: Settings, tmp_path: Path) -> None:

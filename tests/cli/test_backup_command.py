@@ -5,22 +5,23 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from tests.cli.test_backup import OLD, databases
-from tests.support.database import create_database, insert_misses, insert_prices
+from tests.support.commands import TIMEOUT, run_command, start_command
+from tests.support.database import create_database, insert_misses, insert_prices, list_databases
 from tests.support.reference import random_walk
 from tests.support.running import command, members
-from tests.support.terminals import PATIENCE, run_on, started_on
 from tests.support.waiting import wait_until
 from tracker import migrations
 from tracker.settings import CHECKOUT, Settings
 
 pytestmark = pytest.mark.slow
 
+OLD = datetime(2023, 3, 1, tzinfo=UTC)
 PRICES = random_walk(1, OLD, 200, 60_000)
 SUMMARY = f"{len(PRICES)} prices and 1 misses of 1 indexes"
 
@@ -45,19 +46,21 @@ def target(servers: Settings) -> Iterator[Settings]:
 
 def partial_databases(servers: Settings) -> set[str]:
     """Databases that an unfinished restore leaves."""
-    return {name for name in databases(servers) if re.match("tracker_(restoring|empty)_", name)}
+    return {
+        name for name in list_databases(servers) if re.match("tracker_(restoring|empty)_", name)
+    }
 
 
 def test_backup_can_be_restored_once(source: Settings, target: Settings, tmp_path: Path) -> None:
     """Both print what they did; the file is alone in its folder. A second restore is refused."""
     file = tmp_path / "all.zip"
-    wrote = run_on(source, "backup", "--csv", str(file))
+    wrote = run_command(source, "backup", "--csv", str(file))
     assert wrote == (0, f"wrote {SUMMARY} to {file}\n", "")
     assert list(tmp_path.iterdir()) == [file]
 
-    back = run_on(target, "restore", str(file))
+    back = run_command(target, "restore", str(file))
     assert back == (0, f"restored {SUMMARY}; all checksums match\n", "")
-    code, output, error = run_on(target, "restore", str(file))
+    code, output, error = run_command(target, "restore", str(file))
     assert (code, output) == (1, "")
     assert re.fullmatch(r"tracker: database \w+ holds rows already, in .*\n", error)
 
@@ -85,14 +88,14 @@ def saved(source: Settings, open_tmp: Path) -> Path:
 )
 def test_error_is_one_line(source: Settings, words: list[str], error: str) -> None:
     """Exit status 1, no traceback."""
-    assert run_on(source, *words) == (1, "", f"tracker: {error}\n")
+    assert run_command(source, *words) == (1, "", f"tracker: {error}\n")
 
 
 def test_unavailable_server_leaves_no_file(source: Settings, tmp_path: Path) -> None:
     """The password is not printed."""
     away = source.changed(postgres_host="/nowhere")
     for words in (["backup", str(tmp_path / "x.zip")], ["timescale-upgrade"]):
-        code, output, error = run_on(away, *words)
+        code, output, error = run_command(away, *words)
         assert (code, output) == (1, "")
         assert error.startswith("tracker: connection ")
         assert "very-secret" not in error
@@ -110,12 +113,12 @@ def test_stopped_backup_leaves_no_file(
         psycopg.connect(source.database_dsn, autocommit=True) as conn,
     ):
         blocker.execute("LOCK TABLE _yoyo_log IN ACCESS EXCLUSIVE MODE")
-        with started_on(source, "backup", str(file)) as process:
+        with start_command(source, "backup", str(file)) as process:
             wait_until(lambda: count_lock_waits(conn, source))
             [dump] = [pid for pid in members(process.pid) if "--format=custom" in command(pid)]
             assert not [word for word in command(dump) if "very-secret" in word]
             process.send_signal(number)
-            assert process.wait(PATIENCE) == (-9 if number == signal.SIGKILL else 130)
+            assert process.wait(TIMEOUT) == (-9 if number == signal.SIGKILL else 130)
             wait_until(lambda: not command(dump))
     assert not file.exists()
     if number != signal.SIGKILL:
@@ -133,14 +136,14 @@ def test_stopped_restore_leaves_nothing(
     target: Settings, saved: Path, number: signal.Signals
 ) -> None:
     """After a kill the next restore cleans up, and succeeds."""
-    with started_on(target, "restore", str(saved)) as process:
+    with start_command(target, "restore", str(saved)) as process:
         wait_until(lambda: partial_databases(target))
         process.send_signal(number)
-        assert process.wait(PATIENCE) == (-9 if number == signal.SIGKILL else 130)
+        assert process.wait(TIMEOUT) == (-9 if number == signal.SIGKILL else 130)
     if number == signal.SIGTERM:
         assert not partial_databases(target)
 
-    wait_until(lambda: run_on(target, "restore", str(saved))[0] == 0)
+    wait_until(lambda: run_command(target, "restore", str(saved))[0] == 0)
     assert not partial_databases(target)
 
 
@@ -160,7 +163,7 @@ def docker(tmp_path: Path) -> dict[str, str]:
 def recipe(env: dict[str, str], cwd: Path, *words: str) -> tuple[int, str, str]:
     done = subprocess.run(
         [CHECKOUT / "ops/backup", *words], env=env, cwd=cwd, capture_output=True, text=True,
-        timeout=PATIENCE, check=False,
+        timeout=TIMEOUT, check=False,
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
 

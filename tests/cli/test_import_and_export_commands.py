@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.support.terminals import PATIENCE, run_on, started_on
+from tests.support.commands import TIMEOUT, run_command, start_command
 from tests.support.waiting import wait_until
 from tracker.settings import Settings
 
@@ -18,34 +18,34 @@ LINE = "btc_usd,2024-01-15T12:00:00Z,68241.50,2024-01-15T12:00:07.25Z,poll\n"
 
 def test_import_and_export_work_in_pipes(database: Settings) -> None:
     """Export prints what import read, and nothing else."""
-    assert run_on(database, "import", "-", "--dry-run", stdin=HEADER + LINE) == (
+    assert run_command(database, "import", "-", "--dry-run", stdin=HEADER + LINE) == (
         0,
         "btc_usd: would add 1, 0 are there already\n",
         "",
     )
-    added = run_on(database, "import", "-", stdin=HEADER + LINE)
+    added = run_command(database, "import", "-", stdin=HEADER + LINE)
     assert added == (0, "btc_usd: added 1, 0 were there already\n", "")
-    again = run_on(database, "import", "-", stdin=HEADER + LINE)
+    again = run_command(database, "import", "-", stdin=HEADER + LINE)
     assert again == (0, "btc_usd: added 0, 1 were there already\n", "")
 
-    assert run_on(database, "export") == (0, HEADER + LINE, "")
-    assert run_on(database, "export", "--end-date", "2024-01-15T12:00Z") == (0, HEADER, "")
+    assert run_command(database, "export") == (0, HEADER + LINE, "")
+    assert run_command(database, "export", "--end-date", "2024-01-15T12:00Z") == (0, HEADER, "")
 
 
 def test_exported_file_can_be_imported(database: Settings, tmp_path: Path) -> None:
     """The file is complete, and alone in its folder."""
     name = tmp_path / "prices.csv"
-    run_on(database, "import", "-", stdin=HEADER + LINE)
+    run_command(database, "import", "-", stdin=HEADER + LINE)
 
-    written = run_on(database, "export", "--ticker", "btc_usd", str(name))
+    written = run_command(database, "export", "--ticker", "btc_usd", str(name))
 
     assert written == (0, f"wrote 1 prices to {name}\n", "")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
         "prices.csv": HEADER + LINE
     }
-    known = run_on(database, "import", str(name))
+    known = run_command(database, "import", str(name))
     assert known == (0, "btc_usd: added 0, 1 were there already\n", "")
-    assert run_on(database, "export", "/dev/null")[0] == 0
+    assert run_command(database, "export", "/dev/null")[0] == 0
     assert not Path("/dev/null").is_file()
 
 
@@ -61,7 +61,7 @@ def test_exported_file_can_be_imported(database: Settings, tmp_path: Path) -> No
 )
 def test_error_is_one_line(database: Settings, words: list[str], stdin: str, error: str) -> None:
     """Exit status 1, no traceback, nothing on standard output."""
-    code, output, errors = run_on(database, *words, stdin=stdin)
+    code, output, errors = run_command(database, *words, stdin=stdin)
 
     assert (code, output) == (1, "")
     assert errors.startswith(f"tracker: {error}")
@@ -74,14 +74,14 @@ def test_closed_pipe_ends_export_silently(conn: psycopg.Connection, database: Se
         "INSERT INTO prices (ticker, created_at, price) SELECT 'btc_usd', at, 1.25 FROM"
         " generate_series('2024-01-01Z'::timestamptz, '2024-01-31Z', INTERVAL '1 min') AS at"
     )
-    with started_on(database, "export") as process:
+    with start_command(database, "export") as process:
         assert process.stdout
         assert process.stderr
         assert process.stdout.readline() == HEADER
         process.stdout.close()
 
         assert process.stderr.read() == ""
-        assert process.wait(PATIENCE) == -signal.SIGPIPE
+        assert process.wait(TIMEOUT) == -signal.SIGPIPE
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -95,13 +95,13 @@ def test_stopped_import_leaves_nothing(
         found = conn.execute(sessions).fetchone()
         return int(found[0]) if found else 0
 
-    with started_on(database, "import", "-") as process:
+    with start_command(database, "import", "-") as process:
         assert process.stdin
         process.stdin.write(HEADER + LINE)
         process.stdin.flush()
         wait_until(lambda: count() == 1)
         process.send_signal(number)
-        assert process.wait(PATIENCE) == (130 if number == signal.SIGINT else -number)
+        assert process.wait(TIMEOUT) == (130 if number == signal.SIGINT else -number)
 
     wait_until(lambda: count() == 0)
     assert conn.execute("SELECT count(*) FROM prices").fetchone() == (0,)
@@ -113,8 +113,8 @@ def test_import_shows_progress_at_a_terminal(database: Settings, tmp_path: Path)
     file.write_text(HEADER + LINE)
     ours, theirs = pty.openpty()
     try:
-        with started_on(database, "import", str(file), stderr=theirs) as process:
-            output, _ = process.communicate(timeout=PATIENCE)
+        with start_command(database, "import", str(file), stderr=theirs) as process:
+            output, _ = process.communicate(timeout=TIMEOUT)
         assert output == "btc_usd: added 1, 0 were there already\n"
         assert b"storing" in os.read(ours, 100_000)
     finally:

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.bench.processes import free_ports
+from tests.support.commands import TIMEOUT, start_tracker
 from tests.support.serving import served
-from tests.support.terminals import PATIENCE, started
 from tracker import client, rows
 from tracker.cli import main
 from tracker.gaps import DAY, Coverage, Gap
@@ -212,14 +212,14 @@ def test_invalid_url_is_status_2(run: Run, address: str) -> None:
 def test_closed_pipe_ends_command_silently(url: str, form: str) -> None:
     """`| head` causes no error message."""
     words = ("prices", "eth_usd", "--all", "--format", form, "--url", url)
-    with started(*words) as process:
+    with start_tracker(*words) as process:
         assert process.stdout
         assert process.stderr
         process.stdout.readline()
         process.stdout.close()
 
         assert process.stderr.read() == ""
-        assert process.wait(PATIENCE) == -13
+        assert process.wait(TIMEOUT) == -13
 
 
 def test_help_imports_no_heavy_modules() -> None:

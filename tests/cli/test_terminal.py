@@ -8,8 +8,15 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
+from tests.support.commands import (
+    COLOUR,
+    TIMEOUT,
+    Terminal,
+    open_terminal,
+    run_at_terminal,
+    start_tracker,
+)
 from tests.support.serving import served
-from tests.support.terminals import COLOUR, PATIENCE, Terminal, at_terminal, started, terminal
 from tracker.settings import Settings
 
 pytestmark = pytest.mark.slow
@@ -39,7 +46,7 @@ def words_of(screen: Terminal) -> list[list[str]]:
 
 def test_prices_are_printed_as_table(url: str) -> None:
     """Prices are exact; a repaired one is marked in words and in colour."""
-    status, screen = at_terminal("prices", "btc_usd", "--url", url)
+    status, screen = run_at_terminal("prices", "btc_usd", "--url", url)
 
     assert status == 0
     assert words_of(screen) == [
@@ -54,7 +61,7 @@ def test_prices_are_printed_as_table(url: str) -> None:
 def test_candles_have_local_time(url: str) -> None:
     """A day begins at midnight of --tz."""
     words = ("candles", "btc_usd", "--interval=1d", "--tz=Asia/Tokyo", "--url", url)
-    status, screen = at_terminal(*words)
+    status, screen = run_at_terminal(*words)
 
     assert status == 0
     assert words_of(screen) == [
@@ -67,8 +74,8 @@ def test_candles_have_local_time(url: str) -> None:
 def test_gaps_and_coverage_are_printed_as_tables(url: str) -> None:
     until = ("--end-date", "2024-01-15T12:05Z", "--url", url)
     gaps, coverage = (
-        at_terminal("gaps", "btc_usd", *until),
-        at_terminal("coverage", "btc_usd", *until),
+        run_at_terminal("gaps", "btc_usd", *until),
+        run_at_terminal("coverage", "btc_usd", *until),
     )
 
     assert (gaps[0], coverage[0]) == (0, 0)
@@ -77,7 +84,7 @@ def test_gaps_and_coverage_are_printed_as_tables(url: str) -> None:
 
 
 def test_last_prints_age(url: str) -> None:
-    status, screen = at_terminal("last", "--url", url)
+    status, screen = run_at_terminal("last", "--url", url)
     days = (datetime.now(UTC) - NOON).days
 
     assert status == 3
@@ -86,9 +93,9 @@ def test_last_prints_age(url: str) -> None:
 
 def test_no_color_and_dumb_terminals_get_plain_text(url: str) -> None:
     words = ("prices", "btc_usd", "--url", url)
-    plain, dumb = at_terminal(*words, NO_COLOR="1")[1], at_terminal(*words, TERM="dumb")[1]
+    plain, dumb = run_at_terminal(*words, NO_COLOR="1")[1], run_at_terminal(*words, TERM="dumb")[1]
 
-    assert COLOUR.search(at_terminal(*words)[1].raw)
+    assert COLOUR.search(run_at_terminal(*words)[1].raw)
     assert not COLOUR.search(plain.raw)
     assert "\x1b" not in dumb.raw
     assert words_of(plain) == words_of(dumb)
@@ -97,7 +104,7 @@ def test_no_color_and_dumb_terminals_get_plain_text(url: str) -> None:
 @pytest.mark.parametrize(("columns", "heads"), [(61, 4), (59, 4), (45, 3), (33, 2), (20, 2)])
 def test_narrow_terminal_keeps_digits(url: str, columns: int, heads: int) -> None:
     """Optional columns are left out; what is still too wide, the terminal wraps."""
-    screen = at_terminal("prices", "btc_usd", "--url", url, columns=columns)[1]
+    screen = run_at_terminal("prices", "btc_usd", "--url", url, columns=columns)[1]
     lines = screen.text.splitlines()
     names = ["minute (UTC)", "price", "source", "observed"]
 
@@ -108,8 +115,8 @@ def test_narrow_terminal_keeps_digits(url: str, columns: int, heads: int) -> Non
 
 def test_table_in_pipe_is_not_wrapped(url: str) -> None:
     """--format=table prints whole lines without colours."""
-    with started("prices", "btc_usd", "--format=table", "--url", url) as process:
-        output, complaints = process.communicate(timeout=PATIENCE)
+    with start_tracker("prices", "btc_usd", "--format=table", "--url", url) as process:
+        output, complaints = process.communicate(timeout=TIMEOUT)
 
     assert (process.returncode, complaints) == (0, "")
     assert output.splitlines()[2].split() == [
@@ -124,9 +131,9 @@ def test_table_in_pipe_is_not_wrapped(url: str) -> None:
 def test_ctrl_c_is_status_130(url: str) -> None:
     """Without a message."""
     words = ("watch", "btc_usd", "--url", url)
-    with terminal() as screen, started(*words, stdout=screen.theirs) as process:
+    with open_terminal() as screen, start_tracker(*words, stdout=screen.theirs) as process:
         screen.read_until("68250.00")
         process.send_signal(signal.SIGINT)
-        assert process.wait(PATIENCE) == 130
+        assert process.wait(TIMEOUT) == 130
         assert process.stderr
         assert process.stderr.read() == ""

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.bench.processes import free_ports
+from tests.support.commands import TIMEOUT, open_terminal, read_line, start_tracker
 from tests.support.serving import served
-from tests.support.terminals import PATIENCE, line, started, terminal
 from tracker.cli.watch import PriceChange, price_changes
 from tracker.models import SourcedPrice
 from tracker.settings import Settings
@@ -66,8 +66,8 @@ def test_watch_shows_changes_and_repairs(base: Settings, stored: psycopg.Connect
     """With signs and colours, after the newest price of each index."""
     with (
         served(base) as client,
-        terminal() as screen,
-        started(
+        open_terminal() as screen,
+        start_tracker(
             *("watch", "btc_usd", "eth_usd", "--url", str(client.base_url)),
             env={"TERM": "xterm-256color"},
             stdout=screen.theirs,
@@ -82,7 +82,7 @@ def test_watch_shows_changes_and_repairs(base: Settings, stored: psycopg.Connect
         add(stored, "eth_usd", 5, "2552.30")
         screen.read_until("-0.04")
         process.terminate()
-        errors = process.communicate(timeout=PATIENCE)[1]
+        errors = process.communicate(timeout=TIMEOUT)[1]
 
     lines = [line.split() for line in screen.text.splitlines()]
     assert lines == [
@@ -108,16 +108,16 @@ def test_watch_in_pipe_writes_line_per_price(base: Settings, stored: psycopg.Con
     with served(base) as client:
         url = str(client.base_url)
         with (
-            started("watch", "--url", url) as one,
-            started("watch", "btc_usd", "--format=csv", "--url", url) as other,
+            start_tracker("watch", "--url", url) as one,
+            start_tracker("watch", "btc_usd", "--format=csv", "--url", url) as other,
         ):
-            first = json.loads(line(one.stdout))
-            heads = line(other.stdout) + line(other.stdout)
+            first = json.loads(read_line(one.stdout))
+            heads = read_line(other.stdout) + read_line(other.stdout)
             add(stored, "btc_usd", 1, "68240.99", "chart")
-            second = json.loads(line(one.stdout))
-            rows = list(csv.DictReader([*heads.splitlines(), line(other.stdout)]))
+            second = json.loads(read_line(one.stdout))
+            rows = list(csv.DictReader([*heads.splitlines(), read_line(other.stdout)]))
             stored.execute(MANY, [NOON])
-            errors = line(one.stderr), line(one.stderr)
+            errors = read_line(one.stderr), read_line(one.stderr)
         expected = client.get(
             "/prices?ticker=btc_usd&order=asc&limit=2&include=source,observed_at"
         ).json()
@@ -140,17 +140,17 @@ def test_watch_reports_lost_connection_and_resumes(
     words = ("watch", "btc_usd", "--url", f"http://127.0.0.1:{port}")
     with ExitStack() as service, ExitStack() as rest:
         service.enter_context(served(base, port=port))
-        process = rest.enter_context(started(*words))
-        line(process.stdout)
+        process = rest.enter_context(start_tracker(*words))
+        read_line(process.stdout)
         service.close()
-        assert line(process.stderr) == "tracker: connection lost; reconnecting\n"
+        assert read_line(process.stderr) == "tracker: connection lost; reconnecting\n"
         add(stored, "btc_usd", 1, "1.10")
         add(stored, "btc_usd", 2, "1.20")
         with served(base, port=port):
-            assert line(process.stderr).startswith("tracker: connected again")
-            found = [json.loads(line(process.stdout))["price"] for _ in range(2)]
+            assert read_line(process.stderr).startswith("tracker: connected again")
+            found = [json.loads(read_line(process.stdout))["price"] for _ in range(2)]
             add(stored, "btc_usd", 3, "1.30")
-            found.append(json.loads(line(process.stdout))["price"])
+            found.append(json.loads(read_line(process.stdout))["price"])
     assert found == ["1.10", "1.20", "1.30"]
 
 
@@ -166,7 +166,7 @@ class _BusyApi(BaseHTTPRequestHandler):
                 self._respond(200, "[]")
             case "/prices/stream":
                 self._respond(200, "id: btc_usd:0\n\n")
-                self.stopped.wait(PATIENCE)
+                self.stopped.wait(TIMEOUT)
             case _:
                 self._respond(503 if self.is_busy else 200, json.dumps(NEWEST))
                 _BusyApi.is_busy = False
@@ -185,9 +185,9 @@ def test_watch_retries_newest_price() -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _BusyApi)
     threading.Thread(target=server.serve_forever).start()
     url = f"http://127.0.0.1:{server.server_address[1]}"
-    with started("watch", "btc_usd", "--url", url) as process:
-        assert json.loads(line(process.stdout)) == NEWEST
-        assert line(process.stderr) == "tracker: connection lost; reconnecting\n"
+    with start_tracker("watch", "btc_usd", "--url", url) as process:
+        assert json.loads(read_line(process.stdout)) == NEWEST
+        assert read_line(process.stderr) == "tracker: connection lost; reconnecting\n"
     _BusyApi.stopped.set()
     server.shutdown()
     server.server_close()

@@ -1,4 +1,4 @@
-"""What analysts ask by views and functions: as counted by hand, bounded, in any time zone."""
+"""The views and functions for analysts against Python's own computation, in any time zone."""
 
 import re
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ SERIES = {
     "eth_usd": random_walk(2, START, 5760, 3_500),
 }
 BTC = SERIES["btc_usd"]
-EVER = (datetime(2001, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
+ALL_TIME = (datetime(2001, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 WIDTHS: dict[str, timedelta | None] = {
     "1 min": MINUTE,
     "7 min": 7 * MINUTE,
@@ -48,23 +48,23 @@ WINDOWS = [
 
 @pytest.fixture(scope="module")
 def filled(base: Settings) -> Settings:
-    """The archive: those days, and for each index a price years before and years after."""
+    """Four days of prices, and for each index a price years before and years after."""
     with psycopg.connect(base.database_dsn, autocommit=True) as conn:
         for ticker, series in SERIES.items():
-            far = {START - timedelta(days=3000): Decimal("1.00")}
-            far |= {START + timedelta(days=n * 365): Decimal("2.00") for n in (1, 2)}
-            insert_prices(conn, ticker, series | far)
-        lacking = [minute for minute in minutes(START, END) if minute not in BTC]
-        insert_misses(conn, "btc_usd", lacking[10:60], "refused")
-        insert_misses(conn, "btc_usd", lacking[60:90], "rate_limited")
-        insert_misses(conn, "btc_usd", lacking[90:100], "not_polled")
+            remote = {START - timedelta(days=3000): Decimal("1.00")}
+            remote |= {START + timedelta(days=n * 365): Decimal("2.00") for n in (1, 2)}
+            insert_prices(conn, ticker, series | remote)
+        missing = [minute for minute in minutes(START, END) if minute not in BTC]
+        insert_misses(conn, "btc_usd", missing[10:60], "refused")
+        insert_misses(conn, "btc_usd", missing[60:90], "rate_limited")
+        insert_misses(conn, "btc_usd", missing[90:100], "not_polled")
         conn.execute("VACUUM ANALYZE")
     return base
 
 
 @pytest.fixture(params=["UTC", "Europe/Berlin"])
 def analyst(filled: Settings, request: pytest.FixtureRequest) -> Iterator[psycopg.Connection]:
-    """An analyst's session, in more than one time zone."""
+    """An analyst's session, in several time zones."""
     with login(filled, "analyst") as conn:
         conn.execute(f"SET timezone = '{request.param}'")
         yield conn
@@ -72,7 +72,7 @@ def analyst(filled: Settings, request: pytest.FixtureRequest) -> Iterator[psycop
 
 @pytest.fixture(scope="module")
 def planner(filled: Settings) -> Iterator[psycopg.Connection]:
-    """An analyst's session whose plans are those of tables too large to be read as a whole."""
+    """An analyst's session whose plans are those for large tables."""
     with login(filled, "analyst") as conn:
         conn.execute("SET enable_seqscan = off")
         yield conn
@@ -84,10 +84,9 @@ def minutes(since: datetime, until: datetime) -> list[datetime]:
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("window", WINDOWS, ids=["all", "days", "inside", "reversed"])
-def test_candles_are_counted_by_hand(
+def test_candles_match_the_prices_of_their_buckets(
     analyst: psycopg.Connection, width: str, window: tuple[datetime, datetime]
 ) -> None:
-    """Whole ones that begin in the window, exact, from hours as from minutes."""
     query = "SELECT * FROM candles('btc_usd', %s, %s, %s)"
     expected = [
         (start, prices[0], max(prices), min(prices), prices[-1], len(prices))
@@ -99,10 +98,10 @@ def test_candles_are_counted_by_hand(
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("window", WINDOWS, ids=["all", "days", "inside", "reversed"])
-def test_returns_are_those_of_neighbours(
+def test_returns_compare_adjacent_buckets(
     analyst: psycopg.Connection, width: str, window: tuple[datetime, datetime]
 ) -> None:
-    """The first of the window looks back to the bucket before it; none looks over a gap."""
+    """The first return of the window uses the bucket before it; none spans a gap."""
     query = "SELECT * FROM returns('btc_usd', %s, %s, %s)"
     found = analyst.execute(query, [width, *window]).fetchall()
 
@@ -115,36 +114,35 @@ def test_returns_are_those_of_neighbours(
         assert close - previous == pytest.approx(change * previous)
 
 
-def test_for_ever_is_a_range_too(analyst: psycopg.Connection) -> None:
-    """Whole histories, and infinite ones."""
+def test_candles_accept_infinite_bounds(analyst: psycopg.Connection) -> None:
     query = "SELECT sum(samples), count(*) FROM candles('btc_usd', '1 month', %s, %s)"
     months = {bucket_start(minute, None) for minute in BTC}
-    for ends in (EVER, ("-infinity", "infinity")):
+    for ends in (ALL_TIME, ("-infinity", "infinity")):
         found = analyst.execute(query, ends).fetchone()
         assert found == (len(BTC) + 3, len(months) + 3)
 
 
-def test_an_index_that_is_not_tracked_has_nothing(analyst: psycopg.Connection) -> None:
-    """No row, and no error."""
+def test_untracked_index_has_no_rows(analyst: psycopg.Connection) -> None:
     for call in ("candles('x_y', '1h', %s, %s)", "returns('x_y', '1h', %s, %s)"):
-        assert analyst.execute(f"SELECT * FROM {call}", EVER).fetchall() == []
-    assert analyst.execute("SELECT * FROM gaps('x_y', %s, %s)", EVER).fetchall() == []
+        assert analyst.execute(f"SELECT * FROM {call}", ALL_TIME).fetchall() == []
+    assert analyst.execute("SELECT * FROM gaps('x_y', %s, %s)", ALL_TIME).fetchall() == []
     assert analyst.execute("SELECT price_at('x_y', now())").fetchone() == (None,)
 
 
 @pytest.mark.parametrize("seconds", [0, 1, 59.999])
-def test_price_at_is_that_of_the_minute(analyst: psycopg.Connection, seconds: float) -> None:
-    """Null where there is none; never a neighbour's."""
-    asked = minutes(START, END)[2850:3000]
-    moments = [minute + timedelta(seconds=seconds) for minute in asked]
+def test_price_at_returns_the_price_of_its_minute(
+    analyst: psycopg.Connection, seconds: float
+) -> None:
+    """Null without one."""
+    window = minutes(START, END)[2850:3000]
+    moments = [minute + timedelta(seconds=seconds) for minute in window]
     query = "SELECT price_at('btc_usd', at) FROM unnest(%s::timestamptz[]) AS moment (at)"
     found = [price for (price,) in analyst.execute(query, [moments])]
-    assert found == [BTC.get(minute) for minute in asked]
+    assert found == [BTC.get(minute) for minute in window]
     assert None in found
 
 
 def test_latest_prices_are_the_newest(analyst: psycopg.Connection) -> None:
-    """One of each index."""
     found = analyst.execute("SELECT * FROM latest_prices ORDER BY ticker").fetchall()
     newest = START + timedelta(days=730)
     assert found == [
@@ -153,8 +151,9 @@ def test_latest_prices_are_the_newest(analyst: psycopg.Connection) -> None:
 
 
 @pytest.mark.parametrize("part", [timedelta(0), timedelta(microseconds=1), timedelta(seconds=59)])
-def test_gaps_are_what_is_missing(analyst: psycopg.Connection, part: timedelta) -> None:
-    """With their reasons, oldest first; minutes that begin in the window."""
+def test_gaps_are_the_missing_minutes_with_their_reasons(
+    analyst: psycopg.Connection, part: timedelta
+) -> None:
     query = "SELECT minute, reason FROM misses WHERE ticker = 'btc_usd'"
     reasons = dict(analyst.execute(query).fetchall())
     mornings = [START + n * timedelta(hours=7) for n in range(13)]
@@ -165,8 +164,9 @@ def test_gaps_are_what_is_missing(analyst: psycopg.Connection, part: timedelta) 
     assert {row[3] for row in found} <= {"refused", "rate_limited", "not_polled"}
 
 
-def test_gaps_end_with_the_last_complete_minute(analyst: psycopg.Connection) -> None:
-    """And begin when the index is first tracked: what cannot be there is not missing."""
+def test_gaps_reach_from_the_first_tracked_to_the_last_complete_minute(
+    analyst: psycopg.Connection,
+) -> None:
     query = """
         SELECT min(start), max(stop) = date_trunc('minute', now(), 'UTC')
           FROM gaps('btc_usd', '-infinity', 'infinity')
@@ -189,8 +189,8 @@ def plan(conn: psycopg.Connection, query: str) -> list[str]:
 
 
 @pytest.mark.parametrize("query", CALLS)
-def test_calls_read_no_more_than_they_need(planner: psycopg.Connection, query: str) -> None:
-    """They melt into the query around them, and read one chunk, hours or runs from an index."""
+def test_functions_read_only_the_needed_rows(planner: psycopg.Connection, query: str) -> None:
+    """They are inlined, and read one chunk, hours or islands from an index."""
     lines = plan(planner, query)
     scans = [line for line in lines if " Scan" in line and " on " in line]
     read = [line for line in scans if re.search("_hyper|candles_1|_islands", line)]
@@ -210,8 +210,7 @@ def test_newest_rows_of_all_indexes_come_from_an_index(planner: psycopg.Connecti
     assert [line for line in lines if "Index Scan Backward" in line and "created_at_idx" in line]
 
 
-def test_latest_prices_look_at_a_minute_each(planner: psycopg.Connection) -> None:
-    """However long the archive."""
+def test_latest_prices_read_one_minute_of_each_index(planner: psycopg.Connection) -> None:
     lines = plan(planner, "SELECT * FROM latest_prices")
     assert "actual rows=2" in lines[0]
     assert not [line for line in lines if "Seq Scan on _hyper" in line]
@@ -220,8 +219,9 @@ def test_latest_prices_look_at_a_minute_each(planner: psycopg.Connection) -> Non
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_two_indexes_can_be_joined(planner: psycopg.Connection, width: str) -> None:
-    """By candles and by returns, without going through one for each row of the other."""
+def test_functions_of_two_indexes_join_without_nested_loops(
+    planner: psycopg.Connection, width: str
+) -> None:
     for call in ("candles", "returns"):
         query = " JOIN ".join(
             f"{call}('{ticker}', '{width}', '2024-03-20Z', '2024-05-01Z') AS {ticker}"
@@ -231,8 +231,8 @@ def test_two_indexes_can_be_joined(planner: psycopg.Connection, width: str) -> N
         starts = [set(bucket_returns(series, WIDTHS[width])) for series in SERIES.values()]
         if call == "candles":
             starts = [set(group_prices(series, WIDTHS[width])) for series in SERIES.values()]
-        early = datetime(2024, 3, 20, tzinfo=UTC)
-        both = {start for start in starts[0] & starts[1] if start >= early}
+        first_at = datetime(2024, 3, 20, tzinfo=UTC)
+        both = {start for start in starts[0] & starts[1] if start >= first_at}
         assert planner.execute(query).fetchone() == (len(both),)
         inner = [line for line in plan(planner, query) if "loops=" in line]
         assert max(int(line.rsplit("loops=", 1)[1].rstrip(")")) for line in inner) <= 2

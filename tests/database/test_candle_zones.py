@@ -50,7 +50,7 @@ def zone(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def series(base: Settings, zone: str) -> dict[datetime, Decimal]:
-    """Some days of prices with holes, around the zone's day."""
+    """Some days of prices with gaps around the zone's day."""
     start = datetime.combine(ZONES[zone], datetime.min.time(), UTC) - 3 * DAY
     series = random_walk(4, start, 6 * 1440, 65_000)
     with psycopg.connect(base.database_dsn, autocommit=True) as conn:
@@ -59,8 +59,8 @@ def series(base: Settings, zone: str) -> dict[datetime, Decimal]:
     return series
 
 
-def expected(series: dict[datetime, Decimal], zone: str, width: str) -> list[Candle]:
-    """Minute by minute: the prices of each local day, week or month, from its first minute on."""
+def expected_candles(series: dict[datetime, Decimal], zone: str, width: str) -> list[Candle]:
+    """The candles of each local day, week or month, computed minute by minute."""
     tz, key = ZoneInfo(zone), KEYS[width]
     first, last = min(series), max(series)
     begun: dict[date, datetime] = {}
@@ -85,7 +85,7 @@ def test_candles_follow_the_calendar_of_their_zone(
     query = "SELECT * FROM candles('btc_usd', %s, '-infinity', 'infinity', %s)"
     with psycopg.connect(base.database_dsn) as conn:
         found = conn.execute(query, [width, zone]).fetchall()
-        assert found == expected(series, zone, width)
+        assert found == expected_candles(series, zone, width)
 
         inside = found[1:-1]
         if inside:
@@ -94,7 +94,9 @@ def test_candles_follow_the_calendar_of_their_zone(
             assert conn.execute(query, [width, *bounds, zone]).fetchall() == inside
 
 
-def test_sql_and_api_agree(base: Settings, series: dict[datetime, Decimal], zone: str) -> None:
+def test_sql_and_api_return_the_same_candles(
+    base: Settings, series: dict[datetime, Decimal], zone: str
+) -> None:
     query = "SELECT start, close, samples FROM candles('btc_usd', %s, '-infinity', 'infinity', %s)"
     with served(base) as client, psycopg.connect(base.database_dsn) as conn:
         for width, interval in INTERVALS.items():
@@ -112,7 +114,10 @@ def test_returns_compare_with_the_local_day_before(
     base: Settings, series: dict[datetime, Decimal], zone: str
 ) -> None:
     tz = ZoneInfo(zone)
-    closes = {candle[0].astimezone(tz).date(): candle for candle in expected(series, zone, "1 day")}
+    closes = {
+        candle[0].astimezone(tz).date(): candle
+        for candle in expected_candles(series, zone, "1 day")
+    }
     changes = [
         (candle[0], candle[4] / before[4] - 1) for before, candle in pairwise(closes.values())
     ]
@@ -129,7 +134,7 @@ def test_returns_compare_with_the_local_day_before(
 
 
 @pytest.mark.parametrize("width", ["1 hour", "90 min", "24 hours"])
-def test_shorter_widths_are_those_of_utc(
+def test_widths_below_a_day_use_utc(
     base: Settings, series: dict[datetime, Decimal], zone: str, width: str
 ) -> None:
     query = "SELECT * FROM candles('btc_usd', %s, '-infinity', 'infinity', %s)"
@@ -139,7 +144,7 @@ def test_shorter_widths_are_those_of_utc(
     assert series
 
 
-def test_an_unknown_zone_is_refused(base: Settings) -> None:
+def test_unknown_zone_is_rejected(base: Settings) -> None:
     query = (
         "SELECT * FROM candles('btc_usd', '1 day', '2024-01-01Z', '2024-01-02Z', 'Mars/Olympus')"
     )
@@ -150,6 +155,6 @@ def test_an_unknown_zone_is_refused(base: Settings) -> None:
         conn.execute(query)
 
 
-def test_api_refuses_an_unknown_zone_too(client: httpx.Client) -> None:
+def test_api_rejects_an_unknown_zone(client: httpx.Client) -> None:
     parameters = {"ticker": "btc_usd", "interval": "1d", "tz": "Mars/Olympus"}
     assert client.get("/prices/candles", params=parameters).status_code == 422

@@ -12,12 +12,12 @@ from psycopg import AsyncConnection
 from psycopg.errors import InsufficientPrivilege, UniqueViolation
 
 from tests.api import test_candle_model as candles
-from tests.database import test_examples as examples
-from tests.database.test_migrations import SCHEMA
+from tests.support import examples
 from tests.support.community import apply_migrations, run_community_edition
 from tests.support.database import Run, insert_misses, insert_prices
 from tests.support.derived import DAYS_OF_PRICES, assert_daily_candles
 from tests.support.reference import bucket_returns, find_gaps, group_prices, random_walk
+from tests.support.schema import read_schema
 from tracker import migrations, queries
 from tracker.gaps import DAY, HOUR
 from tracker.models import Quote
@@ -33,7 +33,7 @@ _EMPTY = "TRUNCATE tickers, prices, misses"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """Migrated; only one connection at a time is served."""
+    """A migrated server that serves one connection at a time."""
     with run_community_edition() as dsn:
         with psycopg.connect(dsn, autocommit=True) as conn:
             apply_migrations(conn)
@@ -42,53 +42,45 @@ def server() -> Iterator[str]:
 
 @pytest.fixture
 def conn(server: str) -> Iterator[psycopg.Connection]:
-    """The connection, to tables that are empty at first."""
+    """Its connection, to empty tables."""
     with psycopg.connect(server, autocommit=True) as conn:
         conn.execute(_EMPTY)
         conn.execute("SET timezone = 'UTC'")
         yield conn
 
 
-def fill(conn: psycopg.Connection) -> None:
-    """Two days of two indexes in an old chunk, with holes and some reasons."""
+def insert_old_days(conn: psycopg.Connection) -> None:
+    """Two days of two indexes in an old chunk, with gaps and a miss."""
     for ticker, series in SERIES.items():
         insert_prices(conn, ticker, series)
     insert_misses(conn, "btc_usd", [OLD + 1500 * MINUTE], "refused")
 
 
-def schema(conn: psycopg.Connection) -> set[tuple[str, ...]]:
-    """Everything the migrations have made."""
-    return set(conn.execute(SCHEMA).fetchall())
-
-
-def test_it_is_the_community_edition(conn: psycopg.Connection) -> None:
-    """Or the rest of this file would prove nothing."""
+def test_server_is_the_community_edition(conn: psycopg.Connection) -> None:
     assert conn.execute("SHOW timescaledb.license").fetchone() == ("timescale",)
 
 
-def test_down_and_up_again(conn: psycopg.Connection) -> None:
-    """Every migration, with rows in place: a step up leads where the step down was."""
+def test_every_migration_can_be_rolled_back_and_reapplied(conn: psycopg.Connection) -> None:
     names = migrations.names()
-    fill(conn)
+    insert_old_days(conn)
     stored = "SELECT count(*), sum(price) FROM prices"
     before = conn.execute(stored).fetchall()
 
-    levels = [schema(conn)]
+    levels = [read_schema(conn)]
     for name in names[::-1]:
         conn.execute((migrations.FOLDER / f"{name}.rollback.sql").read_bytes())
-        levels.append(schema(conn))
+        levels.append(read_schema(conn))
         if name > "0002.prices":
             assert conn.execute(stored).fetchall() == before
     assert levels.pop() == set()
     for name in names:
         apply_migrations(conn, name)
-        assert schema(conn) == levels.pop()
+        assert read_schema(conn) == levels.pop()
     migrations.ensure_roles(conn)
 
 
-def test_rows_and_what_follows_from_them(conn: psycopg.Connection) -> None:
-    """Stored, changed and deleted: candles, runs, revision and log agree."""
-    fill(conn)
+def test_derived_rows_follow_changes(conn: psycopg.Connection) -> None:
+    insert_old_days(conn)
     conn.execute("UPDATE prices SET price = 1.00 WHERE created_at = %s", [OLD + 7 * MINUTE])
     conn.execute("DELETE FROM prices WHERE created_at < %s", [OLD + 5 * MINUTE])
 
@@ -107,9 +99,8 @@ def test_rows_and_what_follows_from_them(conn: psycopg.Connection) -> None:
     assert [conn.execute(f"TABLE {name} ORDER BY 1, 2").fetchall() for name in derived] == before
 
 
-def test_analysts_get_their_answers(conn: psycopg.Connection) -> None:
-    """Each function, as Python would answer."""
-    fill(conn)
+def test_functions_match_the_reference(conn: psycopg.Connection) -> None:
+    insert_old_days(conn)
     btc, until = SERIES["btc_usd"], OLD + 2 * DAY
     for width in (timedelta(minutes=5), 4 * HOUR):
         query = "SELECT start, close FROM candles('btc_usd', %s, '-infinity', 'infinity')"
@@ -127,18 +118,16 @@ def test_analysts_get_their_answers(conn: psycopg.Connection) -> None:
     assert conn.execute(query).fetchone() == (minute, btc[minute])
 
 
-def test_the_examples_answer(conn: psycopg.Connection) -> None:
-    """Every file of sql/examples, as on the other edition."""
-    examples.fill(conn)
+def test_examples_return_the_expected_rows(conn: psycopg.Connection) -> None:
+    examples.insert_example_prices(conn)
     for file in examples.FILES:
         with conn.transaction():
             [(now,)] = conn.execute("SELECT now()").fetchall()
             found = conn.execute(file.read_bytes()).fetchall()
-        examples.assert_same(found, examples.ANSWERS[file.stem](now))
+        examples.assert_same_rows(found, examples.MODELS[file.stem](now))
 
 
-def test_candles_are_made_of_the_prices_alone(server: str, run: Run) -> None:
-    """As on the other edition, whatever was stored in whatever order."""
+def test_candles_match_the_model(server: str, run: Run) -> None:
     with psycopg.connect(server, autocommit=True) as conn:
         conn.execute(_EMPTY)
         for day in candles.DAYS:
@@ -159,32 +148,30 @@ def test_candles_are_made_of_the_prices_alone(server: str, run: Run) -> None:
         run(reader.close())
 
 
-def test_a_minute_is_stored_once(conn: psycopg.Connection) -> None:
-    """Polled, from a chart or imported."""
-    fill(conn)
+def test_minute_has_one_price(conn: psycopg.Connection) -> None:
+    insert_old_days(conn)
     btc = SERIES["btc_usd"]
-    there, missing = min(btc), min({OLD + n * MINUTE for n in range(2880)} - btc.keys())
+    stored_minute, missing = min(btc), min({OLD + n * MINUTE for n in range(2880)} - btc.keys())
 
     def stored(minute: datetime, source: str) -> bool:
         quote = Quote(ticker="btc_usd", price=Decimal("7.00"), observed_at=minute)
         return queries.insert_price(conn, quote, minute, source=source)
 
-    assert not stored(there, "poll")
+    assert not stored(stored_minute, "poll")
     assert stored(missing, "chart")
     assert not stored(missing, "chart")
     assert stored(missing, "poll")
     assert not stored(missing, "poll")
     with pytest.raises(UniqueViolation):
-        insert_prices(conn, "btc_usd", {there: Decimal("8.00")})
+        insert_prices(conn, "btc_usd", {stored_minute: Decimal("8.00")})
     query = "SELECT price, source FROM prices WHERE ticker = 'btc_usd' AND created_at = %s"
     assert conn.execute(query, [missing]).fetchall() == [(Decimal("7.00"), "poll")]
     query = "SELECT count(*), count(DISTINCT created_at) FROM prices WHERE ticker = 'btc_usd'"
     assert conn.execute(query).fetchone() == (len(btc) + 1, len(btc) + 1)
 
 
-def test_retention_drops_to_the_day(conn: psycopg.Connection) -> None:
-    """By a worker, who may do nothing else to old prices; candles stay."""
-    fill(conn)
+def test_retention_drops_whole_days_and_keeps_candles(conn: psycopg.Connection) -> None:
+    insert_old_days(conn)
     hours = conn.execute("SELECT count(*) FROM candles_1h").fetchone()
     insert_prices(conn, "eth_usd", {OLD + 4 * DAY: Decimal("3.00")})
     conn.execute("SET SESSION AUTHORIZATION tracker_worker")

@@ -1,18 +1,18 @@
-"""TimescaleDB's own upgrade, from a version that only the records speak of: there is one here."""
+"""The upgrade of TimescaleDB: an older version is simulated in the catalog."""
 
 from collections.abc import Iterator
 
 import psycopg
 import pytest
 
+from tests.support.commands import run_command
 from tests.support.database import create_database
-from tests.support.terminals import run_on
 from tracker import extension, migrations
 from tracker.errors import DatabaseDown, SettingsError
 from tracker.settings import Settings
 
 # The files bring the steps from every version, but not the older libraries.
-OLDER = """
+OLD_VERSION = """
     UPDATE _timescaledb_catalog.metadata SET value = '2.19.2' WHERE key = 'timescaledb_version';
     UPDATE pg_extension SET extversion = '2.19.2' WHERE extname = 'timescaledb'
 """
@@ -25,43 +25,40 @@ def fresh(servers: Settings) -> Iterator[Settings]:
         yield settings
 
 
-def make_older(settings: Settings) -> None:
-    """A migrated database with a price, that says it is of TimescaleDB 2.19.2."""
+def simulate_old_version(settings: Settings) -> None:
+    """A migrated database with a price, recorded as TimescaleDB 2.19.2."""
     migrations.apply(settings.database_dsn)
     with psycopg.connect(settings.database_dsn, autocommit=True) as conn:
         conn.execute(
             "INSERT INTO prices (ticker, price, created_at) VALUES ('btc_usd', 1.50, '2024-01-15Z')"
         )
-        conn.execute(OLDER)
+        conn.execute(OLD_VERSION)
 
 
-def test_an_older_version_is_brought_up_to_date(fresh: Settings) -> None:
-    """It says from which to which; again there is nothing to do, and it says so."""
-    make_older(fresh)
+def test_old_version_is_upgraded_once(fresh: Settings) -> None:
+    simulate_old_version(fresh)
     with (
         pytest.raises(psycopg.Error, match=r"timescaledb-2\.19\.2"),
         psycopg.connect(fresh.database_dsn) as conn,
     ):
         conn.execute("SELECT FROM prices")  # before that, nothing of it can be used
 
-    done = run_on(fresh, "timescale-upgrade")
+    done = run_command(fresh, "timescale-upgrade")
     assert done == (0, "upgraded TimescaleDB from 2.19.2 to 2.19.3\n", "")
-    again = run_on(fresh, "timescale-upgrade")
-    assert again == (0, "TimescaleDB is 2.19.3 already\n", "")
+    repeated = run_command(fresh, "timescale-upgrade")
+    assert repeated == (0, "TimescaleDB is 2.19.3 already\n", "")
     with psycopg.connect(fresh.database_dsn) as conn:
         assert conn.execute("SELECT FROM prices").rowcount == 1
 
 
-def test_who_may_not_is_told(fresh: Settings) -> None:
-    """The variable is named; nothing is changed."""
-    make_older(fresh)
+def test_upgrade_without_the_right_names_the_variable(fresh: Settings) -> None:
+    simulate_old_version(fresh)
     with pytest.raises(SettingsError, match=r"^POSTGRES_USER: must be owner of extension"):
         extension.upgrade(fresh.changed(postgres_user="tracker_worker").database_dsn)
     assert extension.upgrade(fresh.database_dsn) == ("2.19.2", "2.19.3")
 
 
-def test_without_an_extension_or_a_server_it_says_so(fresh: Settings) -> None:
-    """One line each."""
+def test_upgrade_without_extension_or_server_is_refused_in_one_line(fresh: Settings) -> None:
     with pytest.raises(DatabaseDown, match="no TimescaleDB yet: run `tracker migrate`"):
         extension.upgrade(fresh.database_dsn)
     with pytest.raises(DatabaseDown, match=r"^[^\n]*/nowhere[^\n]*$"):

@@ -1,14 +1,12 @@
-"""A database of another version is refused by one line, and that of 0.1 can be exported."""
+"""Databases of other versions are refused in one line; one of version 0.1 can be exported."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from tests.support.commands import run_command
 from tests.support.database import create_database
 from tracker import migrations
 from tracker.settings import Settings
@@ -28,32 +26,21 @@ def old(servers: Settings) -> Iterator[Settings]:
         yield settings
 
 
-def tracker(settings: Settings, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tracker", *words],
-        env={**os.environ, **settings.environment()},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def rows(settings: Settings) -> list[tuple[object, ...]]:
+def read_rows(settings: Settings) -> list[tuple[object, ...]]:
     with psycopg.connect(settings.database_dsn) as conn:
         return conn.execute(ROWS).fetchall()
 
 
 @pytest.mark.parametrize("command", [("migrate",), ("rollback", "0")], ids=["migrate", "rollback"])
 def test_schema_of_version_0_1_is_refused(old: Settings, command: tuple[str, ...]) -> None:
-    before = rows(old)
+    before = read_rows(old)
 
-    done = tracker(old, *command)
+    status, output, errors = run_command(old, *command)
 
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert (status, output, errors.count("\n")) == (1, "", 1)
     for words in ("version 0.1", "`tracker export FILE`", "`tracker import FILE`", "POSTGRES_DB"):
-        assert words in done.stderr
-    assert rows(old) == before
+        assert words in errors
+    assert read_rows(old) == before
 
 
 def test_prices_of_version_0_1_move_by_export_and_import(
@@ -61,26 +48,26 @@ def test_prices_of_version_0_1_move_by_export_and_import(
 ) -> None:
     file = str(tmp_path / "prices.csv")
 
-    exported = tracker(old, "export", file)
-    assert (exported.returncode, exported.stderr) == (0, "")
+    status, _, errors = run_command(old, "export", file)
+    assert (status, errors) == (0, "")
     with create_database(servers) as new:
-        assert tracker(new, "migrate").returncode == 0
-        imported = tracker(new, "import", file)
+        assert run_command(new, "migrate")[0] == 0
+        status, _, errors = run_command(new, "import", file)
 
-        assert (imported.returncode, imported.stderr) == (0, "")
-        assert rows(new) == rows(old)
-        assert len(rows(new)) == 100
+        assert (status, errors) == (0, "")
+        assert read_rows(new) == read_rows(old)
+        assert len(read_rows(new)) == 100
 
 
 def test_import_into_version_0_1_is_refused(old: Settings, tmp_path: Path) -> None:
     file = tmp_path / "prices.csv"
     file.write_text("ticker,created_at,price\nbtc_usd,2026-01-01T00:00Z,1.50\n")
 
-    done = tracker(old, "import", str(file))
+    status, _, errors = run_command(old, "import", str(file))
 
-    assert done.returncode == 1
-    assert "run `tracker migrate` first" in done.stderr
-    assert len(rows(old)) == 100
+    assert status == 1
+    assert "run `tracker migrate` first" in errors
+    assert len(read_rows(old)) == 100
 
 
 def test_schema_of_a_newer_version_is_refused(servers: Settings) -> None:
@@ -93,6 +80,6 @@ def test_schema_of_a_newer_version_is_refused(servers: Settings) -> None:
             )
 
         for command in (("migrate",), ("rollback", "0")):
-            done = tracker(newer, *command)
-            assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
-            assert "has migrations of a newer version: 0099.future" in done.stderr
+            status, output, errors = run_command(newer, *command)
+            assert (status, output, errors.count("\n")) == (1, "", 1)
+            assert "has migrations of a newer version: 0099.future" in errors

@@ -1,4 +1,4 @@
-"""The panels' SQL on a real database, asked by the role that Grafana has."""
+"""The panels' SQL on a real database, in the role of Grafana."""
 
 import base64
 import hashlib
@@ -37,7 +37,9 @@ FILL = """
          WHERE ticker <> 'late_usd'
      ) AS minutes
 """
-MISS = "INSERT INTO misses (ticker, minute, reason, attempts) VALUES ('btc_usd', %s, 'refused', 1)"
+INSERT_MISS = (
+    "INSERT INTO misses (ticker, minute, reason, attempts) VALUES ('btc_usd', %s, 'refused', 1)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -67,49 +69,51 @@ def filled(base: Settings, secrets: Path) -> Settings:
     """A database with some hours of prices, and the roles."""
     with psycopg.connect(base.database_dsn, autocommit=True) as conn:
         conn.execute(FILL, {"now": NOW})
-        conn.execute(MISS, [NOW - timedelta(minutes=3)])
+        conn.execute(INSERT_MISS, [NOW - timedelta(minutes=3)])
     make_roles(base, secrets)
     return base
 
 
 @pytest.fixture
 def grafana(filled: Settings) -> Iterator[psycopg.Connection]:
-    """A connection as Grafana opens it."""
+    """A connection in Grafana's role."""
     dsn = filled.changed(postgres_user="grafana").database_dsn
     with psycopg.connect(dsn, autocommit=True) as conn:
         yield conn
 
 
-def asked(conn: psycopg.Connection, query: Query, step: str = "1m", before: str = "") -> list:
+def run_panel(conn: psycopg.Connection, query: Query, step: str = "1m", before: str = "") -> list:
     text = expanded_sql(query.text, *SPAN, CHOSEN, step)
     return conn.execute(before + text).fetchall()
 
 
 @pytest.mark.parametrize("query", PANELS, ids=str)
 @pytest.mark.parametrize("step", ["1m", "2h"])
-def test_no_panel_is_empty(grafana: psycopg.Connection, query: Query, step: str) -> None:
-    """Grafana's role may read what it shows, and there are values in every column."""
-    rows = asked(grafana, query, step)
+def test_panel_has_a_value_in_every_column(
+    grafana: psycopg.Connection, query: Query, step: str
+) -> None:
+    rows = run_panel(grafana, query, step)
     assert rows
     assert all(any(value is not None for value in column) for column in zip(*rows, strict=True))
 
 
 @pytest.mark.parametrize("query", PANELS, ids=str)
-def test_panel_reads_the_chunks_of_its_time_only(grafana: psycopg.Connection, query: Query) -> None:
-    """Time is bounded on both sides: neither the chunk years before nor the one after is read."""
-    plan = "\n".join(line for (line,) in asked(grafana, query, before="EXPLAIN "))
+def test_panel_excludes_chunks_outside_its_window(
+    grafana: psycopg.Connection, query: Query
+) -> None:
+    plan = "\n".join(line for (line,) in run_panel(grafana, query, before="EXPLAIN "))
     assert len(set(re.findall(r"_hyper_\d+_\d+_chunk\b", plan))) <= 1
     assert "_chunk" in plan or "candles_1h" in plan
 
 
-def panel(title: str) -> Query:
+def find_panel(title: str) -> Query:
     [found] = [query for query in PANELS if query.panel == title]
     return found
 
 
-def test_candles_are_those_of_the_rows(grafana: psycopg.Connection) -> None:
-    """Prices fall by one a minute here: an hour opens high and closes low."""
-    for time, first, high, low, last in asked(grafana, panel("$ticker"), "1h"):
+def test_panel_of_candles_matches_the_rows(grafana: psycopg.Connection) -> None:
+    """Prices fall by one a minute: an hour opens high and closes low."""
+    for time, first, high, low, last in run_panel(grafana, find_panel("$ticker"), "1h"):
         newest = min(time + timedelta(minutes=59), NOW)
         oldest = max(time, NOW - timedelta(minutes=180))
         assert high == first
@@ -118,9 +122,8 @@ def test_candles_are_those_of_the_rows(grafana: psycopg.Connection) -> None:
         assert last - 100 - (NOW - newest).seconds // 60 in {0, 1}
 
 
-def test_coverage_adds_up(grafana: psycopg.Connection) -> None:
-    """Stored and missing are the minutes since the index is tracked; a miss is told."""
-    rows = {row[0]: row[1:] for row in asked(grafana, panel("Coverage of the time range"))}
+def test_panel_of_coverage_counts_every_minute_since_tracking(grafana: psycopg.Connection) -> None:
+    rows = {row[0]: row[1:] for row in run_panel(grafana, find_panel("Coverage of the time range"))}
     newest, polled, charted, imported, missing, coverage, failed = rows["late_usd"]
     assert (newest, imported, failed) == (NOW, 0, 0)
     assert polled + charted == 55  # every tenth of 61 minutes was left out
@@ -129,23 +132,20 @@ def test_coverage_adds_up(grafana: psycopg.Connection) -> None:
     assert rows["btc_usd"][6] == 1
 
 
-def test_hours_add_up(grafana: psycopg.Connection) -> None:
-    """Polled, charted and missing make the hour; the present hour ends now."""
-    hours = asked(grafana, panel("Minutes per hour of $ticker"))
+def test_panel_of_hours_counts_sixty_minutes(grafana: psycopg.Connection) -> None:
+    hours = run_panel(grafana, find_panel("Minutes per hour of $ticker"))
     whole = [hour for hour in hours if hour[0] + timedelta(hours=1) <= NOW]
     assert whole
     assert all(sum(hour[1:]) == 60 for hour in whole)
 
 
-def test_spread_of_an_index_and_itself_is_none(grafana: psycopg.Connection) -> None:
-    """The other index's prices are the same here."""
-    spread = asked(grafana, panel("Spread between $ticker and $other"))
+def test_spread_of_equal_prices_is_zero(grafana: psycopg.Connection) -> None:
+    spread = run_panel(grafana, find_panel("Spread between $ticker and $other"))
     assert {float(value) for _, value in spread} == {0}
-    assert {float(value) for _, value in asked(grafana, panel("$ticker in $other"))} == {1}
+    assert {float(value) for _, value in run_panel(grafana, find_panel("$ticker in $other"))} == {1}
 
 
-def test_variables_list_the_indexes(grafana: psycopg.Connection) -> None:
-    """Those that are tracked; the other one is another."""
+def test_variables_list_the_tracked_indexes(grafana: psycopg.Connection) -> None:
     ticker, other = BOARDS["prices"]["templating"]["list"]
     found = [
         [name for (name,) in grafana.execute(expanded_sql(each["query"], *SPAN, CHOSEN))]
@@ -164,16 +164,14 @@ def test_variables_list_the_indexes(grafana: psycopg.Connection) -> None:
         ("exporter", "INSERT INTO misses SELECT FROM misses"),
     ],
 )
-def test_roles_can_do_no_harm(filled: Settings, role: str, statement: str) -> None:
-    """Grafana's reads, the exporter's sees statistics; neither does more, however it tries."""
+def test_monitoring_roles_cannot_write(filled: Settings, role: str, statement: str) -> None:
     dsn = filled.changed(postgres_user=role).database_dsn
     with psycopg.connect(dsn) as conn, pytest.raises(psycopg.Error) as caught:
         conn.execute(statement)
     assert caught.value.sqlstate in {"42501", "25006"}
 
 
-def test_passwords_are_those_of_the_files(filled: Settings, secrets: Path) -> None:
-    """Made at the first run, changed by the next: quotes and dollars are no trouble."""
+def test_passwords_are_updated_from_the_files(filled: Settings, secrets: Path) -> None:
     path = secrets / "grafana_db_password"
     assert is_password(filled, "grafana", path.read_text().strip())
     path.write_text("another")
@@ -183,11 +181,11 @@ def test_passwords_are_those_of_the_files(filled: Settings, secrets: Path) -> No
 
 
 def is_password(settings: Settings, role: str, password: str) -> bool:
-    """Whether the verifier that the server keeps is of this password (RFC 5803)."""
+    """Whether the server's verifier is of this password (RFC 5803)."""
     query = "SELECT rolpassword FROM pg_authid WHERE rolname = %s"
     with psycopg.connect(settings.database_dsn) as conn:
-        [kept] = conn.execute(query, [role]).fetchone() or [""]
-    _, rounds, salt, stored, _ = re.split(r"[$:]", kept)
+        [verifier] = conn.execute(query, [role]).fetchone() or [""]
+    _, rounds, salt, stored, _ = re.split(r"[$:]", verifier)
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), base64.b64decode(salt), int(rounds))
     client = hmac.digest(salted, b"Client Key", "sha256")
     return hashlib.sha256(client).digest() == base64.b64decode(stored)

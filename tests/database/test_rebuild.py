@@ -1,4 +1,4 @@
-"""rebuild(): everything derived again from prices and misses, without the code of the triggers."""
+"""rebuild(): all derived rows, computed again from prices and misses without the triggers."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""What each role of the database may do: nothing but its work."""
+"""The rights of each database role."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -66,7 +66,7 @@ WRITING = [
 
 @pytest.fixture(scope="module")
 def owner(base: Settings) -> Iterator[psycopg.Connection]:
-    """A connection as the one who migrated, with a price, a miss and a sign of life."""
+    """The owner's connection; the tables contain a price, a miss and a heartbeat."""
     with psycopg.connect(base.database_dsn, autocommit=True) as conn:
         conn.execute(INSERT, [NOON])
         conn.execute(
@@ -77,8 +77,7 @@ def owner(base: Settings) -> Iterator[psycopg.Connection]:
         yield conn
 
 
-def test_no_role_has_powers_of_its_own(owner: psycopg.Connection) -> None:
-    """They log in, and are members of nothing."""
+def test_roles_have_no_attributes_or_memberships(owner: psycopg.Connection) -> None:
     query = """
         SELECT rolname FROM pg_roles
          WHERE rolname = ANY (%s) AND rolcanlogin
@@ -89,8 +88,8 @@ def test_no_role_has_powers_of_its_own(owner: psycopg.Connection) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_what_no_role_may_do(base: Settings, owner: psycopg.Connection, role: str) -> None:
-    """Each statement is refused for want of a right, not because sessions begin read-only."""
+def test_role_lacks_every_other_right(base: Settings, owner: psycopg.Connection, role: str) -> None:
+    """Refused for want of a right, not because sessions begin read-only."""
     [(chunk,)] = owner.execute("SELECT show_chunks('prices')::text").fetchall()
     with login(base, role) as conn:
         conn.execute("SET default_transaction_read_only = off")
@@ -100,8 +99,9 @@ def test_what_no_role_may_do(base: Settings, owner: psycopg.Connection, role: st
 
 
 @pytest.mark.parametrize("role", ["tracker_web", "analyst"])
-def test_readers_begin_read_only(base: Settings, owner: psycopg.Connection, role: str) -> None:
-    """Not even a table of one's own, unless one asks to write."""
+def test_reader_sessions_begin_read_only(
+    base: Settings, owner: psycopg.Connection, role: str
+) -> None:
     with login(base, role) as conn:
         for statement in [*WRITING, "CREATE TEMP TABLE mine (id integer)"]:
             with pytest.raises(ReadOnlySqlTransaction):
@@ -110,8 +110,7 @@ def test_readers_begin_read_only(base: Settings, owner: psycopg.Connection, role
     assert owner.execute("SELECT count(*) FROM prices").fetchone() == (1,)
 
 
-def test_an_analyst_is_cut_off(base: Settings, owner: psycopg.Connection) -> None:
-    """A query that runs long, one that waits for a lock, a session that forgets itself."""
+def test_analyst_sessions_have_timeouts(base: Settings, owner: psycopg.Connection) -> None:
     names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "timezone")
     with login(base, "analyst") as conn:
         shown = [conn.execute(f"SHOW {name}").fetchone() for name in names]
@@ -122,8 +121,7 @@ def test_an_analyst_is_cut_off(base: Settings, owner: psycopg.Connection) -> Non
                 conn.execute("SELECT FROM misses")
 
 
-def test_analysts_cannot_take_every_connection(base: Settings) -> None:
-    """Twenty at a time."""
+def test_analysts_have_at_most_20_connections(base: Settings) -> None:
     with ExitStack() as stack:
         for _ in range(20):
             stack.enter_context(login(base, "analyst"))
@@ -131,7 +129,7 @@ def test_analysts_cannot_take_every_connection(base: Settings) -> None:
             login(base, "analyst")
 
 
-def test_every_table_can_be_read(base: Settings, owner: psycopg.Connection) -> None:
+def test_every_role_reads_every_table(base: Settings, owner: psycopg.Connection) -> None:
     tables = owner.execute(
         "SELECT oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'v')"
         " AND relnamespace IN ('public'::regnamespace, 'internal'::regnamespace)"
@@ -144,8 +142,8 @@ def test_every_table_can_be_read(base: Settings, owner: psycopg.Connection) -> N
                 conn.execute(f"SELECT FROM {table} LIMIT 1")
 
 
-def test_an_analyst_sees_five_tables(base: Settings, owner: psycopg.Connection) -> None:
-    """What \\dt lists, but for yoyo's own."""
+def test_analyst_sees_five_tables(base: Settings, owner: psycopg.Connection) -> None:
+    r"""As \\dt lists them, without those of yoyo."""
     query = (
         "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relname !~ 'yoyo'"
         " AND relnamespace <> 'pg_catalog'::regnamespace AND pg_table_is_visible(oid)"
@@ -157,8 +155,10 @@ def test_an_analyst_sees_five_tables(base: Settings, owner: psycopg.Connection) 
     assert owner.execute("SELECT count(*) FROM prices").fetchone() == (1,)
 
 
-def test_triggers_cannot_be_borrowed(base: Settings, owner: psycopg.Connection) -> None:
-    """They write with the owner's rights: nobody may tie them to rows of his own."""
+def test_trigger_functions_cannot_be_used_by_others(
+    base: Settings, owner: psycopg.Connection
+) -> None:
+    """They run with the owner's rights."""
     with login(base, "analyst") as conn:
         conn.execute("SET default_transaction_read_only = off")
         conn.execute("CREATE TEMP TABLE mine (LIKE prices)")
@@ -177,8 +177,9 @@ def test_triggers_cannot_be_borrowed(base: Settings, owner: psycopg.Connection) 
                 )
 
 
-def test_triggers_write_the_real_tables(base: Settings, owner: psycopg.Connection) -> None:
-    """A table, or an aggregate, of the same name in the worker's own session is not taken."""
+def test_triggers_ignore_temporary_tables_of_the_same_name(
+    base: Settings, owner: psycopg.Connection
+) -> None:
     minute = NOON + timedelta(days=1)
     with login(base, "tracker_worker") as conn:
         for table in ("tickers", "candles_1h", "candles_1d", "prices"):

@@ -1,4 +1,4 @@
-"""What the tables refuse, and what they announce."""
+"""Constraints and notifications of the tables."""
 
 import json
 from collections.abc import Iterator
@@ -37,10 +37,7 @@ INSERT = "INSERT INTO prices (ticker, price, created_at) VALUES "
         ("source", "guess"),
     ],
 )
-def test_a_price_that_cannot_be_one_is_refused(
-    conn: psycopg.Connection, column: str, value: str
-) -> None:
-    """Whoever writes, by whatever way: a wrong number, minute, index or source is not stored."""
+def test_invalid_price_is_rejected(conn: psycopg.Connection, column: str, value: str) -> None:
     row = {"ticker": "btc_usd", "price": "1.50", "created_at": NOON, "source": "poll"}
     insert = (
         "INSERT INTO prices (ticker, price, created_at, source)"
@@ -55,26 +52,22 @@ def test_a_price_that_cannot_be_one_is_refused(
 
 
 @pytest.mark.parametrize("column", ["ticker", "price", "created_at", "source"])
-def test_a_price_is_complete(conn: psycopg.Connection, column: str) -> None:
-    """Only the exchange's clock may be unknown."""
+def test_price_column_cannot_be_null(conn: psycopg.Connection, column: str) -> None:
     conn.execute(f"{INSERT} ('btc_usd', 1.50, %s)", [NOON])
     with pytest.raises(NotNullViolation):
         conn.execute(f"UPDATE prices SET {column} = NULL")
 
 
-def heard(listener: psycopg.Connection) -> Iterator[tuple[str, int]]:
-    """What was announced until the empty note."""
-    for note in listener.notifies(timeout=30):
-        told: dict[str, Any] = json.loads(note.payload)
-        if not told:
+def read_notifications(listener: psycopg.Connection) -> Iterator[tuple[str, int]]:
+    """The notifications up to the empty one."""
+    for notification in listener.notifies(timeout=30):
+        payload: dict[str, Any] = json.loads(notification.payload)
+        if not payload:
             return
-        yield told["ticker"], told["revision"]
+        yield payload["ticker"], payload["revision"]
 
 
-def test_a_commit_is_announced_once_for_each_index(
-    database: Settings, conn: psycopg.Connection
-) -> None:
-    """With its last revision, however many statements it had."""
+def test_commit_notifies_once_for_each_index(database: Settings, conn: psycopg.Connection) -> None:
     with psycopg.connect(database.database_dsn, autocommit=True) as listener:
         listener.execute("LISTEN prices")
         with conn.transaction():
@@ -85,17 +78,16 @@ def test_a_commit_is_announced_once_for_each_index(
         conn.execute("TRUNCATE prices")
         conn.execute("NOTIFY prices, '{}'")
 
-        first, second, *rest = heard(listener)
+        first, second, *rest = read_notifications(listener)
 
     stored: dict[str, int] = dict(conn.execute("SELECT ticker, revision FROM tickers").fetchall())
     assert {first, second} == {("btc_usd", stored["btc_usd"] - 1), ("eth_usd", 1)}
     assert sorted(rest) == [("btc_usd", stored["btc_usd"]), ("eth_usd", 2), ("eth_usd", 3)]
 
 
-def test_what_changes_no_price_is_not_announced(
+def test_unchanged_prices_send_no_notification(
     database: Settings, conn: psycopg.Connection
 ) -> None:
-    """Nor is what is rolled back, nor an index that is tracked and has no price yet."""
     insert = f"{INSERT} ('btc_usd', 1.00, %s) ON CONFLICT DO NOTHING"
     conn.execute(insert, [NOON])
     with psycopg.connect(database.database_dsn, autocommit=True) as listener:
@@ -107,5 +99,5 @@ def test_what_changes_no_price_is_not_announced(
             conn.execute("DELETE FROM prices")
         conn.execute("NOTIFY prices, '{}'")
 
-        assert list(heard(listener)) == []
+        assert list(read_notifications(listener)) == []
     assert conn.execute("SELECT revision FROM tickers ORDER BY 1").fetchall() == [(0,), (1,)]

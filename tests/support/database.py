@@ -61,6 +61,12 @@ def create_database(servers: Settings) -> Iterator[Settings]:
             conn.execute(f"DROP DATABASE {settings.postgres_db} WITH (FORCE)")
 
 
+def list_databases(settings: Settings) -> set[str]:
+    """The names of all databases on that server."""
+    with psycopg.connect(settings.changed(postgres_db="postgres").database_dsn) as conn:
+        return {name for (name,) in conn.execute("SELECT datname FROM pg_database")}
+
+
 def login(settings: Settings, role: str) -> psycopg.Connection:
     """An autocommit connection to that database as *role*."""
     dsn = settings.changed(postgres_user=role).database_dsn

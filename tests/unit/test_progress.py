@@ -5,8 +5,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.support.commands import TIMEOUT, open_terminal, start_tracker
 from tests.support.serving import served
-from tests.support.terminals import PATIENCE, started, terminal
 from tracker.progress import percentage
 from tracker.settings import Settings
 from tracker.simulator import serve
@@ -52,12 +52,12 @@ def test_many_pages_to_a_file(database: Settings, conn: psycopg.Connection, tmp_
 
 def test_a_backfill_into_a_pipe(database: Settings) -> None:
     """The bar is on standard error; what was done is on standard output all the same."""
-    with serve() as exchange, terminal() as screen:
+    with serve() as exchange, open_terminal() as screen:
         settings = database.changed(client_base_url=exchange.url)
         words = ("backfill", "--ticker", "btc_usd", "--range", "2d")
         env = settings.environment() | {"TERM": "xterm"}
-        with started(*words, env=env, stderr=screen.theirs) as process:
-            output, _ = process.communicate(timeout=PATIENCE)
+        with start_tracker(*words, env=env, stderr=screen.theirs) as process:
+            output, _ = process.communicate(timeout=TIMEOUT)
         seen = screen.read_all()
 
     assert output == "btc_usd 2d: added 576, 0 were there already\n"
@@ -77,7 +77,7 @@ def run(database: Settings, *words: str, stdout: int | None = None) -> tuple[int
     """The exit status of `tracker`, and what a terminal shows as its standard error."""
     env = database.environment() | {"TERM": "xterm"}
     pipe = {} if stdout is None else {"stdout": stdout}
-    with terminal() as screen:
-        with started(*words, env=env, stderr=screen.theirs, **pipe) as process:
-            process.communicate(timeout=PATIENCE)
+    with open_terminal() as screen:
+        with start_tracker(*words, env=env, stderr=screen.theirs, **pipe) as process:
+            process.communicate(timeout=TIMEOUT)
         return process.returncode, screen.read_all()

@@ -15,13 +15,13 @@ from typing import IO
 
 from tracker.settings import CHECKOUT, Settings
 
-PATIENCE = 30.0  # seconds; machines are shared
+TIMEOUT = 30.0  # seconds; machines are shared
 COLOUR = re.compile(r"\x1b\[(?:[0-9]+;)*3[0-9]m")
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
 @contextmanager
-def started(
+def start_tracker(
     *words: str,
     env: dict[str, str] | None = None,
     stdin: int | None = None,
@@ -45,19 +45,19 @@ def started(
 
 
 @contextmanager
-def started_on(
+def start_command(
     settings: Settings, *words: str, stderr: int = subprocess.PIPE
 ) -> Iterator[subprocess.Popen[str]]:
     """The same with *settings* in its environment, and a pipe as its standard input."""
     env = settings.environment()
-    with started(*words, env=env, stdin=subprocess.PIPE, stderr=stderr) as process:
+    with start_tracker(*words, env=env, stdin=subprocess.PIPE, stderr=stderr) as process:
         yield process
 
 
-def run_on(settings: Settings, *words: str, stdin: str = "") -> tuple[int, str, str]:
+def run_command(settings: Settings, *words: str, stdin: str = "") -> tuple[int, str, str]:
     """Exit status, standard output and standard error of `tracker` with these *words*."""
-    with started_on(settings, *words) as process:
-        output, errors = process.communicate(stdin, timeout=PATIENCE)
+    with start_command(settings, *words) as process:
+        output, errors = process.communicate(stdin, timeout=TIMEOUT)
     return process.returncode, output, errors
 
 
@@ -74,7 +74,7 @@ class Terminal:
     def read_until(self, text: str) -> str:
         """The output so far, without colours, as soon as it contains *text*."""
         while text not in self.text:
-            assert select.select([self._ours], [], [], PATIENCE)[0], f"no {text!r}: {self.text}"
+            assert select.select([self._ours], [], [], TIMEOUT)[0], f"no {text!r}: {self.text}"
             self._read += os.read(self._ours, 65536)
         return self.text
 
@@ -107,7 +107,7 @@ class Terminal:
 
 
 @contextmanager
-def terminal(columns: int = 100) -> Iterator[Terminal]:
+def open_terminal(columns: int = 100) -> Iterator[Terminal]:
     """A terminal that is closed at the end of the block."""
     opened = Terminal(columns)
     try:
@@ -116,21 +116,21 @@ def terminal(columns: int = 100) -> Iterator[Terminal]:
         opened.close()
 
 
-def at_terminal(*words: str, columns: int = 100, **env: str) -> tuple[int, Terminal]:
+def run_at_terminal(*words: str, columns: int = 100, **env: str) -> tuple[int, Terminal]:
     """The exit status of `tracker` with these *words*, and the terminal with its output."""
-    with terminal(columns) as screen:
+    with open_terminal(columns) as screen:
         variables = {"TERM": "xterm-256color", **env}
-        with started(*words, env=variables, stdout=screen.theirs) as process:
+        with start_tracker(*words, env=variables, stdout=screen.theirs) as process:
             screen.read_all()
-            return process.wait(PATIENCE), screen
+            return process.wait(TIMEOUT), screen
 
 
-def line(stream: IO[str] | None) -> str:
+def read_line(stream: IO[str] | None) -> str:
     """The next line of *stream*, read without buffering."""
     assert stream
     read = b""
     while not read.endswith(b"\n"):
-        assert select.select([stream], [], [], PATIENCE)[0], f"no line after {read!r}"
+        assert select.select([stream], [], [], TIMEOUT)[0], f"no line after {read!r}"
         piece = os.read(stream.fileno(), 1)
         assert piece, f"it ended after {read!r}"
         read += piece
