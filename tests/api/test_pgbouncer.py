@@ -104,7 +104,7 @@ def test_reads_are_prepared_and_the_feed_goes_past_it(
     """Many at once share a few connections; an event comes by the server itself."""
     minute = minute_of(datetime.now(UTC))
     writer.execute(INSERT, ["1.50", minute - MINUTE])
-    with bouncer.running(), served(bouncer.pooled) as client:
+    with bouncer.running(), served(bouncer.pooled, cache=False) as client:
         paths = ["/prices", "/prices/last", "/prices/candles", "/prices/gaps"]
 
         def ask(number: int) -> None:
