@@ -1,4 +1,4 @@
-"""TimescaleDB's version in the database, and the step to the server's newest."""
+"""Update of the TimescaleDB extension to the version of the server's files."""
 
 import psycopg
 from psycopg.errors import InsufficientPrivilege
@@ -8,39 +8,38 @@ from tracker.queries.read import read
 
 _VERSIONS = read("extension/versions")
 _UPGRADE = read("extension/upgrade")
-_CONNECTING = 5  # seconds
-_UNLOADED = "-c timescaledb.disable_load=on"  # a package's upgrade may take the old library away
+_CONNECT_TIMEOUT = 5  # seconds
+_WITHOUT_LIBRARY = "-c timescaledb.disable_load=on"  # a package upgrade may remove the old library
 
 
 def upgrade(dsn: str) -> tuple[str, str]:
-    """Bring the extension to the version that the server's files are of: from which, to which.
+    """Update the extension to the version of the server's files. Returns the old and new version.
 
-    They are the same if there was nothing to do. Running processes keep the version they began
-    with until they connect anew.
-    Raises DatabaseDown, SettingsError for a POSTGRES_USER who may not.
+    Both are equal if it was up to date. Open connections use the old version until they reconnect.
+    Raises DatabaseDown, and SettingsError for a POSTGRES_USER without the privilege.
     """
     try:
-        before, newest = _versions(dsn)
+        before, newest = _read_versions(dsn)
         if before == newest:
             return before, newest
-        with _connected(dsn, "") as conn:
-            conn.execute(_UPGRADE)  # a session that has used the extension already could not
-        return before, _versions(dsn)[0]
+        with _connect(dsn, "") as conn:
+            conn.execute(_UPGRADE)  # fails in a session that has used the extension
+        return before, _read_versions(dsn)[0]
     except InsufficientPrivilege as error:
         why = error.diag.message_primary
-        raise SettingsError(f"POSTGRES_USER: {why}: the one who made it can do this") from None
+        raise SettingsError(f"POSTGRES_USER: {why}: only its owner can update it") from None
     except psycopg.Error as error:
         raise DatabaseDown(describe(error)) from error
 
 
-def _versions(dsn: str) -> tuple[str, str]:
-    with _connected(dsn, _UNLOADED) as conn:
-        found = conn.execute(_VERSIONS).fetchone()
-    if found is None:
-        raise DatabaseDown("the database has no TimescaleDB yet: run `tracker migrate`")
-    before, newest = found
+def _read_versions(dsn: str) -> tuple[str, str]:
+    with _connect(dsn, _WITHOUT_LIBRARY) as conn:
+        versions = conn.execute(_VERSIONS).fetchone()
+    if versions is None:
+        raise DatabaseDown("TimescaleDB is not installed in the database: run `tracker migrate`")
+    before, newest = versions
     return before, newest
 
 
-def _connected(dsn: str, options: str) -> psycopg.Connection:
-    return psycopg.connect(dsn, autocommit=True, connect_timeout=_CONNECTING, options=options)
+def _connect(dsn: str, options: str) -> psycopg.Connection:
+    return psycopg.connect(dsn, autocommit=True, connect_timeout=_CONNECT_TIMEOUT, options=options)

@@ -1,4 +1,4 @@
-"""One sink for every line: loguru's own, and what libraries send to the standard logging."""
+"""Logging: loguru's lines and those of libraries, which use `logging`, go to one sink."""
 
 import logging
 import sys
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 _PLAIN = "<level>{level: <7}</level> {message}{extra[_fields]}\n{exception}"
 _TEXT = "<green>{time:HH:mm:ss}</green> " + _PLAIN
 _FORMATS = {"text": _TEXT, "plain": _PLAIN, "json": "{extra[_json]}\n"}
-_OWN = {"_fields", "_json", "process"}
-_SILENCE = 60.0  # seconds in which a library's warning is not repeated
+_INTERNAL_FIELDS = {"_fields", "_json", "process"}
+_REPEAT_INTERVAL = 60.0  # seconds in which a library's warning is logged once
 
-# These say each request, connection and message at a level meant for summaries.
-_CHATTY = ("httpx", "httpcore", "psycopg.pool", "asyncio", "dramatiq", "periodiq", "tzlocal")
+# These log each request, connection and message at level INFO.
+_VERBOSE = ("httpx", "httpcore", "psycopg.pool", "asyncio", "dramatiq", "periodiq", "tzlocal")
 
 
 def set_up(settings: Settings, process: str) -> None:
-    """Send every line of this *process* to standard output: text, or one JSON object a line."""
+    """Log to standard output under the name *process*: text, or one JSON object per line."""
     kind = settings.log_format
     if kind == "auto":
         kind = "text" if sys.stdout.isatty() else "json"
@@ -36,7 +36,7 @@ def set_up(settings: Settings, process: str) -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     logger.remove()
     logger.configure(extra={"process": process}, patcher=_add_json if as_json else _add_fields)
-    # diagnose would print the values of variables, passwords included.
+    # diagnose would print the values of variables, including passwords.
     logger.add(
         sys.stdout,
         level="DEBUG" if settings.debug else settings.log_level,
@@ -44,47 +44,45 @@ def set_up(settings: Settings, process: str) -> None:
         backtrace=False,
         diagnose=False,
     )
-    _take_over()
-
-
-def _take_over() -> None:
-    logging.basicConfig(handlers=[_Forward()], level=logging.INFO, force=True)
-    for name in _CHATTY:
+    logging.basicConfig(handlers=[_LoguruHandler()], level=logging.INFO, force=True)
+    for name in _VERBOSE:
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in ("uvicorn", "uvicorn.error"):
         logging.getLogger(name).handlers.clear()
-    sys.excepthook = _crash
+    sys.excepthook = _log_crash
 
 
-def _crash(_: type[BaseException], error: BaseException, __: TracebackType | None) -> None:
+def _log_crash(_: type[BaseException], error: BaseException, __: TracebackType | None) -> None:
     logger.opt(exception=error).critical("crashed: {}", type(error).__name__)
 
 
-class _Forward(logging.Handler):
-    """Hands a record of the standard logging to loguru; of an outage, one line a minute."""
+class _LoguruHandler(logging.Handler):
+    """Forwards records of `logging` to loguru; a repeated warning once per minute."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._said: dict[str, float] = {}
+        self._recent: dict[str, float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the level and the traceback; name the library."""
+        """Log the record with its level, traceback and logger."""
         try:
             message = " ".join(record.getMessage().split())
-        except Exception:  # noqa: BLE001 -- a library's broken line must not break the library
+        except Exception:  # noqa: BLE001 -- an invalid record must not raise in the library
             self.handleError(record)
             return
-        if record.exc_info or not self._repeats(record.levelno, message):
+        if record.exc_info or not self._is_repeated(record.levelno, message):
             log = logger.opt(exception=record.exc_info).bind(logger=record.name)
             log.log(_level(record), "{}", message)
 
-    def _repeats(self, level: int, message: str) -> bool:
-        """Whether a warning was given already, a moment ago."""
+    def _is_repeated(self, level: int, message: str) -> bool:
+        """Whether a warning was logged within the last minute."""
         if level < logging.WARNING:
             return False
         now = time.monotonic()
-        self._said = {text: at for text, at in self._said.items() if now - at < _SILENCE}
-        return self._said.setdefault(message, now) != now
+        self._recent = {
+            text: at for text, at in self._recent.items() if now - at < _REPEAT_INTERVAL
+        }
+        return self._recent.setdefault(message, now) != now
 
 
 def _level(record: logging.LogRecord) -> str | int:
@@ -94,30 +92,30 @@ def _level(record: logging.LogRecord) -> str | int:
         return record.levelno
 
 
-def _fields(record: "Record") -> dict[str, object]:
-    return {name: value for name, value in record["extra"].items() if name not in _OWN}
+def _bound_values(record: "Record") -> dict[str, object]:
+    return {name: value for name, value in record["extra"].items() if name not in _INTERNAL_FIELDS}
 
 
 def _add_fields(record: "Record") -> None:
-    """Bound values behind the message, as key=value."""
-    shown = (f" {name}={value}" for name, value in _fields(record).items())
-    record["extra"]["_fields"] = "".join(shown)
+    """Add the bound values as key=value, for the end of the line."""
+    pairs = (f" {name}={value}" for name, value in _bound_values(record).items())
+    record["extra"]["_fields"] = "".join(pairs)
 
 
 def _add_json(record: "Record") -> None:
-    """The whole line as one flat object."""
+    """Add the line as one flat JSON object."""
     line = {
         "time": record["time"],
         "level": record["level"].name,
         "process": record["extra"].get("process"),
-        "message": _encodable(record["message"]),
-        **_fields(record),
+        "message": _escape_surrogates(record["message"]),
+        **_bound_values(record),
     }
     if (error := record["exception"]) is not None:
-        line["exception"] = _encodable("".join(traceback.format_exception(error.value)))
+        line["exception"] = _escape_surrogates("".join(traceback.format_exception(error.value)))
     record["extra"]["_json"] = orjson.dumps(line, default=str).decode()
 
 
-def _encodable(text: str) -> str:
-    """*text*, halves of characters escaped: they may come in JSON, and cannot be written."""
+def _escape_surrogates(text: str) -> str:
+    """*text* with escaped surrogates, which JSON may contain and UTF-8 cannot encode."""
     return text.encode(errors="backslashreplace").decode()

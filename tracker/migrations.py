@@ -1,4 +1,4 @@
-"""The schema: sql/migrations, applied by yoyo, and the roles that use it: sql/roles."""
+"""The schema, which yoyo applies from sql/migrations, and the roles of sql/roles."""
 
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -20,12 +20,12 @@ from tracker.settings import ROLES
 SQL = Path(__file__).resolve().parent.parent / "sql"
 FOLDER = SQL / "migrations"
 
-OF_VERSION_0_1 = "0001.create-extension"  # the first migration of that version
+OF_VERSION_0_1 = "0001.create-extension"  # its first migration
 
-_LOCK = 0x7472616B  # any number, but the same for all who migrate
-_GRANTS_OF_ALL = ("grant_usage", "grant_select")
-_GRANTS_OF_PROCESSES = ("grant_migrations",)
-_GRANTS_OF_WORKER = (
+_LOCK_ID = 0x7472616B  # of the advisory lock of migrations
+_COMMON_GRANTS = ("grant_usage", "grant_select")
+_PROCESS_GRANTS = ("grant_migrations",)
+_WORKER_GRANTS = (
     "grant_insert",
     "grant_update_price",
     "grant_update_heartbeat",
@@ -34,86 +34,83 @@ _GRANTS_OF_WORKER = (
 
 
 def names() -> list[str]:
-    """Every migration of this version, oldest first."""
+    """The migrations of this version, oldest first."""
     return sorted(path.stem for path in FOLDER.glob("*.sql") if not path.stem.endswith(".rollback"))
 
 
 def find_pending(applied: Collection[str]) -> list[str]:
-    """Those that a database lacks which has the migrations *applied*, oldest first."""
+    """The migrations that are not in *applied*, oldest first."""
     return [name for name in names() if name not in applied]
 
 
 def apply(dsn: str, newest: str | None = None) -> list[str]:
-    """Bring the database at *dsn* up to date, or up to *newest*; the names of what was applied.
+    """Migrate the database at *dsn*, up to *newest* if given. Returns the applied migrations.
 
-    An up-to-date database gets the roles and their rights, also those that somebody has dropped
-    since. Several may call this at once: one works, the others wait and find nothing to do.
-    Raises DatabaseDown, and UnknownSchema for a database that another version has migrated.
+    Afterwards the roles exist and have their privileges, unless *newest* is an older migration. Of
+    concurrent calls one migrates, and the others wait. Raises DatabaseDown, and UnknownSchema for a
+    database that another version has migrated.
     """
     last = newest or names()[-1]
-    with _only_one(dsn) as conn, _backend(dsn) as backend:
+    with _locked_connection(dsn) as conn, _open_backend(dsn) as backend:
         _require_known(backend, conn.info.dbname)
-        pending = backend.to_apply(_all()).filter(lambda migration: migration.id <= last)
+        pending = backend.to_apply(_read_all()).filter(lambda migration: migration.id <= last)
         for migration in pending:
-            _step(backend, migration, "apply", type(backend).mark_one)
+            _run_migration(backend, migration, "apply", type(backend).mark_one)
         if last == names()[-1]:
             ensure_roles(conn)
         return [migration.id for migration in pending]
 
 
 def rollback(dsn: str, revision: str) -> list[str]:
-    """Undo every migration after *revision* (its number or name; 0: all), newest first.
+    """Roll back every migration after *revision* (number or name; 0: all), newest first.
 
-    Raises NotFound if there is no such migration, DatabaseDown, UnknownSchema.
+    Returns their names. Raises NotFound for an unknown revision, DatabaseDown, UnknownSchema.
     """
-    kept = "" if re.fullmatch("0+", revision) else _find(revision)
-    with _only_one(dsn) as conn, _backend(dsn) as backend:
+    target = "" if re.fullmatch("0+", revision) else _find_migration(revision)
+    with _locked_connection(dsn) as conn, _open_backend(dsn) as backend:
         _require_known(backend, conn.info.dbname)
-        undone = backend.to_rollback(_all()).filter(lambda migration: migration.id > kept)
+        undone = backend.to_rollback(_read_all()).filter(lambda migration: migration.id > target)
         for migration in undone:
-            _step(backend, migration, "rollback", type(backend).unmark_one)
-        if not kept:
+            _run_migration(backend, migration, "rollback", type(backend).unmark_one)
+        if not target:
             _grant(conn, ("revoke_migrations",), _existing_roles(conn))
         return [migration.id for migration in undone]
 
 
 def create(message: str) -> list[Path]:
-    """An empty migration and its rollback, numbered after the newest. Raises BadRequest."""
+    """Create an empty migration and its rollback, numbered after the newest. Raises BadRequest."""
     slug = re.sub(r"[^a-z0-9]+", "-", message.lower()).strip("-")
     if not slug:
-        raise BadRequest({"msg": "say in a few words what the migration does"})
+        raise BadRequest({"msg": "must describe the migration in a few words"})
     newest = names()[-1]
     name = f"{int(newest.partition('.')[0]) + 1:04}.{slug}"
-    step, back = FOLDER / f"{name}.sql", FOLDER / f"{name}.rollback.sql"
-    step.write_text(f"-- Why: {' '.join(message.split())}\n-- depends: {newest}\n")
-    back.write_text("")
-    return [step, back]
+    migration, rollback = FOLDER / f"{name}.sql", FOLDER / f"{name}.rollback.sql"
+    migration.write_text(f"-- Why: {' '.join(message.split())}\n-- depends: {newest}\n")
+    rollback.write_text("")
+    return [migration, rollback]
 
 
-def _find(revision: str) -> str:
+def _find_migration(revision: str) -> str:
     for name in names():
         if revision in {name, name.partition(".")[0], str(int(name.partition(".")[0]))}:
             return name
-    raise NotFound({"rev": f"no migration {revision!r}; there are {', '.join(names())}"})
+    raise NotFound({"rev": f"unknown migration {revision!r}; known are {', '.join(names())}"})
 
 
-def _all() -> MigrationList:
+def _read_all() -> MigrationList:
     return read_migrations(str(FOLDER))
 
 
-def _step(
+def _run_migration(
     backend: DatabaseBackend,
     migration: Migration,
     direction: str,
-    note: Callable[[DatabaseBackend, Migration], None],
+    record: Callable[[DatabaseBackend, Migration], None],
 ) -> None:
-    """Apply a migration and record it in one transaction, where yoyo would use two.
-
-    A process that is killed leaves both or neither.
-    """
+    """Apply or roll back a migration and record it in one transaction, where yoyo uses two."""
     with backend.copy() as session, session.transaction():
         migration.process_steps(session, direction)
-        note(session, migration)
+        record(session, migration)
 
 
 def _require_known(backend: DatabaseBackend, database: str) -> None:
@@ -135,12 +132,12 @@ def _require_known(backend: DatabaseBackend, database: str) -> None:
 
 
 def ensure_roles(conn: psycopg.Connection) -> None:
-    """Create the roles where the server allows it, and grant them their rights."""
+    """Create the roles if the server permits it, and grant their privileges."""
     conn.execute((SQL / "roles" / "create_roles.sql").read_bytes())
     existing = _existing_roles(conn)
-    _grant(conn, _GRANTS_OF_ALL, existing)
-    _grant(conn, _GRANTS_OF_PROCESSES, [role for role in existing if role != "analyst"])
-    _grant(conn, _GRANTS_OF_WORKER, [role for role in existing if role == "tracker_worker"])
+    _grant(conn, _COMMON_GRANTS, existing)
+    _grant(conn, _PROCESS_GRANTS, [role for role in existing if role != "analyst"])
+    _grant(conn, _WORKER_GRANTS, [role for role in existing if role == "tracker_worker"])
 
 
 def _existing_roles(conn: psycopg.Connection) -> list[str]:
@@ -150,28 +147,28 @@ def _existing_roles(conn: psycopg.Connection) -> list[str]:
 
 
 def _grant(conn: psycopg.Connection, grants: Sequence[str], roles: Sequence[str]) -> None:
-    """Execute the statements named *grants* for *roles*, if there are any."""
-    listed = sql.SQL(", ").join(map(sql.Identifier, roles))
+    """Execute the statements *grants* for *roles*; without roles nothing."""
+    identifiers = sql.SQL(", ").join(map(sql.Identifier, roles))
     for grant in grants if roles else ():
         text = (SQL / "roles" / f"{grant}.sql").read_text()
-        conn.execute(sql.SQL(text).format(roles=listed))
+        conn.execute(sql.SQL(text).format(roles=identifiers))
 
 
 @contextmanager
-def _only_one(dsn: str) -> Iterator[psycopg.Connection]:
-    """Hold the lock that one migrating process at a time may have; it ends with its connection."""
+def _locked_connection(dsn: str) -> Iterator[psycopg.Connection]:
+    """A connection that holds the lock of migrations. Raises DatabaseDown."""
     try:
         connection = psycopg.connect(dsn, autocommit=True)
     except psycopg.OperationalError as error:
         raise DatabaseDown(describe(error)) from error
     with connection:
-        connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
+        connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK_ID])
         yield connection
 
 
 @contextmanager
-def _backend(dsn: str) -> Iterator[DatabaseBackend]:
-    """yoyo on *dsn*; a lock row that a killed run left behind is broken: we hold the real lock."""
+def _open_backend(dsn: str) -> Iterator[DatabaseBackend]:
+    """yoyo's backend for *dsn*. Breaks yoyo's own lock, which a killed process leaves."""
     backend = get_backend(_yoyo_url(dsn))
     with closing(backend.connection):
         backend.break_lock()
@@ -180,5 +177,5 @@ def _backend(dsn: str) -> Iterator[DatabaseBackend]:
 
 
 def _yoyo_url(dsn: str) -> str:
-    """*dsn* as the URL that yoyo wants for psycopg 3, every part in the query."""
+    """*dsn* as yoyo's URL for psycopg 3, with every parameter in the query string."""
     return f"postgresql+psycopg:///?{urlencode(conninfo_to_dict(dsn))}"

@@ -1,4 +1,4 @@
-"""Every variable, read once: from the environment, then from `.env` in the checkout."""
+"""Settings: environment variables, which override those of `.env` in the checkout."""
 
 import os
 import re
@@ -28,17 +28,17 @@ from tracker.errors import SettingsError
 from tracker.models import INDEX_NAME
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-ROLES = ("tracker_worker", "tracker_web", "analyst")  # of the database; the migrations make them
+ROLES = ("tracker_worker", "tracker_web", "analyst")  # of the database, created by `migrate`
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
-_HIGHEST_PORT = 65535
-_MOST_REQUESTS = 1_000_000_000
-_LONGEST_WINDOW = 31_536_000  # seconds
-_DAYS = {"d": 1, "w": 7, "y": 365}
-_FEWEST_DAYS = 3  # what is repaired is up to two days old
-_MOST_DAYS = 100 * 365
-_LONGEST_SOCKET_FOLDER = 85  # sun_path holds 107 bytes, "/.s.PGSQL.5432.lock" takes 19
+_MAX_PORT = 65535
+_MAX_REQUESTS = 1_000_000_000
+_MAX_WINDOW = 31_536_000  # seconds
+_UNIT_DAYS = {"d": 1, "w": 7, "y": 365}
+_MIN_DAYS = 3  # repairs go back two days
+_MAX_DAYS = 100 * 365
+_MAX_SOCKET_FOLDER = 85  # bytes: sun_path has 107, "/.s.PGSQL.5432.lock" needs 19
 
-_BARE_PATHS = {
+_UNPREFIXED_PATHS = {
     *("prices", "tickers", "udf", "problems"),
     *("health", "metrics", "openapi.json", "docs", "page"),
 }
@@ -46,7 +46,7 @@ _BARE_PATHS = {
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
-def _tickers(value: str | tuple[str, ...]) -> tuple[str, ...]:
+def _parse_tickers(value: str | tuple[str, ...]) -> tuple[str, ...]:
     names = value.split(",") if isinstance(value, str) else value
     tickers = tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
     if not tickers:
@@ -57,45 +57,45 @@ def _tickers(value: str | tuple[str, ...]) -> tuple[str, ...]:
     return tickers
 
 
-def _days(value: str | timedelta) -> timedelta:
+def _parse_days(value: str | timedelta) -> timedelta:
     if isinstance(value, timedelta):
         return value
     number, unit = value[:-1], value[-1:]
-    if not (number.isascii() and number.isdecimal() and unit in _DAYS):
+    if not (number.isascii() and number.isdecimal() and unit in _UNIT_DAYS):
         raise ValueError("is not a time such as 90d, 26w or 2y (of 365 days)")
-    days = int(number) * _DAYS[unit]
-    if not _FEWEST_DAYS <= days <= _MOST_DAYS:
-        raise ValueError(f"is not between {_FEWEST_DAYS}d and 100y")
+    days = int(number) * _UNIT_DAYS[unit]
+    if not _MIN_DAYS <= days <= _MAX_DAYS:
+        raise ValueError(f"is not between {_MIN_DAYS}d and 100y")
     return timedelta(days=days)
 
 
-def _sentinels(value: str | tuple[str, ...]) -> tuple[str, ...]:
+def _parse_sentinels(value: str | tuple[str, ...]) -> tuple[str, ...]:
     names = value.split(",") if isinstance(value, str) else value
     if names in (["none"], [""]):
         return ()
     for name in names:
         host, colon, port = name.strip().rpartition(":")
-        if not (host and colon and port.isdecimal() and 0 < int(port) <= _HIGHEST_PORT):
+        if not (host and colon and port.isdecimal() and 0 < int(port) <= _MAX_PORT):
             raise ValueError(f"{name!r} is not a sentinel such as sentinel.example.org:26379")
     return tuple(name.strip() for name in names)
 
 
-def _base_url(value: str) -> str:
+def _check_base_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("is not an http or https URL")
-    if parts.port == 0:  # asking for it raises ValueError where it is no port at all
-        raise ValueError("names no port that can be asked")
+    if parts.port == 0:  # the property raises ValueError for an invalid port
+        raise ValueError("has port 0")
     return value.rstrip("/")
 
 
-def _prefix(value: str) -> str:
-    if value in _BARE_PATHS:
-        raise ValueError("is the name of a path that is served bare")
+def _check_prefix(value: str) -> str:
+    if value in _UNPREFIXED_PATHS:
+        raise ValueError("is the name of a path without a prefix")
     return value
 
 
-def _origins(value: str) -> str:
+def _check_origins(value: str) -> str:
     names = [name.strip() for name in value.split(",")]
     for name in names if value not in {"*", "none"} else ():
         if not _ORIGIN.fullmatch(name):
@@ -103,21 +103,21 @@ def _origins(value: str) -> str:
     return ",".join(names)
 
 
-def _rate(value: str) -> str:
-    from limits import parse_many  # noqa: PLC0415 -- a tenth of a second, for those who limit
+def _check_rate(value: str) -> str:
+    from limits import parse_many  # noqa: PLC0415 -- takes 0.1 s, and most settings have no limit
 
     try:
         rates = parse_many(value)
     except ValueError:
         raise ValueError("is not a rate such as 120/minute") from None
-    if len(rates) != 1 or not 0 < rates[0].amount <= _MOST_REQUESTS:
-        raise ValueError(f"is not one rate of 1 to {_MOST_REQUESTS} requests, such as 120/minute")
-    if not 0 < rates[0].get_expiry() <= _LONGEST_WINDOW:
+    if len(rates) != 1 or not 0 < rates[0].amount <= _MAX_REQUESTS:
+        raise ValueError(f"is not one rate of 1 to {_MAX_REQUESTS} requests, such as 120/minute")
+    if not 0 < rates[0].get_expiry() <= _MAX_WINDOW:
         raise ValueError("is a rate of more than a year")
     return value.strip()
 
 
-def _proxies(value: str | tuple[str, ...]) -> tuple[str, ...]:
+def _parse_proxies(value: str | tuple[str, ...]) -> tuple[str, ...]:
     names = value.split(",") if isinstance(value, str) else value
     proxies = tuple(name.strip() for name in names)
     if proxies in (("none",), ()):
@@ -126,41 +126,41 @@ def _proxies(value: str | tuple[str, ...]) -> tuple[str, ...]:
         try:
             ip_network(name)
         except ValueError as error:
-            raise ValueError(f"is no list of addresses and networks: {error}") from None
+            raise ValueError(f"is not a list of addresses and networks: {error}") from None
     return proxies
 
 
-def _readable(file: Path) -> Path:
+def _check_readable(file: Path) -> Path:
     try:
         file.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"cannot be read: {error}") from None
-    return file.resolve()  # children run in another folder
+    return file.resolve()  # child processes have another working folder
 
 
-def _password(value: SecretStr, info: ValidationInfo) -> SecretStr:
-    """*value*; if it is empty, what the file says, without the end of its line."""
+def _resolve_password(value: SecretStr, info: ValidationInfo) -> SecretStr:
+    """*value*; if it is empty, the content of the file without its line end."""
     file = info.data.get("postgres_password_file")
     if value.get_secret_value() or file is None:
         return value
-    return SecretStr(_secret(file))
+    return SecretStr(_read_secret(file))
 
 
-def _secret(file: Path) -> str:
+def _read_secret(file: Path) -> str:
     return file.read_text().rstrip("\r\n")
 
 
-def _secret_file(file: Path) -> Path:
-    if not _secret(_readable(file)):
-        raise ValueError("holds no password")
+def _check_secret_file(file: Path) -> Path:
+    if not _read_secret(_check_readable(file)):
+        raise ValueError("contains no password")
     return file
 
 
-SecretFile = Annotated[Path, AfterValidator(_secret_file)]
+SecretFile = Annotated[Path, AfterValidator(_check_secret_file)]
 
 
 class Settings(BaseSettings):
-    """What can be configured; a variable has its field's name in capitals."""
+    """The configuration. The variable of a field has its name in capitals."""
 
     model_config = SettingsConfigDict(
         env_file=CHECKOUT / ".env",
@@ -171,7 +171,7 @@ class Settings(BaseSettings):
     )
 
     api_version: Annotated[
-        str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"), AfterValidator(_prefix)
+        str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"), AfterValidator(_check_prefix)
     ] = "v1"
     debug: bool = False
     log_level: Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
@@ -189,7 +189,7 @@ class Settings(BaseSettings):
         ),
     ] = 1
 
-    redis_sentinels: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_sentinels)] = ()
+    redis_sentinels: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_sentinels)] = ()
     redis_sentinel_master: Annotated[str, Field(min_length=1)] = "mymaster"
 
     postgres_host: str = ""
@@ -200,103 +200,107 @@ class Settings(BaseSettings):
     direct_postgres_port: Port = 5432
     postgres_db: str = "tracker"
     postgres_user: str = "postgres"
-    postgres_password_file: Annotated[Path, AfterValidator(_readable)] | None = None
+    postgres_password_file: Annotated[Path, AfterValidator(_check_readable)] | None = None
     postgres_password: Annotated[
-        SecretStr, AfterValidator(_password), Field(validate_default=True)
+        SecretStr, AfterValidator(_resolve_password), Field(validate_default=True)
     ] = SecretStr("")
     tracker_worker_password_file: SecretFile | None = None
     tracker_web_password_file: SecretFile | None = None
     analyst_password_file: SecretFile | None = None
 
-    client_base_url: Annotated[str, AfterValidator(_base_url)] = "https://www.deribit.com/api/v2"
-    tickers: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_tickers)] = (
+    client_base_url: Annotated[str, AfterValidator(_check_base_url)] = (
+        "https://www.deribit.com/api/v2"
+    )
+    tickers: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_tickers)] = (
         "btc_usd",
         "eth_usd",
     )
 
-    retention: Annotated[timedelta, BeforeValidator(_days)] | None = None
+    retention: Annotated[timedelta, BeforeValidator(_parse_days)] | None = None
 
     tracker_home: Path | None = None
     tracker_cache: Path | None = None
     web_host: str = "127.0.0.1"
     web_port: Port = 8000
-    cors_origins: Annotated[str, AfterValidator(_origins)] = "*"
-    rate_limit: Annotated[str, AfterValidator(_rate)] | None = None
-    trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_proxies)] = (
+    cors_origins: Annotated[str, AfterValidator(_check_origins)] = "*"
+    rate_limit: Annotated[str, AfterValidator(_check_rate)] | None = None
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_proxies)] = (
         "127.0.0.1",
         "::1",
     )
     stream_clients: Annotated[int, Field(ge=1, le=100_000)] = 1000
     worker_metrics_port: Port | None = None
     simulator_port: Port = 8090
-    debian_mirror: Annotated[str, AfterValidator(_base_url)] | None = None
+    debian_mirror: Annotated[str, AfterValidator(_check_base_url)] | None = None
 
     @classmethod
     def load(cls) -> Self:
-        """The settings of this process. Raises SettingsError, a line for each bad variable."""
-        _check_file(cls.model_config.get("env_file"))
+        """The settings of this process. Raises SettingsError with a line per invalid variable."""
+        _check_env_file(cls.model_config.get("env_file"))
         try:
             return cls()
         except ValidationError as error:
-            raise SettingsError("\n".join(_complaints(error))) from None
+            raise SettingsError("\n".join(_messages(error))) from None
 
     def changed(self, **changes: object) -> Self:
-        """These settings with *changes*, whatever the environment says."""
+        """These settings with *changes*, independent of the environment."""
         fields = {name: getattr(self, name) for name in type(self).model_fields}
         return type(self)(**{**fields, **changes})
 
     def environment(self) -> dict[str, str]:
-        """The environment of a child that shall load these settings, whatever `.env` says."""
+        """The environment for a child process to load these settings, which override `.env`."""
         fields = {name: getattr(self, name) for name in type(self).model_fields}
-        stated = {name.upper(): _stated(value) for name, value in fields.items()}
-        return {**os.environ, **{name: value for name, value in stated.items() if value}}
+        variables = {name.upper(): _format(value) for name, value in fields.items()}
+        return {**os.environ, **{name: value for name, value in variables.items() if value}}
 
     @cached_property
     def home(self) -> Path:
-        """Where the embedded servers keep their state."""
+        """The folder for the state of the embedded servers."""
         return (self.tracker_home or _default_home()).expanduser().resolve()
 
     @cached_property
     def cache(self) -> Path:
-        """Where the embedded servers' programs are kept; many homes share it."""
+        """The folder for the programs of the embedded servers, shared by many homes."""
         return (self.tracker_cache or _default_cache(self.home)).expanduser().resolve()
 
     @cached_property
     def sockets(self) -> Path:
-        """The embedded servers' sockets; a short path, as the system asks for."""
+        """The folder for the embedded servers' sockets, whose paths the system limits."""
         inside = self.home / "run"
-        if len(os.fsencode(inside)) <= _LONGEST_SOCKET_FOLDER:
+        if len(os.fsencode(inside)) <= _MAX_SOCKET_FOLDER:
             return inside
         return Path(tempfile.gettempdir(), f"tracker-{_short_hash(self.home)}")
 
     @property
     def database_dsn(self) -> str:
-        """The connection string of PostgreSQL, password included: never log it."""
+        """The connection string of PostgreSQL. It contains the password: never log it."""
         if not self.postgres_host:
             return self._dsn(str(self.sockets), 5432)
         return self._dsn(self.postgres_host, self.postgres_port)
 
     @property
     def read_dsn(self) -> str:
-        """The same of the server that requests are answered from: a replica, if there is one."""
+        """The connection string for the API's reads: a replica's, if configured."""
         host = self.read_postgres_host
         return self._dsn(host, self.read_postgres_port) if host else self.database_dsn
 
     @property
     def direct_dsn(self) -> str:
-        """The same past a pool of connections, for what must keep its own: LISTEN, migrations."""
+        """The connection string without PgBouncer, for LISTEN and migrations."""
         host = self.direct_postgres_host
         return self._dsn(host, self.direct_postgres_port) if host else self.database_dsn
 
     @property
     def role_passwords(self) -> dict[str, str]:
-        """The passwords that `migrate` gives to roles of the database: never log them."""
+        """The passwords that `migrate` sets for roles of the database: never log them."""
         files = {role: getattr(self, f"{role}_password_file") for role in ROLES}
-        return {role: _secret(file) for role, file in files.items() if file}
+        return {role: _read_secret(file) for role, file in files.items() if file}
 
     def kept_since(self, now: datetime) -> datetime | None:
-        """The midnight of UTC before which prices are dropped at *now*, in UTC; None: none are."""
-        return _midnight(now, self.retention)
+        """The UTC midnight before which prices are dropped at *now* (UTC); None: without limit."""
+        if self.retention is None:
+            return None
+        return (now - self.retention).replace(hour=0, minute=0, second=0, microsecond=0)
 
     @property
     def broker_url(self) -> str:
@@ -310,7 +314,7 @@ class Settings(BaseSettings):
 
     @property
     def testnet(self) -> bool:
-        """Whether the configured exchange is Deribit's testnet, with prices of its own."""
+        """Whether the configured exchange is Deribit's testnet, which has other prices."""
         return (urlsplit(self.client_base_url).hostname or "").startswith("test.")
 
     @property
@@ -334,26 +338,21 @@ class Settings(BaseSettings):
         return f"redis://{host}:{self.redis_port}/{database}"
 
 
-def _midnight(now: datetime, age: timedelta | None) -> datetime | None:
-    """The first midnight of UTC that is *age* old, or older."""
-    return (now - age).replace(hour=0, minute=0, second=0, microsecond=0) if age else None
-
-
-def _check_file(path: object) -> None:
-    """Raises SettingsError for a `.env` that cannot be read; its reader would skip the line."""
+def _check_env_file(path: object) -> None:
+    """Raises SettingsError for an invalid `.env`, whose invalid lines dotenv would skip."""
     if not isinstance(path, Path) or not path.exists():
         return
     try:
         with path.open(encoding="utf-8") as stream:
-            faulty = [binding.original for binding in parse_stream(stream) if binding.error]
+            invalid = [binding.original for binding in parse_stream(stream) if binding.error]
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: {error}") from None
-    if faulty:
-        line, text = faulty[0].line, faulty[0].string.strip().splitlines()[0]
+    if invalid:
+        line, text = invalid[0].line, invalid[0].string.strip().splitlines()[0]
         raise SettingsError(f"{path}: line {line} is not NAME=value: {text}")
 
 
-def _stated(value: object) -> str:
+def _format(value: object) -> str:
     match value:
         case None:
             return ""
@@ -367,23 +366,23 @@ def _stated(value: object) -> str:
             return str(value)
 
 
-def _complaints(error: ValidationError) -> list[str]:
+def _messages(error: ValidationError) -> list[str]:
     return [
-        f"{str(fault['loc'][0]).upper()}: {fault['msg'].removeprefix('Value error, ')}"
-        f" (got {fault['input']!r})"
-        for fault in error.errors(include_url=False, include_context=False)
+        f"{str(each['loc'][0]).upper()}: {each['msg'].removeprefix('Value error, ')}"
+        f" (got {each['input']!r})"
+        for each in error.errors(include_url=False, include_context=False)
     ]
 
 
 def _default_home() -> Path:
     local = CHECKOUT / ".local"
-    if os.getuid() != 0 or _reachable(CHECKOUT):
+    if os.getuid() != 0 or _is_accessible(CHECKOUT):
         return local
     return Path("/var/lib/deribit-price-tracker", _short_hash(CHECKOUT))
 
 
-def _reachable(folder: Path) -> bool:
-    """Whether an unprivileged uid may enter *folder*: PostgreSQL refuses to run as root."""
+def _is_accessible(folder: Path) -> bool:
+    """Whether an unprivileged user may enter *folder*; PostgreSQL refuses to run as root."""
     return all(step.stat().st_mode & 0o001 for step in (folder, *folder.parents))
 
 

@@ -43,7 +43,7 @@ def test_downgrade_can_be_upgraded(env: dict[str, str]) -> None:
     assert "applied 0003.derived" in recipe_output("upgrade", env=env)
     wrong = run_recipe("downgrade", "rev=9999", env=env)
     assert wrong.returncode == 1
-    assert "no migration '9999'" in wrong.stderr
+    assert "unknown migration '9999'" in wrong.stderr
 
 
 def test_backup_can_be_restored(env: dict[str, str], open_tmp: Path) -> None:
