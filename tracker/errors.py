@@ -34,15 +34,15 @@ class TransferError(TrackerError):
 class ExchangeError(TrackerError):
     """The exchange gave no usable price.
 
-    reason: the word stored in `misses`.
-    passing: whether it may pass by itself, so that asking again makes sense.
-    code: the HTTP status or JSON-RPC error code, where there is one.
-    retry_after: seconds the exchange wants to be left alone, if it said.
-    attempts: how often it was asked.
+    reason: the value stored in `misses`.
+    transient: whether a retry may succeed.
+    code: the HTTP status or JSON-RPC error code, if there is one.
+    retry_after: seconds to wait before a retry, if the exchange gave them.
+    attempts: how many requests were made.
     """
 
     reason = "exchange_unavailable"
-    passing = False
+    transient = False
 
     def __init__(
         self,
@@ -60,38 +60,38 @@ class ExchangeError(TrackerError):
 
 
 class Unreachable(ExchangeError):
-    """No answer came: name lookup, connection, time-out, dropped."""
+    """No response: name lookup, connection, time-out, or a dropped connection."""
 
-    passing = True
+    transient = True
 
 
 class Unavailable(ExchangeError):
-    """The exchange answered that it cannot serve now."""
+    """The exchange responded that it is unavailable."""
 
-    passing = True
+    transient = True
 
 
 class RateLimited(ExchangeError):
-    """The exchange asks for fewer calls."""
+    """The exchange's rate limit is exceeded."""
 
     reason = "rate_limited"
-    passing = True
+    transient = True
 
 
 class Refused(ExchangeError):
-    """The exchange refused the question itself, an unknown index say."""
+    """The exchange refused the request, for example for an unknown index."""
 
     reason = "refused"
 
 
-class BadAnswer(ExchangeError):
-    """The exchange answered, but not with a price of this index."""
+class InvalidResponse(ExchangeError):
+    """The response has no price of this index."""
 
     reason = "bad_answer"
 
 
 class WrongMinute(ExchangeError):
-    """The price was observed outside the minute it was asked for."""
+    """The price was observed outside the minute of its poll."""
 
     reason = "too_late"
 

@@ -8,7 +8,7 @@ from psycopg import sql
 from psycopg.errors import InsufficientPrivilege, InternalError_, UndefinedObject
 
 from tracker import queries
-from tracker.connection import connected
+from tracker.database import connect
 from tracker.errors import DatabaseDown, SettingsError, describe
 from tracker.settings import ROLES
 
@@ -17,7 +17,7 @@ _ALTER = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}")
 
 def missing(dsn: str) -> list[str]:
     """Those that the server lacks: whoever migrated may make none. Raises DatabaseDown."""
-    with connected(dsn) as conn:
+    with connect(dsn) as conn:
         return queries.missing_roles(conn, ROLES)
 
 

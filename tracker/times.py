@@ -26,6 +26,14 @@ _ISO = re.compile(
 _LEAP_SECOND = re.compile(r"^([0-9]{2}:?[0-9]{2}:?)60")
 
 
+class Clock:
+    """The clock of this machine, for code that compares it with minutes; tests set their own."""
+
+    def now(self) -> datetime:
+        """The present moment, in UTC."""
+        return datetime.now(UTC)
+
+
 def parse_moment(text: str) -> datetime:
     """A moment in UTC, from RFC 3339, ISO 8601 (UTC unless it has an offset) or Unix time.
 

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families as prometheu
 from tests.support.servers import fresh_database
 from tests.support.serving import problem, served
 from tracker import migrations
-from tracker.queries import beat
+from tracker.queries import record_heartbeat
 from tracker.settings import Settings
 from tracker.times import minute_of
 
@@ -105,9 +105,9 @@ def test_the_state_of_each_part_in_words(client: httpx.Client, writer: psycopg.C
     }
 
     now = datetime.now(UTC)
-    beat(writer, "worker")
-    beat(writer, "scheduler")
-    beat(writer, "scheduler", timedelta(days=1))  # came late, and changes nothing
+    record_heartbeat(writer, "worker")
+    record_heartbeat(writer, "scheduler")
+    record_heartbeat(writer, "scheduler", timedelta(days=1))  # came late, and changes nothing
     told = client.get("/health/state").json()
     assert told["status"] == "ok"
     assert {part["state"] for part in told["parts"]} == {"up"}
@@ -152,7 +152,7 @@ def test_a_heartbeat_from_the_future_keeps_no_part_up(
         )
     assert states() == {"scheduler": "down", "worker": "down"}
 
-    beat(writer, "worker")
+    record_heartbeat(writer, "worker")
     assert states() == {"scheduler": "down", "worker": "up"}
 
 
@@ -166,7 +166,7 @@ def test_an_exchange_that_was_not_asked_of_late_is_not_known(
         assert told["status"] == "impaired"
         return next(part for part in told["parts"] if part["name"] == "exchange")
 
-    beat(writer, "worker")
+    record_heartbeat(writer, "worker")
     none = {
         "name": "exchange",
         "state": "unknown",

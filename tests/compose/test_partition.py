@@ -14,7 +14,7 @@ from tracker.times import MINUTE, minute_of
 pytestmark = [pytest.mark.slow, pytest.mark.compose]
 
 NETWORK = f"{PROJECT}_default"
-UNSTORED = "is left to the queue"
+UNSTORED = "is queued"
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def partition_database(stack: Stack) -> Iterator[None]:
 
 
 def count_queued_prices(stack: Stack, since: datetime) -> int:
-    """The number of prices that were left to the queue since that moment."""
+    """The number of prices that were queued since that moment."""
     return stack.compose("logs", "--since", since.isoformat(), "worker").count(UNSTORED)
 
 

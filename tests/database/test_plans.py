@@ -150,8 +150,8 @@ def insert_miss(product: Product) -> None:
     )  # fmt: skip
 
 
-def find_holes(product: Product) -> None:
-    queries.holes(
+def find_repairable_minutes(product: Product) -> None:
+    queries.repairable_minutes(
         product.writer, TICKERS, since=UNTIL - 31 * DAY, recent=UNTIL - HOUR, until=UNTIL
     )  # fmt: skip
 
@@ -213,14 +213,17 @@ READERS: dict[str, tuple[Callable[[Product], object], bool]] = {
     "recent_hours": (read_recent_hours, False),
     "insert_price": (insert_price, False),
     "insert_miss": (insert_miss, True),
-    "holes": (find_holes, False),  # two indexes share a minute, whose own index is smaller
+    "repairable_minutes": (
+        find_repairable_minutes,
+        False,
+    ),  # two indexes share a minute, whose own index is smaller
 }
 COPIED = {"export", "export_with_sources"}  # COPY takes no parameters
 SORTED = {
     "candles_of_minutes",
     "candles_of_minutes_ascending",
     "candles_of_a_zone",
-    "holes",
+    "repairable_minutes",
     "recent_hours",
     "insert_price",
 }
@@ -410,7 +413,7 @@ def call_all(product: Product, folder: Path) -> None:
         assert answer.status_code == 200  # a new process listens first
     product.run(queries.changed_minutes(product.reader, "btc_usd", 0, 0, 10))
     product.run(queries.replica_lag(product.reader))
-    queries.beat(product.writer, "worker")
+    queries.record_heartbeat(product.writer, "worker")
     queries.missing_roles(product.writer, ["nobody"])
     queries.drop_prices(product.writer, 100_000 * DAY)
     export_and_import(product.log.settings.database_dsn, folder)

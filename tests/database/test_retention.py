@@ -25,10 +25,11 @@ from tests.support.derived import assert_islands
 from tests.support.servers import Run
 from tests.support.serving import linked_url, problem
 from tests.support.working import idle, login, send, tick, wait_for, working
-from tracker import queries, retention
+from tracker import queries
 from tracker.errors import Unreachable
 from tracker.gaps import DAY, HOUR, floor
 from tracker.models import Quote
+from tracker.recorder import retention
 from tracker.settings import Settings
 from tracker.simulator import serve
 from tracker.times import MINUTE, minute_of
@@ -68,7 +69,8 @@ def said() -> Iterator[list[str]]:
 
 def apply_retention(settings: Settings) -> None:
     """As the worker does, with an exchange whose clock agrees."""
-    retention.apply_retention(settings, lambda: datetime.now(UTC))
+    now = datetime.now(UTC)
+    retention.apply_retention(settings, now, lambda: now)
 
 
 def kept(ticker: str) -> Series:
@@ -262,7 +264,9 @@ def test_a_reader_of_old_prices_is_not_waited_for(
         assert stored(writer) == before
         store(writer, "btc_usd", {NOW: Decimal("1.00")})
     [line] = said
-    assert line.startswith("WARNING old prices are left for an hour: canceling statement due to")
+    assert line.startswith(
+        "WARNING old prices are retained for another hour: canceling statement due to"
+    )
 
     apply_retention(filled)
 
@@ -323,7 +327,8 @@ def test_nothing_is_dropped_while_the_clocks_disagree(
     """Which of the two is wrong cannot be known, so no age of a price is."""
     before = stored(writer)
 
-    retention.apply_retention(filled, lambda: datetime.now(UTC) - timedelta(days=days))
+    now = datetime.now(UTC)
+    retention.apply_retention(filled, now, lambda: now - timedelta(days=days))
 
     assert stored(writer) == before
     [line] = said
@@ -339,11 +344,11 @@ def test_nothing_is_dropped_while_the_exchange_is_unavailable(
     def unavailable() -> datetime:
         raise Unreachable("deribit.example: connection refused")
 
-    retention.apply_retention(filled, unavailable)
+    retention.apply_retention(filled, datetime.now(UTC), unavailable)
 
     assert stored(writer) == before
     assert said == [
-        "WARNING old prices are left for an hour: deribit.example: connection refused\n"
+        "WARNING old prices are retained for another hour: deribit.example: connection refused\n"
     ]
 
 
@@ -368,7 +373,7 @@ def test_a_database_that_is_away_is_a_line(said: list[str], tmp_path: object) ->
     away = Settings.load().changed(postgres_host=f"{tmp_path}", retention=KEPT)
     apply_retention(away)
     [line] = said
-    assert line.startswith("WARNING old prices are left for an hour: connection")
+    assert line.startswith("WARNING old prices are retained for another hour: connection")
     assert "No such file or directory" in line
 
 

@@ -14,7 +14,7 @@ from psycopg.errors import InsufficientPrivilege
 from tests.support.servers import fresh_database, make_settings
 from tests.support.working import login
 from tracker import migrations, roles
-from tracker.connection import connected
+from tracker.database import connect
 from tracker.embedded.home import psql_command, psql_environment, servers_run, started
 from tracker.errors import DatabaseDown, SettingsError
 from tracker.settings import ROLES, Settings
@@ -217,7 +217,7 @@ def test_a_wrong_password_is_refused_and_not_repeated(guarded: Settings) -> None
 
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(wrong.database_dsn)
-    with pytest.raises(DatabaseDown) as told, connected(wrong.database_dsn):
+    with pytest.raises(DatabaseDown) as told, connect(wrong.database_dsn):
         pass
     done = migrate(wrong)
     assert done.returncode == 1

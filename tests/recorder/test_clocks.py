@@ -11,17 +11,16 @@ import pytest
 from tests.support.chaos.demo import minute_after_tick as early_minute
 from tests.support.chaos.truth import chart_average as average
 from tests.support.working import idle, misses, rows, tick, wait_for, working
-from tracker import polling
-from tracker.connection import Database
-from tracker.deribit import Client
+from tracker.database import Database
 from tracker.errors import WrongMinute
-from tracker.polling import Poller
-from tracker.repair import Repairer
+from tracker.recorder.deribit import DeribitClient
+from tracker.recorder.poll import Poller
+from tracker.recorder.repair import Repairer
 from tracker.settings import Settings
 from tracker.simulator import Options, price_at, serve
-from tracker.times import MINUTE, minute_of
+from tracker.times import MINUTE, Clock, minute_of
 
-Clocked = Callable[..., AbstractContextManager[tuple["Clock", Poller, Repairer]]]
+Clocked = Callable[..., AbstractContextManager[tuple["SetClock", Poller, Repairer]]]
 
 SEED = 1
 TICKERS = ("btc_usd", "eth_usd")
@@ -39,15 +38,15 @@ EDGES = {
 }
 
 
-class Clock:
+class SetClock(Clock):
     """Both clocks: ours, and the exchange's, which is *ahead* of it."""
 
     def __init__(self, now: datetime, ahead: timedelta) -> None:
         self.time = now
         self.ahead = ahead
 
-    def now(self, _: object = UTC) -> datetime:
-        """What `datetime.now(UTC)` says."""
+    def now(self) -> datetime:
+        """What ours says."""
         return self.time
 
     def microseconds(self) -> int:
@@ -56,22 +55,20 @@ class Clock:
 
 
 @pytest.fixture
-def clocked(database: Settings, monkeypatch: pytest.MonkeyPatch) -> Clocked:
+def clocked(database: Settings) -> Clocked:
     """A poller and a repairer at a time of one's choice."""
 
     @contextmanager
-    def at(now: datetime, ahead: float = 0) -> Iterator[tuple[Clock, Poller, Repairer]]:
-        clock = Clock(now, timedelta(seconds=ahead))
-        monkeypatch.setattr(polling, "datetime", clock)
+    def at(now: datetime, ahead: float = 0) -> Iterator[tuple[SetClock, Poller, Repairer]]:
+        clock = SetClock(now, timedelta(seconds=ahead))
         options = Options(seed=SEED, clock=clock.microseconds)
         with (
             serve(options) as exchange,
-            Client(exchange.url) as client,
+            DeribitClient(exchange.url) as client,
             Database(database.database_dsn, 4) as connections,
         ):
-            settings = database.changed(client_base_url=exchange.url, tickers=",".join(TICKERS))
-            poller = Poller(settings, client, connections)
-            yield clock, poller, Repairer(settings, client, connections)
+            poller = Poller(client, connections, clock)
+            yield clock, poller, Repairer(TICKERS, client, connections)
 
     return at
 
@@ -114,8 +111,8 @@ def test_minutes_at_an_edge(
         for minute in (edge - MINUTE, edge, edge + MINUTE):
             clock.time = minute + timedelta(seconds=1)
             for ticker in TICKERS:
-                assert poller.store(poller.ask(ticker, minute), minute)
-                assert not poller.store(poller.ask(ticker, minute), minute)
+                assert poller.store(poller.fetch(ticker, minute), minute)
+                assert not poller.store(poller.fetch(ticker, minute), minute)
             polled[minute] = clock.time + clock.ahead
             repairer.repair(clock.time)
 
@@ -130,9 +127,9 @@ def test_the_last_second_is_the_minutes_own(clocked: Clocked, conn: psycopg.Conn
     with clocked(edge, 5) as (clock, poller, _):
         clock.time = edge - timedelta(seconds=3)
         with pytest.raises(WrongMinute):
-            poller.ask("btc_usd", edge - MINUTE)
+            poller.fetch("btc_usd", edge - MINUTE)
         clock.time = edge - timedelta(seconds=6)
-        poller.store(poller.ask("btc_usd", edge - MINUTE), edge - MINUTE)
+        poller.store(poller.fetch("btc_usd", edge - MINUTE), edge - MINUTE)
 
     second = int(edge.timestamp()) - 1
     assert prices(conn) == {("btc_usd", edge - MINUTE): ("poll", price_at(SEED, "btc_usd", second))}

@@ -12,9 +12,8 @@ from decimal import Decimal
 import pytest
 import stamina
 
-from tracker import deribit
-from tracker.deribit import Client, fetch_quote
-from tracker.errors import BadAnswer, Unreachable
+from tracker.errors import InvalidResponse, Unreachable
+from tracker.recorder.deribit import DeribitClient
 
 BODY = (
     b'{"jsonrpc":"2.0","result":{"index_price":83065.3},"usOut":1790660367085908,"testnet":false}'
@@ -84,9 +83,9 @@ class Server:
             self.serve(line)
 
 
-def fetch(client: Client, within: float = 60) -> Decimal:
+def fetch(client: DeribitClient, within: float = 60) -> Decimal:
     """The price of btc_usd in production."""
-    return fetch_quote(client, "btc_usd", testnet=False, within=within).price
+    return client.fetch_price("btc_usd", within).price
 
 
 def answer_all(line: Line) -> None:
@@ -101,10 +100,15 @@ def but_first(serve: Callable[[Line], None]) -> Callable[[Line], None]:
 
 
 @contextmanager
-def asking(serve: Callable[[Line], None]) -> Iterator[tuple[Client, Server]]:
+def asking(
+    serve: Callable[[Line], None], request_timeout: float = 8
+) -> Iterator[tuple[DeribitClient, Server]]:
     """A client of a server of that kind."""
     server = Server(serve)
-    with server.listening() as url, Client(url) as client:
+    with (
+        server.listening() as url,
+        DeribitClient(url, request_timeout=request_timeout) as client,
+    ):
         yield client, server
 
 
@@ -113,12 +117,6 @@ def at_once() -> Iterator[None]:
     """Retries without their pauses, where waiting is not the point."""
     with stamina.set_testing(True, attempts=2):
         yield
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call may take half a second."""
-    monkeypatch.setattr(deribit, "_LONGEST_CALL", 0.5)
 
 
 def test_one_connection_serves_call_after_call() -> None:
@@ -207,10 +205,10 @@ def dripping_body(line: Line) -> None:
 
 
 @pytest.mark.parametrize("serve", [silent, dripping_headers, dripping_body])
-@pytest.mark.usefixtures("at_once", "impatient")
+@pytest.mark.usefixtures("at_once")
 def test_a_call_is_cut_off_as_a_whole(serve: Callable[[Line], None]) -> None:
     """Each byte comes in time, and yet the call ends; the next one is not hindered."""
-    with asking(but_first(serve)) as (client, server):
+    with asking(but_first(serve), request_timeout=0.5) as (client, server):
         before = time.monotonic()
         assert fetch(client) == PRICE
         assert 0.5 <= time.monotonic() - before < 4
@@ -242,7 +240,7 @@ def redirected(line: Line) -> None:
 @pytest.mark.parametrize(
     ("serve", "culprit"),
     [
-        (endless, "an answer of more than 1000000 bytes"),
+        (endless, "response of more than 1000000 bytes"),
         (not_gzip, "127.0.0.1: .*decompressing"),
         (redirected, "127.0.0.1: .*redirects"),
     ],
@@ -252,7 +250,7 @@ def test_a_server_that_misbehaves_is_not_asked_again(
 ) -> None:
     """One typed error; the client works on."""
     with asking(but_first(serve)) as (client, _):
-        with pytest.raises(BadAnswer, match=culprit) as caught:
+        with pytest.raises(InvalidResponse, match=culprit) as caught:
             fetch(client)
 
         assert caught.value.attempts == 1
@@ -293,10 +291,12 @@ def test_five_at_once_at_most() -> None:
     assert max(most) == len(server.lines) == 5
 
 
-@pytest.mark.usefixtures("impatient")
 def test_a_turn_is_waited_for_no_longer_than_there_is_time() -> None:
     """With five calls hanging, a sixth ends in time."""
-    with asking(silent) as (client, _), ThreadPoolExecutor(6) as threads:
+    with (
+        asking(silent, request_timeout=0.5) as (client, _),
+        ThreadPoolExecutor(6) as threads,
+    ):
         calls = [threads.submit(fetch, client, 0.3) for _ in range(6)]
         errors = [call.exception() for call in calls]
 

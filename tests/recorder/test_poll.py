@@ -12,15 +12,14 @@ import psycopg
 import pytest
 from loguru import logger
 
-from tracker import connection
-from tracker.connection import Database
-from tracker.deribit import Client
+from tracker.database import DEFAULT_TIMEOUTS, Database, Timeouts
 from tracker.errors import DatabaseDown, WrongMinute
 from tracker.models import Quote
-from tracker.polling import Poller, in_minute
+from tracker.recorder.deribit import DeribitClient
+from tracker.recorder.poll import Poller, check_minute, check_tickers
 from tracker.settings import Settings
 from tracker.simulator import Options, price_at, serve
-from tracker.times import MINUTE, minute_of
+from tracker.times import MINUTE, Clock, minute_of
 
 NOON = datetime(2026, 2, 28, 12, 0, tzinfo=UTC)
 SEED = 7
@@ -30,14 +29,19 @@ PollerOf = Callable[..., AbstractContextManager[tuple[Poller, str]]]
 
 @pytest.fixture
 def poller_of(database: Settings) -> PollerOf:
-    """A poller of a stand-in with those options and settings, and the stand-in's root."""
+    """A poller of a simulator with those options and settings, and the simulator's root."""
 
     @contextmanager
-    def make(options: Options | None = None, **changes: object) -> Iterator[tuple[Poller, str]]:
-        with serve(options or Options(seed=SEED)) as exchange, Client(exchange.url) as client:
-            settings = database.changed(client_base_url=exchange.url, **changes)
-            with Database(settings.database_dsn, 4) as connections:
-                yield Poller(settings, client, connections), exchange.root
+    def make(
+        options: Options | None = None, timeouts: Timeouts = DEFAULT_TIMEOUTS, **changes: object
+    ) -> Iterator[tuple[Poller, str]]:
+        dsn = database.changed(**changes).database_dsn
+        with (
+            serve(options or Options(seed=SEED)) as exchange,
+            DeribitClient(exchange.url) as client,
+            Database(dsn, 4, timeouts) as connections,
+        ):
+            yield Poller(client, connections, Clock()), exchange.root
 
     return make
 
@@ -73,16 +77,14 @@ def misses(conn: psycopg.Connection) -> list[tuple[object, ...]]:
 @pytest.mark.parametrize("after", [-30, -1, 0, 59.999999])
 def test_a_price_observed_in_its_minute_may_stand_there(after: float) -> None:
     """The exchange's clock may be half a minute behind the tick's."""
-    it = quote(NOON + timedelta(seconds=after))
-
-    assert in_minute(it, NOON) is it
+    check_minute(quote(NOON + timedelta(seconds=after)), NOON)
 
 
 @pytest.mark.parametrize("after", [-30.000001, 60, 86_400])
 def test_a_price_of_another_minute_may_not(after: float) -> None:
     """Never one of the next minute, by a microsecond."""
     with pytest.raises(WrongMinute) as caught:
-        in_minute(quote(NOON + timedelta(seconds=after)), NOON)
+        check_minute(quote(NOON + timedelta(seconds=after)), NOON)
 
     assert caught.value.reason == "too_late"
 
@@ -91,7 +93,7 @@ def test_a_poll_gives_the_price_of_its_minute(poller_of: PollerOf) -> None:
     """Equal to the stand-in's truth."""
     minute = this_minute()
     with poller_of() as (poller, _):
-        got = poller.ask("eth_usd", minute)
+        got = poller.fetch("eth_usd", minute)
 
     assert minute <= got.observed_at < minute + MINUTE
     assert got.price == price_at(SEED, "eth_usd", int(got.observed_at.timestamp()))
@@ -101,7 +103,7 @@ def test_a_minute_that_is_over_is_not_asked_for(poller_of: PollerOf) -> None:
     """Its price can no longer be had: no attempt is made, and none is counted."""
     with poller_of() as (poller, root):
         with pytest.raises(WrongMinute, match="after its minute") as caught:
-            poller.ask("btc_usd", this_minute() - MINUTE)
+            poller.fetch("btc_usd", this_minute() - MINUTE)
 
         assert httpx.get(f"{root}/admin/counts").json()["total"] == 0
     assert (caught.value.reason, caught.value.attempts) == ("too_late", 0)
@@ -112,7 +114,7 @@ def test_an_early_tick_waits_for_its_minute(poller_of: PollerOf) -> None:
     with poller_of() as (poller, _):
         minute = datetime.now(UTC) + timedelta(seconds=0.6)
 
-        assert poller.ask("btc_usd", minute).observed_at >= minute
+        assert poller.fetch("btc_usd", minute).observed_at >= minute
 
 
 @pytest.mark.parametrize(("offset", "side"), [(5, "ahead of"), (-5, "behind")])
@@ -121,7 +123,7 @@ def test_a_skewed_clock_is_warned_about(
 ) -> None:
     """By how much, and to which side; the tick's minute stands all the same."""
     with poller_of(Options(clock_offset=offset)) as (poller, _):
-        poller.ask("btc_usd", datetime.now(UTC))
+        poller.fetch("btc_usd", datetime.now(UTC))
 
     assert len(lines) == 1
     words = lines[0].split()
@@ -133,7 +135,7 @@ def test_a_skewed_clock_is_warned_about(
 def test_clocks_that_agree_are_not_worth_a_line(poller_of: PollerOf, lines: list[str]) -> None:
     """Nothing is said."""
     with poller_of() as (poller, _):
-        poller.ask("btc_usd", this_minute())
+        poller.fetch("btc_usd", this_minute())
 
     assert lines == []
 
@@ -141,7 +143,7 @@ def test_clocks_that_agree_are_not_worth_a_line(poller_of: PollerOf, lines: list
 def test_an_exchange_far_ahead_gives_no_price(poller_of: PollerOf) -> None:
     """Its price belongs to a later minute by the only clock it has."""
     with poller_of(Options(clock_offset=90)) as (poller, _), pytest.raises(WrongMinute):
-        poller.ask("btc_usd", this_minute())
+        poller.fetch("btc_usd", this_minute())
 
 
 def test_a_price_is_stored_once(poller_of: PollerOf, conn: psycopg.Connection) -> None:
@@ -173,7 +175,7 @@ def test_a_miss_is_recorded_once(poller_of: PollerOf, conn: psycopg.Connection) 
     with poller_of() as (poller, _):
         poller.store(quote(NOON + MINUTE), NOON + MINUTE)
         given = [
-            poller.miss("btc_usd", minute, reason, code=429, attempts=4)
+            poller.record_miss("btc_usd", minute, reason, code=429, attempts=4)
             for minute in (NOON, NOON + MINUTE)
             for reason in ("rate_limited", "too_late")
         ]
@@ -208,60 +210,54 @@ def test_a_database_without_tables_is_waited_for(poller_of: PollerOf) -> None:
         poller.store(quote(), NOON)
 
 
-def test_a_database_that_accepts_and_says_nothing_is_given_up(
-    poller_of: PollerOf, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_database_that_accepts_and_says_nothing_is_given_up(poller_of: PollerOf) -> None:
     """As a stopped server does."""
-    monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 2)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         silent = {"postgres_host": "127.0.0.1", "postgres_port": listener.getsockname()[1]}
         before = time.monotonic()
 
-        with poller_of(**silent) as (poller, _), pytest.raises(DatabaseDown):
+        with (
+            poller_of(timeouts=Timeouts(connect=2), **silent) as (poller, _),
+            pytest.raises(DatabaseDown),
+        ):
             poller.store(quote(), NOON)
 
     assert time.monotonic() - before < 4
 
 
-def test_a_statement_that_hangs_is_cut_off(
-    poller_of: PollerOf, conn: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_statement_that_hangs_is_cut_off(poller_of: PollerOf, conn: psycopg.Connection) -> None:
     """By ourselves, without asking a server that may be stopped.
 
     The server may yet do what it was told: what is done again later changes nothing.
     """
-    monkeypatch.setattr(connection, "SPARE_TIME", 0.5 - connection.STATEMENT_TIMEOUT)
     before = time.monotonic()
-    with poller_of() as (poller, _), conn.transaction():
+    with poller_of(timeouts=Timeouts(response=0.5)) as (poller, _), conn.transaction():
         conn.execute("LOCK TABLE prices")
 
         with pytest.raises(DatabaseDown):
             poller.store(quote(), NOON)
 
     assert time.monotonic() - before < 4.5
-    monkeypatch.undo()
     with poller_of() as (poller, _):
         poller.store(quote(), NOON)
     assert conn.execute("SELECT count(*) FROM prices").fetchone() == (1,)
 
 
-def test_unknown_tickers_are_warned_about(poller_of: PollerOf, lines: list[str]) -> None:
+def test_unknown_tickers_are_warned_about(lines: list[str]) -> None:
     """A line for each."""
-    with poller_of(tickers="btc_usd,nope_usd,no-pe_usd") as (poller, _):
-        poller.check_tickers()
+    with serve(Options(seed=SEED)) as exchange, DeribitClient(exchange.url) as client:
+        check_tickers(client, ["btc_usd", "nope_usd", "no-pe_usd"])
 
     said = "WARNING TICKERS: the exchange does not list {}; it is polled all the same\n"
     assert lines == [said.format("no-pe_usd"), said.format("nope_usd")]
 
 
 @pytest.mark.parametrize("kind", ["maintenance", "html", "missing", "reset"])
-def test_tickers_that_cannot_be_checked_are_no_crash(
-    poller_of: PollerOf, lines: list[str], kind: str
-) -> None:
+def test_tickers_that_cannot_be_checked_are_no_crash(lines: list[str], kind: str) -> None:
     """One line says so."""
-    with poller_of() as (poller, root):
-        httpx.post(f"{root}/admin/faults", json={"kind": kind}).raise_for_status()
-        poller.check_tickers()
+    with serve(Options(seed=SEED)) as exchange, DeribitClient(exchange.url) as client:
+        httpx.post(f"{exchange.root}/admin/faults", json={"kind": kind}).raise_for_status()
+        check_tickers(client, ["btc_usd"])
 
     assert [line.partition(":")[0] for line in lines] == [
         "WARNING the names in TICKERS could not be checked"

@@ -12,10 +12,9 @@ import pytest
 from psycopg.errors import CheckViolation
 
 from tests.support.working import wait_for
-from tracker import connection
-from tracker.connection import Database
+from tracker.database import Database, Timeouts
 from tracker.models import Quote
-from tracker.price_writer import PriceWriter
+from tracker.recorder.poll import PriceWriter
 from tracker.settings import Settings
 
 NOON = datetime(2026, 2, 28, 12, 0, tzinfo=UTC)
@@ -127,14 +126,12 @@ def test_a_price_that_comes_twice_is_new_once(
     assert burnt == (0,)
 
 
-def test_a_held_index_keeps_no_other_waiting(
-    database: Settings, conn: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_held_index_keeps_no_other_waiting(database: Settings, conn: psycopg.Connection) -> None:
     """It is in the same batch; the others are stored while it still waits."""
-    monkeypatch.setattr(connection, "STATEMENT_TIMEOUT", 60.0)
+    patient = Timeouts(statement=60, response=63)
     with (
         psycopg.connect(database.database_dsn, autocommit=True) as other,
-        Database(database.database_dsn, 30) as connections,
+        Database(database.database_dsn, 30, patient) as connections,
         crowd(PriceWriter(connections)) as submit,
     ):
         assert submit(*quote("warm_usd")).result()  # whoever makes a chunk locks all of the table

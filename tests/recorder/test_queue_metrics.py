@@ -3,16 +3,18 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+import dramatiq
 import pytest
 import redis
 from prometheus_client import REGISTRY
 
 from tests.support.working import idle, order, send, wait_for, working
-from tracker import actors, errors, metrics
-from tracker.broker import lengths
-from tracker.connection import Database
-from tracker.deribit import Client
-from tracker.repair import Repairer
+from tracker import errors
+from tracker.database import Database
+from tracker.recorder import metrics
+from tracker.recorder.broker import QueueMetrics, create_broker
+from tracker.recorder.deribit import DeribitClient
+from tracker.recorder.repair import Repairer
 from tracker.settings import Settings
 from tracker.simulator import Served, serve
 
@@ -61,12 +63,14 @@ def test_waiting_messages_are_counted(queue: Settings) -> None:
     for _ in range(3):
         send(queue, "poll", "btc_usd", "later")
     send(queue, "repair", "later", queue="later")
-    broker = actors.create_broker(queue)
+    broker = create_broker(queue)
     for name in ("default", "later"):
         broker.declare_queue(name)
-    broker.enqueue(actors._message("store", queue="later"), delay=60_000)
+    broker.enqueue(dramatiq.Message("later", "store", (), {}, {}), delay=60_000)
 
-    assert lengths(broker) == {"default": 3, "later": 2}
+    _, messages = QueueMetrics(broker).collect()
+    lengths = {sample.labels["queue"]: sample.value for sample in messages.samples}
+    assert lengths == {"default": 3, "later": 2}
     broker.client.flushdb()
     assert idle(queue)
     broker.client.close()
@@ -75,12 +79,10 @@ def test_waiting_messages_are_counted(queue: Settings) -> None:
 def test_redis_away_is_told(queue: Settings) -> None:
     """A scrape is answered all the same."""
     away = queue.changed(redis_host="127.0.0.1", redis_port=9)
-    broker = actors.create_broker(away)
+    broker = create_broker(away)
     broker.declare_queue("default")
-    queues = metrics.Queues()
-    queues.watch(lambda: lengths(broker))
 
-    up, messages = queues.collect()
+    up, messages = QueueMetrics(broker).collect()
     assert [(sample.name, sample.value) for sample in up.samples] == [("tracker_queue_up", 0)]
     assert messages.samples == []
     broker.client.close()
@@ -88,12 +90,12 @@ def test_redis_away_is_told(queue: Settings) -> None:
 
 def test_a_chart_that_fails_is_counted(queue: Settings, exchange: Served) -> None:
     """Once for each index, and the holes stay open."""
-    metrics.begin(queue.tickers)
+    metrics.initialize(queue.tickers)
     before = {ticker: told("tracker_repair_failures_total", ticker=ticker) or 0
               for ticker in queue.tickers}  # fmt: skip
     order(exchange, "maintenance")
-    with Client(exchange.url) as client, Database(queue.database_dsn, 2) as database:
-        assert Repairer(queue, client, database).repair(datetime.now(UTC)) == 0
+    with DeribitClient(exchange.url) as client, Database(queue.database_dsn, 2) as database:
+        assert Repairer(queue.tickers, client, database).repair(datetime.now(UTC)) == 0
 
     for ticker in queue.tickers:
         assert told("tracker_repair_failures_total", ticker=ticker) == before[ticker] + 1
@@ -102,7 +104,7 @@ def test_a_chart_that_fails_is_counted(queue: Settings, exchange: Served) -> Non
 
 def test_every_outcome_begins_at_zero() -> None:
     """A counter that appears with its first step would hide that step from a rate."""
-    metrics.begin(["new_usd"])
+    metrics.initialize(["new_usd"])
 
     reasons = {
         kind.reason for kind in (errors.ExchangeError, *errors.ExchangeError.__subclasses__())

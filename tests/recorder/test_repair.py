@@ -11,10 +11,10 @@ import pytest
 
 from tests.support.working import order, this_minute
 from tracker import queries
-from tracker.connection import Database
-from tracker.deribit import Client
+from tracker.database import Database
 from tracker.models import Quote
-from tracker.repair import Repairer
+from tracker.recorder.deribit import DeribitClient
+from tracker.recorder.repair import Repairer
 from tracker.settings import Settings
 from tracker.simulator import Options, Served, price_at, serve
 from tracker.times import MINUTE, minute_of
@@ -31,9 +31,11 @@ def exchange() -> Iterator[Served]:
 
 @pytest.fixture
 def repairer(database: Settings, exchange: Served) -> Iterator[Repairer]:
-    settings = database.changed(client_base_url=exchange.url)
-    with Client(exchange.url) as client, Database(settings.database_dsn, 2) as connections:
-        yield Repairer(settings, client, connections)
+    with (
+        DeribitClient(exchange.url) as client,
+        Database(database.database_dsn, 2) as connections,
+    ):
+        yield Repairer(TICKERS, client, connections)
 
 
 @pytest.fixture

@@ -25,11 +25,10 @@ from tests.support.working import (
     working,
 )
 from tracker import queries
-from tracker.backfill import backfill
-from tracker.beats import beat
-from tracker.connection import Database
-from tracker.deribit import Client
+from tracker.database import Database
 from tracker.models import Quote
+from tracker.recorder.deribit import DeribitClient
+from tracker.recorder.repair import backfill
 from tracker.settings import Settings
 from tracker.simulator import Options, Served, serve
 from tracker.times import minute_of
@@ -106,7 +105,7 @@ def test_the_worker_polls_misses_and_repairs(
         wait_for(lambda: owner.execute(charted, [minute - timedelta(hours=1)]).rowcount > 50)
         wait_for(lambda: idle(worker))
     with Database(worker.database_dsn, 1) as database:
-        beat(database, "worker")
+        database.run(queries.record_heartbeat, "worker")
 
     beats = dict(owner.execute("SELECT part, at FROM internal.heartbeats").fetchall())
     assert beats.keys() == {"scheduler", "worker"}
@@ -118,8 +117,8 @@ def test_past_and_files_are_the_workers_too(worker: Settings, tmp_path: Path) ->
     lines = ["ticker,created_at,price", "btc_usd,1999-12-31T23:59:00Z,1.50"]
     (tmp_path / "old.csv").write_text("\n".join(lines) + "\n")
     [tally] = import_file(worker.database_dsn, str(tmp_path / "old.csv"))
-    with Client(worker.client_base_url) as client:
-        [outcome] = backfill(worker, client, ["eth_usd"], ["1d"])
+    with DeribitClient(worker.client_base_url) as client:
+        [outcome] = backfill(worker, client, ["eth_usd"], ["1d"], datetime.now(UTC))
 
     assert (tally.added, outcome.added > 200) == (1, True)
     chosen = parse_selection(["btc_usd"], None, "2000-01-01")

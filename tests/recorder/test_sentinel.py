@@ -14,9 +14,9 @@ import redis
 from ops.bench.processes import free_ports
 from tests.support.chaos.processes import run_process as another
 from tests.support.working import rows, this_minute, tick, wait_for, working
-from tracker.broker import connect
 from tracker.embedded.account import MINIMAL_ENVIRONMENT
 from tracker.embedded.packages import find_programs
+from tracker.recorder.broker import connect_redis
 from tracker.settings import CHECKOUT, Settings
 from tracker.simulator import Options, Served, serve
 
@@ -69,7 +69,7 @@ def role(port: int) -> str:
 
 def answers(settings: Settings) -> bool:
     """Whether the sentinels know a master, and it answers."""
-    with connect(settings) as client:
+    with connect_redis(settings) as client:
         try:
             return bool(client.ping())
         except redis.RedisError:

@@ -20,7 +20,7 @@ from tests.support.working import (
     wait_for,
     working,
 )
-from tracker import actors
+from tracker.recorder.broker import create_broker
 from tracker.settings import Settings
 from tracker.simulator import Options, Served, serve
 from tracker.times import MINUTE
@@ -221,7 +221,7 @@ def test_what_is_no_message_holds_nothing_up(tracked: Settings, conn: psycopg.Co
         client.rpush("dramatiq:default", "junk")
         tick(tracked, this_minute())
         with working(tracked):
-            wait_for(lambda: len(rows(conn)) == 2, seconds=10)
+            wait_for(lambda: len(rows(conn)) == 2, timeout=10)
 
 
 def test_two_workers_share_the_work(tracked: Settings, conn: psycopg.Connection) -> None:
@@ -241,7 +241,7 @@ def test_what_a_killed_worker_was_at_is_done_by_the_next(
 ) -> None:
     """In its minute it still becomes a price: the silence of ten seconds is cut short here."""
     minute = this_minute()
-    killed = actors.create_broker(tracked)
+    killed = create_broker(tracked)
     for ticker in BOTH:
         send(tracked, "poll", ticker, minute.isoformat())
     assert len(killed.do_fetch("default", 10)) == 2
@@ -249,6 +249,6 @@ def test_what_a_killed_worker_was_at_is_done_by_the_next(
     killed.client.close()
 
     with working(tracked):
-        wait_for(lambda: len(rows(conn)) == 2, seconds=20)
+        wait_for(lambda: len(rows(conn)) == 2, timeout=20)
 
     assert rows(conn) == [(ticker, minute) for ticker in BOTH]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -28,7 +29,8 @@ from tests.support.working import (
     wait_for,
     working,
 )
-from tracker import connection, migrations
+from tracker import migrations
+from tracker.database import Timeouts
 from tracker.embedded.home import home_servers, start_background, stop_background
 from tracker.embedded.servers import Server
 from tracker.settings import Settings
@@ -75,10 +77,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorter waits than in production, of the same order."""
     monkeypatch.setattr("dramatiq.worker.CONSUMER_RESTART_DELAY_SECS", 0.5)
     monkeypatch.setattr("dramatiq.worker.POST_PROCESS_MESSAGE_RETRY_DELAY_SECS", 0.5)
-    waiting = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
-    monkeypatch.setattr("tracker.broker._WAITING", waiting)
-    monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 2)
-    monkeypatch.setattr(connection, "SPARE_TIME", 2 - connection.STATEMENT_TIMEOUT)
+
+
+quick_worker = partial(working, timeouts=Timeouts(connect=2, response=2), redis_timeout=0.5)
 
 
 @pytest.fixture
@@ -128,7 +129,7 @@ def test_a_price_outlives_the_database(
 ) -> None:
     """Fetched while it was down, stored when it is back: once, under its own minute."""
     minute = this_minute()
-    with working(tracked):
+    with quick_worker(tracked):
         postgres.stop()
         tick(tracked, minute)
         wait_for(lambda: asked(exchange) == 2 and not polls(tracked))
@@ -155,7 +156,7 @@ def test_a_restart_of_the_database_costs_nothing(
 ) -> None:
     """The next price is stored at once: no dead connection sends it to the queue."""
     minute = this_minute()
-    with working(tracked), warnings() as lines:
+    with quick_worker(tracked), warnings() as lines:
         tick(tracked, minute)
         wait_for(lambda: both_stored(tracked) and idle(tracked))
         kill(postgres)
@@ -163,10 +164,10 @@ def test_a_restart_of_the_database_costs_nothing(
         with psycopg.connect(tracked.database_dsn, autocommit=True) as conn:
             conn.execute("TRUNCATE prices")
         tick(tracked, minute)
-        wait_for(lambda: both_stored(tracked) and idle(tracked), seconds=10)
+        wait_for(lambda: both_stored(tracked) and idle(tracked), timeout=10)
 
     assert_stored(tracked, exchange, minute)
-    assert not [line for line in lines if "left to the queue" in line]
+    assert not [line for line in lines if "is queued" in line]
 
 
 def test_a_restart_of_the_database_in_the_middle_of_polls_costs_nothing(
@@ -174,7 +175,7 @@ def test_a_restart_of_the_database_in_the_middle_of_polls_costs_nothing(
 ) -> None:
     """Connections that served the minute before are dead; the minute's own prices are stored."""
     minute = this_minute(spare=25)
-    with working(tracked):
+    with quick_worker(tracked):
         tick(tracked, minute)
         wait_for(lambda: both_stored(tracked) and idle(tracked))
         with psycopg.connect(tracked.database_dsn, autocommit=True) as conn:
@@ -194,11 +195,11 @@ def test_a_stopped_worker_leaves_no_connection(tracked: Settings) -> None:
     """Its pool is open as long as it runs, and closed with it."""
     query = "SELECT FROM pg_stat_activity WHERE application_name = 'tracker-worker'"
     with psycopg.connect(tracked.database_dsn, autocommit=True) as conn:
-        with working(tracked):
+        with quick_worker(tracked):
             tick(tracked, this_minute())
             wait_for(lambda: both_stored(tracked) and idle(tracked))
             assert conn.execute(query).rowcount >= 1
-        wait_for(lambda: conn.execute(query).rowcount == 0, seconds=5)
+        wait_for(lambda: conn.execute(query).rowcount == 0, timeout=5)
 
 
 def test_a_price_outlives_a_database_that_is_stopped(
@@ -206,7 +207,7 @@ def test_a_price_outlives_a_database_that_is_stopped(
 ) -> None:
     """It does not hang up; the worker does, and tries again."""
     minute = this_minute()
-    with working(tracked):
+    with quick_worker(tracked):
         with paused(postgres.pid()):
             tick(tracked, minute)
             wait_for(lambda: asked(exchange) == 2 and not polls(tracked))
@@ -221,7 +222,7 @@ def test_a_restart_of_redis_costs_nothing(
     """Polls under way end well, and the next tick is served, in the same minute."""
     order(exchange, "latency", delay=1.0)
     minute = this_minute()
-    with working(tracked):
+    with quick_worker(tracked):
         tick(tracked, minute)
         wait_for(lambda: asked(exchange) == 2)
         kill(queue)
@@ -236,7 +237,7 @@ def test_a_restart_of_redis_costs_nothing(
 def test_a_pause_of_redis_costs_nothing(tracked: Settings, exchange: Served, queue: Server) -> None:
     """Time-outs are no other error to a consumer than a lost connection: none dies of it."""
     minute = this_minute()
-    with working(tracked) as worker:
+    with quick_worker(tracked) as worker:
         with paused(queue.pid()):
             time.sleep(2)
         tick(tracked, minute)
@@ -251,14 +252,14 @@ def test_a_price_outlives_database_and_queue_together(
 ) -> None:
     """Delayed until the database is back, and delayed again until the queue is."""
     minute = this_minute()
-    with working(tracked) as worker:
+    with quick_worker(tracked) as worker:
         postgres.stop()
         tick(tracked, minute)
         wait_for(lambda: in_memory(tracked) == 2)
         kill(queue)
         time.sleep(1)
         start_background(tracked)
-        wait_for(lambda: both_stored(tracked) and idle(tracked), seconds=30)
+        wait_for(lambda: both_stored(tracked) and idle(tracked), timeout=30)
         assert all(consumer.is_alive() for consumer in worker.consumers.values())
 
     assert_stored(tracked, exchange, minute)
@@ -273,15 +274,15 @@ def test_a_long_outage_does_not_keep_polls_waiting(
         for back in range(1, 201):
             late = (minute - back * MINUTE).isoformat()
             send(tracked, "store", "btc_usd", late, "1.00", late, queue="later")
-        with working(tracked):
+        with quick_worker(tracked):
             tick(tracked, minute)
-            wait_for(lambda: asked(exchange) == 2, seconds=8)
+            wait_for(lambda: asked(exchange) == 2, timeout=8)
 
 
 def test_an_emptied_queue_is_worked_on(tracked: Settings, exchange: Served) -> None:
     """What it held is gone; what comes is served."""
     minute = this_minute()
-    with working(tracked), redis.from_url(tracked.broker_url) as client:
+    with quick_worker(tracked), redis.from_url(tracked.broker_url) as client:
         client.flushall()
         client.script_flush()
         tick(tracked, minute + timedelta(seconds=1))

@@ -1,7 +1,9 @@
-"""The exchange's answers as they were recorded, and how tests read them."""
+"""Recorded responses of the exchange, and how tests parse them."""
 
-from tracker.answers import Answer, read_quote
+from typing import Any
+
 from tracker.models import Quote
+from tracker.recorder.deribit import HttpResponse, parse_envelope, parse_quote
 
 PRODUCTION = (
     b'{"jsonrpc":"2.0","result":{"estimated_delivery_price":83065.3,"index_price":83065.3},'
@@ -18,4 +20,11 @@ MAINTENANCE = b'{"jsonrpc":"2.0","error":{"message":"system_maintenance","code":
 
 def read(content: bytes, status: int = 200, **headers: str) -> Quote:
     """The quote of btc_usd in production."""
-    return read_quote(Answer(content, status, headers), "btc_usd", testnet=False)
+    return parse_quote(envelope(content, status, **headers), "btc_usd")
+
+
+def envelope(
+    content: bytes, status: int = 200, *, testnet: bool = False, **headers: str
+) -> dict[str, Any]:
+    """The JSON-RPC object of a response, of production if nothing else is given."""
+    return parse_envelope(HttpResponse(content, status, headers), testnet=testnet)

@@ -17,11 +17,12 @@ from tests.support.exchange import fetch_true_price as truth
 from tests.support.exchange import inject_fault as order
 from tests.support.waiting import current_minute as this_minute
 from tests.support.waiting import wait_until as wait_for
-from tracker import actors, worker
-from tracker.deribit import Client
-from tracker.polling import Poller
-from tracker.repair import Repairer
+from tracker.database import DEFAULT_TIMEOUTS, Database, Timeouts
+from tracker.recorder.broker import ResilientBroker, create_broker, declare_tick
+from tracker.recorder.deribit import DeribitClient
+from tracker.recorder.worker import MAX_CONNECTIONS, start_worker
 from tracker.settings import Settings
+from tracker.times import Clock
 
 __all__ = [
     "asked", "assert_true", "idle", "login", "misses", "order", "rows", "send", "this_minute",
@@ -30,31 +31,34 @@ __all__ = [
 
 
 @contextmanager
-def working(settings: Settings) -> Iterator[dramatiq.Worker]:
+def working(
+    settings: Settings, timeouts: Timeouts = DEFAULT_TIMEOUTS, redis_timeout: float = 3.0
+) -> Iterator[dramatiq.Worker]:
     """A running worker."""
-    with Client(settings.client_base_url) as client:
-        database = worker.create_database(settings)
-        poller = Poller(settings, client, database)
-        repairer = Repairer(settings, client, database)
-        running = worker.start(settings, database, poller, repairer)
+    broker = create_broker(settings, ResilientBroker, redis_timeout)
+    with (
+        DeribitClient(settings.client_base_url) as client,
+        Database(settings.database_dsn, MAX_CONNECTIONS, timeouts) as database,
+    ):
+        worker = start_worker(settings, broker, client, database, Clock())
         try:
-            yield running
+            yield worker
         finally:
-            running.stop(timeout=10_000)
-            running.broker.client.close()  # type: ignore[attr-defined]
+            worker.stop(timeout=10_000)
+            broker.client.close()
 
 
 def tick(settings: Settings, at: datetime) -> None:
     """Send a tick, as the scheduler does."""
-    broker = actors.create_broker(settings)
-    actor = actors.declare_tick(broker, settings.tickers)
+    broker = create_broker(settings)
+    actor = declare_tick(broker, settings.tickers)
     actor.send_with_options(scheduled_at=str(at))
     broker.client.close()
 
 
 def send(settings: Settings, actor: str, *args: object, queue: str = "default") -> None:
     """Send any message."""
-    broker = actors.create_broker(settings)
+    broker = create_broker(settings)
     message: dramatiq.Message[Any] = dramatiq.Message(queue, actor, args, {}, {})
     broker.enqueue(message)
     broker.client.close()

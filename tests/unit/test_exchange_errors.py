@@ -30,7 +30,7 @@ def test_a_passing_error_is_unavailable(code: int, status: int) -> None:
     with pytest.raises(Unavailable) as caught:
         read(failed(code), status)
 
-    assert (caught.value.passing, caught.value.code) == (True, code)
+    assert (caught.value.transient, caught.value.code) == (True, code)
 
 
 @pytest.mark.parametrize("status", [200, 400, 429, 500])
@@ -40,7 +40,7 @@ def test_a_lasting_error_is_refused(code: int, status: int) -> None:
     with pytest.raises(Refused) as caught:
         read(failed(code), status)
 
-    assert (caught.value.passing, caught.value.code) == (False, code)
+    assert (caught.value.transient, caught.value.code) == (False, code)
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>slow down</html>", b"{}", MAINTENANCE[:40]])
@@ -90,9 +90,11 @@ def test_a_price_under_a_bad_status_is_none(status: int, kind: type[ExchangeErro
 
 def test_an_error_says_what_the_exchange_said() -> None:
     """Words, reason and code, for the log."""
-    with pytest.raises(Refused, match=r"says 'Invalid params' \('invalid index'\), code -32602"):
+    with pytest.raises(
+        Refused, match=r"exchange error 'Invalid params' \('invalid index'\), code -32602"
+    ):
         read(UNKNOWN_INDEX, 400)
-    with pytest.raises(Unavailable, match="says 'system_maintenance', code 11051"):
+    with pytest.raises(Unavailable, match="exchange error 'system_maintenance', code 11051"):
         read(MAINTENANCE, 503)
 
 

@@ -1,4 +1,4 @@
-"""Reading the exchange's answers: a quote, or the one error that says what is wrong with it."""
+"""Parsing the exchange's responses: a quote, or the one error that tells what is wrong with it."""
 
 import json
 from datetime import UTC, datetime
@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.support.recordings import PRODUCTION, TESTNET, read
-from tracker.answers import Answer, read_names, read_quote
-from tracker.errors import BadAnswer, ExchangeError, Refused, Unavailable
+from tests.support.recordings import PRODUCTION, TESTNET, envelope, read
+from tracker.errors import ExchangeError, InvalidResponse, Refused, Unavailable
 from tracker.models import Quote
+from tracker.recorder.deribit import parse_names, parse_quote
 from tracker.settings import CHECKOUT
 
 RECORDED = CHECKOUT.parent / "shared" / "data" / "deribit"
@@ -58,7 +58,7 @@ def test_a_price_keeps_every_digit(number: str, price: str) -> None:
 )  # fmt: skip
 def test_what_is_no_price_is_refused(number: str) -> None:
     """Zero, negative, beyond belief, or no number at all; in a line that can be read."""
-    with pytest.raises(BadAnswer, match=r"^index_price: ") as caught:
+    with pytest.raises(InvalidResponse, match=r"^index_price: ") as caught:
         read(priced(number))
 
     assert len(str(caught.value)) < 160
@@ -70,7 +70,7 @@ def test_what_is_no_price_is_refused(number: str) -> None:
 )
 def test_what_is_no_time_is_refused(number: str) -> None:
     """Nothing is stored without the exchange's own time, and no number hangs the process."""
-    with pytest.raises(BadAnswer, match=r"^usOut: "):
+    with pytest.raises(InvalidResponse, match=r"^usOut: "):
         read(PRODUCTION.replace(b'"usOut":1790660367085908', f'"usOut":{number}'.encode()))
 
 
@@ -81,7 +81,7 @@ def test_what_is_no_time_is_refused(number: str) -> None:
         (PRODUCTION.replace(b"false", b"0"), "^testnet: "),
         (PRODUCTION.replace(b'"index_price"', b'"price"'), "^index_price: not a number: 'None'"),
         (PRODUCTION.replace(b'"index_price"', b'"index_name":"eth_usd","index_price"'),
-         "^index_name: asked for btc_usd, got 'eth_usd'"),
+         "^index_name: not btc_usd: 'eth_usd'"),
         (b'{"result":[1,2]}', "^result: not an object"),
         (b'{"result":null}', "^result: not an object"),
         (b'{"jsonrpc":"2.0"}', "^result: missing"),
@@ -90,8 +90,8 @@ def test_what_is_no_time_is_refused(number: str) -> None:
         (b"", "^not JSON"),
         (PRODUCTION[:60], "^not JSON"),
         (b"<!DOCTYPE html><title>Just a moment</title>", "^not JSON .*<!DOCTYPE html>"),
-        (priced("NaN"), "^not JSON .NaN is not JSON"),
-        (priced("Infinity"), "^not JSON"),
+        (priced("NaN"), "^index_price: not a number"),
+        (priced("Infinity"), "^index_price: not a number"),
         (priced("1e9999999999999999999"), "^not JSON"),
         (b"[" * 100_000, "^not JSON"),
         (b"\xff\xfe\xfd", "^not JSON"),
@@ -99,40 +99,42 @@ def test_what_is_no_time_is_refused(number: str) -> None:
 )  # fmt: skip
 def test_a_bad_answer_names_the_culprit(content: bytes, culprit: str) -> None:
     """One typed error, one line."""
-    with pytest.raises(BadAnswer, match=culprit) as caught:
+    with pytest.raises(InvalidResponse, match=culprit) as caught:
         read(content)
 
-    assert not caught.value.passing
+    assert not caught.value.transient
     assert "\n" not in str(caught.value)
 
 
 def test_production_is_not_believed_where_the_testnet_is_configured() -> None:
     """The flag is checked both ways."""
-    assert read_quote(Answer(TESTNET), "btc_usd", testnet=True).price == Decimal("83065.30")
-    with pytest.raises(BadAnswer, match="testnet: expected True, got 'False'"):
-        read_quote(Answer(PRODUCTION), "btc_usd", testnet=True)
+    quote = parse_quote(envelope(TESTNET, testnet=True), "btc_usd")
+    assert quote.price == Decimal("83065.30")
+    with pytest.raises(InvalidResponse, match="testnet: expected True, got 'False'"):
+        envelope(PRODUCTION, testnet=True)
 
 
 def test_names_are_read() -> None:
     """A list of strings; anything else is refused."""
-    assert read_names(Answer(b'{"result":["btc_usd","eth_usd"]}')) == {"btc_usd", "eth_usd"}
+    names = parse_names(envelope(b'{"result":["btc_usd","eth_usd"]}'))
+    assert names == {"btc_usd", "eth_usd"}
     for result in (b'"btc_usd"', b'[{"name":"btc_usd"}]', b"{}", b"null"):
-        with pytest.raises(BadAnswer, match=r"^result: not a list of index names"):
-            read_names(Answer(b'{"result":%s}' % result))
+        with pytest.raises(InvalidResponse, match=r"^result: not a list of index names"):
+            parse_names(envelope(b'{"result":%s}' % result))
 
 
 @recorded
 @pytest.mark.parametrize("file", sorted(RECORDED.glob("*.json")), ids=lambda file: file.stem)
 def test_recorded_answers_are_understood(file: Path) -> None:
     """Prices of both nets become quotes, errors become refusals, maintenance passes."""
-    answer = Answer(file.read_bytes())
-    document = json.loads(answer.content, parse_float=Decimal)
+    content = file.read_bytes()
+    document = json.loads(content, parse_float=Decimal)
     if "result" in document:
-        quote = read_quote(answer, "btc_usd", testnet=document["testnet"])
+        quote = parse_quote(envelope(content, testnet=document["testnet"]), "btc_usd")
         assert quote.price == document["result"]["index_price"]
     else:
         with pytest.raises(Unavailable if "maintenance" in file.stem else Refused):
-            read(answer.content)
+            read(content)
 
 
 @recorded
@@ -140,7 +142,7 @@ def test_recorded_names_are_understood() -> None:
     """All of them, the tracked ones among them."""
     names = (RECORDED / "results" / "index_price_names.json").read_bytes()
 
-    assert {"btc_usd", "eth_usd"} <= read_names(Answer(b'{"result":%s}' % names))
+    assert {"btc_usd", "eth_usd"} <= parse_names(envelope(b'{"result":%s}' % names))
 
 
 statuses = st.sampled_from([200, 204, 302, 400, 404, 429, 500, 503])

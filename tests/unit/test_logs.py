@@ -172,22 +172,19 @@ import psycopg
 from datetime import datetime, UTC
 from decimal import Decimal
 from tracker.models import Quote
-from tracker.connection import Database
-from tracker.polling import Poller
+from tracker import queries
+from tracker.database import Database
 settings = Settings.load()
-database = Database(settings.database_dsn, 1)
-database.open()
-poller = Poller(settings, None, database)
-now = datetime.now(UTC).replace(second=0)
-try:
-    poller.store(Quote(ticker="btc_usd", price=Decimal("1.00"), observed_at=now), now)
-except Exception:
-    logger.exception("no database for {}", settings)
+quote = Quote(ticker="btc_usd", price=Decimal("1.00"), observed_at=datetime.now(UTC))
+with Database(settings.database_dsn, 1) as database:
+    try:
+        database.run(queries.insert_price, quote, quote.observed_at)
+    except Exception:
+        logger.exception("no database for {}", settings)
 try:
     psycopg.connect(settings.database_dsn + " nonsense")
 except Exception as error:
     logger.opt(exception=error).error("bad: {}", error)
-database.close()
 psycopg.connect(settings.database_dsn)
 """
     secrets = {"POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": "1", "POSTGRES_PASSWORD": "p'w d\\="}

@@ -225,15 +225,17 @@ def _add_history(parser: GroupedParser) -> None:
 
 
 def _backfill_prices(settings: "Settings", arguments: argparse.Namespace) -> None:
-    from tracker import backfill, deribit, logs
+    from tracker import logs
     from tracker.embedded.home import running_settings
+    from tracker.recorder.deribit import DeribitClient
+    from tracker.recorder.repair import backfill
 
     logs.set_up(settings, "backfill")
     chosen = running_settings(settings)
     tickers, ranges = arguments.ticker or chosen.tickers, arguments.range or CHART_RANGES
-    with deribit.Client(chosen.client_base_url) as client:
-        for one in backfill.backfill(chosen, client, tickers, ranges):
-            print(f"{one.ticker} {one.reach}: added {one.added}, {one.present} were there already")
+    with DeribitClient(chosen.client_base_url, testnet=chosen.testnet) as client:
+        for one in backfill(chosen, client, tickers, ranges, datetime.now(UTC)):
+            print(f"{one.ticker} {one.chart}: added {one.added}, {one.present} were there already")
 
 
 def _import_prices(settings: "Settings", arguments: argparse.Namespace) -> None:
@@ -389,17 +391,19 @@ def _run_web(settings: "Settings", _: argparse.Namespace) -> None:
 
 
 def _run_worker(settings: "Settings", _: argparse.Namespace) -> None:
-    from tracker import logs, worker
+    from tracker import logs
+    from tracker.recorder.worker import run_worker
 
     logs.set_up(settings, "worker")
-    worker.run(settings)
+    run_worker(settings)
 
 
 def _run_scheduler(settings: "Settings", _: argparse.Namespace) -> None:
-    from tracker import logs, scheduler
+    from tracker import logs
+    from tracker.recorder.broker import run_scheduler
 
     logs.set_up(settings, "scheduler")
-    scheduler.run(settings)
+    run_scheduler(settings)
 
 
 def _run_dev_worker(settings: "Settings", _: argparse.Namespace) -> int:

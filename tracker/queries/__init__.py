@@ -1,6 +1,6 @@
 """One typed function for each file of sql/queries; only they know its parameters.
 
-The worker writes with a blocking connection, the API reads with an asynchronous one.
+The recorder writes with a blocking connection, the API reads with an asynchronous one.
 """
 
 from tracker.queries.candles import (
@@ -11,7 +11,6 @@ from tracker.queries.candles import (
 )
 from tracker.queries.changes import changed_minutes, listen, prices_of, revisions
 from tracker.queries.exporting import exported_lines
-from tracker.queries.keeping import drop_prices
 from tracker.queries.missing import (
     counted_hours,
     counted_minutes,
@@ -19,9 +18,17 @@ from tracker.queries.missing import (
     tracked_since,
 )
 from tracker.queries.prices import price_pages
+from tracker.queries.recording import (
+    drop_prices,
+    insert_miss,
+    insert_points,
+    insert_price,
+    insert_prices,
+    record_heartbeat,
+    repairable_minutes,
+)
 from tracker.queries.service import (
     applied_migrations,
-    beat,
     heartbeats,
     missing_roles,
     newest_minutes,
@@ -30,17 +37,9 @@ from tracker.queries.service import (
     stored_tickers,
 )
 from tracker.queries.tickers import ticker_summaries
-from tracker.queries.writing import (
-    holes,
-    insert_miss,
-    insert_points,
-    insert_price,
-    insert_prices,
-)
 
 __all__ = [
     "applied_migrations",
-    "beat",
     "bucket_candles",
     "changed_minutes",
     "counted_hours",
@@ -49,7 +48,6 @@ __all__ = [
     "exported_lines",
     "gap_page",
     "heartbeats",
-    "holes",
     "insert_miss",
     "insert_points",
     "insert_price",
@@ -60,7 +58,9 @@ __all__ = [
     "price_pages",
     "prices_of",
     "recent_hours",
+    "record_heartbeat",
     "regular_candles",
+    "repairable_minutes",
     "replica_lag",
     "revisions",
     "stored_hours",

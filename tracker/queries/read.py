@@ -15,7 +15,7 @@ FOLDER = Path(__file__).resolve().parent.parent.parent / "sql"
 
 @cache
 def read(name: str) -> bytes:
-    """The statement in the file of that *name*, such as `queries/holes`."""
+    """The statement in the file of that *name*, such as `queries/drop_prices`."""
     return (FOLDER / f"{name}.sql").read_bytes()
 
 

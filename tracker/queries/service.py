@@ -9,7 +9,6 @@ from psycopg.rows import scalar_row
 from tracker.queries.read import read
 from tracker.times import minute_of
 
-_BEAT = read("queries/beat")
 _HEARTBEATS = read("queries/heartbeats")
 _NEWEST_MINUTES = read("queries/newest_minutes")
 _RECENT_HOURS = read("queries/recent_hours")
@@ -20,11 +19,6 @@ _MISSING_ROLES = read("queries/missing_roles")
 
 _A_MONTH = timedelta(days=31)
 _AN_HOUR = timedelta(hours=1)
-
-
-def beat(conn: Connection, part: str, age: timedelta = timedelta()) -> None:
-    """Record that *part*, scheduler or worker, was alive *age* ago, by the server's clock."""
-    conn.execute(_BEAT, {"part": part, "age": age.total_seconds()})
 
 
 async def heartbeats(conn: AsyncConnection) -> dict[str, float]:

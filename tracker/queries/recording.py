@@ -1,0 +1,143 @@
+"""What the recorder reads and writes: prices, misses, repairable minutes, heartbeats, retention."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from psycopg import Connection, DataError, Error, IntegrityError
+from psycopg.rows import class_row
+
+from tracker.models import Quote
+from tracker.queries.read import read
+
+Key = tuple[str, datetime]  # index and minute
+
+BATCH_SIZE = 100  # points of a chart in one statement
+
+_INSERT_PRICES = read("queries/insert_prices")
+_INSERT_MISS = read("queries/insert_miss")
+_REPAIRABLE_MINUTES = read("queries/repairable_minutes")
+_RECORD_HEARTBEAT = read("queries/record_heartbeat")
+_DROP_PRICES = read("queries/drop_prices")
+
+
+def insert_prices(
+    conn: Connection,
+    prices: Iterable[tuple[Quote, datetime]],
+    *,
+    source: str = "poll",
+    lock_timeout: str = "0",
+) -> set[Key]:
+    """Store quotes, each under its minute, in one statement; return the keys of new prices.
+
+    A polled price replaces a chart's average, never the reverse: it may have waited for the
+    database while the minute was repaired. Of several quotes with one key the first counts.
+    lock_timeout: such as 500ms; 0: no limit but that of the statement.
+    Raises IntegrityError or DataError, and stores nothing, if the schema refuses one of them.
+    """
+    quotes: dict[Key, Quote] = {}
+    for quote, minute in prices:
+        quotes.setdefault((quote.ticker, minute), quote)
+    if not quotes:
+        return set()
+    minutes = [minute for _, minute in quotes]
+    parameters = {
+        "tickers": [ticker for ticker, _ in quotes],
+        "minutes": minutes,
+        "prices": [quote.price for quote in quotes.values()],
+        "observed": [quote.observed_at for quote in quotes.values()],
+        "source": source,
+        "replaces": "chart" if source == "poll" else None,
+        "first": min(minutes),
+        "last": max(minutes),
+        "lock_timeout": lock_timeout,
+    }
+    return set(conn.execute(_INSERT_PRICES, parameters, prepare=False).fetchall())
+
+
+def insert_price(conn: Connection, quote: Quote, minute: datetime, *, source: str = "poll") -> bool:
+    """Store *quote* under *minute*, as `insert_prices` does; False if the minute has a price."""
+    return bool(insert_prices(conn, [(quote, minute)], source=source))
+
+
+def insert_points(conn: Connection, points: Sequence[Quote]) -> int:
+    """Store *points* of a chart under their own minutes; return how many had no price yet.
+
+    Each batch is committed by itself, which keeps locks short. If the schema refuses a point, all
+    others are stored before the error is raised.
+    """
+    prices = [(point, point.observed_at) for point in points]
+    added, refusals = 0, list[Error]()
+    for start in range(0, len(prices), BATCH_SIZE):
+        batch = prices[start : start + BATCH_SIZE]
+        try:
+            added += len(insert_prices(conn, batch, source="chart"))
+        except (IntegrityError, DataError):
+            for price in batch:
+                try:
+                    added += len(insert_prices(conn, [price], source="chart"))
+                except (IntegrityError, DataError) as error:
+                    refusals.append(error)
+    if refusals:
+        raise refusals[0]
+    return added
+
+
+def insert_miss(
+    conn: Connection, ticker: str, minute: datetime, reason: str, *, code: int | None, attempts: int
+) -> bool:
+    """Record why *minute* has no polled price; False if it has a price or a record."""
+    parameters = {
+        "ticker": ticker,
+        "minute": minute,
+        "reason": reason,
+        "code": code,
+        "attempts": attempts,
+    }
+    return conn.execute(_INSERT_MISS, parameters).rowcount == 1
+
+
+def repairable_minutes(
+    conn: Connection,
+    tickers: Sequence[str],
+    *,
+    since: datetime,
+    recent: datetime,
+    until: datetime,
+) -> list[Key]:
+    """Minutes without a price, ascending for each index.
+
+    All in [recent, until]; in [since, recent) every fifth one, from when an index is tracked.
+    """
+    parameters = {"tickers": list(tickers), "since": since, "recent": recent, "until": until}
+    return conn.execute(_REPAIRABLE_MINUTES, parameters).fetchall()
+
+
+def record_heartbeat(conn: Connection, part: str, age: timedelta = timedelta()) -> None:
+    """Record that *part*, scheduler or worker, was alive *age* ago, by the server's clock."""
+    conn.execute(_RECORD_HEARTBEAT, {"part": part, "age": age.total_seconds()})
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """What one call dropped: whole *chunks*, and *minutes* of all indexes, all before *reached*.
+
+    horizon: the midnight to reach by further calls; None, as *reached*, without any price.
+    """
+
+    horizon: datetime | None
+    reached: datetime | None
+    chunks: int
+    minutes: int
+
+
+def drop_prices(conn: Connection, retention: timedelta) -> Dropped:
+    """Drop prices older than *retention*, and retain their candles.
+
+    The age counts from the newest stored price, or from the server's clock if that is earlier. Old
+    chunks are dropped at once, the remaining prices one day a call.
+    """
+    with conn.cursor(row_factory=class_row(Dropped)) as cursor:
+        dropped = cursor.execute(_DROP_PRICES, {"retention": retention}).fetchone()
+        assert dropped is not None  # a function with OUT parameters returns one row
+        return dropped

@@ -1,0 +1,1 @@
+"""The recorder: polls the exchange each minute, stores prices, and repairs what it missed."""

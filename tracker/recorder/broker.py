@@ -1,0 +1,227 @@
+"""The queue on Redis: dramatiq's broker, made to survive Redis, and the scheduler's ticks."""
+
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import dramatiq
+import stamina
+from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
+from dramatiq.common import dq_name
+from dramatiq.errors import BrokerConnectionError, ConnectionClosed, DecodeError
+from dramatiq.middleware import CurrentMessage, Middleware, Retries
+from loguru import logger
+from periodiq import PeriodiqMiddleware, Scheduler, cron
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import REGISTRY, Collector
+from redis import Redis, Sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from tracker.recorder import metrics
+from tracker.settings import Settings
+from tracker.times import minute_of
+
+LATER = "later"  # the queue of work that may wait, and must not delay polls during an outage
+
+_REDIS_TIMEOUT = 3.0  # seconds, to connect and for a response
+_RETENTION_MINUTE = 17  # of each hour, in which others have less to do
+_WEEK = 7 * 24 * 3600  # seconds
+
+
+def run_scheduler(settings: Settings) -> None:
+    """Send a tick at the start of each minute, the present one first; exit 1 if Redis is down.
+
+    Its supervisor restarts it, because periodiq keeps no state and does not retry. A second
+    scheduler only sends each tick twice, which changes nothing.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    broker = create_broker(settings)
+    scheduler = Scheduler([declare_tick(broker, settings.tickers)])
+    try:
+        scheduler.schedule()
+        scheduler.loop()
+    except RedisError as error:
+        logger.error("the tick could not be sent: {}", describe_redis_error(error))
+        sys.exit(1)
+
+
+def declare_tick(broker: RedisBroker, tickers: Iterable[str]) -> dramatiq.Actor[[], None]:
+    """Declare the actor that the scheduler sends and the worker runs."""
+
+    @dramatiq.actor(broker=broker, max_retries=0, periodic=cron("* * * * *"))
+    def tick() -> None:
+        """Each minute, send a poll of each index; the minute is the tick's, not the clock's.
+
+        A message that was sent by hand means the minute of sending.
+        """
+        message = CurrentMessage.get_current_message()
+        assert message is not None  # only a worker runs it
+        sent_at = datetime.fromtimestamp(message.message_timestamp / 1000, UTC)
+        metrics.LAST_TICK.set(sent_at.timestamp())
+        scheduled_at = message.options.get("scheduled_at")
+        minute = minute_of(datetime.fromisoformat(scheduled_at) if scheduled_at else sent_at)
+        for ticker in tickers:
+            broker.get_actor("poll").send(ticker, minute.isoformat())
+        broker.get_actor("repair").send(minute.isoformat())
+        broker.get_actor("heard").send(sent_at.isoformat())
+        if minute.minute == _RETENTION_MINUTE:
+            broker.get_actor("tidy").send()
+
+    return tick
+
+
+def create_broker(
+    settings: Settings,
+    broker_class: type[RedisBroker] = RedisBroker,
+    redis_timeout: float = _REDIS_TIMEOUT,
+) -> RedisBroker:
+    """The queue on Redis, with no more middleware than the actors use.
+
+    A late tick is not dropped: its polls record that their minute is over. Messages of a killed
+    worker go to the next one within their minute.
+    """
+    return broker_class(
+        client=connect_redis(settings, redis_timeout),
+        middleware=[
+            Retries(),
+            CurrentMessage(),
+            CountRejections(),
+            PeriodiqMiddleware(skip_delay=_WEEK),
+        ],
+        heartbeat_timeout=10_000,  # milliseconds
+        maintenance_chance=1_000_000,  # of a million: each command looks for killed workers
+    )
+
+
+def connect_redis(settings: Settings, timeout: float = _REDIS_TIMEOUT) -> Redis:
+    """The queue's Redis; with sentinels, the one that they call master at the moment.
+
+    It makes one attempt: its callers know better how to retry.
+    """
+    options: dict[str, Any] = {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "retry": Retry(NoBackoff(), 0),
+    }
+    if not settings.redis_sentinels:
+        return Redis.from_url(settings.broker_url, **options)
+    addresses = [address.rpartition(":") for address in settings.redis_sentinels]
+    hosts = [(host.strip("[]"), int(port)) for host, _, port in addresses]
+    sentinels = Sentinel(hosts, sentinel_kwargs=options)  # type: ignore[no-untyped-call] # redis'
+    name, database = settings.redis_sentinel_master, settings.redis_celery_broker_db
+    master: Redis = sentinels.master_for(name, db=database, **options)  # type: ignore[no-untyped-call] # redis'
+    return master
+
+
+class ResilientBroker(RedisBroker):
+    """dramatiq's broker, but no consumer dies with Redis, and no message is forgotten.
+
+    dramatiq takes only some of Redis' errors for a lost connection. Any other one ends a consumer
+    for good, and its unfinished messages stay with it until the worker ends.
+    """
+
+    @property
+    def consumer_class(self) -> type[_RedisConsumer]:
+        """Consumers that survive undecodable messages."""
+        return _ResilientConsumer
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Any:
+        """A new consumer; its predecessor's unfinished messages are queued again."""
+        try:
+            key = f"{self.namespace}:__acks__.{self.broker_id}.{queue_name}"
+            unfinished = self.client.smembers(key)
+        except RedisError as error:
+            raise _connection_closed(error) from None
+        if unfinished:
+            self.do_requeue(queue_name, *unfinished)
+        return super().consume(queue_name, prefetch, timeout)
+
+    @stamina.retry(on=BrokerConnectionError, attempts=None, timeout=None)
+    def enqueue(
+        self, message: dramatiq.Message[Any], *, delay: int | None = None
+    ) -> dramatiq.Message[Any]:
+        """Send *message*, and retry until Redis takes it: nothing else could hold it meanwhile."""
+        return super().enqueue(message, delay=delay)
+
+    def _dispatch(self, command: str) -> Callable[..., Any]:
+        """A command of the queue. Raises ConnectionClosed for every error of Redis."""
+        dispatch = super()._dispatch(command)  # type: ignore[no-untyped-call] # the same
+
+        def dispatch_or_close(*args: object) -> object:
+            try:
+                return dispatch(*args)
+            except RedisError as error:
+                raise _connection_closed(error) from None
+
+        return dispatch_or_close
+
+
+class _ResilientConsumer(_RedisConsumer):
+    def __next__(self) -> Any:
+        """The next message, or None; an undecodable one stays in Redis."""
+        try:
+            return super().__next__()  # type: ignore[no-untyped-call] # the same
+        except DecodeError as error:
+            metrics.REJECTED.inc()
+            logger.error("undecodable message: {}", error)
+            return None
+
+
+def _connection_closed(error: RedisError) -> BrokerConnectionError:
+    return ConnectionClosed(describe_redis_error(error))  # type: ignore[no-untyped-call] # dramatiq's have no types
+
+
+def describe_redis_error(error: RedisError) -> str:
+    """The text of *error*, without the state of each sentinel that redis-py appends."""
+    return str(error).partition(" : ")[0]
+
+
+class CountRejections(Middleware):
+    """Counts messages that failed for good."""
+
+    def after_nack(self, broker: dramatiq.Broker, message: object) -> None:  # noqa: ARG002
+        """Count *message*; dramatiq names the parameters."""
+        metrics.REJECTED.inc()
+
+
+class QueueMetrics(Collector):
+    """Metrics of a broker's queues, measured in Redis at each scrape."""
+
+    def __init__(self, broker: RedisBroker | None = None) -> None:
+        """Metrics of *broker*; none without one."""
+        self.broker = broker
+
+    def collect(self) -> Iterator[Metric]:
+        """Whether Redis responds, and how many messages each queue has."""
+        if self.broker is None:
+            return
+        lengths = self._queue_lengths(self.broker)
+        yield GaugeMetricFamily("tracker_queue_up", "1 if Redis responds", lengths is not None)
+        messages = GaugeMetricFamily(
+            "tracker_queue_messages", "Messages waiting, delayed or in work", labels=["queue"]
+        )
+        for queue, length in (lengths or {}).items():
+            messages.add_metric([queue], length)
+        yield messages
+
+    def _queue_lengths(self, broker: RedisBroker) -> dict[str, int] | None:
+        """How many messages of each queue are not done; None while Redis does not respond."""
+        queues = sorted(broker.get_declared_queues())
+        pipeline = broker.client.pipeline(transaction=False)
+        for queue in queues:
+            for name in (queue, dq_name(queue)):
+                pipeline.hlen(f"{broker.namespace}:{name}.msgs")
+        try:
+            lengths = pipeline.execute()
+        except RedisError:
+            return None
+        return {queue: sum(lengths[2 * i : 2 * i + 2]) for i, queue in enumerate(queues)}
+
+
+QUEUE_METRICS = QueueMetrics()  # its broker is that of the running worker
+REGISTRY.register(QUEUE_METRICS)

@@ -1,0 +1,174 @@
+"""The worker process: actors that poll, store, repair and drop prices, on threads.
+
+A message may come twice, late or out of order: the minute in it decides what it may do. dramatiq's
+own command is not used, because it forks, and can hang when it is signalled twice.
+"""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+from decimal import Decimal
+from threading import Thread
+from typing import Any, ParamSpec
+
+import dramatiq
+import stamina
+from dramatiq.brokers.redis import RedisBroker
+from dramatiq.errors import Retry
+from loguru import logger
+from prometheus_client import start_http_server
+
+from tracker import queries
+from tracker.database import Database
+from tracker.errors import DatabaseDown, ExchangeError
+from tracker.models import Quote
+from tracker.recorder import metrics
+from tracker.recorder.broker import (
+    LATER,
+    QUEUE_METRICS,
+    ResilientBroker,
+    create_broker,
+    declare_tick,
+)
+from tracker.recorder.deribit import MAX_CONCURRENT_REQUESTS, DeribitClient
+from tracker.recorder.poll import Poller, check_tickers
+from tracker.recorder.repair import Repairer
+from tracker.recorder.retention import apply_retention
+from tracker.settings import Settings
+from tracker.times import MINUTE, Clock
+
+P = ParamSpec("P")
+
+MAX_CONNECTIONS = 10  # as the API; one statement for all prices leaves most of them unused
+
+_STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
+_STOP_TIMEOUT = 4_000  # milliseconds for running polls, and again for the consumers
+_HEARTBEAT_INTERVAL = 15.0  # seconds
+
+
+def run_worker(settings: Settings) -> None:
+    """Work until SIGTERM or Ctrl-C, then finish what is running and return.
+
+    The signals are blocked and waited for: a second one cannot disturb the stop.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    if settings.worker_metrics_port:
+        start_http_server(settings.worker_metrics_port, settings.web_host)
+    stamina.instrumentation.set_on_retry_hooks([])
+    # Never closed: a poll that outlasts the stop must not record that as the exchange's fault.
+    client = DeribitClient(settings.client_base_url, testnet=settings.testnet)
+    broker = create_broker(settings, ResilientBroker)
+    with Database(settings.database_dsn, MAX_CONNECTIONS) as database:
+        worker = start_worker(settings, broker, client, database, Clock())
+        logger.info("polling {} from {}", ", ".join(settings.tickers), settings.client_base_url)
+        Thread(target=check_tickers, args=[client, settings.tickers], daemon=True).start()
+        Thread(target=_send_heartbeats, args=[database], daemon=True).start()
+        signal.sigwait(_STOP_SIGNALS)
+        logger.info("stopping")
+        worker.stop(timeout=_STOP_TIMEOUT)
+
+
+def start_worker(
+    settings: Settings, broker: RedisBroker, client: DeribitClient, database: Database, clock: Clock
+) -> dramatiq.Worker:
+    """A running worker, with a thread for each index and some for work that may wait."""
+    declare_tick(broker, settings.tickers)
+    declare_actors(settings, broker, client, database, clock)
+    metrics.initialize(settings.tickers)
+    QUEUE_METRICS.broker = broker
+    threads = len(settings.tickers) + MAX_CONCURRENT_REQUESTS
+    worker = dramatiq.Worker(broker, worker_threads=threads, worker_timeout=250)
+    worker.start()
+    return worker
+
+
+def declare_actors(
+    settings: Settings, broker: RedisBroker, client: DeribitClient, database: Database, clock: Clock
+) -> None:
+    """Declare the actors of the worker alone. Their times are in ISO 8601."""
+    poller = Poller(client, database, clock)
+    repairer = Repairer(settings.tickers, client, database)
+    retried: dict[str, Any] = {
+        "queue_name": LATER,
+        "priority": 1,
+        "retry_when": lambda _, error: isinstance(error, Retry),
+        "min_backoff": 1_000,  # milliseconds
+        "max_backoff": 60_000,
+    }
+
+    @dramatiq.actor(broker=broker, max_retries=0)
+    def poll(ticker: str, minute: str) -> None:
+        """Poll one index; its failure affects no other."""
+        with logger.contextualize(ticker=ticker, minute=minute):
+            try:
+                quote = poller.fetch(ticker, datetime.fromisoformat(minute))
+            except ExchangeError as error:
+                logger.warning("poll failed: {}", error)
+                _run_or_send(miss, ticker, minute, error.reason, error.code, error.attempts)
+            else:
+                observed_at = quote.observed_at.isoformat()
+                _run_or_send(store, ticker, minute, f"{quote.price:f}", observed_at)
+
+    @dramatiq.actor(broker=broker, **retried)
+    def store(ticker: str, minute: str, price: str, observed_at: str) -> None:
+        """Store a price that was observed in its minute, however late the database is."""
+        moment = datetime.fromisoformat(observed_at)
+        quote = Quote(ticker=ticker, price=Decimal(price), observed_at=moment)
+        with _retried_later(), logger.contextualize(ticker=ticker, minute=minute, price=price):
+            new = poller.store(quote, datetime.fromisoformat(minute))
+            logger.info("stored" if new else "the minute has a price already")
+
+    @dramatiq.actor(broker=broker, **retried)
+    def miss(ticker: str, minute: str, reason: str, code: int | None, attempts: int) -> None:
+        """Record a minute that could not be polled, however late the database is."""
+        moment = datetime.fromisoformat(minute)
+        with _retried_later():
+            poller.record_miss(ticker, moment, reason, code=code, attempts=attempts)
+
+    @dramatiq.actor(broker=broker, queue_name=LATER, max_retries=0)
+    def repair(minute: str) -> None:
+        """Fill missing minutes from charts; a late message leaves that to the next tick."""
+        now = clock.now()
+        if now - datetime.fromisoformat(minute) < 2 * MINUTE:
+            with suppress(DatabaseDown):
+                repairer.repair(now)
+
+    @dramatiq.actor(broker=broker, queue_name=LATER, max_retries=0)
+    def heard(sent_at: str) -> None:
+        """Record when the scheduler sent a tick; a clock ahead of ours counts as now."""
+        age = max(clock.now() - datetime.fromisoformat(sent_at), timedelta())
+        with suppress(DatabaseDown):
+            database.run(queries.record_heartbeat, "scheduler", age)
+
+    @dramatiq.actor(broker=broker, queue_name=LATER, max_retries=0)
+    def tidy() -> None:
+        """Apply the retention, however late this message comes."""
+        apply_retention(settings, clock.now(), client.fetch_time)
+
+
+def _run_or_send(actor: dramatiq.Actor[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Run *actor* here; while the database is unavailable, send it to the queue."""
+    try:
+        actor(*args, **kwargs)
+    except Retry as error:
+        logger.warning("database unavailable, {} is queued: {}", actor.actor_name, error)
+        actor.send(*args, **kwargs)
+
+
+@contextmanager
+def _retried_later() -> Iterator[None]:
+    """Raise dramatiq's Retry, which logs no traceback, while the database is unavailable."""
+    try:
+        yield
+    except DatabaseDown as error:
+        raise Retry(str(error)) from error
+
+
+def _send_heartbeats(database: Database) -> None:
+    """Record that the worker is alive, until the process ends."""
+    while True:
+        with suppress(DatabaseDown):
+            database.run(queries.record_heartbeat, "worker")
+        time.sleep(_HEARTBEAT_INTERVAL)
