@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from psycopg import AsyncConnection
 
 from tests.support.servers import Run
-from tracker import buckets
-from tracker.buckets import INTERVALS, UNITS
+from tracker.candles import INTERVALS, UNITS, make_grid
 from tracker.gaps import Span
 from tracker.models import Candle
 from tracker.times import FIRST, LAST, MINUTE
@@ -115,7 +114,7 @@ def agree(run: Run, reader: AsyncConnection, writes: list[Write], asked: Questio
             within = Span(since, max(since, until))
             for ascending in (False, True):
                 found = await fetch_candles(
-                    reader, "btc_usd", buckets.grid(*grid), within, count, ascending=ascending
+                    reader, "btc_usd", make_grid(*grid), within, count, ascending=ascending
                 )
                 assert found == (expected if ascending else expected[::-1])[:count]
 

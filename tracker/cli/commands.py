@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
-from tracker.buckets import INTERVALS
+from tracker.candles import INTERVALS
 from tracker.times import parse_moment
 
 if TYPE_CHECKING:

@@ -14,8 +14,16 @@ from zoneinfo import ZoneInfo
 from psycopg import AsyncConnection
 from starlette.responses import Response
 
-from tracker import buckets, gaps, queries, rows
-from tracker.buckets import Calendar, Even
+from tracker import gaps, queries, rows
+from tracker.candles import (
+    CalendarGrid,
+    Grid,
+    ascending_buckets,
+    bucket_start,
+    descending_buckets,
+    make_grid,
+    next_start,
+)
 from tracker.gaps import HOUR, Span
 from tracker.models import Candle
 from tracker.times import FIRST, LAST, MINUTE, minute_of
@@ -107,7 +115,7 @@ async def list_candles(request: AppRequest, query: CandlesQuery) -> Response:
     await request.state["tickers"].require(query.ticker, request.state["database"])
     dependency = Dependency(query.ticker, request.state["feed"].revision(query.ticker))
     media_type, now = negotiate(request, query.format), datetime.now(UTC)
-    grid = buckets.grid(query.interval, query.tz)
+    grid = make_grid(query.interval, query.tz)
 
     async def fetch(conn: AsyncConnection) -> CandlePage:
         return await fetch_page(conn, query, grid, now)
@@ -115,14 +123,14 @@ async def list_candles(request: AppRequest, query: CandlesQuery) -> Response:
     page = await request.state["database"].run(fetch)
     links = responses.page_links(request, page.older, page.newer, ascending=query.order == "asc")
     end = min(query.end_date or now, query.before or now)
-    is_settled = buckets.ceiling(grid, end) <= minute_of(now)
+    is_settled = next_start(grid, end) <= minute_of(now)
     headers = {**links, **(responses.settled() if is_settled else {})}
     body = render(media_type, [rows.candle(each) for each in page.candles], rows.CANDLE)
     return data_response(media_type, body, headers, dependency)
 
 
 async def fetch_page(
-    conn: AsyncConnection, query: CandlesQuery, grid: Even | Calendar, now: datetime
+    conn: AsyncConnection, query: CandlesQuery, grid: Grid, now: datetime
 ) -> CandlePage:
     """The page of *query*; one candle more than it shows tells whether another page follows."""
     listing = _span(query.start_date or FIRST, query.end_date or now)
@@ -152,21 +160,21 @@ async def fetch_page(
 async def fetch_candles(
     conn: AsyncConnection,
     ticker: str,
-    grid: Even | Calendar,
+    grid: Grid,
     within: Span,
     count: int,
     *,
     ascending: bool,
 ) -> list[Candle]:
     """Up to *count* candles of the buckets that start in *within*, oldest first if *ascending*."""
-    if isinstance(grid, Calendar):
+    if isinstance(grid, CalendarGrid):
         return await _fetch_calendar_candles(conn, ticker, grid, within, count, ascending=ascending)
     span: Span | None = within
     if grid.width < HOUR:
         span = await _stored_part(conn, ticker, grid, within)
     if span is None:
         return []
-    whole = Span(buckets.ceiling(grid, span.since), buckets.ceiling(grid, span.until))
+    whole = Span(next_start(grid, span.since), next_start(grid, span.until))
     if not whole.minutes:
         return []
     return await queries.regular_candles(
@@ -175,13 +183,19 @@ async def fetch_candles(
 
 
 async def _fetch_calendar_candles(
-    conn: AsyncConnection, ticker: str, grid: Calendar, within: Span, count: int, *, ascending: bool
+    conn: AsyncConnection,
+    ticker: str,
+    grid: CalendarGrid,
+    within: Span,
+    count: int,
+    *,
+    ascending: bool,
 ) -> list[Candle]:
     """Look at *count* buckets first, past any hole, and at twice as many in each next step."""
     found: list[Candle] = []
     step = count
     while len(found) < count and (left := await _stored_part(conn, ticker, grid, within)):
-        following = buckets.rising if ascending else buckets.falling
+        following = ascending_buckets if ascending else descending_buckets
         looked_at = list(islice(following(grid, left), step))
         if not looked_at:  # the prices that are left belong to a bucket that starts earlier
             break
@@ -198,15 +212,13 @@ async def _fetch_calendar_candles(
     return found[:count]
 
 
-async def _stored_part(
-    conn: AsyncConnection, ticker: str, grid: Even | Calendar, within: Span
-) -> Span | None:
+async def _stored_part(conn: AsyncConnection, ticker: str, grid: Grid, within: Span) -> Span | None:
     """The part of *within* in which buckets start that may have prices; None if there is none."""
-    looked_at = Span(gaps.floor(within.since, HOUR), buckets.ceiling(grid, within.until))
+    looked_at = Span(gaps.floor(within.since, HOUR), next_start(grid, within.until))
     hours = await queries.stored_hours(conn, ticker, looked_at)
     if hours is None:
         return None
-    since = max(within.since, buckets.floor(grid, hours.since))
+    since = max(within.since, bucket_start(grid, hours.since))
     until = min(within.until, hours.until)
     return Span(since, until) if since < until else None
 

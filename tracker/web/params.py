@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from starlette.datastructures import QueryParams
 
-from tracker.buckets import INTERVALS
+from tracker.candles import INTERVALS
 from tracker.errors import BadRequest, shorten
 from tracker.models import parse_ticker
 from tracker.rows import EXTRAS

@@ -15,8 +15,7 @@ from typing import Annotated, Any
 from psycopg import AsyncConnection
 from starlette.responses import PlainTextResponse, Response
 
-from tracker import buckets
-from tracker.buckets import Calendar, Even
+from tracker.candles import Grid, make_grid
 from tracker.errors import BadRequest, NotFound, shorten
 from tracker.gaps import Span
 from tracker.models import Candle
@@ -289,7 +288,7 @@ async def get_config(_: AppRequest, query: NoQuery) -> Response:  # noqa: ARG001
 async def get_symbol(request: AppRequest, query: SymbolQuery) -> Response:
     """One symbol. Raises NotFound unless it is tracked."""
     await _require_symbol(request, query.symbol)
-    day, until_now = buckets.grid("1d"), Span(FIRST, datetime.now(UTC))
+    day, until_now = make_grid("1d"), Span(FIRST, datetime.now(UTC))
 
     async def fetch(conn: AsyncConnection) -> list[Candle]:
         return await fetch_candles(conn, query.symbol, day, until_now, 1, ascending=False)
@@ -333,7 +332,7 @@ async def search(request: AppRequest, query: SearchQuery) -> Response:
 async def get_history(request: AppRequest, query: HistoryQuery) -> Response:
     """The bars that begin in [from, to), or the countback bars before to."""
     await _require_symbol(request, query.symbol)
-    grid, until = buckets.grid(query.resolution), query.until or datetime.now(UTC)
+    grid, until = make_grid(query.resolution), query.until or datetime.now(UTC)
     since = FIRST if query.countback else min(query.since or FIRST, until)
     count = query.countback or MAX_BARS
 
@@ -366,7 +365,7 @@ async def _require_symbol(request: AppRequest, ticker: str) -> None:
 
 
 async def _fetch_bars(
-    conn: AsyncConnection, ticker: str, grid: Even | Calendar, within: Span, count: int
+    conn: AsyncConnection, ticker: str, grid: Grid, within: Span, count: int
 ) -> dict[str, object]:
     """The newest *count* bars that begin in *within*, oldest first.
 

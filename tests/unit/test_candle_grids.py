@@ -8,8 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracker import buckets, zones
-from tracker.buckets import INTERVALS, UNITS, Calendar, Even
+from tracker.candles import (
+    INTERVALS,
+    UNITS,
+    CalendarGrid,
+    EvenGrid,
+    Grid,
+    ascending_buckets,
+    bucket_start,
+    day_start,
+    descending_buckets,
+    local_date,
+    make_grid,
+    next_start,
+)
 from tracker.gaps import Span
 from tracker.times import FIRST, LAST, MINUTE
 
@@ -25,8 +37,8 @@ ever = st.sampled_from([FIRST, FIRST + 20 * HOUR, LAST - 20 * HOUR, LAST]) | mom
 def lengths(zone: str, day: str, count: int = 3) -> list[tuple[str, float]]:
     """The days from *day* on: when they begin, and how many hours they have."""
     since = datetime.fromisoformat(day).replace(tzinfo=UTC) - HOUR * 26
-    grid = buckets.grid("1d", ZoneInfo(zone))
-    days = islice(buckets.rising(grid, Span(since, LAST)), count)
+    grid = make_grid("1d", ZoneInfo(zone))
+    days = islice(ascending_buckets(grid, Span(since, LAST)), count)
     return [(f"{each.since:%m-%d %H:%M}", (each.until - each.since) / HOUR) for each in days]
 
 
@@ -57,15 +69,15 @@ def test_days_begin_when_the_calendar_says(
 ) -> None:
     """By the IANA database, to the minute."""
     assert lengths(zone, day, len(expected)) == expected
-    assert zones.begin(date.fromisoformat(day), ZoneInfo(zone)).tzinfo is UTC
+    assert day_start(date.fromisoformat(day), ZoneInfo(zone)).tzinfo is UTC
 
 
 def test_weeks_begin_on_monday_and_months_on_the_first() -> None:
     """At local midnight, whatever the clock has done meanwhile."""
     zone = ZoneInfo("Europe/Berlin")
     spring = Span(datetime(2024, 3, 20, tzinfo=UTC), datetime(2024, 5, 15, tzinfo=UTC))
-    months = list(buckets.rising(buckets.grid("1M", zone), spring))
-    weeks = list(buckets.rising(buckets.grid("1w", zone), spring))
+    months = list(ascending_buckets(make_grid("1M", zone), spring))
+    weeks = list(ascending_buckets(make_grid("1w", zone), spring))
 
     assert [f"{each.since:%m-%d %H}" for each in months] == ["03-31 22", "04-30 22"]
     assert [f"{each.since:%m-%d %H}" for each in weeks][:3] == ["03-24 23", "03-31 22", "04-07 22"]
@@ -78,59 +90,57 @@ BERLIN = ZoneInfo("Europe/Berlin")
 @pytest.mark.parametrize(
     ("interval", "zone", "expected"),
     [
-        ("1m", BERLIN, Even(MINUTE)),
-        ("5m", BERLIN, Even(5 * MINUTE)),
-        ("15m", UTC, Even(15 * MINUTE)),
-        ("30m", UTC, Even(30 * MINUTE)),
-        ("1h", UTC, Even(HOUR)),
-        ("4h", BERLIN, Even(4 * HOUR)),
-        ("1d", UTC, Even(24 * HOUR)),
-        ("1d", ZoneInfo("UTC"), Even(24 * HOUR)),
-        ("1d", BERLIN, Calendar("1d", BERLIN)),
-        ("1w", UTC, Calendar("1w", UTC)),
-        ("1M", BERLIN, Calendar("1M", BERLIN)),
+        ("1m", BERLIN, EvenGrid(MINUTE)),
+        ("5m", BERLIN, EvenGrid(5 * MINUTE)),
+        ("15m", UTC, EvenGrid(15 * MINUTE)),
+        ("30m", UTC, EvenGrid(30 * MINUTE)),
+        ("1h", UTC, EvenGrid(HOUR)),
+        ("4h", BERLIN, EvenGrid(4 * HOUR)),
+        ("1d", UTC, EvenGrid(24 * HOUR)),
+        ("1d", ZoneInfo("UTC"), EvenGrid(24 * HOUR)),
+        ("1d", BERLIN, CalendarGrid("1d", BERLIN)),
+        ("1w", UTC, CalendarGrid("1w", UTC)),
+        ("1M", BERLIN, CalendarGrid("1M", BERLIN)),
     ],
 )
-def test_only_days_and_longer_need_calendar(
-    interval: str, zone: tzinfo, expected: Even | Calendar
-) -> None:
+def test_only_days_and_longer_need_calendar(interval: str, zone: tzinfo, expected: Grid) -> None:
     """Days of UTC are even, which is faster."""
-    assert buckets.grid(interval, zone) == expected
+    assert make_grid(interval, zone) == expected
 
 
 @pytest.mark.parametrize(("interval", "start"), [("1h", 12), ("4h", 12), ("1d", 0)])
 def test_start_of_bucket_belongs_to_it(interval: str, start: int) -> None:
-    grid = buckets.grid(interval)
+    grid = make_grid(interval)
     noon = datetime(2024, 1, 15, 12, tzinfo=UTC)
     first = noon.replace(hour=start)
 
-    assert buckets.floor(grid, first) == buckets.ceiling(grid, first) == first
-    assert buckets.floor(grid, first + MINUTE) == first
-    assert buckets.floor(grid, first - MINUTE) < first < buckets.ceiling(grid, first + MINUTE)
+    assert bucket_start(grid, first) == next_start(grid, first) == first
+    assert bucket_start(grid, first + MINUTE) == first
+    assert bucket_start(grid, first - MINUTE) < first < next_start(grid, first + MINUTE)
 
 
 def test_span_excludes_bucket_at_its_end() -> None:
     noon = datetime(2024, 1, 15, 12, tzinfo=UTC)
     expected = [Span(noon + n * HOUR, noon + (n + 1) * HOUR) for n in range(2)]
     for within in (Span(noon, noon + 2 * HOUR), Span(noon - MINUTE, noon + HOUR + MINUTE)):
-        assert list(buckets.rising(buckets.grid("1h"), within)) == expected
-        assert list(buckets.falling(buckets.grid("1h"), within)) == expected[::-1]
+        assert list(ascending_buckets(make_grid("1h"), within)) == expected
+        assert list(descending_buckets(make_grid("1h"), within)) == expected[::-1]
 
 
 @given(interval=intervals, name=names, moment=ever)
 def test_every_minute_is_in_one_bucket(interval: str, name: str, moment: datetime) -> None:
     """Buckets touch, are the same from both ends, and begin on a minute, in every zone."""
-    grid = buckets.grid(interval, ZoneInfo(name))
-    before = list(islice(buckets.falling(grid, Span(FIRST, moment)), 4))
-    after = list(islice(buckets.rising(grid, Span(moment, LAST)), 4))
+    grid = make_grid(interval, ZoneInfo(name))
+    before = list(islice(descending_buckets(grid, Span(FIRST, moment)), 4))
+    after = list(islice(ascending_buckets(grid, Span(moment, LAST)), 4))
     every = [*before[::-1], *after]
 
     assert all(one.until == other.since for one, other in pairwise(every))
     assert all(each.since < each.until for each in every)
     assert all(each.since == each.since.replace(second=0, microsecond=0) for each in every)
-    assert buckets.floor(grid, moment) <= moment <= buckets.ceiling(grid, moment)
+    assert bucket_start(grid, moment) <= moment <= next_start(grid, moment)
     if after:
-        again = buckets.falling(grid, Span(after[0].since, after[-1].until))
+        again = descending_buckets(grid, Span(after[0].since, after[-1].until))
         assert list(again) == after[::-1]
 
 
@@ -138,9 +148,9 @@ def test_every_minute_is_in_one_bucket(interval: str, name: str, moment: datetim
 def test_a_bucket_begins_a_day_of_its_zone(unit: str, name: str, moment: datetime) -> None:
     """A minute earlier the calendar shows another day, and never one that is later."""
     zone = ZoneInfo(name)
-    start = buckets.floor(buckets.grid(unit, zone), moment)
-    day = zones.shown(start, zone)
+    start = bucket_start(make_grid(unit, zone), moment)
+    day = local_date(start, zone)
 
-    assert zones.shown(start - MINUTE, zone) < day
-    assert start == zones.begin(day, zone)
+    assert local_date(start - MINUTE, zone) < day
+    assert start == day_start(day, zone)
     assert moment - start < {"1d": 50, "1w": 8 * 24, "1M": 32 * 24}[unit] * HOUR
