@@ -153,6 +153,5 @@ def _parameters(names: Sequence[str], minute: datetime) -> Parameters:
         "replaces": "chart",
         "first": minute,
         "last": minute,
-        "patience": "0",
         "lock_timeout": "0",
     }
