@@ -116,5 +116,5 @@ def test_recipes_exist_and_are_run() -> None:
 
 def test_places_exist() -> None:
     """The table of places names nothing that is gone."""
-    for place in re.findall(r"`((?:tracker|sql|ops)[a-z/]*(?:\.py)?)`", README):
+    for place in re.findall(r"`((?:tracker|sql|ops|tests)[a-z_/]*(?:\.py)?)`", README):
         assert (CHECKOUT / place).exists(), place

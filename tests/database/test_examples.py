@@ -100,7 +100,7 @@ def test_psql_runs_the_examples(filled: Settings) -> None:
     assert done.stdout.count(" row") == len(FILES)
 
 
-README = (CHECKOUT / "README.md").read_text()
+README = (CHECKOUT / "sql/README.md").read_text()
 
 
 def test_statements_and_examples_of_the_readme_are_valid(analyst: psycopg.Connection) -> None:
