@@ -128,8 +128,8 @@ def test_server_that_never_becomes_ready_stops_everything(script: str, words: st
     assert run.lines_of(OWN_NAME) == [words]
 
 
-def test_unstartable_process_stops_everything() -> None:
-    run = SupervisorRun(Process(name="web", command=["true"], cwd=Path("/nonexistent")))
+def test_unstartable_process_stops_everything(tmp_path: Path) -> None:
+    run = SupervisorRun(Process(name="web", command=["true"], cwd=tmp_path / "missing"))
 
     assert run.lines_of(OWN_NAME)[0].startswith("web cannot be started: [Errno 2]")
     assert run.code == 1
