@@ -155,7 +155,7 @@ def test_other_major_version_is_refused(other: Settings) -> None:
     data = next(other.home.glob("postgres-*"))
     (data / "PG_VERSION").write_text("9\n")
 
-    with pytest.raises(EmbeddedError, match=r"holds PostgreSQL 9.*TRACKER_HOME"), started(other):
+    with pytest.raises(EmbeddedError, match=r"contains PostgreSQL 9.*TRACKER_HOME"), started(other):
         pass
 
 

@@ -53,7 +53,7 @@ def test_second_tracker_names_the_first(own: Settings, capsys: pytest.CaptureFix
         assert up(own) == 1
 
     shown = capsys.readouterr()
-    assert shown.err == f"tracker: a tracker runs in {own.home} already (pid {os.getpid()})\n"
+    assert shown.err == f"tracker: a tracker already runs in {own.home} (pid {os.getpid()})\n"
     assert shown.out == ""
 
 
@@ -132,7 +132,7 @@ def test_running_servers_are_used_and_not_stopped(own: Settings) -> None:
         text=True,
     ) as process:
         assert process.stdout
-        read_until(process.stdout, "cannot reach", "using what runs in", "worker .* polling")
+        read_until(process.stdout, "cannot reach", "using the servers", "worker .* polling")
         kill_worker(process.pid)
         read_until(process.stdout, "worker was killed by SIGKILL", "worker .* polling")
         started_at = time.monotonic()

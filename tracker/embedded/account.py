@@ -59,24 +59,24 @@ class Account:
     def make_private(self, folder: Path) -> None:
         """Make *folder* accessible to this account alone.
 
-        Raises EmbeddedError if another user owns it: in /tmp anybody may have made it first.
+        Raises EmbeddedError if another user owns it: in /tmp any user may create it first.
         """
         folder.mkdir(0o700, exist_ok=True)
-        facts = folder.lstat()
-        if folder.is_symlink() or facts.st_uid not in {self.uid, os.getuid()}:
-            raise EmbeddedError(f"{folder} belongs to uid {facts.st_uid}, not to {self.uid}")
+        owner = folder.lstat().st_uid
+        if folder.is_symlink() or owner not in {self.uid, os.getuid()}:
+            raise EmbeddedError(f"{folder} belongs to uid {owner}, not to {self.uid}")
         folder.chmod(0o700)
         os.chown(folder, self.uid, self.gid)
 
     def make_home(self, home: Path) -> None:
-        """Make *home* if it is missing. Raises EmbeddedError if this account cannot enter it."""
+        """Create *home* if it is missing. Raises EmbeddedError if this account cannot enter it."""
         try:
             for folder in reversed([home, *home.parents]):
                 if not folder.exists():
                     folder.mkdir(0o755)
                     os.chown(folder, self.uid, self.gid)
         except OSError as error:
-            raise EmbeddedError(f"TRACKER_HOME: cannot make {home}: {error.strerror}") from error
+            raise EmbeddedError(f"TRACKER_HOME: cannot create {home}: {error.strerror}") from error
         self.check_access(home)
 
     def check_access(self, folder: Path) -> None:
@@ -95,7 +95,7 @@ def run_command(command: Sequence[str], account: Account | None = None) -> str:
 
     Raises EmbeddedError with its error output if it fails.
     """
-    done: subprocess.CompletedProcess[str] = subprocess.run(
+    completed: subprocess.CompletedProcess[str] = subprocess.run(
         bind_to_parent(command, signal.SIGKILL),
         check=False,
         cwd="/",
@@ -107,7 +107,7 @@ def run_command(command: Sequence[str], account: Account | None = None) -> str:
         umask=0o022,
         **(account.popen_options if account else {}),
     )
-    if done.returncode:
-        complaint = " ".join((done.stderr or done.stdout).split())
-        raise EmbeddedError(f"{Path(command[0]).name} failed: {complaint}")
-    return done.stdout
+    if completed.returncode:
+        message = " ".join((completed.stderr or completed.stdout).split())
+        raise EmbeddedError(f"{Path(command[0]).name} failed: {message}")
+    return completed.stdout

@@ -1,4 +1,4 @@
-"""Debian packages through a private apt: the system's lists, cache and status stay untouched."""
+"""Debian packages through a private apt, which changes no list, cache or status of the system."""
 
 import re
 import shutil
@@ -11,7 +11,7 @@ from pathlib import Path
 from tracker.embedded.account import bind_to_parent, run_command
 from tracker.errors import EmbeddedError
 
-Report = Callable[[float], None]  # takes per cent
+ReportProgress = Callable[[float], None]  # takes per cent
 
 _SUITES = {
     *("buster", "bullseye", "bookworm", "trixie", "forky", "duke", "sid"),
@@ -38,7 +38,7 @@ Languages: none
 PDiffs: no
 Signed-By: {keyring}
 """
-# Read after the machine's own configuration: its proxies stay, its hooks and pins go.
+# Read after the machine's own configuration: keeps its proxies, removes its hooks and pins.
 _CONFIGURATION = """\
 #clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
@@ -72,7 +72,7 @@ def machine_architecture() -> str:
     """Debian's name of this machine's architecture. Raises EmbeddedError without apt."""
     if not all(map(shutil.which, ("apt-get", "dpkg-deb", "dpkg"))):
         raise EmbeddedError(
-            "this machine has no apt to fetch TimescaleDB and Redis with:"
+            "TimescaleDB and Redis cannot be downloaded without apt:"
             " use Docker Compose (docker compose up)"
         )
     return run_command(["dpkg", "--print-architecture"]).strip()
@@ -86,7 +86,7 @@ def find_mirror(folder: Path = Path("/etc/apt")) -> str:
     uris = [uri for source in _read_sources(folder) for uri in _debian_uris(source)]
     if not uris:
         raise EmbeddedError(
-            "apt on this machine knows no Debian mirror: name one in DEBIAN_MIRROR,"
+            "apt is configured without a Debian mirror: set DEBIAN_MIRROR,"
             " or use Docker Compose (docker compose up)"
         )
     return min(uris, key=lambda uri: uri.startswith("file:"))
@@ -133,33 +133,33 @@ class Apt:
     """apt on the packages of one Debian suite, with all its state in one folder."""
 
     def __init__(self, folder: Path, mirror: str, suite: str = "trixie") -> None:
-        """Make *folder* with a configuration. Raises EmbeddedError without Debian's keys."""
+        """Create *folder* with a configuration. Raises EmbeddedError without Debian's keys."""
         self._debs = folder / "debs"
         for name in ("state/lists/partial", "cache/archives/partial", "debs"):
             (folder / name).mkdir(parents=True)
         (folder / "status").touch()
-        facts = {
+        values = {
             "folder": folder,
             "mirror": mirror,
             "suite": suite,
             "architecture": machine_architecture(),
             "keyring": _find_keyring(),
         }
-        (folder / "debian.sources").write_text(_SOURCE.format_map(facts))
-        (folder / "apt.conf").write_text(_CONFIGURATION.format_map(facts))
+        (folder / "debian.sources").write_text(_SOURCE.format_map(values))
+        (folder / "apt.conf").write_text(_CONFIGURATION.format_map(values))
         self._command = ["apt-get", "-qq", "-c", str(folder / "apt.conf")]
 
-    def update(self, report: Report = lambda _: None) -> None:
+    def update(self, report: ReportProgress = lambda _: None) -> None:
         """Fetch the index of packages and verify its signature."""
         self._run(["update"], report)
 
-    def download(self, names: Iterable[str], report: Report = lambda _: None) -> list[Path]:
+    def download(self, names: Iterable[str], report: ReportProgress = lambda _: None) -> list[Path]:
         """Fetch the packages, verify their hashes, and return their files."""
         self._run(["download", *names], report)
         return sorted(self._debs.glob("*.deb"))
 
-    def _run(self, arguments: list[str], report: Report) -> None:
-        complaints = []
+    def _run(self, arguments: list[str], report: ReportProgress) -> None:
+        messages = []
         with subprocess.Popen(
             bind_to_parent([*self._command, *arguments], signal.SIGTERM),
             cwd=self._debs,
@@ -174,13 +174,13 @@ class Apt:
                     if status := _STATUS.match(line):
                         report(float(status[1]))
                     elif line.startswith(("E: ", "W: ")):
-                        complaints.append(line[3:].strip())
+                        messages.append(line[3:].strip())
             except BaseException:
                 process.terminate()
                 raise
         if process.returncode:
-            complaint = complaints[0] if complaints else f"exit status {process.returncode}"
-            raise EmbeddedError(f"apt-get {arguments[0]}: {complaint}")
+            message = messages[0] if messages else f"exit status {process.returncode}"
+            raise EmbeddedError(f"apt-get {arguments[0]}: {message}")
 
 
 def unpack(package: Path, prefix: Path) -> None:

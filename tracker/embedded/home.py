@@ -137,8 +137,8 @@ def _wait_ready(server: Server, process: "subprocess.Popen[bytes]") -> None:
         ended = process.poll() is not None
         if ended or time.monotonic() > deadline:
             lines = server.log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
-            trouble = "does not start" if ended else "does not become ready"
-            raise EmbeddedError("\n  ".join([f"{server.name} {trouble}:", *lines]))
+            failure = "does not start" if ended else "does not become ready"
+            raise EmbeddedError("\n  ".join([f"{server.name} {failure}:", *lines]))
         time.sleep(CHECK_INTERVAL)
 
 
@@ -155,7 +155,7 @@ def lock_home(settings: Settings) -> Iterator[None]:
     with stream:
         if not _lock(stream, fcntl.LOCK_EX):
             pid = path.read_text().strip()
-            raise EmbeddedError(f"a tracker runs in {settings.home} already (pid {pid})")
+            raise EmbeddedError(f"a tracker already runs in {settings.home} (pid {pid})")
         os.chown(path, account.uid, account.gid)
         stream.truncate(0)
         stream.write(f"{os.getpid()}\n")

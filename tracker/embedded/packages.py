@@ -1,7 +1,7 @@
 """PostgreSQL with TimescaleDB, and Redis: the machine's own, or a bundle of Debian's packages.
 
-A bundle is made once a machine, verified by apt, and shared by every home. Its programs use the
-loader and the libraries that come with it, therefore an older libc of the machine does no harm.
+A bundle is created once per machine, verified by apt, and shared by every home. Its programs use
+the bundle's own loader and libraries, therefore they also run on a machine with an older libc.
 """
 
 import fcntl
@@ -27,9 +27,9 @@ _MIN_TIMESCALEDB = (2, 19)
 _BROKEN_TIMESCALEDB = {(2, 30, 0)}  # its prepared queries return rows twice, timescaledb #10584
 _TIMESCALEDB = re.compile(r"timescaledb-(\d+(?:\.\d+)*)\.so")  # not the TSL library
 
-_EDITION = 1  # increase it whenever `_build` makes something else of the same packages
+_EDITION = 1  # increment it when `_build` makes another bundle of the same packages
 _PROGRAMS = "postgresql-17 postgresql-17-timescaledb postgresql-client-17 redis-server redis-tools"
-# What those link to, without what they only may load: LLVM for JIT, and Perl.
+# Their libraries, without optional ones: LLVM for JIT, and Perl.
 _LIBRARIES = """
     libatomic1 libaudit1 libc6 libcap-ng0 libcap2 libcom-err2 libgcc-s1 libgssapi-krb5-2
     libicu76 libjemalloc2 libk5crypto3 libkeyutils1 libkrb5-3 libkrb5support0 libldap2
@@ -38,7 +38,7 @@ _LIBRARIES = """
     libxxhash0 libzstd1 zlib1g
 """
 _PACKAGES = (*_PROGRAMS.split(), *_LIBRARIES.split())
-_LOADERS = {  # the programs that start programs, beside Debian's libraries
+_LOADERS = {  # the dynamic loaders, beside Debian's libraries
     "amd64": "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2",
     "arm64": "usr/lib/aarch64-linux-gnu/ld-linux-aarch64.so.1",
 }
@@ -54,7 +54,7 @@ _UNWANTED = (
 class Programs:
     """PostgreSQL with TimescaleDB, and Redis.
 
-    folder: the name of the data folder they make; only the same programs may open it.
+    folder: the name of the data folder that they create; only the same programs may open it.
     postgres: the folder of PostgreSQL's programs.
     community: whether TimescaleDB is the edition with background jobs.
     """
@@ -78,8 +78,8 @@ def find_programs(settings: Settings, machine: Path = MACHINE_POSTGRES) -> Progr
             return programs
     if existing and "postgres-17" not in existing:
         raise EmbeddedError(
-            f"{settings.home / existing[0]} was made by a PostgreSQL that is no longer on this"
-            " machine: install it again, or set TRACKER_HOME to an empty folder"
+            f"{settings.home / existing[0]} was created by a PostgreSQL that is not installed:"
+            " install it, or set TRACKER_HOME to an empty folder"
         )
     bundle = ensure_bundle(settings.cache, settings.debian_mirror)
     return Programs(

@@ -178,8 +178,8 @@ def _listens(pid: int, path: Path) -> bool:
             return False
         except OSError as error:
             raise EmbeddedError(f"cannot connect to {path}: {describe(error)}") from error
-        found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return bool(_CREDENTIALS.unpack(found)[0] == pid)
+        peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return bool(_CREDENTIALS.unpack(peer)[0] == pid)
 
 
 def send_signal(pid: int, number: signal.Signals) -> None:
@@ -251,10 +251,10 @@ class Postgres(Server):
         return [str(programs.postgres / "postgres"), "-D", str(data)]
 
     def _initdb(self, data: Path, programs: Programs) -> None:
-        """Make the cluster beside its place: an incomplete one never stands there.
+        """Create the cluster in a draft folder and rename it, which never leaves an incomplete one.
 
-        The socket's folder is closed to others; a port of the loopback is open to every local
-        user, and needs a password.
+        The socket's folder is private and needs no password; every local user can connect to the
+        loopback, which requires one.
         """
         draft = data.with_name(f"{data.name}.new")
         shutil.rmtree(draft, ignore_errors=True)
@@ -287,40 +287,40 @@ class Postgres(Server):
 
 def _check_version(data: Path, major: int) -> None:
     try:
-        found = f"PostgreSQL {(data / 'PG_VERSION').read_text().strip()}"
+        version = f"PostgreSQL {(data / 'PG_VERSION').read_text().strip()}"
     except OSError:
-        found = "nothing"
-    if found != f"PostgreSQL {major}":
+        version = "no cluster"
+    if version != f"PostgreSQL {major}":
         raise EmbeddedError(
-            f"{data} holds {found}, not PostgreSQL {major}: move it away, or set TRACKER_HOME"
+            f"{data} contains {version}, not PostgreSQL {major}: move it, or set TRACKER_HOME"
         )
 
 
 def _distrust_loopback(hba: Path) -> None:
-    """Require passwords on the loopback, which clusters of version 0.1 trusted."""
+    """Require passwords on the loopback; version 0.1 created clusters that trust it."""
     if not hba.exists():
         return
     text = hba.read_text(errors="surrogateescape")
     changed = _TRUSTED_LOOPBACK.sub(r"\1scram-sha-256", text)
     if changed != text:
-        draft, facts = hba.with_name(f"{hba.name}.new"), hba.stat()
+        draft, status = hba.with_name(f"{hba.name}.new"), hba.stat()
         draft.write_text(changed, errors="surrogateescape")
         shutil.copymode(hba, draft)
-        os.chown(draft, facts.st_uid, facts.st_gid)
+        os.chown(draft, status.st_uid, status.st_gid)
         draft.replace(hba)
 
 
 def available_memory(limits: Iterable[Path] = _MEMORY_LIMITS) -> int:
-    """Bytes of the machine, or of its container, whose limits stand in *limits*."""
-    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    """Bytes of memory of the machine, or of the container whose limits are in *limits*."""
+    sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for file in limits:
         with suppress(OSError, ValueError):  # "max" is no limit
-            found.append(int(file.read_text()))
-    return min(found)
+            sizes.append(int(file.read_text()))
+    return min(sizes)
 
 
 class Redis(Server):
-    """The queue's server; it keeps the queue in an append-only file."""
+    """The queue's server, which persists the queue in an append-only file."""
 
     name = "redis"
     stop_signal = signal.SIGTERM
@@ -344,11 +344,11 @@ class Redis(Server):
         self.account.make_private(data)
         if self.pid() is None:
             self.pidfile.unlink(missing_ok=True)
-        facts = _REDIS_SETTINGS | {
+        options = _REDIS_SETTINGS | {
             "dir": str(data),
             "unixsocket": str(self.socket),
             "pidfile": str(self.pidfile),
             "appendfsync": "everysec" if durable else "no",
         }
-        options = [part for name, value in facts.items() for part in (f"--{name}", value)]
-        return [str(programs.redis), *options]
+        arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+        return [str(programs.redis), *arguments]

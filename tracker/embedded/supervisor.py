@@ -1,6 +1,6 @@
-"""Runs processes in order, restarts those that end, and stops them in reverse order.
+"""Starts processes in order, restarts those that end, and stops them in reverse order.
 
-Own code: no library combines a log in the foreground, restarts with back-off and an orderly stop.
+No library combines a log in the foreground, restarts with back-off and an ordered stop.
 """
 
 import asyncio
@@ -25,15 +25,15 @@ _COLOURS = (36, 33, 32, 35, 34, 96, 93, 92)
 _CANNOT_START = 127  # exit code
 _CHECK_INTERVAL = 0.02  # seconds between checks for readiness
 _DRAIN_TIMEOUT = 0.5  # seconds for the rest of a dead process's output
-_ECHO = 0.5  # seconds in which a second signal is the same Ctrl-C, passed on by a parent
+_DUPLICATE_INTERVAL = 0.5  # seconds: a parent may forward the Ctrl-C that we received too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
     """A process to run.
 
-    after: the names of those that must be ready before it starts, and stop after it.
-    once: it ends by itself, and is ready when it has succeeded.
+    after: the names of processes that must be ready before it starts, and stop after it.
+    once: it ends by itself, and is ready when it succeeds.
     ready: whether it is usable yet; None: as soon as it runs.
     stop_signal: asks it to stop; it is killed *stop_timeout* seconds later.
     account: the user it runs as, if not the current one.
@@ -69,7 +69,7 @@ class RestartPolicy:
 class Log:
     """One log of several processes: the time, the name and the line.
 
-    on_closed: called once when nobody reads the log any more; later lines are dropped.
+    on_closed: called once when the reader has closed the log; later lines are dropped.
     """
 
     def __init__(self, out: TextIO, names: Iterable[str]) -> None:
@@ -138,7 +138,7 @@ class Supervisor:
             self._log.write(OWN_NAME, "stopping (Ctrl-C again kills)")
             self._stopped_at = now
             self._stopping.set()
-        elif now - self._stopped_at > _ECHO:
+        elif now - self._stopped_at > _DUPLICATE_INTERVAL:
             for handle in self._handles.values():
                 _send_signal(handle, signal.SIGKILL)
 
@@ -151,7 +151,7 @@ class Supervisor:
         """Run *process* after those it needs, and again whenever it ends."""
         try:
             for name in process.after:
-                await self._unless_stopping(self._ready[name].wait())
+                await self._wait_unless_stopping(self._ready[name].wait())
             pause = self._policy.first_pause
             while not self._stopping.is_set():
                 started_at = time.monotonic()
@@ -162,7 +162,7 @@ class Supervisor:
                     pause = self._policy.first_pause
                 end = f"{process.name} {_describe_end(code)}"
                 self._log.write(OWN_NAME, f"{end}; restarting it in {pause:g} s")
-                await self._unless_stopping(asyncio.sleep(pause))
+                await self._wait_unless_stopping(asyncio.sleep(pause))
                 pause = min(2 * pause, self._policy.longest_pause)
         finally:
             self._ended[process.name].set()
@@ -249,7 +249,7 @@ class Supervisor:
         direct = {other.name for other in self._processes.values() if name in other.after}
         return direct.union(*map(self._dependents, direct))
 
-    async def _unless_stopping(self, work: Coroutine[Any, Any, object]) -> None:
+    async def _wait_unless_stopping(self, work: Coroutine[Any, Any, object]) -> None:
         """Wait for *work*, or until the supervisor stops."""
         tasks = {asyncio.create_task(work), asyncio.create_task(self._stopping.wait())}
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

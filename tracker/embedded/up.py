@@ -51,7 +51,7 @@ def _run(settings: Settings, *, simulated: bool) -> int:
             _check_port("WEB_PORT", settings.web_host, settings.web_port)
             if simulated:
                 _check_port("SIMULATOR_PORT", "127.0.0.1", settings.simulator_port)
-            _greet(settings, log, simulated=simulated)
+            _log_urls(settings, log, simulated=simulated)
             servers = _server_processes(settings, log)
             apps = app_processes(settings, (each.name for each in servers), simulated=simulated)
             return asyncio.run(Supervisor([*servers, *apps], log).run())
@@ -73,21 +73,21 @@ def _sigterm_as_ctrl_c() -> Iterator[None]:
 
 
 def _check_port(variable: str, host: str, port: int) -> None:
-    """Raises EmbeddedError naming *variable* if nobody can listen there."""
+    """Raises EmbeddedError naming *variable* if the port cannot be used."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        family, kind, protocol, _, address = found[0]
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = addresses[0]
         with socket.socket(family, kind, protocol) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
     except socket.gaierror as error:
         raise EmbeddedError(f"WEB_HOST: {host}: {error.strerror}") from None
     except OSError as error:
-        why = "is in use already" if error.errno == errno.EADDRINUSE else f"({error.strerror})"
-        raise EmbeddedError(f"{variable}: port {port} of {host} {why}: set another one") from None
+        why = "is already in use" if error.errno == errno.EADDRINUSE else f"({error.strerror})"
+        raise EmbeddedError(f"{variable}: port {port} of {host} {why}: set another port") from None
 
 
-def _greet(settings: Settings, log: Log, *, simulated: bool) -> None:
+def _log_urls(settings: Settings, log: Log, *, simulated: bool) -> None:
     root = f"http://127.0.0.1:{settings.web_port}"
     log.write(OWN_NAME, f"page    {root}/")
     prices = f"{settings.api_version}/prices?ticker={settings.tickers[0]}"
@@ -95,7 +95,7 @@ def _greet(settings: Settings, log: Log, *, simulated: bool) -> None:
     log.write(OWN_NAME, f"docs    {root}/docs")
     log.write(OWN_NAME, f"health  {root}/health/ready")
     if simulated:
-        log.write(OWN_NAME, "synthetic prices from the simulator, in a database of their own")
+        log.write(OWN_NAME, "synthetic prices from the simulator, in a separate database")
     else:
         check_exchange(settings.client_base_url, lambda text: log.write(OWN_NAME, text))
 
@@ -110,7 +110,7 @@ def check_exchange(
     problem: Future[str] = Future()
 
     def request() -> None:
-        import httpx  # noqa: PLC0415 -- slow, and this thread has the time
+        import httpx  # noqa: PLC0415 -- a slow import, which this thread hides
 
         try:
             httpx.get(f"{base_url}/public/test", timeout=timeout)
@@ -126,8 +126,7 @@ def check_exchange(
         if why:
             warn(
                 f"cannot reach the exchange at {base_url} ({why}): no prices are stored until it"
-                " responds; the tracker retries each minute. To see it without the exchange:"
-                " ops/just demo"
+                " responds; the tracker retries each minute. `ops/just demo` needs no exchange"
             )
 
     for work in (request, report):
@@ -139,7 +138,7 @@ def _server_processes(settings: Settings, log: Log) -> list[Process]:
     servers = home_servers(settings)
     missing = [server for server in servers if not server.is_running()]
     if len(missing) < len(servers):
-        log.write(OWN_NAME, f"using what runs in {settings.home} already")
+        log.write(OWN_NAME, f"using the servers that already run in {settings.home}")
     commands = prepare_servers(settings, missing) if missing else []
     return [
         Process(
@@ -157,7 +156,7 @@ def _server_processes(settings: Settings, log: Log) -> list[Process]:
 def app_processes(
     settings: Settings, servers: Iterable[str] = (), *, simulated: bool = False
 ) -> list[Process]:
-    """The tracker's own processes, started after *servers*; with its own exchange if *simulated*.
+    """The tracker's own processes, started after *servers*; with the simulator if *simulated*.
 
     Their environment names the servers, and overrides `.env`.
     """
