@@ -1,20 +1,29 @@
-"""The schema, which yoyo applies from sql/migrations, and the roles of sql/roles."""
+"""The schema, which yoyo applies from sql/migrations; its roles; the version of TimescaleDB."""
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlencode
 
 import psycopg
+import stamina
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.errors import InsufficientPrivilege, InternalError_, UndefinedObject
 from psycopg.rows import scalar_row
 from yoyo import get_backend, read_migrations
 from yoyo.backends import DatabaseBackend
 from yoyo.migrations import Migration, MigrationList
 
-from tracker.errors import BadRequest, DatabaseDown, NotFound, UnknownSchema, describe
+from tracker.errors import (
+    BadRequest,
+    DatabaseDown,
+    NotFound,
+    SettingsError,
+    UnknownSchema,
+    describe,
+)
 from tracker.settings import ROLES
 
 SQL = Path(__file__).resolve().parent.parent / "sql"
@@ -31,6 +40,10 @@ _WORKER_GRANTS = (
     "grant_update_heartbeat",
     "grant_drop_prices",
 )
+_ALTER_ROLE = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}")
+
+_CONNECT_TIMEOUT = 5  # seconds
+_WITHOUT_LIBRARY = "-c timescaledb.disable_load=on"  # a package upgrade may remove the old library
 
 
 def names() -> list[str]:
@@ -179,3 +192,62 @@ def _open_backend(dsn: str) -> Iterator[DatabaseBackend]:
 def _yoyo_url(dsn: str) -> str:
     """*dsn* as yoyo's URL for psycopg 3, with every parameter in the query string."""
     return f"postgresql+psycopg:///?{urlencode(conninfo_to_dict(dsn))}"
+
+
+def set_role_passwords(dsn: str, passwords: Mapping[str, str]) -> None:
+    """Set the password of each role; the user of *dsn* must have the right to alter roles.
+
+    Only a hash leaves this process: no log of the server can contain a password.
+    Raises DatabaseDown, and SettingsError with the variable of a role that cannot be altered.
+    """
+    for role, password in passwords.items():
+        try:
+            _set_role_password(dsn, role, password)
+        except (UndefinedObject, InsufficientPrivilege) as error:
+            why = error.diag.message_primary
+            raise SettingsError(f"{role.upper()}_PASSWORD_FILE: {why}") from None
+        except psycopg.OperationalError as error:
+            raise DatabaseDown(describe(error)) from error
+
+
+@stamina.retry(on=InternalError_, attempts=5)  # two databases of a server may alter one role
+def _set_role_password(dsn: str, role: str, password: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        hashed = conn.pgconn.encrypt_password(password.encode(), role.encode())
+        conn.execute(_ALTER_ROLE.format(sql.Identifier(role), hashed.decode()))
+
+
+def upgrade_timescaledb(dsn: str) -> tuple[str, str]:
+    """Update the extension to the version of the server's files. Returns the old and new version.
+
+    Both are equal if it was up to date. Open connections use the old version until they reconnect.
+    Raises DatabaseDown, and SettingsError for a POSTGRES_USER without the privilege.
+    """
+    try:
+        before, newest = _read_versions(dsn)
+        if before == newest:
+            return before, newest
+        with _connect(dsn) as conn:
+            # It fails in a session that has used the extension.
+            conn.execute((SQL / "extension" / "upgrade.sql").read_bytes())
+        return before, _read_versions(dsn)[0]
+    except InsufficientPrivilege as error:
+        why = error.diag.message_primary
+        raise SettingsError(f"POSTGRES_USER: {why}: only its owner can update it") from None
+    except psycopg.Error as error:
+        raise DatabaseDown(describe(error)) from error
+
+
+def _read_versions(dsn: str) -> tuple[str, str]:
+    """The version in the database, and the newest one that the server's files have."""
+    with _connect(dsn, _WITHOUT_LIBRARY) as conn:
+        query = (SQL / "extension" / "versions.sql").read_bytes()
+        versions = conn.execute(query).fetchone()
+    if versions is None:
+        raise DatabaseDown("TimescaleDB is not installed in the database: run `tracker migrate`")
+    before, newest = versions
+    return before, newest
+
+
+def _connect(dsn: str, options: str = "") -> psycopg.Connection:
+    return psycopg.connect(dsn, autocommit=True, connect_timeout=_CONNECT_TIMEOUT, options=options)

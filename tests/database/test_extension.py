@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.commands import run_command
 from tests.support.database import create_database
-from tracker import extension, migrations
+from tracker import migrations
 from tracker.errors import DatabaseDown, SettingsError
 from tracker.settings import Settings
 
@@ -54,12 +54,12 @@ def test_old_version_is_upgraded_once(fresh: Settings) -> None:
 def test_upgrade_without_the_right_names_the_variable(fresh: Settings) -> None:
     simulate_old_version(fresh)
     with pytest.raises(SettingsError, match=r"^POSTGRES_USER: must be owner of extension"):
-        extension.upgrade(fresh.changed(postgres_user="tracker_worker").database_dsn)
-    assert extension.upgrade(fresh.database_dsn) == ("2.19.2", "2.19.3")
+        migrations.upgrade_timescaledb(fresh.changed(postgres_user="tracker_worker").database_dsn)
+    assert migrations.upgrade_timescaledb(fresh.database_dsn) == ("2.19.2", "2.19.3")
 
 
 def test_upgrade_without_extension_or_server_is_refused_in_one_line(fresh: Settings) -> None:
     with pytest.raises(DatabaseDown, match=r"is not installed in .*: run `tracker migrate`"):
-        extension.upgrade(fresh.database_dsn)
+        migrations.upgrade_timescaledb(fresh.database_dsn)
     with pytest.raises(DatabaseDown, match=r"^[^\n]*/nowhere[^\n]*$"):
-        extension.upgrade("host=/nowhere dbname=tracker")
+        migrations.upgrade_timescaledb("host=/nowhere dbname=tracker")

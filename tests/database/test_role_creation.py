@@ -13,7 +13,7 @@ from psycopg.errors import InsufficientPrivilege
 
 from tests.support.servers import fresh_database, make_settings
 from tests.support.working import login
-from tracker import migrations, roles
+from tracker import migrations
 from tracker.database import connect
 from tracker.embedded.home import psql_command, psql_environment, servers_run, started
 from tracker.errors import DatabaseDown, SettingsError
@@ -154,7 +154,7 @@ def test_an_owner_with_createrole_is_enough(managed: Settings, admin: psycopg.Co
     """No superuser is needed for roles, their settings, rights and passwords."""
     admin.execute("ALTER ROLE plain CREATEROLE")
     migrations.apply(managed.database_dsn)
-    roles.set_passwords(managed.database_dsn, {"analyst": "a word"})
+    migrations.set_role_passwords(managed.database_dsn, {"analyst": "a word"})
 
     with login(managed, "tracker_worker") as conn:
         conn.execute(PRICE)
@@ -213,7 +213,7 @@ def migrate(settings: Settings) -> subprocess.CompletedProcess[str]:
 def test_a_wrong_password_is_refused_and_not_repeated(guarded: Settings) -> None:
     """Neither by the errors of worker and migrations, nor by what psycopg says."""
     wrong = guarded.changed(postgres_user="tracker_worker", postgres_password="letmein")
-    roles.set_passwords(guarded.database_dsn, {"tracker_worker": "right"})
+    migrations.set_role_passwords(guarded.database_dsn, {"tracker_worker": "right"})
 
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(wrong.database_dsn)
@@ -227,18 +227,22 @@ def test_a_wrong_password_is_refused_and_not_repeated(guarded: Settings) -> None
 def test_a_role_that_is_not_there_is_named(fresh: Settings) -> None:
     """So is an owner who may not alter it; in one line, with the variable."""
     with pytest.raises(SettingsError, match=r'^ANALYST_PASSWORD_FILE: role "analyst" does not'):
-        roles.set_passwords(fresh.database_dsn, {"analyst": "x"})
+        migrations.set_role_passwords(fresh.database_dsn, {"analyst": "x"})
     migrations.apply(fresh.database_dsn)
     worker = fresh.changed(postgres_user="tracker_worker")
     with pytest.raises(SettingsError, match=r"^ANALYST_PASSWORD_FILE: permission denied"):
-        roles.set_passwords(worker.database_dsn, {"analyst": "x"})
+        migrations.set_role_passwords(worker.database_dsn, {"analyst": "x"})
 
 
 def test_databases_may_set_passwords_at_once(fresh: Settings) -> None:
     """The server refuses one of two at a time; that one tries again."""
     migrations.apply(fresh.database_dsn)
     with ThreadPoolExecutor(4) as threads:
-        list(threads.map(roles.set_passwords, [fresh.database_dsn] * 8, [{"analyst": "x"}] * 8))
+        list(
+            threads.map(
+                migrations.set_role_passwords, [fresh.database_dsn] * 8, [{"analyst": "x"}] * 8
+            )
+        )
 
 
 def test_no_role_of_ours_is_made_a_superuser(server: Settings, admin: psycopg.Connection) -> None:

@@ -299,16 +299,20 @@ def _print_dsn(settings: "Settings", _: argparse.Namespace) -> None:
 
 
 def _migrate(settings: "Settings", _: argparse.Namespace) -> None:
-    from tracker import migrations, roles
+    from tracker import migrations, queries
+    from tracker.database import connect
+    from tracker.settings import ROLES
 
     applied = migrations.apply(settings.direct_dsn)
     print("\n".join(f"applied {name}" for name in applied) or "the database is up to date")
-    if missing := roles.missing(settings.direct_dsn):
+    with connect(settings.direct_dsn) as conn:
+        missing = queries.missing_roles(conn, ROLES)
+    if missing:
         sys.stderr.write(
             f"missing roles: {', '.join(missing)}; {settings.postgres_user} may not create roles."
             " Once they exist, `tracker migrate` grants them their rights.\n"
         )
-    roles.set_passwords(settings.direct_dsn, settings.role_passwords)
+    migrations.set_role_passwords(settings.direct_dsn, settings.role_passwords)
 
 
 def _roll_back(settings: "Settings", arguments: argparse.Namespace) -> None:
@@ -357,9 +361,9 @@ def _count_rows(manifest: "Manifest") -> str:
 
 
 def _upgrade_timescale(settings: "Settings", _: argparse.Namespace) -> None:
-    from tracker import extension
+    from tracker import migrations
 
-    before, after = extension.upgrade(settings.direct_dsn)
+    before, after = migrations.upgrade_timescaledb(settings.direct_dsn)
     print(
         f"TimescaleDB is {after} already"
         if before == after
