@@ -225,7 +225,7 @@ def _add_history(parser: GroupedParser) -> None:
 
 
 def _backfill_prices(settings: "Settings", arguments: argparse.Namespace) -> None:
-    from tracker import logs
+    from tracker import logs, progress
     from tracker.embedded.home import running_settings
     from tracker.recorder.deribit import DeribitClient
     from tracker.recorder.repair import backfill
@@ -234,7 +234,8 @@ def _backfill_prices(settings: "Settings", arguments: argparse.Namespace) -> Non
     chosen = running_settings(settings)
     tickers, ranges = arguments.ticker or chosen.tickers, arguments.range or CHART_RANGES
     with DeribitClient(chosen.client_base_url, testnet=chosen.testnet) as client:
-        for one in backfill(chosen, client, tickers, ranges, datetime.now(UTC)):
+        done = backfill(chosen, client, tickers, ranges, datetime.now(UTC))
+        for one in progress.counted(done, len(tickers) * len(ranges), "charts"):
             print(f"{one.ticker} {one.chart}: added {one.added}, {one.present} were there already")
 
 

@@ -6,13 +6,13 @@ A chart's average fills only the very minute on which it stands; no neighbour is
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import groupby
+from itertools import groupby, product
 from threading import Lock
 
 import stamina
 from loguru import logger
 
-from tracker import progress, queries
+from tracker import queries
 from tracker.database import Database, connect
 from tracker.errors import ExchangeError
 from tracker.recorder import metrics
@@ -115,8 +115,7 @@ def backfill(
     Raises ExchangeError, DatabaseDown; what was stored before stays.
     """
     kept_since = settings.kept_since(now)
-    requests = [(ticker, chart) for ticker in tickers for chart in charts]
-    for ticker, chart in progress.counted(requests, len(requests), "charts"):
+    for ticker, chart in product(tickers, charts):
         for attempt in stamina.retry_context(_is_transient, attempts=4):
             with attempt:
                 fetched = client.fetch_chart(ticker, chart)
