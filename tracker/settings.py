@@ -296,7 +296,7 @@ class Settings(BaseSettings):
         files = {role: getattr(self, f"{role}_password_file") for role in ROLES}
         return {role: _read_secret(file) for role, file in files.items() if file}
 
-    def kept_since(self, now: datetime) -> datetime | None:
+    def retained_since(self, now: datetime) -> datetime | None:
         """The UTC midnight before which prices are dropped at *now* (UTC); None: without limit."""
         if self.retention is None:
             return None

@@ -245,8 +245,8 @@ def _import_prices(settings: "Settings", arguments: argparse.Namespace) -> None:
 
     dry_run = arguments.dry_run
     dsn = running_settings(settings).direct_dsn
-    kept_since = settings.kept_since(datetime.now(UTC))
-    for tally in import_file(dsn, arguments.file, dry_run=dry_run, kept_since=kept_since):
+    retained_since = settings.retained_since(datetime.now(UTC))
+    for tally in import_file(dsn, arguments.file, dry_run=dry_run, retained_since=retained_since):
         verb, were = ("would add", "are") if dry_run else ("added", "were")
         print(f"{tally.ticker}: {verb} {tally.added:,}, {tally.known:,} {were} there already")
         if tally.too_old:

@@ -114,7 +114,7 @@ def backfill(
     Where two charts have a point on one minute, the first one counts.
     Raises ExchangeError, DatabaseDown; what was stored before stays.
     """
-    kept_since = settings.kept_since(now)
+    retained_since = settings.retained_since(now)
     for ticker, chart in product(tickers, charts):
         for attempt in stamina.retry_context(_is_transient, attempts=4):
             with attempt:
@@ -123,7 +123,7 @@ def backfill(
             point
             for point in fetched
             if point.observed_at == minute_of(point.observed_at)
-            and (kept_since is None or point.observed_at >= kept_since)
+            and (retained_since is None or point.observed_at >= retained_since)
         ]
         with connect(settings.database_dsn) as conn:
             added = queries.insert_points(conn, points)

@@ -87,11 +87,11 @@ class BadLines(TransferError):
 
 
 def import_file(
-    dsn: str, file: str, *, dry_run: bool = False, kept_since: datetime | None = None
+    dsn: str, file: str, *, dry_run: bool = False, retained_since: datetime | None = None
 ) -> list[Tally]:
     """Store the prices of *file*, "-" being standard input: a tally of each index, by name.
 
-    With *dry_run* everything is checked and nothing stored. Prices from before *kept_since* are
+    With *dry_run* everything is checked and nothing stored. Prices from before *retained_since* are
     stored, and counted as too old.
     Raises BadRequest for an unreadable file, BadLines, DatabaseDown, MigrationsPending,
     TransferError.
@@ -111,7 +111,9 @@ def import_file(
             raise BadRequest({name: str(error)}) from None
         bad_lines, errors = _copy_lines(conn, parse_lines(stream, columns), show)
         show("checking")
-        counts = conn.execute(statement("count_incoming"), {"kept_since": kept_since}).fetchall()
+        counts = conn.execute(
+            statement("count_incoming"), {"retained_since": retained_since}
+        ).fetchall()
         if any(lines > minutes for _, lines, minutes, _ in counts):
             contradictions, more = _delete_repeated(conn)
             bad_lines, errors = bad_lines + contradictions, sorted(errors + more)[:MAX_SHOWN]
