@@ -9,22 +9,22 @@ from psycopg.rows import args_row
 
 from tracker.gaps import DAY, HOUR, Span, split
 from tracker.models import Candle
-from tracker.queries.read import compose, read
+from tracker.queries.statements import compose_sql, load_sql
 from tracker.times import MINUTE
 
 
 def _both_orders(name: str) -> dict[bool, bytes]:
     """The statements of a template, by whether they are ascending."""
-    template = read(name)
-    return {False: compose(template, order="DESC"), True: compose(template, order="ASC")}
+    template = load_sql(name)
+    return {False: compose_sql(template, order="DESC"), True: compose_sql(template, order="ASC")}
 
 
 MINUTE_STATEMENTS = _both_orders("queries/minute_candles")
 HOUR_STATEMENTS = _both_orders("queries/hour_candles")
 DAY_STATEMENTS = _both_orders("queries/day_candles")
-_BUCKET_CANDLES = read("queries/bucket_candles")
-_ZONE_CANDLES = read("queries/zone_candles")
-_STORED_HOURS = read("queries/stored_hours")
+_BUCKET_CANDLES = load_sql("queries/bucket_candles")
+_ZONE_CANDLES = load_sql("queries/zone_candles")
+_STORED_HOURS = load_sql("queries/stored_hours")
 
 
 async def regular_candles(

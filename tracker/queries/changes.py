@@ -7,12 +7,12 @@ from datetime import datetime
 from psycopg import AsyncConnection
 
 from tracker.models import SourcedPrice
-from tracker.queries.read import read, rows
+from tracker.queries.statements import fetch_rows, load_sql
 
-_LISTEN = read("queries/listen")
-_REVISIONS = read("queries/revisions")
-_CHANGED_MINUTES = read("queries/changed_minutes")
-_PRICES_OF = read("queries/prices_of")
+_LISTEN = load_sql("queries/listen")
+_REVISIONS = load_sql("queries/revisions")
+_CHANGED_MINUTES = load_sql("queries/changed_minutes")
+_PRICES_OF = load_sql("queries/prices_of")
 
 # More must be read anew. The log keeps more revisions: none is forgotten while it is read.
 MOST_MINUTES = 15_000
@@ -62,7 +62,7 @@ async def changed_minutes(
         "count": count,
         "most": MOST_MINUTES,
     }
-    return await rows(conn, _CHANGED_MINUTES, Step, parameters)
+    return await fetch_rows(conn, _CHANGED_MINUTES, Step, parameters)
 
 
 async def prices_of(
@@ -77,5 +77,5 @@ async def prices_of(
         "since": min(minutes),
         "until": max(minutes),
     }
-    found = await rows(conn, _PRICES_OF, SourcedPrice, parameters)
+    found = await fetch_rows(conn, _PRICES_OF, SourcedPrice, parameters)
     return {price.created_at: price for price in found}

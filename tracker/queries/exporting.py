@@ -6,15 +6,15 @@ from datetime import datetime
 from psycopg import AsyncConnection, AsyncCopy
 
 from tracker.queries.prices import LineTemplate, line_end_with_source
-from tracker.queries.read import compose, read
+from tracker.queries.statements import compose_sql, load_sql
 
-_EXPORTED_LINES = read("queries/exported_lines")
+_EXPORTED_LINES = load_sql("queries/exported_lines")
 _AFTER_TIME = "%(after_time)s::text"
 _COPY = b"COPY (%b) TO STDOUT"
 # By whether lines have source and observed_at.
 LINE_STATEMENTS = {
-    False: compose(_EXPORTED_LINES, after_time=_AFTER_TIME),
-    True: compose(_EXPORTED_LINES, after_time=line_end_with_source(_AFTER_TIME)),
+    False: compose_sql(_EXPORTED_LINES, after_time=_AFTER_TIME),
+    True: compose_sql(_EXPORTED_LINES, after_time=line_end_with_source(_AFTER_TIME)),
 }
 
 

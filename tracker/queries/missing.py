@@ -6,13 +6,13 @@ from psycopg import AsyncConnection
 from psycopg.rows import scalar_row
 
 from tracker.gaps import NOT_POLLED, Hole, Span
-from tracker.queries.read import read, rows
+from tracker.queries.statements import fetch_rows, load_sql
 from tracker.times import MINUTE
 
-_GAP_PAGE = read("queries/gap_page")
-_COUNTED_HOURS = read("queries/counted_hours")
-_COUNTED_MINUTES = read("queries/counted_minutes")
-_TRACKED_SINCE = read("queries/tracked_since")
+_GAP_PAGE = load_sql("queries/gap_page")
+_COUNTED_HOURS = load_sql("queries/counted_hours")
+_COUNTED_MINUTES = load_sql("queries/counted_minutes")
+_TRACKED_SINCE = load_sql("queries/tracked_since")
 
 
 async def gap_page(conn: AsyncConnection, ticker: str, within: Span, count: int) -> list[Hole]:
@@ -27,7 +27,7 @@ async def gap_page(conn: AsyncConnection, ticker: str, within: Span, count: int)
         "unknown": NOT_POLLED,
         "count": count,
     }
-    return await rows(conn, _GAP_PAGE, Hole, parameters)
+    return await fetch_rows(conn, _GAP_PAGE, Hole, parameters)
 
 
 async def counted_hours(

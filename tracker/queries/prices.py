@@ -8,9 +8,9 @@ from itertools import product
 import orjson
 from psycopg import AsyncConnection
 
-from tracker.queries.read import compose, read
+from tracker.queries.statements import compose_sql, load_sql
 
-_PRICE_PAGES = read("queries/price_pages")
+_PRICE_PAGES = load_sql("queries/price_pages")
 
 _OBSERVED_AT = """to_char(observed_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""  # the session is UTC's
 
@@ -22,7 +22,7 @@ def line_end_with_source(after_time: str) -> str:
 
 
 def _statement(*, ascending: bool, with_source: bool) -> bytes:
-    return compose(
+    return compose_sql(
         _PRICE_PAGES,
         order="ASC" if ascending else "DESC",
         first="min" if ascending else "max",

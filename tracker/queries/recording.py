@@ -8,17 +8,17 @@ from psycopg import Connection, DataError, Error, IntegrityError
 from psycopg.rows import class_row
 
 from tracker.models import Quote
-from tracker.queries.read import read
+from tracker.queries.statements import load_sql
 
 Key = tuple[str, datetime]  # index and minute
 
 BATCH_SIZE = 100  # points of a chart in one statement
 
-_INSERT_PRICES = read("queries/insert_prices")
-_INSERT_MISS = read("queries/insert_miss")
-_REPAIRABLE_MINUTES = read("queries/repairable_minutes")
-_RECORD_HEARTBEAT = read("queries/record_heartbeat")
-_DROP_PRICES = read("queries/drop_prices")
+_INSERT_PRICES = load_sql("queries/insert_prices")
+_INSERT_MISS = load_sql("queries/insert_miss")
+_REPAIRABLE_MINUTES = load_sql("queries/repairable_minutes")
+_RECORD_HEARTBEAT = load_sql("queries/record_heartbeat")
+_DROP_PRICES = load_sql("queries/drop_prices")
 
 
 def insert_prices(

@@ -6,16 +6,16 @@ from datetime import datetime, timedelta
 from psycopg import AsyncConnection, Connection
 from psycopg.rows import scalar_row
 
-from tracker.queries.read import read
+from tracker.queries.statements import load_sql
 from tracker.times import minute_of
 
-_HEARTBEATS = read("queries/heartbeats")
-_NEWEST_MINUTES = read("queries/newest_minutes")
-_RECENT_HOURS = read("queries/recent_hours")
-_STORED_TICKERS = read("queries/stored_tickers")
-_APPLIED_MIGRATIONS = read("queries/applied_migrations")
-_REPLICA_LAG = read("queries/replica_lag")
-_MISSING_ROLES = read("queries/missing_roles")
+_HEARTBEATS = load_sql("queries/heartbeats")
+_NEWEST_MINUTES = load_sql("queries/newest_minutes")
+_RECENT_HOURS = load_sql("queries/recent_hours")
+_STORED_TICKERS = load_sql("queries/stored_tickers")
+_APPLIED_MIGRATIONS = load_sql("queries/applied_migrations")
+_REPLICA_LAG = load_sql("queries/replica_lag")
+_MISSING_ROLES = load_sql("queries/missing_roles")
 
 _A_MONTH = timedelta(days=31)
 _AN_HOUR = timedelta(hours=1)

@@ -5,12 +5,12 @@ from datetime import datetime
 from psycopg import AsyncConnection
 
 from tracker.models import Summary
-from tracker.queries.read import read, rows
+from tracker.queries.statements import fetch_rows, load_sql
 from tracker.times import FIRST
 
-_TICKER_SUMMARIES = read("queries/ticker_summaries")
+_TICKER_SUMMARIES = load_sql("queries/ticker_summaries")
 
 
 async def ticker_summaries(conn: AsyncConnection, until: datetime) -> list[Summary]:
     """What is stored of every index that has been tracked, by name; no price after *until*."""
-    return await rows(conn, _TICKER_SUMMARIES, Summary, {"since": FIRST, "until": until})
+    return await fetch_rows(conn, _TICKER_SUMMARIES, Summary, {"since": FIRST, "until": until})

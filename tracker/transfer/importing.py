@@ -24,7 +24,7 @@ from psycopg.errors import UniqueViolation
 from tracker import migrations, progress
 from tracker.errors import BadRequest, MigrationsPending, TransferError, shorten
 from tracker.models import exact_price, parse_ticker
-from tracker.queries.read import read
+from tracker.queries.statements import load_sql
 from tracker.times import EPOCH, minute_of, parse_moment
 from tracker.transfer.session import connect, statement
 
@@ -102,7 +102,7 @@ def import_file(
     except OSError as error:
         raise BadRequest({name: error.strerror or str(error)}) from None
     with stream, connect(dsn) as conn, progress.read(stream) as show:
-        applied = [name for (name,) in conn.execute(read("queries/applied_migrations"))]
+        applied = [name for (name,) in conn.execute(load_sql("queries/applied_migrations"))]
         if pending := migrations.find_pending(applied):
             raise MigrationsPending(f"run `tracker migrate` first: {', '.join(pending)} pending")
         try:

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from tracker import migrations, queries
 from tracker.errors import BadRequest, TransferError, describe
-from tracker.queries.read import read
+from tracker.queries.statements import load_sql
 from tracker.settings import ROLES, Settings
 from tracker.transfer.backup import (
     CHUNK_SIZE,
@@ -221,7 +221,7 @@ def _create_roles(admin: psycopg.Connection, manifest: Manifest) -> list[str]:
     """Create the missing roles that the dump grants rights to; a note for each that is not ours."""
     missing = queries.missing_roles(admin, manifest.roles)
     if {*missing} & {*ROLES}:
-        admin.execute(read("roles/create_roles"))
+        admin.execute(load_sql("roles/create_roles"))
     others = [role for role in missing if role not in ROLES]
     for role in others:
         admin.execute(statement("create_role", role=Identifier(role)))

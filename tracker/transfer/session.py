@@ -13,7 +13,7 @@ from psycopg.rows import scalar_row
 from psycopg.sql import SQL, Composable, Composed, Identifier
 
 from tracker.errors import BadRequest, DatabaseDown, MigrationsPending, TransferError, describe
-from tracker.queries.read import read
+from tracker.queries.statements import load_sql
 
 CONNECT_TIMEOUT = 5  # seconds
 # A lock is free after the few seconds of a worker's transaction; migrations may take longer. A
@@ -53,7 +53,7 @@ def connect(dsn: str, *, autocommit: bool = False) -> Iterator[psycopg.Connectio
 
 def statement(name: str, **parts: Composable) -> Composed:
     """The statement of sql/transfer/*name*.sql, its {placeholders} replaced by *parts*."""
-    return SQL(read(f"transfer/{name}").decode()).format(**parts)
+    return SQL(load_sql(f"transfer/{name}").decode()).format(**parts)
 
 
 def identifier(table: str) -> Identifier:

@@ -1,4 +1,4 @@
-"""Where statements come from, and how their rows become values."""
+"""Statements from the files of sql, composed from parts, and their rows as values."""
 
 from functools import cache
 from pathlib import Path
@@ -14,24 +14,24 @@ FOLDER = Path(__file__).resolve().parent.parent.parent / "sql"
 
 
 @cache
-def read(name: str) -> bytes:
+def load_sql(name: str) -> bytes:
     """The statement in the file of that *name*, such as `queries/drop_prices`."""
     return (FOLDER / f"{name}.sql").read_bytes()
 
 
-def compose(template: bytes, **parts: str) -> bytes:
+def compose_sql(template: bytes, **parts: str) -> bytes:
     """The statement of a *template*, its {placeholders} replaced by *parts*, which are SQL.
 
-    Keywords, columns, expressions: values are parameters of the statement. Composed at import, so
-    that its text is constant, and a connection prepares it once.
+    For keywords, columns and expressions; values are parameters of the statement. Compose at
+    import: the text is constant then, and a connection prepares it once.
     """
     return SQL(template.decode()).format(**{k: SQL(v) for k, v in parts.items()}).as_bytes()
 
 
-async def rows(
+async def fetch_rows(
     conn: AsyncConnection, query: bytes, row: type[R], parameters: dict[str, Any]
 ) -> list[R]:
-    """The rows of *query*, each as a *row*."""
+    """The rows of *query* as values of the type *row*."""
     async with conn.cursor(row_factory=class_row(row)) as cursor:
         await cursor.execute(query, parameters)
         return await cursor.fetchall()
