@@ -111,15 +111,15 @@ def create_app(
                 "streams": Streams(feed, primary, metrics, settings.stream_clients, stream_options),
                 "exports": Exports(settings.read_dsn),
                 "pages": PageBatcher(database),
+                "cache": ResponseCache(feed) if cache else None,
             }
 
-    paths = {
-        prefix + each.path: each
-        for prefix in (f"/{settings.api_version}", "")
-        for each in ENDPOINTS
-    }
     starlette = Starlette(
-        routes=[Route(path, each.handle) for path, each in paths.items()],
+        routes=[
+            Route(prefix + each.path, each.handle)
+            for each in ENDPOINTS  # the first ones are matched first
+            for prefix in (f"/{settings.api_version}", "")
+        ],
         lifespan=lifespan,
         exception_handlers={
             HTTPException: problems.handle_http_exception,
@@ -128,8 +128,6 @@ def create_app(
     )
     starlette.router.redirect_slashes = False
     app: ASGIApp = starlette
-    if cache:
-        app = ResponseCache(app, {path: each.handle for path, each in paths.items() if each.shared})
     if settings.rate_limit:
         from tracker.web.rate_limit import RateLimit  # noqa: PLC0415 -- 10 MB that few need
 

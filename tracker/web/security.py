@@ -7,10 +7,9 @@ Content Security Policy Level 3, https://owasp.org/www-project-secure-headers.
 
 from collections.abc import Collection
 
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from tracker.web.cache import request_header
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -47,9 +46,10 @@ class SecurityHeaders:
 
         app = self._app
         if scope["method"] == "OPTIONS" and self._is_allowed(scope):
-            requested = request_header(scope, b"access-control-request-headers")
-            if request_header(scope, b"access-control-request-method"):
-                app = _preflight_response(requested.decode("latin-1"))
+            headers = Headers(scope=scope)
+            if headers.get("access-control-request-method"):
+                requested = headers.getlist("access-control-request-headers")
+                app = _preflight_response(",".join(requested))
         await app(scope, receive, send_with_headers)
 
     def _origin_headers(self, scope: Scope) -> RawHeaders:
@@ -58,12 +58,16 @@ class SecurityHeaders:
         if self._origins:
             headers.append((b"vary", b"Origin"))
         if self._is_allowed(scope):
-            origin = request_header(scope, b"origin")
-            headers += [(b"access-control-allow-origin", origin), _EXPOSED]
+            headers += [(b"access-control-allow-origin", _origin(scope)), _EXPOSED]
         return headers
 
     def _is_allowed(self, scope: Scope) -> bool:
-        return not self._origins.isdisjoint((b"*", request_header(scope, b"origin")))
+        return not self._origins.isdisjoint((b"*", _origin(scope)))
+
+
+def _origin(scope: Scope) -> bytes:
+    """The Origin header; empty without one, invalid if there are several."""
+    return b",".join(value for name, value in scope["headers"] if name == b"origin")
 
 
 def security_headers(origins: Collection[str]) -> RawHeaders:
