@@ -18,7 +18,7 @@ from tracker.queries.prices import PageQuery, PricePage
 from tracker.settings import Settings
 from tracker.times import FIRST, LAST, MINUTE
 from tracker.web.batching import MAX_BATCH, MAX_LINES, PageBatcher
-from tracker.web.database import Database
+from tracker.web.database import DEADLINE, Database
 from tracker.web.responses import CSV, JSON, PriceFormat
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -88,15 +88,20 @@ def test_concurrent_queries_return_what_single_ones_return(
 
 async def fetch_all(pages: PageBatcher, batch: Sequence[PageQuery]) -> list[PricePage]:
     """The pages of *batch*, requested at the same time."""
-    deadline = pages.deadline()
+    deadline = in_time()
     return await asyncio.gather(*(pages.fetch(each, deadline) for each in batch))
 
 
 async def outcomes(pages: PageBatcher, batch: Sequence[PageQuery]) -> list[object]:
     """The same, with errors in their places."""
-    deadline = pages.deadline()
+    deadline = in_time()
     fetches = [pages.fetch(each, deadline) for each in batch]
     return await asyncio.gather(*fetches, return_exceptions=True)
+
+
+def in_time() -> float:
+    """The deadline of a request that begins now."""
+    return asyncio.get_running_loop().time() + DEADLINE
 
 
 def query(number: int, count: int = 5) -> PageQuery:
@@ -134,7 +139,7 @@ def test_single_client_waits_for_nobody(run: Run, database: Database) -> None:
     pages = PageBatcher(database, fetch)
 
     async def one_by_one() -> list[datetime | None]:
-        deadline = pages.deadline()
+        deadline = in_time()
         return [(await pages.fetch(query(number), deadline)).first_at for number in range(5)]
 
     assert run(one_by_one()) == [at(number) for number in range(5)]
@@ -165,7 +170,7 @@ def test_cancelled_query_takes_nothing_from_others(run: Run, database: Database)
     pages = PageBatcher(database)
 
     async def cancel_half() -> list[datetime | None]:
-        deadline = pages.deadline()
+        deadline = in_time()
         tasks = [asyncio.ensure_future(pages.fetch(query(each), deadline)) for each in range(40)]
         await asyncio.sleep(0)
         for task in tasks[::2]:
@@ -236,7 +241,7 @@ def test_queries_of_a_request_share_its_deadline(run: Run, database: Database) -
     pages = PageBatcher(database, RecordingFetch(seconds=1.0))
 
     async def two_queries() -> None:
-        deadline = pages.deadline()
+        deadline = in_time()
         await pages.fetch(query(1), deadline)
         with pytest.raises(DatabaseDown):
             await pages.fetch(query(2), deadline)

@@ -83,24 +83,22 @@ EMPTY_PAGE = PricePage(None, None, None, more=False)
 
 async def price_pages(conn: AsyncConnection, batch: Sequence[PageQuery]) -> list[PricePage]:
     """A page for each query of *batch*, in its order; all have the same order and template."""
-    rows = [_json_row(place, query) for place, query in enumerate(batch)]
+    rows = [
+        {
+            "place": place,
+            "ticker": query.ticker,
+            "since": query.since,
+            "until": query.until,
+            "count": query.count,
+            **query.template,
+        }
+        for place, query in enumerate(batch)
+    ]
     parameters = {"batch": orjson.dumps(rows).decode()}
     statement = PAGE_STATEMENTS[batch[0].ascending, batch[0].with_source]
     cursor = await conn.execute(statement, parameters)
-    return [_without_next(PricePage(*row)) for row in await cursor.fetchall()]
-
-
-def _json_row(place: int, query: PageQuery) -> Mapping[str, object]:
-    return {
-        "place": place,
-        "ticker": query.ticker,
-        "since": query.since,
-        "until": query.until,
-        "count": query.count,
-        **query.template,
-    }
-
-
-def _without_next(page: PricePage) -> PricePage:
-    """Without the line that only shows that more follow."""
-    return replace(page, text=page.text.rpartition("\n")[0]) if page.text and page.more else page
+    pages = [PricePage(*row) for row in await cursor.fetchall()]
+    return [  # without the line that only shows that more follow
+        replace(page, text=page.text.rpartition("\n")[0]) if page.text and page.more else page
+        for page in pages
+    ]

@@ -1,29 +1,30 @@
 """Price pages for concurrent requests: queries that meet share a round trip to the database.
 
 A round trip costs this process more than a page does. So two are under way for each statement, and
-the queries that arrive meanwhile go together with the next; a single client waits for nobody. The
-server
-answers the queries of a round trip one after the other, though: where that is slow, fewer go
-together and more round trips are under way, so that slow queries do not share one time-out.
+the queries that arrive meanwhile share the next one; a single client never waits for another. The
+server runs the queries of a round trip one after the other, though: where that is slow, fewer share
+one and more are under way, so that slow queries do not share one timeout.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
+from typing import cast
 
 from psycopg import AsyncConnection
 
 from tracker import queries
 from tracker.errors import DatabaseDown
 from tracker.queries.prices import PageQuery, PricePage
-from tracker.web.database import DEADLINE, Database
+from tracker.web.database import Database
 
 MAX_BATCH = 16  # queries
 MAX_LINES = 1000  # of all pages of a batch; a single one may have as many
 MAX_WAITING = 500  # queries for each statement
 
-_MAX_SECONDS = 0.02  # that a batch may take, by the pace of the last one
+_MAX_SECONDS = 0.02  # that a batch may take, by the time of the last one
 # Round trips at once, where batches are full and where they are slow.
 _MIN_WORKERS, _MAX_WORKERS = 2, 10
 
@@ -41,22 +42,17 @@ class PageBatcher:
         max_waiting: int = MAX_WAITING,
     ) -> None:
         """Read from *database*, by *fetch*; up to *max_waiting* queries of a statement may wait."""
-        self._database = database
-        self._fetch = fetch
-        self._max_waiting = max_waiting
-        self._queues: dict[tuple[bool, bool], _Queue] = {}
+        self._queues = {
+            (ascending, with_source): _Queue(database, fetch, max_waiting)
+            for ascending, with_source in product((False, True), repeat=2)
+        }
 
-    @staticmethod
-    def deadline() -> float:
-        """Until when a request that begins now may wait for its pages, on the loop's clock."""
-        return asyncio.get_running_loop().time() + DEADLINE
+    def fetch(self, query: PageQuery, deadline: float) -> Awaitable[PricePage]:
+        """The page of *query*, until *deadline* on the loop's clock.
 
-    async def fetch(self, query: PageQuery, deadline: float) -> PricePage:
-        """The page of *query*. Raises DatabaseDown, MigrationsPending."""
-        statement = (query.ascending, query.with_source)
-        if statement not in self._queues:
-            self._queues[statement] = _Queue(self._database, self._fetch, self._max_waiting)
-        return await self._queues[statement].fetch(query, deadline)
+        Raises DatabaseDown, MigrationsPending.
+        """
+        return self._queues[query.ascending, query.with_source].fetch(query, deadline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +74,7 @@ class _Queue:
         self._max_waiting = max_waiting
         self._pending: deque[_Pending] = deque()
         self._workers: set[asyncio.Task[None]] = set()
-        self._active = 0
-        self._pace = 0.0  # seconds that the server took for a query of the last batch
+        self._batch_size = MAX_BATCH  # queries that may share a round trip
 
     async def fetch(self, query: PageQuery, deadline: float) -> PricePage:
         if len(self._pending) >= self._max_waiting:
@@ -91,52 +86,40 @@ class _Queue:
 
     def _start_worker(self) -> None:
         """Have one more round trip under way, if there may be."""
-        if self._active < (_MIN_WORKERS if self._batch_size == MAX_BATCH else _MAX_WORKERS):
-            self._active += 1
-            worker = asyncio.create_task(self._work())
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
-
-    @property
-    def _batch_size(self) -> int:
-        """How many queries may share a round trip."""
-        if self._pace * MAX_BATCH <= _MAX_SECONDS:
-            return MAX_BATCH
-        return max(1, int(_MAX_SECONDS / self._pace))
+        if len(self._workers) < (_MIN_WORKERS if self._batch_size == MAX_BATCH else _MAX_WORKERS):
+            self._workers.add(asyncio.create_task(self._work()))
 
     async def _work(self) -> None:
-        """Fetch batches while queries are pending; nothing may await after the last check."""
+        """Fetch batches of the queries that have waited longest, while any are pending."""
         try:
             while self._pending:
-                await self._fetch_batch(self._next_batch())
-        finally:
-            self._active -= 1
-
-    def _next_batch(self) -> list[_Pending]:
-        """The queries that have waited longest, as many as may go together."""
-        batch, lines = [self._pending.popleft()], 0
-        while self._pending and len(batch) < self._batch_size:
-            lines += batch[-1].query.count
-            if lines + self._pending[0].query.count > MAX_LINES:
-                break
-            if batch[0].alone or self._pending[0].alone:
-                break
-            batch.append(self._pending.popleft())
-        return batch
+                batch = [self._pending.popleft()]
+                lines = batch[0].query.count
+                while self._pending and len(batch) < self._batch_size:
+                    lines += self._pending[0].query.count
+                    if lines > MAX_LINES or batch[0].alone or self._pending[0].alone:
+                        break
+                    batch.append(self._pending.popleft())
+                await self._fetch_batch(batch)
+        finally:  # without an await after the last check of what is pending
+            self._workers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     async def _fetch_batch(self, batch: Sequence[_Pending]) -> None:
-        async def fetch(conn: AsyncConnection) -> list[PricePage]:
-            return await self._fetch(conn, [pending.query for pending in batch])
-
+        batch_queries = [pending.query for pending in batch]
         try:
-            deadline = min(pending.deadline for pending in batch)
-            pages = await self._database.run(fetch, deadline)
+            pages = await self._database.run(
+                lambda conn: self._fetch(conn, batch_queries),
+                min(pending.deadline for pending in batch),
+            )
             for pending, page in zip(batch, pages, strict=True):
                 if not pending.page.done():
                     pending.page.set_result(page)
-            self._pace = max(page.seconds for page in pages) / len(batch)
         except Exception as error:  # noqa: BLE001 -- raised where the page is awaited
             self._handle_failure(batch, error)
+        else:
+            seconds = max(page.seconds for page in pages) / len(batch)
+            fitting = int(_MAX_SECONDS / seconds) if seconds else MAX_BATCH
+            self._batch_size = min(max(fitting, 1), MAX_BATCH)
 
     def _handle_failure(self, batch: Sequence[_Pending], error: Exception) -> None:
         """Retry each query of a failed batch alone: it may be the fault of one."""
@@ -145,7 +128,7 @@ class _Queue:
             for pending in unresolved:
                 pending.page.set_exception(error)
             return
-        self._pace = _MAX_SECONDS
+        self._batch_size = 1
         self._pending.extendleft(replace(each, alone=True) for each in reversed(unresolved))
         for _ in unresolved:
             self._start_worker()

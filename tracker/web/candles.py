@@ -7,6 +7,7 @@ of other zones than UTC, weeks and months are made of hours. An empty bucket has
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from typing import Annotated
 from zoneinfo import ZoneInfo
@@ -28,12 +29,13 @@ from tracker.gaps import HOUR, Span
 from tracker.models import Candle
 from tracker.times import FIRST, LAST, MINUTE, minute_of
 from tracker.web import params, responses, schemas
-from tracker.web.endpoint import AppRequest, endpoint
+from tracker.web.endpoint import AppRequest, endpoint, require_ticker
 from tracker.web.params import TickerQuery
-from tracker.web.responses import Dependency, data_response, negotiate, render
+from tracker.web.responses import DataResponse, negotiate, render
 
 _MAX_BUCKETS = 10_000  # of a calendar in one query
 _UTC = ZoneInfo("UTC")
+_INSTANT = datetime.resolution
 
 START = params.moment(
     "start_date",
@@ -112,45 +114,45 @@ class CandlePage:
 )
 async def list_candles(request: AppRequest, query: CandlesQuery) -> Response:
     """A page of the candles of the buckets that begin in [start_date, end_date)."""
-    await request.state["tickers"].require(query.ticker, request.state["database"])
-    dependency = Dependency(query.ticker, request.state["feed"].revision(query.ticker))
+    dependency = await require_ticker(request, query.ticker)
     media_type, now = negotiate(request, query.format), datetime.now(UTC)
     grid = make_grid(query.interval, query.tz)
-
-    async def fetch(conn: AsyncConnection) -> CandlePage:
-        return await fetch_page(conn, query, grid, now)
-
-    page = await request.state["database"].run(fetch)
+    page = await request.state["database"].run(lambda conn: fetch_page(conn, query, grid, now))
     links = responses.page_links(request, page.older, page.newer, ascending=query.order == "asc")
     end = min(query.end_date or now, query.before or now)
-    is_settled = next_start(grid, end) <= minute_of(now)
-    headers = {**links, **(responses.settled() if is_settled else {})}
+    past = next_start(grid, end) <= minute_of(now)
+    headers = {**links, **(responses.SETTLED if past else {})}
     body = render(media_type, [rows.candle(each) for each in page.candles], rows.CANDLE)
-    return data_response(media_type, body, headers, dependency)
+    return DataResponse(body, media_type, headers, dependency)
 
 
 async def fetch_page(
     conn: AsyncConnection, query: CandlesQuery, grid: Grid, now: datetime
 ) -> CandlePage:
     """The page of *query*; one candle more than it shows tells whether another page follows."""
-    listing = _span(query.start_date or FIRST, query.end_date or now)
-    minutes = _between(listing, query.after, query.before)
+    start, end = query.start_date or FIRST, query.end_date or now
+    since, until = start, end
+    if query.after:
+        since = max(since, query.after if query.after == LAST else query.after + _INSTANT)
+    if query.before:
+        until = min(until, query.before)
     has_cursor = query.after is not None or query.before is not None
     ascending = query.before is None if has_cursor else query.order == "asc"
+    fetch = partial(fetch_candles, conn, query.ticker, grid)
 
-    found = await fetch_candles(
-        conn, query.ticker, grid, minutes, query.limit + 1, ascending=ascending
-    )
+    found = await fetch(_span(since, until), query.limit + 1, ascending=ascending)
     page = found[: query.limit]
     following = page[-1].start if len(found) > query.limit else None
     preceding = None
     if has_cursor:
+        edge = since if ascending else max(since, until, FIRST + MINUTE) - MINUTE
         if page:
             edge = page[0].start
+        if ascending:
+            behind = _span(start, min(end, edge))
         else:
-            edge = minutes.since if ascending else max(minutes.until, FIRST + MINUTE) - MINUTE
-        behind = _between(listing, None, edge) if ascending else _between(listing, edge, None)
-        if await fetch_candles(conn, query.ticker, grid, behind, 1, ascending=not ascending):
+            behind = _span(max(start, edge + _INSTANT), end)
+        if await fetch(behind, 1, ascending=not ascending):
             preceding = edge
     if ascending != (query.order == "asc"):
         page.reverse()
@@ -223,13 +225,6 @@ async def _stored_part(conn: AsyncConnection, ticker: str, grid: Grid, within: S
     return Span(since, until) if since < until else None
 
 
-def _between(span: Span, after: datetime | None, before: datetime | None) -> Span:
-    """The part of *span* between two moments, both exclusive."""
-    since, until = span.since, span.until
-    if after is not None:
-        since = max(since, after if after == LAST else after + datetime.resolution)
-    return _span(since, until if before is None else min(until, before))
-
-
 def _span(since: datetime, until: datetime) -> Span:
+    """[since, until), empty if *until* is earlier."""
     return Span(since, max(since, until))

@@ -93,30 +93,27 @@ class Database:
         async with pool:
             yield cls(pool)
 
-    async def run(self, work: Work[T], until: float | None = None) -> T:
+    async def run(self, work: Work[T], deadline: float | None = None) -> T:
         """The result of *work*, which only reads. Raises DatabaseDown, MigrationsPending.
 
-        until: how long that may take, on the loop's clock; DEADLINE from now on if nothing is said.
-        """
-        with translated():
-            return await self._run(work, until or asyncio.get_running_loop().time() + DEADLINE)
+        deadline: on the loop's clock; by default DEADLINE seconds from now.
 
-    async def _run(self, work: Work[T], until: float) -> T:
-        """After a restart of the server each pooled connection fails once: try the next.
-
-        A replica that has to catch up ends what stands in its way, as a failed serialization.
+        After a restart of the server each pooled connection fails once: the next one is tried. A
+        replica that has to catch up ends what stands in its way, as a failed serialization.
         """
         loop = asyncio.get_running_loop()
-        while True:
-            async with self._pool.connection(timeout=until - loop.time()) as conn:
-                deadline = loop.call_at(until, cut, conn)
-                try:
-                    return await work(conn)
-                except OperationalError as error:
-                    if not (conn.closed or isinstance(error, SerializationFailure)):
-                        raise
-                finally:
-                    deadline.cancel()
+        deadline = deadline or loop.time() + DEADLINE
+        with translated():
+            while True:
+                async with self._pool.connection(timeout=deadline - loop.time()) as conn:
+                    timer = loop.call_at(deadline, cut, conn)
+                    try:
+                        return await work(conn)
+                    except OperationalError as error:
+                        if not (conn.closed or isinstance(error, SerializationFailure)):
+                            raise
+                    finally:
+                        timer.cancel()
 
 
 def cut(conn: AsyncConnection) -> None:

@@ -9,6 +9,7 @@ from loguru import logger
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tracker.errors import BadRequest, shorten
 from tracker.settings import Settings
 from tracker.web import problems
 from tracker.web.batching import PageBatcher
@@ -18,6 +19,7 @@ from tracker.web.exports import Exports
 from tracker.web.metrics import Metrics
 from tracker.web.params import Schema, parse_query
 from tracker.web.problems import STATUSES
+from tracker.web.responses import Dependency
 from tracker.web.stream.feed import Feed
 from tracker.web.stream.responses import Streams
 from tracker.web.tracked import TrackedTickers
@@ -55,6 +57,18 @@ class State(TypedDict):
 
 AppRequest = Request[State]
 Handler = Callable[[AppRequest, Q], Awaitable[Response]]
+
+
+async def require_ticker(request: AppRequest, ticker: str) -> Dependency:
+    """What a response about *ticker* depends on, before anything is read.
+
+    Raises BadRequest unless *ticker* is configured or stored; DatabaseDown, MigrationsPending.
+    """
+    tickers, database = request.state["tickers"], request.state["database"]
+    if ticker not in tickers.known and ticker not in await tickers.names(database):
+        names = ", ".join(tickers.known)
+        raise BadRequest({"ticker": f"{shorten(ticker)!r} is not tracked; tracked: {names}"})
+    return Dependency(ticker, request.state["feed"].revision(ticker))
 
 
 @dataclass(frozen=True)

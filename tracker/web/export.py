@@ -10,14 +10,14 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tracker.errors import DatabaseDown
+from tracker.times import FIRST, LAST
 from tracker.web import params, schemas
 from tracker.web.connection import Connection, connection_of
-from tracker.web.endpoint import AppRequest, endpoint
+from tracker.web.endpoint import AppRequest, endpoint, require_ticker
 from tracker.web.exports import Export, ExportRange
-from tracker.web.paging import make_listing
 from tracker.web.params import LINE_FORMATS, TickerQuery
-from tracker.web.prices import EXAMPLE
-from tracker.web.responses import MEDIA_TYPES, content_type, negotiate, price_format
+from tracker.web.prices import EXAMPLE, listing_minutes, minute_at
+from tracker.web.responses import CONTENT_TYPES, MEDIA_TYPES, negotiate, price_format
 
 WRITE_TIMEOUT = 30.0  # seconds that a client may take to read the lines of a day
 
@@ -51,11 +51,12 @@ async def export_prices(request: AppRequest, query: ExportQuery) -> Response:
     """The prices from start_date on, before end_date, oldest first."""
     offered = tuple(MEDIA_TYPES[form] for form in LINE_FORMATS)
     media_type = negotiate(request, query.format, offered)
-    await request.state["tickers"].require(query.ticker, request.state["database"])
-    listing = make_listing(query.start_date, query.end_date, datetime.now(UTC), ascending=True)
+    await require_ticker(request, query.ticker)
+    minutes = listing_minutes(query.start_date, query.end_date, datetime.now(UTC), ascending=True)
     exported = ExportRange(
         ticker=query.ticker,
-        minutes=listing.minutes,
+        since=minute_at(minutes[0]) if minutes else LAST,
+        until=minute_at(minutes[-1]) if minutes else FIRST,
         price_format=price_format(media_type, query.include),
     )
     return ExportResponse(await request.state["exports"].open(exported), exported)
@@ -73,7 +74,7 @@ class ExportResponse(Response):
             "Content-Disposition": f'attachment; filename="{exported.ticker}.{suffix}"',
             "Vary": "Accept",
         }
-        super().__init__(None, 200, headers, content_type(media_type))
+        super().__init__(None, 200, headers, CONTENT_TYPES[media_type])
         del self.headers["content-length"]
         self._export = export
 

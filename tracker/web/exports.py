@@ -13,7 +13,6 @@ from tracker import queries
 from tracker.errors import NotNow
 from tracker.queries.prices import PageQuery
 from tracker.web.database import SESSION, connect, cut, translated
-from tracker.web.paging import MinuteRange
 from tracker.web.responses import PriceFormat
 
 MAX_EXPORTS = 4  # each keeps a process of the server busy, and takes some of our time
@@ -25,10 +24,11 @@ _OPTIONS = f"{SESSION} -c statement_timeout=1h"  # a client that reads slowly ca
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportRange:
-    """The prices of *ticker* in *minutes*, oldest first, in this format."""
+    """The prices of *ticker* with ``since <= created_at <= until``, oldest first."""
 
     ticker: str
-    minutes: MinuteRange
+    since: datetime
+    until: datetime
     price_format: PriceFormat
 
     def lines(self, row: bytes) -> bytes:
@@ -106,7 +106,7 @@ class Export:
     async def _start_copy(self) -> AbstractAsyncContextManager[AsyncCopy] | None:
         """From the first price to the last: no day outside is read."""
         exported = self._exported
-        if not exported.minutes:
+        if exported.since > exported.until:
             return None
         ends = [await self._first_minute(ascending=ascending) for ascending in (True, False)]
         if ends[0] is None or ends[1] is None:
@@ -128,8 +128,8 @@ class Export:
         query = PageQuery(
             ticker=exported.ticker,
             template=exported.price_format.template(exported.ticker),
-            since=exported.minutes.since,
-            until=exported.minutes.until,
+            since=exported.since,
+            until=exported.until,
             count=1,
             ascending=ascending,
             with_source=bool(exported.price_format.extras),

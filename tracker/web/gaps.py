@@ -16,7 +16,7 @@ from tracker import gaps, queries, rows
 from tracker.gaps import Coverage, Gap, Span
 from tracker.times import minute_of
 from tracker.web import params, responses, schemas
-from tracker.web.endpoint import AppRequest, endpoint
+from tracker.web.endpoint import AppRequest, endpoint, require_ticker
 from tracker.web.params import COVERAGE_WIDTHS, TickerQuery
 from tracker.web.responses import negotiate, rows_response
 
@@ -122,7 +122,7 @@ class CoverageQuery(TickerQuery):
 )
 async def list_gaps(request: AppRequest, query: GapsQuery) -> Response:
     """The gaps in [start_date, end_date), newest first."""
-    await request.state["tickers"].require(query.ticker, request.state["database"])
+    await require_ticker(request, query.ticker)
     media_type, now = negotiate(request, query.format), datetime.now(UTC)
 
     async def fetch(conn: AsyncConnection) -> list[Gap]:
@@ -146,7 +146,7 @@ async def list_gaps(request: AppRequest, query: GapsQuery) -> Response:
 )
 async def list_coverage(request: AppRequest, query: CoverageQuery) -> Response:
     """The coverage of each hour or day in [start_date, end_date), newest first."""
-    await request.state["tickers"].require(query.ticker, request.state["database"])
+    await require_ticker(request, query.ticker)
     media_type, now = negotiate(request, query.format), datetime.now(UTC)
     width = COVERAGE_WIDTHS[query.interval]
 
@@ -203,8 +203,9 @@ def _headers(
     """The next page has the same start, and ends where the last row of this one begins."""
     links = {}
     if len(found) > query.limit:
-        links = responses.next_link(request, "end_date", found[query.limit - 1].since)
+        cursor = ("end_date", found[query.limit - 1].since)
+        links = responses.link_header(request, {"next": cursor})
     # Every full minute ends a minute that may be missing.
     if query.end_date is not None and query.end_date <= minute_of(now):
-        return links | responses.settled()
+        return links | responses.SETTLED
     return links | responses.until_next_price(minute_of(now), now)

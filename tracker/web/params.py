@@ -105,7 +105,13 @@ def parse_query(values: QueryParams, query: type[Q], *, ignore_unknown: bool = F
         field = known.get(name)
         if field is not None:
             try:
-                parsed[field.attribute] = _parse_values(field.parameter, values.getlist(name))
+                texts = values.getlist(name)
+                if field.parameter.repeated:
+                    parsed[field.attribute] = _parse_repeated(field.parameter, texts)
+                elif len(texts) > 1:
+                    errors[name] = "is given more than once"
+                else:
+                    parsed[field.attribute] = field.parameter.parse(texts[0])
             except ValueError as error:
                 errors[name] = str(error)
         elif not ignore_unknown:
@@ -116,11 +122,7 @@ def parse_query(values: QueryParams, query: type[Q], *, ignore_unknown: bool = F
     return query(**parsed)
 
 
-def _parse_values(parameter: Parameter, texts: list[str]) -> Any:
-    if not parameter.repeated:
-        if len(texts) > 1:
-            raise ValueError("is given more than once")
-        return parameter.parse(texts[0])
+def _parse_repeated(parameter: Parameter, texts: list[str]) -> list[Any]:
     values = [parameter.parse(text) for text in texts]
     for value in values:
         if values.count(value) > 1:

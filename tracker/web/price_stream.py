@@ -8,7 +8,7 @@ from starlette.responses import Response
 from tracker import queries
 from tracker.errors import BadRequest, DatabaseDown, NotNow
 from tracker.web import params, schemas
-from tracker.web.endpoint import AppRequest, endpoint
+from tracker.web.endpoint import AppRequest, endpoint, require_ticker
 from tracker.web.params import Parameter
 from tracker.web.stream.events import POSITION_PATTERN, Position, parse_positions
 from tracker.web.stream.responses import EventStream, Follower
@@ -90,7 +90,7 @@ async def stream_prices(request: AppRequest, query: StreamQuery) -> Response:
     """An event for each price that is stored, from now or from an id on."""
     resume = _last_event_id(request) or query.last_event_id
     for ticker in query.tickers:
-        await request.state["tickers"].require(ticker, request.state["database"])
+        await require_ticker(request, ticker)
     feed, streams = request.state["feed"], request.state["streams"]
     if not feed.current:
         await request.state["primary"].run(queries.revisions)  # raises the reason

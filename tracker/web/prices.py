@@ -1,5 +1,6 @@
 """GET /prices, /prices/last and /prices/filtered: pages, the newest, that of a moment."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -8,12 +9,14 @@ from typing import Annotated
 from starlette.responses import Response
 
 from tracker.errors import NotFound
-from tracker.queries.prices import PricePage
-from tracker.times import MINUTE, format_moment, minute_of
-from tracker.web import paging, params, responses, schemas
-from tracker.web.endpoint import AppRequest, endpoint
+from tracker.queries.prices import EMPTY_PAGE, PageQuery, PricePage
+from tracker.times import EPOCH, FIRST, LAST, MINUTE, format_moment, minute_of
+from tracker.web import params, responses, schemas
+from tracker.web.batching import PageBatcher
+from tracker.web.database import DEADLINE
+from tracker.web.endpoint import AppRequest, endpoint, require_ticker
 from tracker.web.params import TickerQuery
-from tracker.web.responses import Dependency, PriceFormat, data_response, negotiate, price_format
+from tracker.web.responses import CSV, DataResponse, PriceFormat, negotiate, price_format
 
 DATE = params.moment("date", "Any moment of the requested minute.", required=True)
 TOLERANCE = params.integer(
@@ -93,26 +96,14 @@ class FilteredPriceQuery(TickerQuery):
 )
 async def list_prices(request: AppRequest, query: PricesQuery) -> Response:
     """A page of the prices between start_date and end_date."""
-    dependency = await _require_ticker(request, query.ticker)
-    now, form = datetime.now(UTC), _format(request, query)
-    ascending = query.order == "asc"
-    listing = paging.make_listing(
-        query.start_date,
-        query.end_date,
-        now,
-        ascending=ascending,
-        before=query.before,
-        after=query.after,
-    )
-    page = await paging.fetch_page(request.state["pages"], query.ticker, listing, query.limit, form)
-    links = responses.page_links(request, page.older, page.newer, ascending=ascending)
-    if page.read.reaches(now):
-        lifetime = responses.until_next_price(page.newest, now)
-    else:
-        lifetime = responses.settled()
-    return data_response(
-        form.media_type, form.render_list(page.lines), {**links, **lifetime}, dependency
-    )
+    dependency = await require_ticker(request, query.ticker)
+    form = price_format(negotiate(request, query.format), query.include)
+    now = datetime.now(UTC)
+    page = await fetch_page(request.state["pages"], query, form, now)
+    links = responses.page_links(request, page.older, page.newer, ascending=query.order == "asc")
+    lifetime = responses.SETTLED if page.past else responses.until_next_price(page.newest, now)
+    body = form.render_list(page.lines)
+    return DataResponse(body, form.media_type, {**links, **lifetime}, dependency)
 
 
 @endpoint(
@@ -125,18 +116,19 @@ async def list_prices(request: AppRequest, query: PricesQuery) -> Response:
     shared=True,
 )
 async def get_last_price(request: AppRequest, query: LastPriceQuery) -> Response:
-    """The newest price up to now. Raises NotFound while there is none."""
-    dependency = await _require_ticker(request, query.ticker)
-    now, form, pages = datetime.now(UTC), _format(request, query), request.state["pages"]
-    minutes = paging.ALL_MINUTES.ending(now)
-    deadline = pages.deadline()
-    page = await paging.fetch_prices(
-        pages, query.ticker, minutes, 1, price_format=form, deadline=deadline, ascending=False
+    """The newest price up to now. Raises NotFound while no price is stored."""
+    dependency = await require_ticker(request, query.ticker)
+    form = price_format(negotiate(request, query.format), query.include)
+    now = datetime.now(UTC)
+    minutes = listing_minutes(None, None, now, ascending=False)
+    pages, deadline = request.state["pages"], _deadline()
+    page = await fetch_prices(
+        pages, query.ticker, minutes, 1, form, deadline=deadline, ascending=False
     )
     if page.text is None:
         raise NotFound({"ticker": f"no price of {query.ticker} yet"})
     lifetime = responses.until_next_price(page.first_at, now)
-    return data_response(form.media_type, form.render_one(page.text), lifetime, dependency)
+    return DataResponse(form.render_one(page.text), form.media_type, lifetime, dependency)
 
 
 @endpoint(
@@ -150,44 +142,159 @@ async def get_last_price(request: AppRequest, query: LastPriceQuery) -> Response
 )
 async def get_filtered_price(request: AppRequest, query: FilteredPriceQuery) -> Response:
     """The price of date's minute, or the nearest within the tolerance. Raises NotFound."""
-    dependency = await _require_ticker(request, query.ticker)
-    now, form = datetime.now(UTC), _format(request, query)
-    page = await _fetch_nearest(request, query, form)
+    dependency = await require_ticker(request, query.ticker)
+    form = price_format(negotiate(request, query.format), query.include)
+    now = datetime.now(UTC)
+    page = await fetch_nearest(request.state["pages"], query, form)
     if page.text is None:
         at, within = format_moment(minute_of(query.date)), f" within {query.tolerance} s of "
         near = f" or{within}{format_moment(query.date)}" if query.tolerance else ""
         raise NotFound({"date": f"no price of {query.ticker} for {at}{near}"})
-    is_over = now - query.date > timedelta(seconds=query.tolerance) + MINUTE
-    lifetime = responses.settled() if is_over else responses.until_next_price(page.first_at, now)
-    return data_response(form.media_type, form.render_one(page.text), lifetime, dependency)
+    past = now - query.date > timedelta(seconds=query.tolerance) + MINUTE
+    lifetime = responses.SETTLED if past else responses.until_next_price(page.first_at, now)
+    return DataResponse(form.render_one(page.text), form.media_type, lifetime, dependency)
 
 
-async def _fetch_nearest(
-    request: AppRequest, query: FilteredPriceQuery, form: PriceFormat
+# Paging. A cursor is a minute, never a count: rows that arrive meanwhile move no page. Minutes are
+# counted from 1970, because numbers have no first year and no last one.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedPage:
+    """A page of a listing.
+
+    lines: its prices as text in the order of the listing, LF between two; None without any.
+    newest: its newest minute, if it has one.
+    past: whether all minutes that were read are over.
+    older, newer: the cursors of the pages with older and with newer prices; None: no such page.
+    """
+
+    lines: str | None
+    newest: datetime | None
+    past: bool
+    older: datetime | None
+    newer: datetime | None
+
+
+async def fetch_page(
+    pages: PageBatcher, query: PricesQuery, form: PriceFormat, now: datetime
+) -> ListedPage:
+    """The page of *query*, adjacent to its cursor. Raises DatabaseDown, MigrationsPending."""
+    ascending = query.order == "asc"
+    listing = listing_minutes(query.start_date, query.end_date, now, ascending=ascending)
+    first, stop = listing.start, listing.stop
+    if query.before:
+        stop = min(stop, following_minute(query.before))
+    if query.after:
+        first = max(first, minute_number(query.after) + 1)
+    has_cursor = query.before is not None or query.after is not None
+    upwards = query.before is None if has_cursor else ascending  # the order of reading
+    fetch = partial(fetch_prices, pages, query.ticker, deadline=_deadline())
+
+    page = await fetch(range(first, stop), query.limit, form, ascending=upwards)
+    edge = first if upwards else stop - 1  # the first minute, as it is read
+    if page.first_at:
+        edge = minute_number(page.first_at)
+    back = None
+    if has_cursor:
+        if upwards:
+            others = range(listing.start, min(edge, listing.stop))
+        else:
+            others = range(max(edge + 1, listing.start), listing.stop)
+        other = await fetch(others, 1, _PLAIN, ascending=not upwards)
+        back = minute_at(edge) if other.text else None
+    forth = page.last_at if page.more else None
+    if forth and upwards:
+        stop = minute_number(forth) + 1  # no minute after it was read
+
+    lines = page.text
+    if lines and upwards != ascending:
+        lines = "\n".join(reversed(lines.split("\n")))
+    return ListedPage(
+        lines=lines,
+        newest=page.last_at if upwards else page.first_at,
+        past=stop <= max(first, minute_number(now)),
+        older=back if upwards else forth,
+        newer=forth if upwards else back,
+    )
+
+
+async def fetch_nearest(
+    pages: PageBatcher, query: FilteredPriceQuery, form: PriceFormat
 ) -> PricePage:
     """The price whose minute begins nearest to the date, the earlier of two."""
-    pages, date = request.state["pages"], query.date
+    offset, tolerance = query.date - EPOCH, timedelta(seconds=query.tolerance)
+    minute = offset // MINUTE
+    earlier = range(min(-((tolerance - offset) // MINUTE), minute), minute + 1)
+    later = range(minute + 1, (offset + tolerance) // MINUTE + 1)
     fetch = partial(
-        paging.fetch_prices, pages, query.ticker, price_format=form, deadline=pages.deadline()
+        fetch_prices, pages, query.ticker, count=1, price_format=form, deadline=_deadline()
     )
-    if not query.tolerance:
-        minute = paging.minute_number(date)
-        return await fetch(paging.MinuteRange(minute, minute), 1, ascending=False)
-    earlier, later = paging.minutes_around(date, query.tolerance)
-    before = await fetch(earlier, 1, ascending=False)
-    after = await fetch(later, 1, ascending=True)
+    before = await fetch(earlier, ascending=False)
+    after = await fetch(later, ascending=True)
     if before.first_at is None or after.first_at is None:
         return after if before.first_at is None else before
-    return before if date - before.first_at <= after.first_at - date else after
+    return before if query.date - before.first_at <= after.first_at - query.date else after
 
 
-async def _require_ticker(request: AppRequest, ticker: str) -> Dependency:
-    """What the response depends on: noted before anything is read. Raises BadRequest."""
-    await request.state["tickers"].require(ticker, request.state["database"])
-    return Dependency(ticker, request.state["feed"].revision(ticker))
+async def fetch_prices(
+    pages: PageBatcher,
+    ticker: str,
+    minutes: range,
+    count: int,
+    price_format: PriceFormat,
+    *,
+    deadline: float,
+    ascending: bool,
+) -> PricePage:
+    """Up to *count* prices of *minutes*: the newest, or the oldest if *ascending*."""
+    if not minutes:
+        return EMPTY_PAGE
+    query = PageQuery(
+        ticker=ticker,
+        template=price_format.template(ticker),
+        since=minute_at(minutes[0]),
+        until=minute_at(minutes[-1]),
+        count=count,
+        ascending=ascending,
+        with_source=bool(price_format.extras),
+    )
+    return await pages.fetch(query, deadline)
 
 
-def _format(
-    request: AppRequest, query: PricesQuery | LastPriceQuery | FilteredPriceQuery
-) -> PriceFormat:
-    return price_format(negotiate(request, query.format), query.include)
+def listing_minutes(
+    start: datetime | None, end: datetime | None, now: datetime, *, ascending: bool
+) -> range:
+    """The minutes from *start*, inclusive, to *end*, exclusive, in the order of the listing.
+
+    There are minutes after *now* only where *start* or *end* is later.
+    """
+    if ascending:
+        first = following_minute(start) if start else _FIRST_MINUTE
+        return range(first, following_minute(end) if end else minute_number(now) + 1)
+    first = minute_number(end) + 1 if end else _FIRST_MINUTE
+    return range(first, minute_number(start or now) + 1)
+
+
+def minute_number(moment: datetime) -> int:
+    """The number of the minute that contains *moment*."""
+    return (moment - EPOCH) // MINUTE
+
+
+def following_minute(moment: datetime) -> int:
+    """The number of the first minute that begins at *moment* or later."""
+    return -((EPOCH - moment) // MINUTE)
+
+
+def minute_at(number: int) -> datetime:
+    """The start of the minute *number*, or the nearest in the years 1 to 9999."""
+    return EPOCH + min(max(number, _FIRST_MINUTE), _LAST_MINUTE) * MINUTE
+
+
+def _deadline() -> float:
+    """Until when a request that begins now may wait for its pages, on the loop's clock."""
+    return asyncio.get_running_loop().time() + DEADLINE
+
+
+_FIRST_MINUTE, _LAST_MINUTE = minute_number(FIRST), minute_number(LAST)
+_PLAIN = PriceFormat(CSV)  # of prices whose number alone matters

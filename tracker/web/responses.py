@@ -9,7 +9,7 @@ our own words, and names of indexes: letters, digits, `-` and `_`, from the oper
 import csv
 import io
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property, lru_cache
@@ -35,8 +35,12 @@ MEDIA_TYPES = {
     "ndjson": "application/x-ndjson",
 }
 JSON, CSV, NDJSON = MEDIA_TYPES.values()
+CONTENT_TYPES = {JSON: JSON, CSV: f"{CSV}; charset=utf-8; header=present", NDJSON: NDJSON}
 
 NO_STORE = {"Cache-Control": "no-store"}
+_MAX_AGE = 60  # seconds: repair runs once a minute
+# For what is past: only repair and import change it.
+SETTLED = {"Cache-Control": f"max-age={_MAX_AGE}, must-revalidate"}
 
 _QUALITY = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
 _MAX_HEADERS = 256  # remembered: clients send few different ones, each again and again
@@ -45,7 +49,6 @@ _PLAIN = "=&%+:,/"  # what needs no quoting in a query, besides letters and digi
 
 # A price is stored two seconds after its minute begins; a response may be a second old already.
 _NEXT_PRICE = MINUTE + timedelta(seconds=1)
-_MAX_AGE = 60  # seconds: repair runs once a minute
 _MIN_AGE = 1  # seconds: polling is late, and the price may come at any moment
 
 
@@ -58,12 +61,21 @@ class Dependency:
 
 
 class DataResponse(Response):
-    """A response that may be shared.
+    """Data in the media type that was negotiated.
 
-    depends_on: what a copy of it is valid for; None: it cannot be shared.
+    depends_on: what a shared copy of it is valid for; None: it cannot be shared.
     """
 
-    depends_on: Dependency | None = None
+    def __init__(
+        self,
+        body: bytes,
+        media_type: str,
+        headers: Mapping[str, str],
+        depends_on: Dependency | None = None,
+    ) -> None:
+        """A 200 with *body*."""
+        super().__init__(body, 200, {**headers, "Vary": "Accept"}, CONTENT_TYPES[media_type])
+        self.depends_on = depends_on
 
 
 # Content negotiation
@@ -132,24 +144,7 @@ def rows_response(
     headers: Mapping[str, str] | None = None,
 ) -> DataResponse:
     """One row or several, each with the keys *columns*."""
-    return data_response(media_type, render(media_type, content, columns), headers or {})
-
-
-def data_response(
-    media_type: str,
-    body: bytes,
-    headers: Mapping[str, str],
-    depends_on: Dependency | None = None,
-) -> DataResponse:
-    """*body*, in the media type that was negotiated."""
-    response = DataResponse(body, 200, {**headers, "Vary": "Accept"}, content_type(media_type))
-    response.depends_on = depends_on
-    return response
-
-
-def content_type(media_type: str) -> str:
-    """The media type with the parameters that readers need."""
-    return f"{CSV}; charset=utf-8; header=present" if media_type == CSV else media_type
+    return DataResponse(render(media_type, content, columns), media_type, headers or {})
 
 
 def render(media_type: str, content: Row | Sequence[Row], columns: Sequence[str]) -> bytes:
@@ -187,10 +182,30 @@ class PriceFormat:
         names = ",".join((*rows.PRICE, *self.extras))
         return names + self.line_end if self.media_type == CSV else ""
 
+    @lru_cache(_MAX_TEMPLATES)  # noqa: B019 -- there are a dozen formats
     def template(self, ticker: str) -> LineTemplate:
-        """The texts between the values of a line, without its end."""
-        build = _csv_template if self.media_type == CSV else _json_template
-        return build(ticker, self.extras)
+        """The texts between the values of a line, without its end.
+
+        `%1$s` and so on are arguments of PostgreSQL's format(): source, observed_at as text,
+        observed_at as JSON.
+        """
+        if self.media_type == CSV:
+            cells = {"source": ",%1$s", "observed_at": ",%2$s"}
+            return {
+                "before_id": "",
+                "before_price": f",{ticker},",
+                "before_day": ",",
+                "before_time": "T",
+                "after_time": "Z" + "".join(cells[name] for name in self.extras),
+            }
+        members = {"source": ',"source":"%1$s"', "observed_at": ',"observed_at":%3$s'}
+        return {
+            "before_id": '{"id":',
+            "before_price": f',"ticker":"{ticker}","price":"',
+            "before_day": '","created_at":"',
+            "before_time": "T",
+            "after_time": 'Z"' + "".join(members[name] for name in self.extras) + "}",
+        }
 
     def render_list(self, text: str | None) -> bytes:
         """A list of the lines of *text*, with LF between two; None: there are none."""
@@ -207,56 +222,18 @@ class PriceFormat:
 price_format = lru_cache(PriceFormat)  # there are a dozen
 
 
-@lru_cache(_MAX_TEMPLATES)
-def _csv_template(ticker: str, extras: tuple[str, ...]) -> LineTemplate:
-    # Arguments of PostgreSQL's format(): source, observed_at as text, observed_at as JSON.
-    cells = {"source": ",%1$s", "observed_at": ",%2$s"}
-    return {
-        "before_id": "",
-        "before_price": f",{ticker},",
-        "before_day": ",",
-        "before_time": "T",
-        "after_time": "Z" + "".join(cells[name] for name in extras),
-    }
-
-
-@lru_cache(_MAX_TEMPLATES)
-def _json_template(ticker: str, extras: tuple[str, ...]) -> LineTemplate:
-    members = {"source": ',"source":"%1$s"', "observed_at": ',"observed_at":%3$s'}
-    return {
-        "before_id": '{"id":',
-        "before_price": f',"ticker":"{ticker}","price":"',
-        "before_day": '","created_at":"',
-        "before_time": "T",
-        "after_time": 'Z"' + "".join(members[name] for name in extras) + "}",
-    }
-
-
 # Cache-Control: until the response can next change. Then a client revalidates it by its ETag.
 
 
 def until_next_price(newest: datetime | None, now: datetime) -> Headers:
     """Fresh until the price after the minute *newest* is due; None: it is overdue."""
     left = _NEXT_PRICE - (now - newest) if newest else timedelta()
-    return _max_age(min(max(int(left.total_seconds()), _MIN_AGE), _MAX_AGE))
-
-
-def settled() -> Headers:
-    """Fresh for a minute: what is past is changed by repair and import alone."""
-    return _max_age(_MAX_AGE)
-
-
-def _max_age(seconds: int) -> Headers:
+    seconds = min(max(int(left.total_seconds()), _MIN_AGE), _MAX_AGE)
     return {"Cache-Control": f"max-age={seconds}, must-revalidate"}
 
 
 # Link: the request's own query with one parameter changed, as a relative reference, which the
 # client resolves against the URL that it requested: no header, prefix or proxy can change it.
-
-
-def next_link(request: Request[Any], name: str, moment: datetime) -> Headers:
-    """The header with `next`: the page where the parameter *name* is *moment*."""
-    return {"Link": _link("next", _query_without(request, [name]), name, moment)}
 
 
 def page_links(
@@ -268,21 +245,21 @@ def page_links(
     """
     before, after = ("before", older), ("after", newer)
     cursors = {"next": after, "prev": before} if ascending else {"next": before, "prev": after}
-    links = {rel: (name, edge) for rel, (name, edge) in cursors.items() if edge}
-    if not links:
+    return link_header(request, {rel: (name, at) for rel, (name, at) in cursors.items() if at})
+
+
+def link_header(request: Request[Any], cursors: Mapping[str, tuple[str, datetime]]) -> Headers:
+    """The header with a link for each relation, by the parameter and moment of its page."""
+    if not cursors:
         return {}
-    query = _query_without(request, ("before", "after"))
-    return {"Link": ", ".join(_link(rel, query, *cursor) for rel, cursor in links.items())}
-
-
-def _link(rel: str, query: str, name: str, moment: datetime) -> str:
-    return f'<?{query}&{name}={format_moment(moment)}>; rel="{rel}"'
-
-
-def _query_without(request: Request[Any], names: Collection[str]) -> str:
-    """The request's query as it was written, without the parameters *names*, and with its limit."""
+    replaced = {"before", "after", *(name for name, _ in cursors.values())}
     query = quote(request.scope["query_string"].decode("latin-1"), safe=_PLAIN)
-    parts = [part for part in query.split("&") if unquote_plus(part.partition("=")[0]) not in names]
+    parts = [part for part in query.split("&") if part]
+    parts = [part for part in parts if unquote_plus(part.partition("=")[0]) not in replaced]
     if "limit" not in request.query_params:
         parts.append(f"limit={DEFAULT_LIMIT}")
-    return "&".join(filter(None, parts))
+    base = "&".join(parts)
+    links = (
+        f'<?{base}&{name}={format_moment(at)}>; rel="{rel}"' for rel, (name, at) in cursors.items()
+    )
+    return {"Link": ", ".join(links)}

@@ -22,7 +22,7 @@ from tracker.models import Candle
 from tracker.times import FIRST
 from tracker.web import params, schemas
 from tracker.web.candles import fetch_candles
-from tracker.web.endpoint import AppRequest, endpoint
+from tracker.web.endpoint import AppRequest, endpoint, require_ticker
 from tracker.web.params import NoQuery, Parameter, Schema
 from tracker.web.responses import NO_STORE, json_response
 
@@ -359,7 +359,7 @@ async def get_time(_: AppRequest, query: NoQuery) -> Response:  # noqa: ARG001 -
 async def _require_symbol(request: AppRequest, ticker: str) -> None:
     """Raises NotFound unless *ticker* is tracked."""
     try:
-        await request.state["tickers"].require(ticker, request.state["database"])
+        await require_ticker(request, ticker)
     except BadRequest:
         raise NotFound({"symbol": f"{shorten(ticker)!r} does not exist"}) from None
 

@@ -69,7 +69,7 @@ class Feed:
 
     def revision(self, ticker: str) -> int:
         """The newest known revision of *ticker*; 0 for an unknown one."""
-        return self.position(ticker).revision
+        return self._positions.get(ticker, START).revision if self._positions else 0
 
     def position(self, ticker: str) -> Position:
         """The position of a client that has all events of *ticker*."""
