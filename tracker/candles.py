@@ -40,7 +40,7 @@ class EvenGrid:
 
     def starts_from(self, moment: datetime) -> Iterator[datetime]:
         """Every start at or after *moment*, ascending; then LAST."""
-        start = gaps.floor(moment, self.width)
+        start = gaps.floor_moment(moment, self.width)
         if start == moment:
             yield start
         while LAST - start > self.width:
@@ -50,7 +50,7 @@ class EvenGrid:
 
     def starts_before(self, moment: datetime) -> Iterator[datetime]:
         """Every start before *moment*, descending."""
-        start = gaps.floor(moment, self.width)
+        start = gaps.floor_moment(moment, self.width)
         if start < moment:
             yield start
         while start > FIRST:

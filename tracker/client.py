@@ -367,7 +367,7 @@ def _check_status(response: httpx.Response) -> httpx.Response:
 
 def next_delay(delay: float, error: Exception) -> float:
     """Seconds until the next attempt; raises *error* if another attempt would fail too."""
-    if isinstance(error, ApiError) and not error.passing:
+    if isinstance(error, ApiError) and not error.transient:
         raise error
     return min(max(2 * delay, 1.0), MAX_RECONNECT_DELAY)
 

@@ -1,38 +1,38 @@
-"""The error tree, by who can act on it."""
+"""The error tree, by who can resolve an error."""
 
-_MAX_SHOWN = 60  # characters of a text that was sent to us
-_PASSING = {429, 502, 503, 504}  # HTTP statuses: too many requests; it cannot serve now
+_MAX_SHOWN = 60  # characters of a client's text
+_TRANSIENT = {429, 502, 503, 504}  # HTTP statuses after which a retry may succeed
 
 
 def describe(error: BaseException) -> str:
-    """The text of *error* on one line; its type where it has none, as time-outs of httpx do."""
+    """The text of *error* on one line; its type if it has none, such as time-outs of httpx."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def shorten(text: str) -> str:
-    """*text* of a client, safe to repeat in an error: short, and of printable characters."""
+    """*text* of a client, made safe for an error message: short and printable."""
     shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
     return shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}…"
 
 
 class TrackerError(Exception):
-    """Base of every deliberate error; never raised itself."""
+    """The base of every deliberate error; never raised itself."""
 
 
 class SettingsError(TrackerError):
-    """The environment holds a value the tracker cannot run with."""
+    """The environment has an invalid value."""
 
 
 class EmbeddedError(TrackerError):
-    """The embedded TimescaleDB or Redis cannot be fetched or started."""
+    """Embedded TimescaleDB or Redis cannot be downloaded or started."""
 
 
 class TransferError(TrackerError):
-    """An import, export, backup or restore fails, for a reason that its user can remove."""
+    """An import, export, backup or restore failed for a reason that the user can resolve."""
 
 
 class ExchangeError(TrackerError):
-    """The exchange gave no usable price.
+    """The exchange returned no usable price.
 
     reason: the value stored in `misses`.
     transient: whether a retry may succeed.
@@ -52,7 +52,7 @@ class ExchangeError(TrackerError):
         retry_after: float | None = None,
         attempts: int = 1,
     ) -> None:
-        """An error whose *message* names the culprit."""
+        """An error whose *message* names the invalid value."""
         super().__init__(message)
         self.code = code
         self.retry_after = retry_after
@@ -97,9 +97,9 @@ class WrongMinute(ExchangeError):
 
 
 class RequestError(TrackerError):
-    """A request that cannot be served as it stands.
+    """An invalid request.
 
-    errors: the name of each culprit, and what is wrong with it.
+    errors: the reason for each invalid parameter or header, by its name.
     """
 
     def __init__(self, errors: dict[str, str]) -> None:
@@ -109,46 +109,46 @@ class RequestError(TrackerError):
 
 
 class BadRequest(RequestError):
-    """It cannot be understood."""
+    """A parameter is missing, unknown or invalid."""
 
 
 class NotFound(RequestError):
-    """What it asks for is not stored."""
+    """The requested resource or data does not exist."""
 
 
 class NotAcceptable(RequestError):
-    """It wants a format that there is not."""
+    """No supported format is acceptable."""
 
 
-class NotNow(RequestError):
-    """It cannot be served now: there is no room for it, or a part of us is not here."""
+class ServiceUnavailable(RequestError):
+    """A limit is reached, or a component is not installed."""
 
 
 class ApiError(RequestError):
-    """The API refused a request of its client.
+    """The API rejected a request of the client.
 
-    status: of the HTTP answer.
-    passing: whether it may pass by itself, so that asking again makes sense.
+    status: of the HTTP response.
+    transient: whether a retry may succeed.
     """
 
     def __init__(self, status: int, errors: dict[str, str]) -> None:
-        """An answer of that *status*, and the culprits that it names."""
+        """A response with *status* and the *errors* that it lists."""
         super().__init__(errors)
         self.status = status
-        self.passing = status in _PASSING
+        self.transient = status in _TRANSIENT
 
 
-class ApiAway(TrackerError):
-    """The API does not answer its client, or somebody else does."""
+class ApiUnavailable(TrackerError):
+    """The API is unavailable, or another server responds."""
 
 
 class DatabaseDown(TrackerError):
-    """The database does not answer, or not in time."""
+    """The database is unavailable or timed out."""
 
 
 class MigrationsPending(TrackerError):
-    """The database lacks tables or columns that this version reads."""
+    """The database lacks tables or columns of this version."""
 
 
 class UnknownSchema(TrackerError):
-    """The database has migrations that this version does not know."""
+    """The database has migrations of another version."""

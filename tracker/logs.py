@@ -26,7 +26,7 @@ _REPEAT_INTERVAL = 60.0  # seconds in which a library's warning is logged once
 _VERBOSE = ("httpx", "httpcore", "psycopg.pool", "asyncio", "dramatiq", "periodiq", "tzlocal")
 
 
-def set_up(settings: Settings, process: str) -> None:
+def configure(settings: Settings, process: str) -> None:
     """Log to standard output under the name *process*: text, or one JSON object per line."""
     kind = settings.log_format
     if kind == "auto":

@@ -1,4 +1,4 @@
-"""Frozen values that cannot be built wrong; units stand here, once."""
+"""Validated, immutable values, with their units."""
 
 import re
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from tracker.times import minute_of
 
 INDEX_NAME = "[a-z0-9-]+_[a-z0-9]+"
 
-# Every index of Deribit lies well inside these; a number outside is a fault, not a price.
-_LARGEST_EXPONENT = 18
-_MOST_DECIMALS = 30
-_FEWEST_DECIMALS = 2
+# Every index of Deribit is well within these bounds; other numbers are errors, not prices.
+_MAX_EXPONENT = 18
+_MAX_DECIMALS = 30
+_MIN_DECIMALS = 2
 _CENT = Decimal("0.01")
 
 
@@ -32,20 +32,19 @@ def exact_price(number: Decimal) -> Decimal:
     if not (number.is_finite() and number > 0):
         raise ValueError(f"not a positive number: {number}")
     exponent = int(number.as_tuple().exponent)
-    if abs(number.adjusted()) > _LARGEST_EXPONENT or exponent < -_MOST_DECIMALS:
+    if abs(number.adjusted()) > _MAX_EXPONENT or exponent < -_MAX_DECIMALS:
         raise ValueError(f"not a credible price: {number}")
-    return number.quantize(_CENT) if exponent > -_FEWEST_DECIMALS else number
+    return number.quantize(_CENT) if exponent > -_MIN_DECIMALS else number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quote:
-    """What the exchange said of one index.
+    """A price of one index, as the exchange returned it.
 
-    ticker: the index.
-    price: in the index's quote currency, exact, two decimals at least.
-    observed_at: the exchange's clock when it answered; UTC.
+    price: in the index's quote currency, exact, at least two decimals.
+    observed_at: the exchange's time of the value, in UTC.
 
-    Raises ValueError for a naive time or a *price* that is not a positive number.
+    Raises ValueError for a naive time, and a *price* that is not a positive number.
     """
 
     ticker: str
@@ -53,7 +52,7 @@ class Quote:
     observed_at: datetime
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be stored."""
+        """Reject values that cannot be stored."""
         minute_of(self.observed_at)
         if str(exact_price(self.price)) != str(self.price):
             raise ValueError(f"fewer than two decimals: {self.price}")
@@ -61,13 +60,13 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class SourcedPrice:
-    """One stored row: the price of an index for one minute, and its origin.
+    """A stored price of one index and minute, with its source.
 
-    id: grows with insertion, not with time.
-    price: exact, two decimals at least.
-    created_at: the UTC minute the price belongs to.
-    source: poll, asked for in its minute; or chart, an average from chart data.
-    observed_at: the exchange's clock when it gave the value; UTC; None if it is not known.
+    id: ascends with insertion, not with time.
+    price: exact, at least two decimals.
+    created_at: the UTC minute that the price belongs to.
+    source: poll, polled in its minute; chart, an average from chart data; import, from a file.
+    observed_at: the exchange's time of the value, in UTC; None if unknown.
     """
 
     id: int
@@ -80,11 +79,11 @@ class SourcedPrice:
 
 @dataclass(frozen=True, slots=True)
 class Candle:
-    """The stored prices of one index in a bucket of time, which has at least one.
+    """The candle of a bucket that has at least one price.
 
     start: the bucket's first UTC minute.
-    open, high, low, close: its first, highest, lowest and last price; exact.
-    samples: how many of its minutes are stored.
+    open, high, low, close: its first, highest, lowest and last price, exact.
+    samples: the number of its stored minutes.
     """
 
     start: datetime
@@ -97,14 +96,14 @@ class Candle:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What is stored of one index; None is what there is none of.
+    """A summary of the stored prices of one index; None where it has no price.
 
-    since: the first minute that was asked for or stored.
-    minutes: how many minutes are stored.
+    since: the first polled or stored minute.
+    minutes: the number of stored minutes.
     first_price, first_at: the oldest price and its minute.
     newest_price, newest_at: the newest price and its minute.
     past_price: the last price of the hour that ended 24 hours before the newest.
-    high, low: the highest and lowest price from 24 hours before the newest up to it.
+    high, low: the highest and the lowest price of the 24 hours up to the newest.
     """
 
     ticker: str

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from rich.progress import Progress  # a slow import, and most runs show no bar
 
 T = TypeVar("T")
-Show = Callable[[str], None]
+ShowStep = Callable[[str], None]
 
 
 @contextmanager
-def read(stream: IO[bytes]) -> Iterator[Show]:
+def track_reading(stream: IO[bytes]) -> Iterator[ShowStep]:
     """Show how much of *stream* is read; the yielded function takes the name of the step."""
     size = os.fstat(stream.fileno()).st_size if _is_file(stream) else None
     with _bar() as bar:
@@ -28,22 +28,22 @@ def read(stream: IO[bytes]) -> Iterator[Show]:
         yield show
 
 
-def shows(stream: IO[Any]) -> bool:
+def is_visible(stream: IO[Any]) -> bool:
     """Whether a bar is visible while output goes to *stream*, a file."""
     return sys.stderr.isatty() and _is_file(stream)
 
 
-def counted(values: Iterable[T], total: int | None, step: str) -> Iterator[T]:
-    """Iterate *values* and show how many are taken, of *total* if it is known."""
+def track_items(values: Iterable[T], total: int | None, step: str) -> Iterator[T]:
+    """Iterate *values* and show how many are consumed, of *total* if it is known."""
     with _bar() as bar:
         yield from bar.track(values, total=total, description=step)
 
 
 @contextmanager
-def percentage(step: str) -> Iterator[Callable[[float], None]]:
-    """Show how many per cent of *step* are done; the yielded function takes them.
+def track_percentage(step: str) -> Iterator[Callable[[float], None]]:
+    """Show the percentage of *step* that is done. The yielded function takes it.
 
-    Without a terminal a few plain lines stand in for the bar.
+    Without a terminal it is written as a few plain lines.
     """
     if sys.stderr.isatty():
         with _bar() as bar:
@@ -61,7 +61,7 @@ def percentage(step: str) -> Iterator[Callable[[float], None]]:
 
 
 def _bar() -> "Progress":
-    """A bar below what is printed meanwhile, and untouched by it if that goes elsewhere."""
+    """A bar below lines that are printed to the same terminal meanwhile."""
     from rich.console import Console  # noqa: PLC0415 -- as above
     from rich.progress import Progress  # noqa: PLC0415
 

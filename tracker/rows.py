@@ -1,4 +1,4 @@
-"""Values as JSON and CSV have them: names, order, every digit. tracker/client.py reads them.
+"""Rows as JSON and CSV have them: columns, their order, every digit. tracker/client.py parses them.
 
 Prices are strings, because JSON's numbers are not exact.
 """
@@ -12,65 +12,65 @@ from tracker.times import MINUTE, format_moment
 
 Row = dict[str, object]
 
-EXTRAS = ("source", "observed_at")
-PRICE = ("id", "ticker", "price", "created_at")
-CANDLE = ("created_at", "open", "high", "low", "close", "samples")
-GAP = ("from", "to", "minutes", "reason")
-COVERAGE = ("from", "expected", "polled", "chart", "imported", "missing", "ratio")
+EXTRA_COLUMNS = ("source", "observed_at")
+PRICE_COLUMNS = ("id", "ticker", "price", "created_at")
+CANDLE_COLUMNS = ("created_at", "open", "high", "low", "close", "samples")
+GAP_COLUMNS = ("from", "to", "minutes", "reason")
+COVERAGE_COLUMNS = ("from", "expected", "polled", "chart", "imported", "missing", "ratio")
 
 
-def amount(number: Decimal) -> str:
-    """Every digit, and never an exponent."""
+def format_decimal(number: Decimal) -> str:
+    """Every digit, without an exponent."""
     return f"{number:f}"
 
 
-def price(found: SourcedPrice) -> Row:
-    """The values of PRICE, then those of EXTRAS."""
+def price_row(price: SourcedPrice) -> Row:
+    """PRICE_COLUMNS, then EXTRA_COLUMNS."""
     return {
-        "id": found.id,
-        "ticker": found.ticker,
-        "price": amount(found.price),
-        "created_at": format_moment(found.created_at),
-        "source": found.source,
-        "observed_at": found.observed_at and _exactly(found.observed_at),
+        "id": price.id,
+        "ticker": price.ticker,
+        "price": format_decimal(price.price),
+        "created_at": format_moment(price.created_at),
+        "source": price.source,
+        "observed_at": price.observed_at and _format_microseconds(price.observed_at),
     }
 
 
-def candle(found: Candle) -> Row:
-    """The values of CANDLE."""
+def candle_row(candle: Candle) -> Row:
+    """CANDLE_COLUMNS."""
     return {
-        "created_at": format_moment(found.start),
-        "open": amount(found.open),
-        "high": amount(found.high),
-        "low": amount(found.low),
-        "close": amount(found.close),
-        "samples": found.samples,
+        "created_at": format_moment(candle.start),
+        "open": format_decimal(candle.open),
+        "high": format_decimal(candle.high),
+        "low": format_decimal(candle.low),
+        "close": format_decimal(candle.close),
+        "samples": candle.samples,
     }
 
 
-def gap(found: Gap) -> Row:
-    """The values of GAP; both ends are minutes that are missing."""
+def gap_row(gap: Gap) -> Row:
+    """GAP_COLUMNS; from and to are the first and the last missing minute."""
     return {
-        "from": format_moment(found.since),
-        "to": format_moment(found.until - MINUTE),
-        "minutes": found.minutes,
-        "reason": found.reason,
+        "from": format_moment(gap.since),
+        "to": format_moment(gap.until - MINUTE),
+        "minutes": gap.minutes,
+        "reason": gap.reason,
     }
 
 
-def coverage(found: Coverage) -> Row:
-    """The values of COVERAGE."""
+def coverage_row(coverage: Coverage) -> Row:
+    """COVERAGE_COLUMNS."""
     return {
-        "from": format_moment(found.since),
-        "expected": found.expected,
-        "polled": found.polled,
-        "chart": found.chart,
-        "imported": found.imported,
-        "missing": found.missing,
-        "ratio": found.ratio,
+        "from": format_moment(coverage.since),
+        "expected": coverage.expected,
+        "polled": coverage.polled,
+        "chart": coverage.chart,
+        "imported": coverage.imported,
+        "missing": coverage.missing,
+        "ratio": coverage.ratio,
     }
 
 
-def _exactly(moment: datetime) -> str:
-    """With its microseconds, all six digits."""
+def _format_microseconds(moment: datetime) -> str:
+    """*moment*, which is in UTC, with six digits of microseconds."""
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

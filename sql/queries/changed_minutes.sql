@@ -1,7 +1,7 @@
 -- Minutes of one index that changed after a position, which is a revision and a place in that
 -- revision's list of minutes: each minute once, at its newest change, in order, at most count. A
 -- change that is logged as a range has no place. Every row has the newest revision, and whether the
--- log is whole: no revision after the position is missing, and at most most minutes changed. If it
+-- log is whole: no revision after the position is missing, and at most max_minutes minutes changed. If it
 -- is not whole, or nothing changed, the only row has no revision.
 WITH logged AS (
     SELECT revision, first_minute, last_minute, minutes
@@ -12,7 +12,7 @@ WITH logged AS (
     SELECT known.revision AS newest,
            count(logged.revision) = known.revision - %(revision)s::bigint
            AND (%(place)s::bigint = 0 OR known.revision > %(revision)s::bigint)
-           AND coalesce(sum(cardinality(logged.minutes)), 0) <= %(most)s AS whole
+           AND coalesce(sum(cardinality(logged.minutes)), 0) <= %(max_minutes)s AS whole
       FROM tickers AS known
       LEFT JOIN logged ON true
      WHERE known.ticker = %(ticker)s

@@ -1,8 +1,8 @@
--- Stores prices of many indexes and minutes, each minute once, and returns the keys of the new ones.
--- No key comes twice, and first and last bound the minutes. A price replaces one whose source is
--- replaces; null: none. The anti-join keeps identity values from being burnt; the key decides a
--- race. All writers lock in one order, and wait at most lock_timeout for a lock (0: unlimited).
--- Never prepared: a generic plan would look for each row in every chunk.
+-- Stores prices of many indexes and minutes, each minute once, and returns the keys of new ones.
+-- Keys are unique, and first and last bound the minutes. A price replaces one with the source
+-- replaces; null: none. The anti-join keeps identity values from being used up; the primary key
+-- decides races. All writers lock in one order, and wait at most lock_timeout for a lock (0:
+-- unlimited). Never prepared, because a generic plan would search every chunk for each row.
 INSERT INTO prices AS stored (ticker, price, created_at, observed_at, source)
 SELECT new.ticker, new.price, new.minute, new.observed_at, %(source)s
   FROM set_config('lock_timeout', %(lock_timeout)s, true)

@@ -1,5 +1,5 @@
--- Records that a part was alive so many seconds ago, by the server's clock. An older heartbeat changes
--- nothing, unless the stored one lies in the future.
+-- Stores the heartbeat of a component, age seconds old by the server's clock. A heartbeat older
+-- than the stored one changes nothing, unless the stored one is in the future.
 INSERT INTO internal.heartbeats AS known (part, at)
 VALUES (%(part)s, clock_timestamp() - make_interval(secs => %(age)s))
     ON CONFLICT (part) DO UPDATE

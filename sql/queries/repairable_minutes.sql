@@ -1,5 +1,5 @@
--- Minutes without a price that the exchange's charts may still have, oldest first: every minute of
--- [recent, until], and since an index is tracked every fifth minute of [since, recent).
+-- Minutes without a price that the exchange's charts may have, ascending for each index: all of
+-- [recent, until], and from the first tracked minute on every fifth minute of [since, recent).
 SELECT requested.ticker, grid.minute
   FROM unnest(%(tickers)s::text[]) AS requested (ticker)
   LEFT JOIN tickers AS known

@@ -159,7 +159,7 @@ def test_foreign_error_response_is_api_error() -> None:
     with Client("http://proxy", transport=transport) as client, pytest.raises(ApiError) as caught:
         client.last("btc_usd")
     assert (caught.value.status, str(caught.value)) == (502, "response: HTTP 502")
-    assert caught.value.passing
+    assert caught.value.transient
 
 
 def test_stream_resumes_at_last_id(url: str, writer: psycopg.Connection) -> None:

@@ -15,7 +15,7 @@ from tests.support.chaos.gaps import make_gap
 from tests.support.chaos.processes import ALL
 from tests.support.exchange import count_calls, fetch_true_price
 from tests.support.working import send
-from tracker.gaps import floor
+from tracker.gaps import floor_moment
 from tracker.times import MINUTE
 
 pytestmark = pytest.mark.slow
@@ -40,7 +40,7 @@ def test_late_messages_store_only_observed_prices(demo: ChaosDemo) -> None:
 
     Of the minutes from there on, a repair fills the five-minute marks only.
     """
-    mark = floor(datetime.now(UTC) - timedelta(days=1), timedelta(minutes=5))
+    mark = floor_moment(datetime.now(UTC) - timedelta(days=1), timedelta(minutes=5))
     old, late = mark + MINUTE, mark + 2 * MINUTE
     with demo.chaos(SEED):
         with demo.paused_scheduler():

@@ -257,7 +257,7 @@ counts = st.integers(0, 1440)
 )
 def test_rows_round_trip(price: SourcedPrice, candle: Candle, gap: Gap, coverage: Coverage) -> None:
     """A rendered row parses to an equal value."""
-    assert client.parse_price(rows.price(price)) == price
-    assert client.parse_candle(rows.candle(candle)) == candle
-    assert client.parse_gap(rows.gap(gap)) == gap
-    assert client.parse_coverage(rows.coverage(coverage)) == coverage
+    assert client.parse_price(rows.price_row(price)) == price
+    assert client.parse_candle(rows.candle_row(candle)) == candle
+    assert client.parse_gap(rows.gap_row(gap)) == gap
+    assert client.parse_coverage(rows.coverage_row(coverage)) == coverage

@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 
 from tests.support.servers import Run
 from tracker import gaps, queries
-from tracker.gaps import DAY, HOUR, NOT_POLLED, Coverage, Gap, Hole, Span
+from tracker.gaps import DAY, HOUR, NOT_POLLED, Coverage, Gap, RecordedGap, Span
 from tracker.settings import Settings
 from tracker.times import MINUTE
 from tracker.web.gaps import expected_window, fetch_coverage, fetch_gaps
@@ -85,7 +85,9 @@ def counted(archive: Archive, within: Span, width: timedelta) -> list[Coverage]:
     """The coverage, minute by minute."""
     stored, _ = archive
     found = []
-    for start, group in groupby(minutes_of(within), lambda minute: gaps.floor(minute, width)):
+    for start, group in groupby(
+        minutes_of(within), lambda minute: gaps.floor_moment(minute, width)
+    ):
         sources = [stored.get(minute) for minute in group]
         counts = (sources.count(name) for name in SOURCES)
         found.append(Coverage(start, len(sources), *counts))
@@ -175,21 +177,21 @@ def test_the_window_is_what_can_be_stored_by_now(
     now = EDGE + part
     start, end = asked.since + part, asked.until + part
 
-    found = gaps.window(since, start, end, now)
+    found = gaps.expected_span(since, start, end, now)
     around = Span(EDGE - 9_000 * MINUTE, EDGE + 9_000 * MINUTE)
     complete = [minute for minute in minutes_of(around) if since <= minute <= now - MINUTE]
     assert minutes_of(found) == [minute for minute in complete if start <= minute < end]
-    assert minutes_of(gaps.window(since, None, None, now)) == complete
+    assert minutes_of(gaps.expected_span(since, None, None, now)) == complete
 
 
 def test_the_ends_of_time_are_moments_like_others() -> None:
     """A start or an end in the year 1 or 9999 overflows nothing."""
     first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
-    assert gaps.window(first, first, last, EDGE) == Span(first, EDGE)
-    assert gaps.window(EDGE, first, first, EDGE).minutes == 0
-    assert gaps.window(EDGE - HOUR, last, last, EDGE).minutes == 0
-    assert gaps.window(EDGE + HOUR, None, None, EDGE).minutes == 0
+    assert gaps.expected_span(first, first, last, EDGE) == Span(first, EDGE)
+    assert gaps.expected_span(EDGE, first, first, EDGE).minutes == 0
+    assert gaps.expected_span(EDGE - HOUR, last, last, EDGE).minutes == 0
+    assert gaps.expected_span(EDGE + HOUR, None, None, EDGE).minutes == 0
 
 
 def test_a_ratio_is_rounded_down() -> None:
@@ -204,7 +206,7 @@ def test_an_outage_of_months_is_one_row(run: Run, reader: AsyncConnection) -> No
     """Neither minutes without a price nor records on end are expanded."""
     late = EDGE + 90 * DAY
 
-    async def asked() -> tuple[list[Hole], list[Gap]]:
+    async def asked() -> tuple[list[RecordedGap], list[Gap]]:
         async with reader.transaction(force_rollback=True):
             await keep(reader, ({EDGE: "poll", late: "poll"}, {}))
             await reader.execute(
@@ -219,7 +221,7 @@ def test_an_outage_of_months_is_one_row(run: Run, reader: AsyncConnection) -> No
 
     holes, found = run(asked())
     since, until = EDGE + 40 * DAY, EDGE + 70 * DAY
-    assert holes == [Hole(EDGE + MINUTE, late, since, until, "bad_answer")]
+    assert holes == [RecordedGap(EDGE + MINUTE, late, since, until, "bad_answer")]
     assert found == [
         Gap(until, late, NOT_POLLED),
         Gap(since, until, "bad_answer"),

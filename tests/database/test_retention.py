@@ -27,7 +27,7 @@ from tests.support.serving import linked_url, problem
 from tests.support.working import idle, login, send, tick, wait_for, working
 from tracker import queries
 from tracker.errors import Unreachable
-from tracker.gaps import DAY, HOUR, floor
+from tracker.gaps import DAY, HOUR, floor_moment
 from tracker.models import Quote
 from tracker.recorder import retention
 from tracker.settings import Settings
@@ -36,7 +36,7 @@ from tracker.times import MINUTE, minute_of
 
 NOW = minute_of(datetime.now(UTC))
 KEPT = timedelta(days=3)
-HORIZON = floor(NOW - KEPT, DAY)
+HORIZON = floor_moment(NOW - KEPT, DAY)
 OLD = HORIZON - timedelta(days=800)  # in a chunk of its own
 SERIES = {
     "btc_usd": {
@@ -212,7 +212,7 @@ def test_a_late_price_undoes_no_candle(filled: Settings, writer: psycopg.Connect
 
     The day is that of its hours all the while.
     """
-    hour = floor(LATE, HOUR)
+    hour = floor_moment(LATE, HOUR)
     before, days = candle(writer, hour), assert_days(writer)
     apply_retention(filled)
 
@@ -362,7 +362,7 @@ def test_the_age_of_prices_counts_from_the_newest(
 
     apply_retention(filled)
 
-    horizon = floor(newest[0] + MINUTE - KEPT, DAY)
+    horizon = floor_moment(newest[0] + MINUTE - KEPT, DAY)
     assert tracked(writer)[0] == ("btc_usd", horizon, horizon)
     assert all(minute >= horizon for _, minute, _ in stored(writer))
     assert len(stored(writer)) > 1000

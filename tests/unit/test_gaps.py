@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracker import gaps
-from tracker.gaps import DAY, HOUR, Coverage, Gap, Hole, Span
+from tracker.gaps import DAY, HOUR, Coverage, Gap, RecordedGap, Span
 from tracker.times import FIRST, LAST, MINUTE
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
@@ -72,17 +72,17 @@ def test_window_has_complete_tracked_minutes(
 ) -> None:
     """It begins at or after start, and ends before end; tracked since noon, now 12:10:30."""
     bounds = (None if minutes is None else at(minutes) for minutes in (start, end))
-    assert gaps.window(NOON, *bounds, at(10.5)) == span(*expected)
+    assert gaps.expected_span(NOON, *bounds, at(10.5)) == span(*expected)
 
 
 def test_window_before_first_tracked_minute_is_empty() -> None:
-    assert gaps.window(at(20), None, None, at(10)) == span(10, 10)
+    assert gaps.expected_span(at(20), None, None, at(10)) == span(10, 10)
 
 
 def test_window_accepts_any_moments() -> None:
     """Bounds are limited before they are rounded, so that the last year causes no overflow."""
-    assert gaps.window(NOON, FIRST, LAST, at(10)) == span(0, 10)
-    assert gaps.window(NOON, LAST, LAST, at(10)) == span(10, 10)
+    assert gaps.expected_span(NOON, FIRST, LAST, at(10)) == span(0, 10)
+    assert gaps.expected_span(NOON, LAST, LAST, at(10)) == span(10, 10)
 
 
 @pytest.mark.parametrize(
@@ -98,12 +98,12 @@ def test_window_accepts_any_moments() -> None:
 )
 def test_floor_is_start_of_bucket(text: str, width: timedelta, expected: str) -> None:
     moment, start = (datetime.fromisoformat(each).replace(tzinfo=UTC) for each in (text, expected))
-    assert gaps.floor(moment, width) == start
+    assert gaps.floor_moment(moment, width) == start
 
 
-def hole(first: int, end: int, recorded: int, recorded_end: int, reason: str = "") -> Hole:
+def hole(first: int, end: int, recorded: int, recorded_end: int, reason: str = "") -> RecordedGap:
     """A hole with a run of records inside it, in minutes after noon."""
-    return Hole(at(first), at(end), at(recorded), at(recorded_end), reason)
+    return RecordedGap(at(first), at(end), at(recorded), at(recorded_end), reason)
 
 
 def gap(first: int, end: int, reason: str = "not_polled") -> Gap:
@@ -133,9 +133,9 @@ def gap(first: int, end: int, reason: str = "not_polled") -> Gap:
         ([hole(5, 9, 5, 5), hole(5, 8, 5, 5), hole(4, 8, 4, 4)], [gap(5, 9), gap(5, 8), gap(4, 8)]),
     ],
 )  # fmt: skip
-def test_holes_are_explained_by_records(holes: list[Hole], expected: list[Gap]) -> None:
+def test_holes_are_explained_by_records(holes: list[RecordedGap], expected: list[Gap]) -> None:
     """Newest first; minutes without a record were not polled."""
-    assert list(gaps.explained(holes)) == expected
+    assert list(gaps.split_by_reason(holes)) == expected
 
 
 @pytest.mark.parametrize(
@@ -155,13 +155,13 @@ def test_buckets_are_cut_to_span(
     within: Span, width: timedelta, count: int, expected: list[Span]
 ) -> None:
     """Newest first, at most *count*."""
-    assert gaps.buckets(within, width, count) == expected
+    assert gaps.split_into_buckets(within, width, count) == expected
 
 
 def test_covered_adds_parts_of_bucket() -> None:
     """A bucket starts at the full hour, also where fewer minutes are expected."""
     counted = [(at(0), 1, 2, 3), (at(60), 20, 10, 0), (at(0), 4, 0, 5), (at(600), 9, 9, 9)]
-    assert gaps.covered([span(60, 100), span(30, 60), span(-60, 0)], HOUR, counted) == [
+    assert gaps.compute_coverage([span(60, 100), span(30, 60), span(-60, 0)], HOUR, counted) == [
         Coverage(at(60), 40, 20, 10, 0),
         Coverage(at(0), 30, 5, 2, 8),
         Coverage(at(-60), 60, 0, 0, 0),
@@ -183,12 +183,12 @@ def test_covered_adds_parts_of_bucket() -> None:
     ],
 )
 def test_split_separates_whole_hours(whole: Span, hours: Span, edges: list[Span]) -> None:
-    assert gaps.split(whole) == (hours, edges)
+    assert gaps.split_whole_hours(whole) == (hours, edges)
 
 
 @given(st.integers(-5000, 5000), st.integers(0, 5000))
 def test_split_keeps_every_minute(first: int, minutes: int) -> None:
     whole = span(first, first + minutes)
-    hours, edges = gaps.split(whole)
+    hours, edges = gaps.split_whole_hours(whole)
     assert hours.minutes % 60 == 0
     assert hours.minutes + sum(edge.minutes for edge in edges) == minutes

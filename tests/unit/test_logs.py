@@ -14,7 +14,7 @@ import logging, warnings
 from loguru import logger
 from tracker import logs
 from tracker.settings import Settings
-logs.set_up(Settings.load(), "worker")
+logs.configure(Settings.load(), "worker")
 """
 BOUND = 'logger.bind(ticker="btc_usd", minute="2026-01-01T00:00:00+00:00").info("stored")\n'
 FAILING = """

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.commands import TIMEOUT, open_terminal, start_tracker
 from tests.support.serving import served
-from tracker.progress import percentage
+from tracker.progress import track_percentage
 from tracker.settings import Settings
 from tracker.simulator import serve
 
@@ -66,7 +66,7 @@ def test_a_backfill_into_a_pipe(database: Settings) -> None:
 
 
 def test_percentage_without_terminal_is_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    with percentage("Downloading") as report:
+    with track_percentage("Downloading") as report:
         for percent in (10, 30, 80, 100):
             report(percent)
 

@@ -230,12 +230,12 @@ def _backfill_prices(settings: "Settings", arguments: argparse.Namespace) -> Non
     from tracker.recorder.deribit import DeribitClient
     from tracker.recorder.repair import backfill
 
-    logs.set_up(settings, "backfill")
+    logs.configure(settings, "backfill")
     chosen = running_settings(settings)
     tickers, ranges = arguments.ticker or chosen.tickers, arguments.range or CHART_RANGES
     with DeribitClient(chosen.client_base_url, testnet=chosen.testnet) as client:
         done = backfill(chosen, client, tickers, ranges, datetime.now(UTC))
-        for one in progress.counted(done, len(tickers) * len(ranges), "charts"):
+        for one in progress.track_items(done, len(tickers) * len(ranges), "charts"):
             print(f"{one.ticker} {one.chart}: added {one.added}, {one.present} were there already")
 
 
@@ -391,7 +391,7 @@ def _run_web(settings: "Settings", _: argparse.Namespace) -> None:
     from tracker import logs
     from tracker.web import server
 
-    logs.set_up(settings, "web")
+    logs.configure(settings, "web")
     server.run(settings)
 
 
@@ -399,7 +399,7 @@ def _run_worker(settings: "Settings", _: argparse.Namespace) -> None:
     from tracker import logs
     from tracker.recorder.worker import run_worker
 
-    logs.set_up(settings, "worker")
+    logs.configure(settings, "worker")
     run_worker(settings)
 
 
@@ -407,7 +407,7 @@ def _run_scheduler(settings: "Settings", _: argparse.Namespace) -> None:
     from tracker import logs
     from tracker.recorder.broker import run_scheduler
 
-    logs.set_up(settings, "scheduler")
+    logs.configure(settings, "scheduler")
     run_scheduler(settings)
 
 

@@ -22,14 +22,14 @@ class RowFormat:
     render: Callable[[Any], Row]
 
 
-_PRICES = RowFormat((*rows.PRICE, *rows.EXTRAS), rows.price)
+_PRICES = RowFormat((*rows.PRICE_COLUMNS, *rows.EXTRA_COLUMNS), rows.price_row)
 ROW_FORMATS = {
     "last": _PRICES,
     "prices": _PRICES,
     "watch": _PRICES,
-    "candles": RowFormat(rows.CANDLE, rows.candle),
-    "gaps": RowFormat(rows.GAP, rows.gap),
-    "coverage": RowFormat(rows.COVERAGE, rows.coverage),
+    "candles": RowFormat(rows.CANDLE_COLUMNS, rows.candle_row),
+    "gaps": RowFormat(rows.GAP_COLUMNS, rows.gap_row),
+    "coverage": RowFormat(rows.COVERAGE_COLUMNS, rows.coverage_row),
 }
 
 

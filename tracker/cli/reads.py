@@ -12,7 +12,7 @@ import httpx
 from tracker import progress
 from tracker.cli.output import write_error, write_values
 from tracker.client import Client
-from tracker.errors import ApiAway, ApiError, describe
+from tracker.errors import ApiError, ApiUnavailable, describe
 from tracker.models import SourcedPrice
 from tracker.settings import Settings
 
@@ -50,8 +50,8 @@ def print_list(settings: Settings, arguments: argparse.Namespace) -> int:
     with open_client(url) as client:
         values = _LISTS[arguments.name](client, arguments.ticker, **query)
         values = islice(translate_errors(url, values), limit)
-        if progress.shows(sys.stdout):
-            values = progress.counted(values, limit, "reading")
+        if progress.is_visible(sys.stdout):
+            values = progress.track_items(values, limit, "reading")
         count = write_values(arguments, values)
     if not count:
         write_error(f"{arguments.ticker}: no rows found")
@@ -91,13 +91,17 @@ def open_client(url: str) -> Client:
 
 
 def translate_errors(url: str, values: Iterable[T]) -> Iterator[T]:
-    """The same *values*. Raises ApiAway for an unavailable API and for an unexpected response."""
+    """*values* unchanged. Raises ApiUnavailable, also for an unexpected response."""
     try:
         yield from values
     except httpx.ConnectError as error:
         reason = describe(error)
-        raise ApiAway(f"{url} is unavailable: {reason}; is `ops/just up` running?") from error
+        raise ApiUnavailable(
+            f"{url} is unavailable: {reason}; is `ops/just up` running?"
+        ) from error
     except httpx.RequestError as error:
-        raise ApiAway(f"{url}: {describe(error)}") from error
+        raise ApiUnavailable(f"{url}: {describe(error)}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise ApiAway(f"{url}: unexpected response; this is not the API of a tracker") from error
+        raise ApiUnavailable(
+            f"{url}: unexpected response; this is not the API of a tracker"
+        ) from error

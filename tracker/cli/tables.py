@@ -17,7 +17,7 @@ from rich.text import Text
 from tracker.cli.watch import PriceChange
 from tracker.gaps import DAY, HOUR, Coverage, Gap
 from tracker.models import Candle, SourcedPrice
-from tracker.rows import amount
+from tracker.rows import format_decimal
 from tracker.times import MINUTE
 
 UP, DOWN, REPAIRED = "green", "red", "yellow"
@@ -78,7 +78,7 @@ def _render_last(price: SourcedPrice) -> Cells:
     age = datetime.now(UTC) - price.created_at
     return (
         price.ticker,
-        Text(amount(price.price), "bold"),
+        Text(format_decimal(price.price), "bold"),
         _format_minute(price.created_at),
         Text(_format_age(age), REPAIRED if age > _STALE_AGE else ""),
         _render_source(price),
@@ -89,7 +89,7 @@ def _render_price(price: SourcedPrice) -> Cells:
     at = price.observed_at
     return (
         _format_minute(price.created_at),
-        Text(amount(price.price), "bold"),
+        Text(format_decimal(price.price), "bold"),
         _render_source(price),
         f"{at.astimezone(UTC):%H:%M:%S.%f}" if at else "",
     )
@@ -120,8 +120,8 @@ def _render_coverage(bucket: Coverage) -> Cells:
 
 def _candle_format(zone: tzinfo) -> TableFormat:
     def render(candle: Candle) -> Cells:
-        prices = (amount(price) for price in (candle.open, candle.high, candle.low))
-        close = Text(amount(candle.close), _change_style(candle.close - candle.open))
+        prices = (format_decimal(price) for price in (candle.open, candle.high, candle.low))
+        close = Text(format_decimal(candle.close), _change_style(candle.close - candle.open))
         return _format_minute(candle.start, zone), *prices, close, str(candle.samples)
 
     return TableFormat((f"<begins ({zone})", "open", "high", "low", "close", "samples"), render)
@@ -195,7 +195,7 @@ def print_changes(tickers: Iterable[str], changes: Iterable[PriceChange]) -> Non
         print_line(
             _format_minute(price.created_at),
             price.ticker.ljust(width),
-            Text(amount(price.price).rjust(_PRICE_WIDTH), "bold"),
+            Text(format_decimal(price.price).rjust(_PRICE_WIDTH), "bold"),
             Text(signed.rjust(_CHANGE_WIDTH), _change_style(change) or "dim"),
             _render_source(price) if price.source == "chart" else "",
         )

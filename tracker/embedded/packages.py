@@ -172,7 +172,7 @@ def _build(bundle: Path, mirror: str, loader: str) -> None:
     with tempfile.TemporaryDirectory(prefix=draft, dir=bundle.parent) as folder:
         prefix = Path(folder, "prefix")
         packages = _download(Path(folder, "apt"), mirror)
-        for package in progress.counted(packages, len(packages), "Unpacking"):
+        for package in progress.track_items(packages, len(packages), "Unpacking"):
             unpack(package, prefix)
         for path in (prefix / name for name in _UNWANTED):
             if path.is_dir():
@@ -196,9 +196,9 @@ def _build(bundle: Path, mirror: str, loader: str) -> None:
 
 def _download(folder: Path, mirror: str) -> list[Path]:
     apt = Apt(folder, mirror)
-    with progress.percentage("Reading the index of Debian 13") as report:
+    with progress.track_percentage("Reading the index of Debian 13") as report:
         apt.update(report)
-    with progress.percentage("Downloading TimescaleDB and Redis, about 50 MB") as report:
+    with progress.track_percentage("Downloading TimescaleDB and Redis, about 50 MB") as report:
         return apt.download(_PACKAGES, report)
 
 

@@ -1,4 +1,4 @@
-"""Candles: of minutes from the prices themselves, of hours and longer from the rollups."""
+"""Candles: below an hour from prices, from an hour on from the rollups."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -7,7 +7,7 @@ from typing import Any
 from psycopg import AsyncConnection
 from psycopg.rows import args_row
 
-from tracker.gaps import DAY, HOUR, Span, split
+from tracker.gaps import DAY, HOUR, Span, split_whole_hours
 from tracker.models import Candle
 from tracker.queries.statements import compose_sql, load_sql
 from tracker.times import MINUTE
@@ -36,10 +36,10 @@ async def regular_candles(
     *,
     ascending: bool,
 ) -> list[Candle]:
-    """Up to *count* candles, newest first, or if *ascending* oldest first.
+    """Up to *count* candles of *within*, descending unless *ascending*.
 
-    width: divides a day. Candles below an hour are made of prices, those below a day of hours.
-    within: whole candles only, and at least one.
+    width: divides a day. Candles below an hour are computed from prices, below a day from hours.
+    within: consists of whole buckets, at least one.
     """
     if width < HOUR:
         statements, row = MINUTE_STATEMENTS, MINUTE
@@ -61,7 +61,7 @@ async def regular_candles(
 async def bucket_candles(
     conn: AsyncConnection, ticker: str, buckets: Sequence[Span]
 ) -> list[Candle]:
-    """A candle for each of *buckets* that has prices, in their order; each is of whole hours."""
+    """A candle for each of *buckets* with prices, in their order; buckets are of whole hours."""
     parameters = {
         "ticker": ticker,
         "starts": [bucket.since for bucket in buckets],
@@ -71,8 +71,8 @@ async def bucket_candles(
 
 
 async def zone_candles(conn: AsyncConnection, ticker: str, buckets: Sequence[Span]) -> list[Candle]:
-    """The same as `bucket_candles`, for buckets of whole minutes, each an hour long at least."""
-    whole = [split(bucket)[0] for bucket in buckets]
+    """Like `bucket_candles`, for buckets of whole minutes that have at least an hour."""
+    whole = [split_whole_hours(bucket)[0] for bucket in buckets]
     parameters = {
         "ticker": ticker,
         "starts": [bucket.since for bucket in buckets],
@@ -86,18 +86,18 @@ async def zone_candles(conn: AsyncConnection, ticker: str, buckets: Sequence[Spa
 
 
 async def stored_hours(conn: AsyncConnection, ticker: str, within: Span) -> Span | None:
-    """From the oldest hour that has prices to the newest, of those that start in *within*."""
+    """From the oldest to the newest hour with prices that starts in *within*; None without any."""
     parameters = {"ticker": ticker, "since": within.since, "until": within.until}
     cursor = await conn.execute(_STORED_HOURS, parameters)
-    found = await cursor.fetchone()
-    assert found is not None  # an aggregate always answers
-    return None if found[0] is None else Span(found[0], found[1] + HOUR)
+    row = await cursor.fetchone()
+    assert row is not None  # an aggregate without GROUP BY returns one row
+    return None if row[0] is None else Span(row[0], row[1] + HOUR)
 
 
 async def _fetch_candles(
     conn: AsyncConnection, statement: bytes, parameters: dict[str, Any]
 ) -> list[Candle]:
-    """By the places of columns, not their names: a millisecond less for a year of days."""
+    """Candles by the order of columns, not their names: saves a millisecond for a year of days."""
     async with conn.cursor(row_factory=args_row(Candle)) as cursor:
         await cursor.execute(statement, parameters)
         return await cursor.fetchall()

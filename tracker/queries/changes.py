@@ -1,4 +1,4 @@
-"""What changed, and in which order: the log that the stream of prices is read from."""
+"""The change log, from which the stream of prices resumes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,18 +14,19 @@ _REVISIONS = load_sql("queries/revisions")
 _CHANGED_MINUTES = load_sql("queries/changed_minutes")
 _PRICES_OF = load_sql("queries/prices_of")
 
-# More must be read anew. The log keeps more revisions: none is forgotten while it is read.
-MOST_MINUTES = 15_000
+# After more changes a client must load the prices again. The log retains more revisions than this,
+# therefore none is deleted while it is read.
+MAX_CHANGED_MINUTES = 15_000
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A minute that changed, or a range of them; one without a revision says that none did.
+    """A minute or a range of minutes that changed; without a revision nothing changed.
 
-    newest: the revision of the index.
-    whole: whether the log still tells all that changed; if not, there is no revision.
-    place: which of the revision's minutes it is, from 1; None for a range.
-    final: whether it is the last one.
+    newest: the newest revision of the index.
+    whole: whether the log has every change; if not, the step has no revision.
+    place: the place in the revision's list of minutes, from 1; None for a range.
+    final: whether it is the revision's last minute.
     """
 
     newest: int
@@ -38,12 +39,12 @@ class Step:
 
 
 async def listen(conn: AsyncConnection) -> None:
-    """Have every commit that changes prices announced on *conn*."""
+    """Subscribe *conn* to the notifications of commits that change prices."""
     await conn.execute(_LISTEN)
 
 
 async def revisions(conn: AsyncConnection) -> dict[str, int]:
-    """How often each tracked index has changed."""
+    """The revision of each tracked index."""
     cursor = await conn.execute(_REVISIONS)
     return dict(await cursor.fetchall())
 
@@ -51,16 +52,16 @@ async def revisions(conn: AsyncConnection) -> dict[str, int]:
 async def changed_minutes(
     conn: AsyncConnection, ticker: str, revision: int, place: int, count: int
 ) -> list[Step]:
-    """What changed after *revision*, but for *place* minutes of the next: at most *count* steps.
+    """At most *count* changes after *revision*, without the first *place* minutes of the next one.
 
-    At least one, unless *ticker* never was tracked.
+    At least one step, unless *ticker* was never tracked.
     """
     parameters = {
         "ticker": ticker,
         "revision": revision,
         "place": place,
         "count": count,
-        "most": MOST_MINUTES,
+        "max_minutes": MAX_CHANGED_MINUTES,
     }
     return await fetch_rows(conn, _CHANGED_MINUTES, Step, parameters)
 
@@ -77,5 +78,5 @@ async def prices_of(
         "since": min(minutes),
         "until": max(minutes),
     }
-    found = await fetch_rows(conn, _PRICES_OF, SourcedPrice, parameters)
-    return {price.created_at: price for price in found}
+    prices = await fetch_rows(conn, _PRICES_OF, SourcedPrice, parameters)
+    return {price.created_at: price for price in prices}

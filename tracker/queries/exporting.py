@@ -28,9 +28,9 @@ def exported_lines(
     separator: str,
     with_source: bool,
 ) -> AbstractAsyncContextManager[AsyncCopy]:
-    """Prices of *ticker* with ``since <= created_at <= until``, oldest first, a row for each day.
+    """Prices of *ticker* with ``since <= created_at <= until``, ascending, a row for each day.
 
-    A line is made with *template*; a *separator* stands between two. COPY writes it escaped.
+    Lines are rendered with *template* and joined by *separator*, which COPY escapes.
     with_source: the template also takes source, and observed_at as text and as JSON.
     """
     parameters = {

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from psycopg import AsyncConnection
 from psycopg.rows import scalar_row
 
-from tracker.gaps import NOT_POLLED, Hole, Span
+from tracker.gaps import NOT_POLLED, RecordedGap, Span
 from tracker.queries.statements import fetch_rows, load_sql
 from tracker.times import MINUTE
 
@@ -15,10 +15,12 @@ _COUNTED_MINUTES = load_sql("queries/counted_minutes")
 _TRACKED_SINCE = load_sql("queries/tracked_since")
 
 
-async def gap_page(conn: AsyncConnection, ticker: str, within: Span, count: int) -> list[Hole]:
-    """The stretches of *within* without a price, newest first, a `Hole` for each record in them.
+async def gap_page(
+    conn: AsyncConnection, ticker: str, within: Span, count: int
+) -> list[RecordedGap]:
+    """The gaps in *within*, newest first: one row for each island of recorded misses in a gap.
 
-    At most *count*; the last stretch may have more.
+    At most *count* rows; the last gap may have more.
     """
     parameters = {
         "ticker": ticker,
@@ -27,7 +29,7 @@ async def gap_page(conn: AsyncConnection, ticker: str, within: Span, count: int)
         "unknown": NOT_POLLED,
         "count": count,
     }
-    return await fetch_rows(conn, _GAP_PAGE, Hole, parameters)
+    return await fetch_rows(conn, _GAP_PAGE, RecordedGap, parameters)
 
 
 async def counted_hours(
@@ -43,7 +45,7 @@ async def counted_hours(
 
 
 async def counted_minutes(conn: AsyncConnection, ticker: str, span: Span) -> tuple[int, int, int]:
-    """How many minutes of *span*, which is not empty, were polled, charted and imported."""
+    """The numbers of polled, charted and imported minutes of *span*, which is not empty."""
     parameters = {"ticker": ticker, "since": span.since, "until": span.until - MINUTE}
     cursor = await conn.execute(_COUNTED_MINUTES, parameters)
     found = await cursor.fetchone()
@@ -52,7 +54,7 @@ async def counted_minutes(conn: AsyncConnection, ticker: str, span: Span) -> tup
 
 
 async def tracked_since(conn: AsyncConnection, ticker: str) -> datetime | None:
-    """The first minute of *ticker* that was asked for or stored; None if it never was."""
+    """The first polled or stored minute of *ticker*; None if it was never tracked."""
     async with conn.cursor(row_factory=scalar_row) as cursor:
         await cursor.execute(_TRACKED_SINCE, {"ticker": ticker})
         return await cursor.fetchone()

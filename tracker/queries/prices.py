@@ -12,11 +12,11 @@ from tracker.queries.statements import compose_sql, load_sql
 
 _PRICE_PAGES = load_sql("queries/price_pages")
 
-_OBSERVED_AT = """to_char(observed_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""  # the session is UTC's
+_OBSERVED_AT = """to_char(observed_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""  # the session is in UTC
 
 
 def line_end_with_source(after_time: str) -> str:
-    """SQL for what ends a line with its origin; *after_time* is SQL for its template."""
+    """SQL for a line's end with source and observed_at; *after_time* is SQL for its template."""
     as_json = f"coalesce(to_json({_OBSERVED_AT})::text, 'null')"
     return f"format({after_time}, source, {_OBSERVED_AT}, {as_json})"
 
@@ -65,10 +65,10 @@ class PageQuery:
 class PricePage:
     """Consecutive prices as text.
 
-    text: a line for each, LF between two; None without any, as both minutes then are.
+    text: a line for each price, separated by LF; None without prices, as are both minutes.
     first_at, last_at: the minutes of the first line and of the last.
     more: whether another price follows.
-    seconds: what the server took for the whole batch.
+    seconds: the duration of the whole batch on the server.
     """
 
     text: str | None

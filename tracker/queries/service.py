@@ -1,4 +1,4 @@
-"""How the recorder and the database themselves are."""
+"""The state of the recorder and the database."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -17,12 +17,12 @@ _APPLIED_MIGRATIONS = load_sql("queries/applied_migrations")
 _REPLICA_LAG = load_sql("queries/replica_lag")
 _MISSING_ROLES = load_sql("queries/missing_roles")
 
-_A_MONTH = timedelta(days=31)
-_AN_HOUR = timedelta(hours=1)
+_MONTH = timedelta(days=31)
+_HOUR = timedelta(hours=1)
 
 
 async def heartbeats(conn: AsyncConnection) -> dict[str, float]:
-    """How many seconds ago each part was last alive; a part that never was is left out."""
+    """The age of each component's newest heartbeat in seconds; without one none."""
     cursor = await conn.execute(_HEARTBEATS)
     return dict(await cursor.fetchall())
 
@@ -31,7 +31,7 @@ async def newest_minutes(
     conn: AsyncConnection, tickers: Sequence[str], until: datetime
 ) -> list[datetime | None]:
     """The newest minute up to *until* of each of *tickers*; None if it has none in a month."""
-    parameters = {"tickers": list(tickers), "since": until - _A_MONTH, "until": until}
+    parameters = {"tickers": list(tickers), "since": until - _MONTH, "until": until}
     cursor = await conn.execute(_NEWEST_MINUTES, parameters)
     return [minute for _, minute in await cursor.fetchall()]
 
@@ -39,34 +39,35 @@ async def newest_minutes(
 async def recent_hours(
     conn: AsyncConnection, tickers: Sequence[str], until: datetime
 ) -> list[tuple[int, str | None, datetime | None]]:
-    """For each of *tickers*: minutes missing, why its newest poll failed, and the newest polled.
+    """For each ticker: missing minutes, the reason of a failed newest poll, the newest polled.
 
-    The hour is the one before *until*'s minute. None if it did not fail, and if none was polled.
+    The hour ends at the minute of *until*. The reason is None if the newest poll succeeded, the
+    newest polled minute is None if none was polled.
     """
     minute = minute_of(until)
-    parameters = {"tickers": list(tickers), "since": minute - _AN_HOUR, "until": minute}
+    parameters = {"tickers": list(tickers), "since": minute - _HOUR, "until": minute}
     cursor = await conn.execute(_RECENT_HOURS, parameters)
     return [(missing, failing, polled) for _, missing, failing, polled in await cursor.fetchall()]
 
 
 async def stored_tickers(conn: AsyncConnection) -> list[str]:
-    """Every index that has ever been tracked, by name."""
+    """Every tracked index, by name."""
     async with conn.cursor(row_factory=scalar_row) as cursor:
         await cursor.execute(_STORED_TICKERS)
         return await cursor.fetchall()
 
 
 async def applied_migrations(conn: AsyncConnection) -> list[str]:
-    """The migrations this database has, by name. Raises UndefinedTable if it never had any."""
+    """The applied migrations, by name. Raises UndefinedTable if none was ever applied."""
     async with conn.cursor(row_factory=scalar_row) as cursor:
         await cursor.execute(_APPLIED_MIGRATIONS)
         return await cursor.fetchall()
 
 
 async def replica_lag(conn: AsyncConnection) -> float | None:
-    """How many seconds the server of *conn* is behind the one that it follows, at most.
+    """The maximum lag of the server of *conn* behind its primary, in seconds.
 
-    0 if it follows none; None if it has replayed no commit since its start, and cannot know.
+    0 for a primary; None if it is unknown, because no commit was replayed since the start.
     """
     async with conn.cursor(row_factory=scalar_row) as cursor:
         await cursor.execute(_REPLICA_LAG)
@@ -74,6 +75,6 @@ async def replica_lag(conn: AsyncConnection) -> float | None:
 
 
 def missing_roles(conn: Connection, roles: Sequence[str]) -> list[str]:
-    """Those of *roles* that the server does not have, by name."""
+    """The *roles* that the server lacks, by name."""
     with conn.cursor(row_factory=scalar_row) as cursor:
         return cursor.execute(_MISSING_ROLES, {"roles": list(roles)}).fetchall()

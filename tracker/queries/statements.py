@@ -1,4 +1,4 @@
-"""Statements from the files of sql, composed from parts, and their rows as values."""
+"""Loads SQL statements from their files, and converts rows into values."""
 
 from functools import cache
 from pathlib import Path
@@ -15,15 +15,15 @@ FOLDER = Path(__file__).resolve().parent.parent.parent / "sql"
 
 @cache
 def load_sql(name: str) -> bytes:
-    """The statement in the file of that *name*, such as `queries/drop_prices`."""
+    """The statement in the file *name*, such as `queries/drop_prices`."""
     return (FOLDER / f"{name}.sql").read_bytes()
 
 
 def compose_sql(template: bytes, **parts: str) -> bytes:
-    """The statement of a *template*, its {placeholders} replaced by *parts*, which are SQL.
+    """The statement of a *template* whose {placeholders} are replaced by *parts*, which are SQL.
 
-    For keywords, columns and expressions; values are parameters of the statement. Compose at
-    import: the text is constant then, and a connection prepares it once.
+    Parts are keywords, columns and expressions; values are parameters. Statements are composed at
+    import, therefore their text is constant and a connection prepares each once.
     """
     return SQL(template.decode()).format(**{k: SQL(v) for k, v in parts.items()}).as_bytes()
 
@@ -31,7 +31,7 @@ def compose_sql(template: bytes, **parts: str) -> bytes:
 async def fetch_rows(
     conn: AsyncConnection, query: bytes, row: type[R], parameters: dict[str, Any]
 ) -> list[R]:
-    """The rows of *query* as values of the type *row*."""
+    """The rows of *query* as values of the class *row*."""
     async with conn.cursor(row_factory=class_row(row)) as cursor:
         await cursor.execute(query, parameters)
         return await cursor.fetchall()

@@ -1,4 +1,4 @@
-"""What is stored of every index, in a row each."""
+"""A summary of the stored prices of each index."""
 
 from datetime import datetime
 
@@ -12,5 +12,5 @@ _TICKER_SUMMARIES = load_sql("queries/ticker_summaries")
 
 
 async def ticker_summaries(conn: AsyncConnection, until: datetime) -> list[Summary]:
-    """What is stored of every index that has been tracked, by name; no price after *until*."""
+    """A summary of each tracked index, by name; prices after *until* are ignored."""
     return await fetch_rows(conn, _TICKER_SUMMARIES, Summary, {"since": FIRST, "until": until})

@@ -62,9 +62,9 @@ def export_file(dsn: str, file: str, selection: Selection) -> int:
         if unknown := fetch_column(conn, "unknown_tickers", tickers=tickers):
             raise NotFound({"--ticker": f"{', '.join(unknown)} was never tracked"})
         total = None
-        if progress.shows(stream):
+        if progress.is_visible(stream):
             total = 1 + fetch_column(conn, "count_prices", **values)[0]  # and the header
         with conn.cursor() as cursor:
             with cursor.copy(statement("copy_prices"), values) as copy:
-                stream.writelines(progress.counted(copy, total, "writing") if total else copy)
+                stream.writelines(progress.track_items(copy, total, "writing") if total else copy)
             return cursor.rowcount

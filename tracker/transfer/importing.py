@@ -101,7 +101,7 @@ def import_file(
         stream = sys.stdin.buffer if file == "-" else Path(file).open("rb")  # noqa: SIM115 -- below
     except OSError as error:
         raise BadRequest({name: error.strerror or str(error)}) from None
-    with stream, connect(dsn) as conn, progress.read(stream) as show:
+    with stream, connect(dsn) as conn, progress.track_reading(stream) as show:
         applied = [name for (name,) in conn.execute(load_sql("queries/applied_migrations"))]
         if pending := migrations.find_pending(applied):
             raise MigrationsPending(f"run `tracker migrate` first: {', '.join(pending)} pending")
@@ -128,7 +128,7 @@ def import_file(
 
 
 def _copy_lines(
-    conn: psycopg.Connection, rows: Iterator[str | LineError], show: progress.Show
+    conn: psycopg.Connection, rows: Iterator[str | LineError], show: progress.ShowStep
 ) -> tuple[int, list[LineError]]:
     """Copy the good lines into the temporary table; the number of bad ones, and the first."""
     bad_lines = 0

@@ -122,7 +122,7 @@ async def list_candles(request: AppRequest, query: CandlesQuery) -> Response:
     end = min(query.end_date or now, query.before or now)
     past = next_start(grid, end) <= minute_of(now)
     headers = {**links, **(responses.SETTLED if past else {})}
-    body = render(media_type, [rows.candle(each) for each in page.candles], rows.CANDLE)
+    body = render(media_type, [rows.candle_row(each) for each in page.candles], rows.CANDLE_COLUMNS)
     return DataResponse(body, media_type, headers, dependency)
 
 
@@ -216,7 +216,7 @@ async def _fetch_calendar_candles(
 
 async def _stored_part(conn: AsyncConnection, ticker: str, grid: Grid, within: Span) -> Span | None:
     """The part of *within* in which buckets start that may have prices; None if there is none."""
-    looked_at = Span(gaps.floor(within.since, HOUR), next_start(grid, within.until))
+    looked_at = Span(gaps.floor_moment(within.since, HOUR), next_start(grid, within.until))
     hours = await queries.stored_hours(conn, ticker, looked_at)
     if hours is None:
         return None

@@ -10,7 +10,7 @@ from typing import Self
 from psycopg import AsyncConnection, AsyncCopy
 
 from tracker import queries
-from tracker.errors import NotNow
+from tracker.errors import ServiceUnavailable
 from tracker.queries.prices import PageQuery
 from tracker.web.database import SESSION, connect, cut, translated
 from tracker.web.responses import PriceFormat
@@ -50,9 +50,12 @@ class Exports:
         self._count = 0
 
     async def open(self, exported: ExportRange) -> "Export":
-        """Begin one, which the caller closes. Raises NotNow, DatabaseDown, MigrationsPending."""
+        """Open an export, which the caller closes.
+
+        Raises ServiceUnavailable, DatabaseDown, MigrationsPending.
+        """
         if self._count >= MAX_EXPORTS:
-            raise NotNow({"export": f"{MAX_EXPORTS} are in progress, the maximum"})
+            raise ServiceUnavailable({"export": f"{MAX_EXPORTS} are in progress, the maximum"})
         self._count += 1
         async with AsyncExitStack() as stack:
             stack.callback(self._leave)

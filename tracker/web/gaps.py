@@ -132,7 +132,7 @@ async def list_gaps(request: AppRequest, query: GapsQuery) -> Response:
     found = await request.state["database"].run(fetch)
     headers = _headers(request, query, found, now)
     return rows_response(
-        media_type, [rows.gap(each) for each in found[: query.limit]], rows.GAP, headers
+        media_type, [rows.gap_row(each) for each in found[: query.limit]], rows.GAP_COLUMNS, headers
     )
 
 
@@ -157,7 +157,10 @@ async def list_coverage(request: AppRequest, query: CoverageQuery) -> Response:
     found = await request.state["database"].run(fetch)
     headers = _headers(request, query, found, now)
     return rows_response(
-        media_type, [rows.coverage(each) for each in found[: query.limit]], rows.COVERAGE, headers
+        media_type,
+        [rows.coverage_row(each) for each in found[: query.limit]],
+        rows.COVERAGE_COLUMNS,
+        headers,
     )
 
 
@@ -170,28 +173,28 @@ async def expected_window(
 ) -> Span:
     """The minutes in [start, end) that are expected by *now*; maybe none."""
     since = await queries.tracked_since(conn, ticker)
-    return Span(now, now) if since is None else gaps.window(since, start, end, now)
+    return Span(now, now) if since is None else gaps.expected_span(since, start, end, now)
 
 
 async def fetch_gaps(conn: AsyncConnection, ticker: str, window: Span, count: int) -> list[Gap]:
     """Up to *count* gaps, newest first."""
     holes = await queries.gap_page(conn, ticker, window, count)  # each row makes at least one
-    return list(islice(gaps.explained(holes), count))
+    return list(islice(gaps.split_by_reason(holes), count))
 
 
 async def fetch_coverage(
     conn: AsyncConnection, ticker: str, window: Span, width: timedelta, count: int
 ) -> list[Coverage]:
     """Up to *count* buckets, *width* wide, newest first."""
-    buckets = gaps.buckets(window, width, count)
+    buckets = gaps.split_into_buckets(window, width, count)
     if not buckets:
         return []
-    whole, edges = gaps.split(Span(buckets[-1].since, buckets[0].until))
+    whole, edges = gaps.split_whole_hours(Span(buckets[-1].since, buckets[0].until))
     counted = await queries.counted_hours(conn, ticker, whole, width)
     for edge in edges:
-        start = gaps.floor(edge.since, width)
+        start = gaps.floor_moment(edge.since, width)
         counted.append((start, *await queries.counted_minutes(conn, ticker, edge)))
-    return gaps.covered(buckets, width, counted)
+    return gaps.compute_coverage(buckets, width, counted)
 
 
 def _headers(

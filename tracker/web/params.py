@@ -18,7 +18,7 @@ from starlette.datastructures import QueryParams
 from tracker.candles import INTERVALS
 from tracker.errors import BadRequest, shorten
 from tracker.models import parse_ticker
-from tracker.rows import EXTRAS
+from tracker.rows import EXTRA_COLUMNS
 from tracker.times import MILLISECONDS_BELOW, SECONDS_BELOW, parse_moment
 
 Q = TypeVar("Q")
@@ -137,14 +137,14 @@ def _default_schema(default: object) -> Schema:
 
 
 def parse_include(text: str) -> tuple[str, ...]:
-    """Names of EXTRAS separated by commas, each at most once; in the order of EXTRAS."""
+    """Names of EXTRA_COLUMNS separated by commas, each at most once; returned in that order."""
     names = text.split(",")
     for name in names:
-        if name not in EXTRAS:
-            raise ValueError(f"has {shorten(name)!r}; allowed: {', '.join(EXTRAS)}")
+        if name not in EXTRA_COLUMNS:
+            raise ValueError(f"has {shorten(name)!r}; allowed: {', '.join(EXTRA_COLUMNS)}")
         if names.count(name) > 1:
             raise ValueError(f"has {name!r} more than once")
-    return tuple(name for name in EXTRAS if name in names)
+    return tuple(name for name in EXTRA_COLUMNS if name in names)
 
 
 def parse_zone(text: str) -> ZoneInfo:
@@ -232,7 +232,7 @@ INCLUDE = Parameter(
     parse_include,
     {
         "type": "array",
-        "items": {"type": "string", "enum": list(EXTRAS)},
+        "items": {"type": "string", "enum": list(EXTRA_COLUMNS)},
         "minItems": 1,
         "uniqueItems": True,
     },

@@ -6,7 +6,7 @@ from typing import Annotated
 from starlette.responses import Response
 
 from tracker import queries
-from tracker.errors import BadRequest, DatabaseDown, NotNow
+from tracker.errors import BadRequest, DatabaseDown, ServiceUnavailable
 from tracker.web import params, schemas
 from tracker.web.endpoint import AppRequest, endpoint, require_ticker
 from tracker.web.params import Parameter
@@ -97,7 +97,7 @@ async def stream_prices(request: AppRequest, query: StreamQuery) -> Response:
         if not await feed.wait_until_current(_FEED_TIMEOUT):
             raise DatabaseDown("the feed is not connected to it")
     if streams.full:
-        raise NotNow({"stream": f"has {streams.limit} clients, the maximum"})
+        raise ServiceUnavailable({"stream": f"has {streams.limit} clients, the maximum"})
     if request.method == "HEAD":
         return EventStream(streams)
     return EventStream(streams, Follower(streams, query.tickers, resume))

@@ -21,8 +21,8 @@ from tracker.errors import (
     MigrationsPending,
     NotAcceptable,
     NotFound,
-    NotNow,
     RequestError,
+    ServiceUnavailable,
 )
 
 MEDIA_TYPE = "application/problem+json"
@@ -32,7 +32,7 @@ STATUSES: dict[type[Exception], HTTPStatus] = {
     BadRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
     NotFound: HTTPStatus.NOT_FOUND,
     NotAcceptable: HTTPStatus.NOT_ACCEPTABLE,
-    NotNow: HTTPStatus.SERVICE_UNAVAILABLE,
+    ServiceUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     DatabaseDown: HTTPStatus.SERVICE_UNAVAILABLE,
     MigrationsPending: HTTPStatus.SERVICE_UNAVAILABLE,
 }

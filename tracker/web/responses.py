@@ -163,7 +163,7 @@ def render(media_type: str, content: Row | Sequence[Row], columns: Sequence[str]
 
 @dataclass(frozen=True)
 class PriceFormat:
-    """How PostgreSQL writes prices as lines: in a media type, with some of rows.EXTRAS.
+    """How PostgreSQL writes prices as lines: in a media type, with some of rows.EXTRA_COLUMNS.
 
     The server writes a price's line, since that is several times faster than to convert rows here.
     """
@@ -179,7 +179,7 @@ class PriceFormat:
     @cached_property
     def header(self) -> str:
         """The line above the first price."""
-        names = ",".join((*rows.PRICE, *self.extras))
+        names = ",".join((*rows.PRICE_COLUMNS, *self.extras))
         return names + self.line_end if self.media_type == CSV else ""
 
     @lru_cache(_MAX_TEMPLATES)  # noqa: B019 -- there are a dozen formats

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from starlette.responses import HTMLResponse, Response
 
-from tracker.errors import NotFound, NotNow
+from tracker.errors import NotFound, ServiceUnavailable
 from tracker.web import schemas
 from tracker.web.endpoint import AppRequest, endpoint
 from tracker.web.params import NoQuery
@@ -121,10 +121,10 @@ async def get_file(request: AppRequest, query: NoQuery) -> Response:  # noqa: AR
 
 
 def _require(name: str) -> None:
-    """A page without its main part would be blank. Raises NotNow."""
+    """A page without its main part would be blank. Raises ServiceUnavailable."""
     if not _is_installed(name):
         why = f"{name} is not installed: run ops/venv where the npm registry can be reached"
-        raise NotNow({"npm": why})
+        raise ServiceUnavailable({"npm": why})
 
 
 def _file_response(path: Path) -> Response:

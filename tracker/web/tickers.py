@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from tracker import queries
 from tracker.models import Summary
-from tracker.rows import amount
+from tracker.rows import format_decimal
 from tracker.times import format_moment
 from tracker.web import params, schemas
 from tracker.web.endpoint import AppRequest, endpoint
@@ -132,15 +132,15 @@ def _row(summary: Summary, *, configured: bool) -> dict[str, object]:
         "newest": _point(summary.newest_price, summary.newest_at),
         "change_24h": change,
         "change_percent_24h": percent,
-        "high_24h": summary.high and amount(summary.high),
-        "low_24h": summary.low and amount(summary.low),
+        "high_24h": summary.high and format_decimal(summary.high),
+        "low_24h": summary.low and format_decimal(summary.low),
     }
 
 
 def _point(price: Decimal | None, minute: datetime | None) -> dict[str, object] | None:
     if price is None or minute is None:
         return None
-    return {"price": amount(price), "created_at": format_moment(minute)}
+    return {"price": format_decimal(price), "created_at": format_moment(minute)}
 
 
 def _change(newest: Decimal | None, past: Decimal | None) -> tuple[str | None, str | None]:
@@ -150,4 +150,4 @@ def _change(newest: Decimal | None, past: Decimal | None) -> tuple[str | None, s
     with localcontext(prec=_PRECISION):
         change = newest - past
         percent = (change / past * 100).quantize(_PERCENT) + 0  # a zero has no sign
-    return amount(change), amount(percent)
+    return format_decimal(change), format_decimal(percent)

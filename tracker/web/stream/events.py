@@ -107,7 +107,7 @@ def join_pieces(pieces: Sequence[bytes], size: int) -> list[bytes]:
 
 
 def _price_body(price: SourcedPrice) -> bytes:
-    return _encode("price", rows.price(price))
+    return _encode("price", rows.price_row(price))
 
 
 def _reset_body(ticker: str, first: datetime | None, last: datetime | None) -> bytes:
