@@ -150,7 +150,7 @@ def test_an_error_of_ours_leaks_nothing(servers: Settings) -> None:
         conn.commit()
         told: list[str] = []
         sink = logger.add(told.append, format="{extra[request_id]} {message}", level="ERROR")
-        with served(broken) as client:
+        with served(broken.changed(cors_origins="*")) as client:
             answers = [client.get("/prices/last?ticker=btc_usd") for _ in range(3)]
             alive = client.get("/health/live")
             counted = client.get("/metrics").text
@@ -160,6 +160,9 @@ def test_an_error_of_ours_leaks_nothing(servers: Settings) -> None:
     assert not re.search("division|SELECT|psycopg|Traceback|secret", answers[0].text, re.IGNORECASE)
     assert alive.status_code == 200
     assert 'tracker_http_requests_total{endpoint="last",method="GET",status="500"} 3.0' in counted
+    assert answers[0].headers["access-control-allow-origin"] == "*"
+    assert answers[0].headers["x-content-type-options"] == "nosniff"
+    assert answers[0].headers["content-security-policy"].startswith("default-src 'none'")
     for answer, line in zip(answers, told, strict=True):
         assert line.startswith(f"{answer.headers['x-request-id']} a request failed")
         assert "division by zero" in line

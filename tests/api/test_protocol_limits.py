@@ -1,5 +1,7 @@
 """Clients that send too much, too slowly, or do not read; and what browsers are told."""
 
+import hashlib
+import inspect
 import re
 import socket
 import time
@@ -9,17 +11,20 @@ from contextlib import contextmanager
 import httpx
 import psycopg
 import pytest
+import uvicorn
 from loguru import logger
+from uvicorn.protocols.http import httptools_impl
 
 from tests.support.servers import make_settings
 from tests.support.serving import problem, served
 from tests.support.streaming import following
 from tracker.settings import Settings
-from tracker.web import database, endpoint, exports, protocol
+from tracker.web import database, endpoint, exports, protocol, server
 
 HEAD = b"GET /health/live HTTP/1.1\r\nHost: here\r\n"
 ASKED = HEAD + b"\r\n"
 LAST = "/prices/last?ticker=btc_usd"
+UVICORN_SOURCE = "1d4e1c579df4168433a61a01f10c628b31c1790e72dd9769d2b8633b22214033"
 PATIENCE = 20.0  # seconds; machines are shared
 MARKS = {
     "x-content-type-options": "nosniff",
@@ -369,3 +374,25 @@ def test_request_deadline_exceeds_every_database_deadline(
     with locked(base):
         answer = client.get("/prices/export?ticker=btc_usd")
     assert problem(answer, 503) == {"database": "does not respond"}
+
+
+def test_internals_of_uvicorn_are_those_that_were_tested() -> None:
+    """protocol.py subclasses them: after a change, read it again, and record the new source."""
+    assert uvicorn.__version__.startswith(server.TESTED_UVICORN)
+    source = inspect.getsource(httptools_impl).encode()
+    assert hashlib.sha256(source).hexdigest() == UVICORN_SOURCE
+
+
+def test_untested_uvicorn_serves_without_limits(
+    alone: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a warning, and with uvicorn's own protocol."""
+    monkeypatch.setattr(uvicorn, "__version__", "9.0.0")
+    warnings: list[str] = []
+    sink = logger.add(warnings.append, format="{message}", level="WARNING")
+    with served(alone) as client:
+        response = client.get("/health/live?" + "a" * protocol.MAX_ADDRESS)
+    logger.remove(sink)
+
+    assert response.status_code == 422
+    assert warnings[0].startswith("requests are not limited in size or time: uvicorn 9.0.0")

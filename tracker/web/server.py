@@ -15,7 +15,7 @@ from tracker.web.app import create_app
 from tracker.web.stream.responses import DEFAULT_OPTIONS, StreamOptions
 
 _FILES = 200  # that are open besides the clients of the stream: requests, database, libraries
-_TESTED_UVICORN = "0.54."  # protocol.py subclasses what is not public there
+TESTED_UVICORN = "0.54."  # protocol.py subclasses internals of it
 
 
 def configure(
@@ -40,14 +40,14 @@ def configure(
 
 def _protocol(version: str) -> type[asyncio.Protocol] | Literal["httptools"]:
     """Our protocol for a uvicorn of a tested *version*; else uvicorn's own, without limits."""
-    if version.startswith(_TESTED_UVICORN):
+    if version.startswith(TESTED_UVICORN):
         from tracker.web.protocol import Protocol  # noqa: PLC0415 -- may fail with other versions
 
         return Protocol
     logger.warning(
         "requests are not limited in size or time: uvicorn {} was not tested, but {}x was",
         version,
-        _TESTED_UVICORN,
+        TESTED_UVICORN,
     )
     return "httptools"
 
