@@ -125,11 +125,11 @@ async def list_gaps(request: AppRequest, query: GapsQuery) -> Response:
     await require_ticker(request, query.ticker)
     media_type, now = negotiate(request, query.format), datetime.now(UTC)
 
-    async def fetch(conn: AsyncConnection) -> list[Gap]:
+    async def read_gaps(conn: AsyncConnection) -> list[Gap]:
         window = await expected_window(conn, query.ticker, query.start_date, query.end_date, now)
         return await fetch_gaps(conn, query.ticker, window, query.limit + 1)
 
-    found = await request.state["database"].run(fetch)
+    found = await request.state["database"].run(read_gaps)
     headers = _headers(request, query, found, now)
     return rows_response(
         media_type, [rows.gap_row(each) for each in found[: query.limit]], rows.GAP_COLUMNS, headers
@@ -150,11 +150,11 @@ async def list_coverage(request: AppRequest, query: CoverageQuery) -> Response:
     media_type, now = negotiate(request, query.format), datetime.now(UTC)
     width = COVERAGE_WIDTHS[query.interval]
 
-    async def fetch(conn: AsyncConnection) -> list[Coverage]:
+    async def read_coverage(conn: AsyncConnection) -> list[Coverage]:
         window = await expected_window(conn, query.ticker, query.start_date, query.end_date, now)
         return await fetch_coverage(conn, query.ticker, window, width, query.limit + 1)
 
-    found = await request.state["database"].run(fetch)
+    found = await request.state["database"].run(read_coverage)
     headers = _headers(request, query, found, now)
     return rows_response(
         media_type,

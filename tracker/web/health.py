@@ -212,13 +212,13 @@ async def get_liveness(_: AppRequest, query: NoQuery) -> Response:  # noqa: ARG0
 async def get_readiness(request: AppRequest, query: NoQuery) -> Response:  # noqa: ARG001 -- none
     """Fresh prices of every ticker can be served; 503 with the reasons if not."""
 
-    async def fetch(
+    async def check_database(
         conn: AsyncConnection,
     ) -> tuple[list[str], list[IndexStatus], ReplicaStatus | None]:
         pending = migrations.find_pending(await queries.applied_migrations(conn))
         return (pending, [], None) if pending else ([], *await _fetch_health(request, conn))
 
-    pending, statuses, replica = await request.state["database"].run(fetch)
+    pending, statuses, replica = await request.state["database"].run(check_database)
     if pending:
         return unavailable(request, {"migrations": f"are pending: {', '.join(pending)}"})
     stale = {each.ticker: each.stale for each in statuses if each.stale}
@@ -284,12 +284,12 @@ async def get_state(request: AppRequest, query: NoQuery) -> Response:  # noqa: A
     """Each part and each index as the database knows them."""
     now, tickers = datetime.now(UTC), request.state["settings"].tickers
 
-    async def fetch(conn: AsyncConnection) -> tuple[Mapping[str, float], list[IndexStatus]]:
+    async def fetch_state(conn: AsyncConnection) -> tuple[Mapping[str, float], list[IndexStatus]]:
         return await queries.heartbeats(conn), await fetch_statuses(conn, tickers, now)
 
     statuses: list[IndexStatus] = []
     try:
-        beats, statuses = await request.state["primary"].run(fetch)
+        beats, statuses = await request.state["primary"].run(fetch_state)
     except (DatabaseDown, MigrationsPending) as error:
         [(name, why)] = reasons(error).items()
         parts = [Part("database", "down", why if name == "database" else f"{name} {why}")]

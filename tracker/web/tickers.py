@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from decimal import Decimal, localcontext
 from typing import Annotated
 
-from psycopg import AsyncConnection
 from starlette.responses import Response
 
 from tracker import queries
@@ -108,11 +107,8 @@ async def list_tickers(request: AppRequest, query: TickersQuery) -> Response:
     """Every index that is polled or was, those polled first."""
     media_type, now = negotiate(request, query.format), datetime.now(UTC)
     configured = request.state["settings"].tickers
-
-    async def fetch(conn: AsyncConnection) -> list[Summary]:
-        return await queries.ticker_summaries(conn, now)
-
-    stored = {each.ticker: each for each in await request.state["database"].run(fetch)}
+    found = await request.state["database"].run(lambda conn: queries.ticker_summaries(conn, now))
+    stored = {each.ticker: each for each in found}
     summaries = {name: Summary(name) for name in configured} | stored
     rows = [_row(each, configured=name in configured) for name, each in summaries.items()]
     if media_type == CSV:

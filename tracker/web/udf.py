@@ -18,7 +18,6 @@ from starlette.responses import PlainTextResponse, Response
 from tracker.candles import Grid, make_grid
 from tracker.errors import BadRequest, NotFound, shorten
 from tracker.gaps import Span
-from tracker.models import Candle
 from tracker.times import FIRST
 from tracker.web import params, schemas
 from tracker.web.candles import fetch_candles
@@ -289,11 +288,9 @@ async def get_symbol(request: AppRequest, query: SymbolQuery) -> Response:
     """One symbol. Raises NotFound unless it is tracked."""
     await _require_symbol(request, query.symbol)
     day, until_now = make_grid("1d"), Span(FIRST, datetime.now(UTC))
-
-    async def fetch(conn: AsyncConnection) -> list[Candle]:
-        return await fetch_candles(conn, query.symbol, day, until_now, 1, ascending=False)
-
-    newest = await request.state["database"].run(fetch)
+    newest = await request.state["database"].run(
+        lambda conn: fetch_candles(conn, query.symbol, day, until_now, 1, ascending=False)
+    )
     return json_response(symbol_info(query.symbol, newest[0].close if newest else None))
 
 
@@ -335,11 +332,11 @@ async def get_history(request: AppRequest, query: HistoryQuery) -> Response:
     grid, until = make_grid(query.resolution), query.until or datetime.now(UTC)
     since = FIRST if query.countback else min(query.since or FIRST, until)
     count = query.countback or MAX_BARS
-
-    async def fetch(conn: AsyncConnection) -> dict[str, object]:
-        return await _fetch_bars(conn, query.symbol, grid, Span(since, until), count)
-
-    return json_response(await request.state["database"].run(fetch))
+    within = Span(since, until)
+    bars = await request.state["database"].run(
+        lambda conn: _fetch_bars(conn, query.symbol, grid, within, count)
+    )
+    return json_response(bars)
 
 
 @endpoint(

@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 
-from psycopg import AsyncConnection
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -86,15 +85,11 @@ class Streams:
             self._clients -= 1
             self.metrics.show_streams(self._clients)
 
-    async def fetch(self, ticker: str, position: Position) -> EventPage:
+    async def fetch_missed(self, ticker: str, position: Position) -> EventPage:
         """The changes of *ticker* after *position*. Raises DatabaseDown, MigrationsPending."""
-
-        async def fetch(conn: AsyncConnection) -> EventPage:
-            return await fetch_events(conn, ticker, position)
-
         try:
             async with self._readers:
-                return await self._database.run(fetch)
+                return await self._database.run(lambda conn: fetch_events(conn, ticker, position))
         finally:
             # Python 3.11's wait_for loses a cancellation that comes together with the result.
             task = asyncio.current_task()
@@ -158,7 +153,9 @@ class Follower:
         """The next missed events of one index; none while the database does not respond."""
         ticker = min(self._behind)
         try:
-            found, position, more = await self._streams.fetch(ticker, self._positions[ticker])
+            found, position, more = await self._streams.fetch_missed(
+                ticker, self._positions[ticker]
+            )
         except (DatabaseDown, MigrationsPending):
             return []
         if not more:
