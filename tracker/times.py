@@ -12,7 +12,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST = datetime.min.replace(tzinfo=UTC)
 LAST = datetime.max.replace(tzinfo=UTC)
 
-# The magnitude of a Unix time tells its unit: seconds below 1e11 (the year 5138), milliseconds
+# The magnitude of a Unix time determines its unit: seconds below 1e11 (the year 5138), milliseconds
 # below 1e14, microseconds from there. A time before 1970 is in seconds.
 SECONDS_BELOW = 10**11
 MILLISECONDS_BELOW = 10**14
@@ -37,7 +37,7 @@ class Clock:
 def parse_moment(text: str) -> datetime:
     """A moment in UTC, from RFC 3339, ISO 8601 (UTC unless it has an offset) or Unix time.
 
-    Digits alone are always a Unix time, 20240115 too. Raises ValueError with the reason.
+    Digits alone are always a Unix time, also 20240115. Raises ValueError with the reason.
     """
     stripped = text.strip()
     try:
@@ -54,14 +54,14 @@ def parse_moment(text: str) -> datetime:
 
 
 def _parse_unix_time(text: str) -> datetime:
-    """Seconds, milliseconds or microseconds since 1970; finer digits are cut off."""
+    """Seconds, milliseconds or microseconds since 1970; finer digits are truncated."""
     number = int(text) if text.isdecimal() else Fraction(text)
     scale = 1_000_000 if number < SECONDS_BELOW else 1_000 if number < MILLISECONDS_BELOW else 1
     return EPOCH + timedelta(microseconds=floor(number * scale))
 
 
 def _parse_iso_time(text: str) -> datetime:
-    """A space for the `+` of an offset is one that was not escaped in a URL.
+    """A space before an offset is an unescaped `+` of a URL.
 
     A leap second becomes the second before it, in the minute that it ends.
     """

@@ -250,7 +250,7 @@ def test_backup_of_an_older_schema_is_restored(
             backup(older, file, kind)
             _, done = restore(place, file)
 
-            reached = f"its schema is that of {names[4]}: `just upgrade` brings it up to date"
+            reached = f"its schema is that of {names[4]}: `just upgrade` migrates it"
             assert done == [reached]
             assert (content(place), read_schema(place)) == (content(older), read_schema(older))
         assert migrations.apply(target.database_dsn) == names[5:]
@@ -269,7 +269,7 @@ def test_restore_refuses_a_database_with_rows(
         conn.execute("CREATE TABLE own.notes AS SELECT 'mine' AS note")
     before = list_databases(target)
 
-    with pytest.raises(TransferError, match=r"^database fresh_\w+ holds rows already, in notes: "):
+    with pytest.raises(TransferError, match=r"^database fresh_\w+ already has rows, in notes: "):
         restore(target, file)
 
     assert list_databases(target) == before
@@ -295,7 +295,7 @@ def test_second_restore_is_refused(target: Settings, saved: Path) -> None:
     admin = target.changed(postgres_db="postgres")
     with psycopg.connect(admin.database_dsn, autocommit=True) as conn:
         conn.execute("SELECT pg_advisory_lock(x'62616b'::integer)")
-        with pytest.raises(TransferError, match="another restore is under way on this server"):
+        with pytest.raises(TransferError, match="another restore is in progress on this server"):
             restore(target, str(saved))
 
 
@@ -398,7 +398,7 @@ def test_restore_creates_missing_roles(source: Settings, target: Settings, tmp_p
 
     _, done = restore(target, str(tmp_path / "x.zip"))
 
-    assert done == [f"made role {role}, which cannot log in yet"]
+    assert done == [f"created role {role}, which cannot log in yet"]
     with psycopg.connect(target.database_dsn, autocommit=True) as conn:
         query = "SELECT has_table_privilege(%s, 'prices', 'SELECT')"
         assert conn.execute(query, [role]).fetchone() == (True,)

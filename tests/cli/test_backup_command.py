@@ -62,7 +62,7 @@ def test_backup_can_be_restored_once(source: Settings, target: Settings, tmp_pat
     assert back == (0, f"restored {SUMMARY}; all checksums match\n", "")
     code, output, error = run_command(target, "restore", str(file))
     assert (code, output) == (1, "")
-    assert re.fullmatch(r"tracker: database \w+ holds rows already, in .*\n", error)
+    assert re.fullmatch(r"tracker: database \w+ already has rows, in .*\n", error)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
-"""`tracker backup`: the whole database as it is at one moment, in one file, while others write.
+"""`tracker backup`: a consistent snapshot of the database in one file, while others write.
 
-The file is a zip: a dump of pg_dump or a CSV file of each table, and last `manifest.json`, which
-tells what a restored database must hold.
+The file is a zip: a dump of pg_dump or a CSV file of each table, and last `manifest.json`, with
+which a restored database is compared.
 """
 
 import re
@@ -32,7 +32,7 @@ MANIFEST = "manifest.json"
 CHUNK_SIZE = 1 << 20  # bytes
 
 # Each table, and the column by which its rows are counted. Triggers of prices and misses fill the
-# others.
+# other tables.
 TABLES = {
     "prices": "ticker",
     "misses": "ticker",
@@ -63,12 +63,12 @@ Sums = dict[str, dict[str, Sum]]  # by table, then by index
 
 
 class Manifest(BaseModel):
-    """What a backup holds.
+    """The content of a backup.
 
     kind: a dump of pg_dump, or CSV files.
-    postgresql, timescaledb: the versions of the server it is from; of PostgreSQL the major one.
-    migrations: those of the database, oldest first.
-    roles: those that have rights on something in the database.
+    postgresql, timescaledb: the versions of its server; of PostgreSQL the major version.
+    migrations: those applied to the database, oldest first.
+    roles: those with privileges in the database.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -81,12 +81,12 @@ class Manifest(BaseModel):
     sums: Sums
 
     def rows(self, table: str) -> int:
-        """How many rows of *table* the backup holds."""
+        """The number of rows of *table* in the backup."""
         return sum(each.rows for each in self.sums.get(table, {}).values())
 
 
 def backup(settings: Settings, file: str, kind: Kind) -> Manifest:
-    """Write the database to *file*, "-" being standard output; what the backup holds.
+    """Write the database to *file* ("-": standard output), and return the manifest.
 
     Manifest and rows are of one snapshot. Readers and writers are not blocked; migrations and
     dropped chunks wait, or make the backup fail. The file appears under its name when complete.
@@ -117,7 +117,9 @@ def backup(settings: Settings, file: str, kind: Kind) -> Manifest:
                     conn.cursor().copy(query) as copy,
                 ):
                     sink.writelines(copy)
-        archive.writestr(MANIFEST, manifest.model_dump_json(indent=1))  # last: a part has none
+        archive.writestr(
+            MANIFEST, manifest.model_dump_json(indent=1)
+        )  # last: marks the file as complete
     return manifest
 
 
@@ -146,11 +148,11 @@ def pg_program(
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """pg_dump or pg_restore on the database; its streams are binary pipes.
 
-    *major* is the version of PostgreSQL that it must know. It ends with the block; if it fails,
-    TransferError is raised with its first error.
+    *major* is the version of PostgreSQL that it must support. It ends with the block. Raises
+    TransferError with its first error if it fails.
     """
     parameters = conninfo_to_dict(settings.direct_dsn)
-    password = parameters.pop("password", None)  # every user can read the words of a command
+    password = parameters.pop("password", None)  # every user can read the arguments of a process
     environment = settings.environment() | ({"PGPASSWORD": str(password)} if password else {})
     dsn = make_conninfo("", **parameters)
     command = [_find_program(name, settings, major), "--no-password", f"--dbname={dsn}", *options]
@@ -165,26 +167,26 @@ def pg_program(
         ) as process,
     ):
         assert process.stderr
-        stderr = thread.submit(process.stderr.read)  # no file: containers have no /tmp
+        stderr = thread.submit(process.stderr.read)  # not a file, because containers have no /tmp
         try:
             yield process
         except BaseException:
             process.kill()
             raise
         if process.wait():
-            lines = stderr.result().decode(errors="replace").splitlines() or ["fails silently"]
+            lines = stderr.result().decode(errors="replace").splitlines() or ["failed silently"]
             error = next((line for line in lines if "error: " in line), lines[-1])
             error = error.removeprefix(f"{name}: ").removeprefix("error: ")
             raise TransferError(f"{name}: {error}")
 
 
 def _find_program(name: str, settings: Settings, major: int) -> str:
-    """The program of this machine if it is not older than *major*, else of the embedded server."""
+    """This machine's program if its version is at least *major*, else the embedded server's."""
     own = shutil.which(name) if settings.postgres_host else None
     if own:
         command = [own, "--version"]
-        done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 -- our own command
-        version = re.search(r"\b(\d+)\.", done.stdout)
+        completed = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 -- our own command
+        version = re.search(r"\b(\d+)\.", completed.stdout)
         if version and int(version[1]) >= major:
             return own
     return str(find_programs(settings).postgres / name)

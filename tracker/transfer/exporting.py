@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Prices of *tickers*, or of all without any, with ``since <= created_at < until``."""
+    """Prices of *tickers* (empty: all) with ``since <= created_at < until``."""
 
     tickers: Sequence[str] = ()
     since: datetime = FIRST
@@ -48,9 +48,9 @@ def parse_selection(
 
 
 def export_file(dsn: str, file: str, selection: Selection) -> int:
-    """Write the selected prices to *file*, "-" being standard output; how many they are.
+    """Write the selected prices to *file* ("-": standard output), and return their number.
 
-    They are sorted by index and time. A file appears under its name when it is complete.
+    They are sorted by index and time. The file appears under its name when it is complete.
     Raises BadRequest, NotFound for an index that was never tracked, DatabaseDown,
     MigrationsPending, TransferError.
     """

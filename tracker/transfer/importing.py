@@ -1,8 +1,8 @@
-"""`tracker import`: every line of a file is stored, or none is and each bad line is named.
+"""`tracker import`: store every line of a file, or none and list the invalid lines.
 
-Lines are checked here and copied into a temporary table: COPY into `prices` would end at its first
-error, and cannot skip a minute that has a price. One INSERT moves them from there, so that triggers
-update candles and revisions once, and locks are taken in one order.
+Lines are validated here and copied into a temporary table: COPY into `prices` would end at its
+first error, and cannot skip a minute that has a price. One INSERT moves them from there, therefore
+triggers update candles and revisions once, and locks are taken in one order.
 """
 
 import codecs
@@ -38,8 +38,8 @@ MAX_TICKER_LENGTH = 100  # characters; an entry of an index has a maximum size
 _NUMBER = re.compile(
     r"[+-]?(?:[0-9]{1,60}(?:\.[0-9]{0,60})?|\.[0-9]{1,60})(?:[eE][+-]?[0-9]{1,3})?"
 )
-# What `tracker export` writes needs no parsing, which makes an import twice as fast. Days after the
-# 28th, which some months lack, are parsed.
+# Rows in the format of `tracker export` need no parsing, which makes an import twice as fast. Days
+# after the 28th, which some months lack, are parsed.
 _DATE = "(?:19[7-9][0-9]|2[0-9]{3})-(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
 _MINUTE = f"{_DATE}[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]"
 _OFFSET = "(?:Z|[+]00(?::?00)?)?"  # of UTC, the time zone of the session
@@ -54,7 +54,7 @@ _CANONICAL_ROW = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What became of the lines of one index.
+    """The result for the lines of one index.
 
     added: lines that are new prices.
     known: lines whose minute has a price already, from the database or from an earlier line.
@@ -89,10 +89,10 @@ class BadLines(TransferError):
 def import_file(
     dsn: str, file: str, *, dry_run: bool = False, retained_since: datetime | None = None
 ) -> list[Tally]:
-    """Store the prices of *file*, "-" being standard input: a tally of each index, by name.
+    """Store the prices of *file* ("-": standard input). Returns a tally per index, by name.
 
-    With *dry_run* everything is checked and nothing stored. Prices from before *retained_since* are
-    stored, and counted as too old.
+    With *dry_run* everything is validated and nothing stored. Prices from before *retained_since*
+    are stored, and counted as too old.
     Raises BadRequest for an unreadable file, BadLines, DatabaseDown, MigrationsPending,
     TransferError.
     """

@@ -51,7 +51,7 @@ def restore(settings: Settings, file: str) -> tuple[Manifest, list[str]]:
         notes = restore_kind(settings, archive, manifest)
     newest = manifest.migrations[-1]
     if newest != migrations.names()[-1]:
-        notes.append(f"its schema is that of {newest}: `just upgrade` brings it up to date")
+        notes.append(f"its schema is that of {newest}: `just upgrade` migrates it")
     return manifest, notes
 
 
@@ -99,9 +99,9 @@ def _require_known_schema(file: str, manifest: Manifest) -> None:
 
 
 def _restore_csv(settings: Settings, archive: ZipFile, manifest: Manifest) -> list[str]:
-    """Load the CSV files into the database, migrated to the schema of the backup first.
+    """Migrate the database to the schema of the backup, and load the CSV files.
 
-    Any version and edition of TimescaleDB will do, and the rights of the database's owner.
+    Suits any version and edition of TimescaleDB, and needs only the privileges of the owner.
     """
     dsn, newest = settings.direct_dsn, manifest.migrations[-1]
     _require_free(settings)
@@ -115,9 +115,9 @@ def _restore_csv(settings: Settings, archive: ZipFile, manifest: Manifest) -> li
 def load_tables(conn: psycopg.Connection, archive: ZipFile, manifest: Manifest) -> None:
     """Load the CSV files into empty tables, and compare them with the manifest.
 
-    Prices and misses come first, and run their triggers. What these made is replaced, because the
-    backup may hold more: candles of dropped prices, revisions. Raises TransferError; commits
-    nothing.
+    Prices and misses are loaded first, and run their triggers. Then the rows of the backup replace
+    those of the triggers, because it may have more: candles of dropped prices, revisions. Raises
+    TransferError; commits nothing.
     """
     derived = [table for table in manifest.sums if table not in _SOURCE_TABLES]
     for table in _SOURCE_TABLES:
@@ -162,14 +162,14 @@ def _differences(expected: Sums, found: Sums) -> Iterator[str]:
 
 
 def _restore_dump(settings: Settings, archive: ZipFile, manifest: Manifest) -> list[str]:
-    """Restore the dump as the database, by way of a draft; notes for the user."""
+    """Restore the dump into a draft, and rename it to the database. Returns notes for the user."""
     server = settings.changed(postgres_db="postgres")
     with connect(server.direct_dsn, autocommit=True) as admin:
         if fetch_column(admin, "try_restore_lock") != [True]:
-            raise TransferError("another restore is under way on this server")
+            raise TransferError("another restore is in progress on this server")
         for name in fetch_column(admin, "leftover_databases"):
             _drop_leftover(admin, settings.changed(postgres_db=name))
-        _require_able_server(admin, manifest)
+        _require_suitable_server(admin, manifest)
         if _exists(admin, settings.postgres_db):
             _require_free(settings)
         notes = _create_roles(admin, manifest)
@@ -178,11 +178,11 @@ def _restore_dump(settings: Settings, archive: ZipFile, manifest: Manifest) -> l
             admin.execute(statement("create_database", database=Identifier(draft.postgres_db)))
             _load_dump(draft, archive, manifest)
             return notes + _replace_database(admin, settings, draft)
-        finally:  # it has another name by now, unless something failed
+        finally:  # renamed by now, unless something failed
             admin.execute(statement("drop_database", database=Identifier(draft.postgres_db)))
 
 
-def _require_able_server(admin: psycopg.Connection, manifest: Manifest) -> None:
+def _require_suitable_server(admin: psycopg.Connection, manifest: Manifest) -> None:
     """Raise TransferError unless a dump may be restored, and TimescaleDB has its version."""
     [(is_superuser, versions)] = admin.execute(statement("restore_facts"))
     if not is_superuser:
@@ -203,13 +203,13 @@ def _require_free(settings: Settings) -> None:
             raise TransferError(f"database {database} is in use by {clients}: stop them first")
         if table := _find_rows(conn):
             raise TransferError(
-                f"database {database} holds rows already, in {table}: restore into another one"
+                f"database {database} already has rows, in {table}: restore into another one"
                 " (POSTGRES_DB), or rename it first; nothing is ever overwritten"
             )
 
 
 def _find_rows(conn: psycopg.Connection) -> str:
-    """A table with rows of a user; empty if none has any."""
+    """The name of a table with rows of a user, or ""."""
     for schema, table in conn.execute(statement("user_tables")).fetchall():
         [(has_rows,)] = conn.execute(statement("has_rows", table=Identifier(schema, table)))
         if has_rows:
@@ -218,18 +218,18 @@ def _find_rows(conn: psycopg.Connection) -> str:
 
 
 def _create_roles(admin: psycopg.Connection, manifest: Manifest) -> list[str]:
-    """Create the missing roles that the dump grants rights to; a note for each that is not ours."""
+    """Create the missing roles of the dump's grants. Returns a note for each foreign role."""
     missing = queries.missing_roles(admin, manifest.roles)
     if {*missing} & {*ROLES}:
         admin.execute(load_sql("roles/create_roles"))
     others = [role for role in missing if role not in ROLES]
     for role in others:
         admin.execute(statement("create_role", role=Identifier(role)))
-    return [f"made role {role}, which cannot log in yet" for role in others]
+    return [f"created role {role}, which cannot log in yet" for role in others]
 
 
 def _load_dump(draft: Settings, archive: ZipFile, manifest: Manifest) -> None:
-    """Restore the dump in *draft* and compare it; everything belongs to the user then."""
+    """Restore the dump into *draft*, owned by the user, and compare it with the manifest."""
     with connect(draft.direct_dsn, autocommit=True) as conn:
         conn.execute(statement("create_extension", version=Identifier(manifest.timescaledb)))
         conn.execute(statement("pre_restore"))
@@ -239,7 +239,7 @@ def _load_dump(draft: Settings, archive: ZipFile, manifest: Manifest) -> None:
         pg_program("pg_restore", draft, manifest.postgresql, *options) as process,
     ):
         assert process.stdin
-        with suppress(BrokenPipeError):  # its own error says more
+        with suppress(BrokenPipeError):  # pg_restore's own error is more specific
             shutil.copyfileobj(source, process.stdin, CHUNK_SIZE)
         with suppress(BrokenPipeError):
             process.stdin.close()
@@ -251,7 +251,7 @@ def _load_dump(draft: Settings, archive: ZipFile, manifest: Manifest) -> None:
 def _replace_database(admin: psycopg.Connection, target: Settings, draft: Settings) -> list[str]:
     """Rename *draft* to *target*, and drop the empty database that had the name.
 
-    If rows were stored there meanwhile it stays, under another name; a note tells which.
+    If rows were stored there meanwhile, it is retained under another name, which a note has.
     Raises TransferError if a session uses it.
     """
     empty = target.changed(postgres_db=f"{_EMPTY_PREFIX}{uuid4().hex}")
@@ -267,7 +267,7 @@ def _replace_database(admin: psycopg.Connection, target: Settings, draft: Settin
         if _exists(admin, target.postgres_db):
             _call_background_workers("start_background_workers", target)
     if existed and not _drop_leftover(admin, empty):
-        return [f"rows that were stored meanwhile are kept, in database {empty.postgres_db}"]
+        return [f"rows that were stored meanwhile are retained in database {empty.postgres_db}"]
     return []
 
 
@@ -286,7 +286,7 @@ def _rename_database(admin: psycopg.Connection, old: Settings, new: Settings) ->
 
 
 def _drop_leftover(admin: psycopg.Connection, leftover: Settings) -> bool:
-    """Drop a database that a restore left, unless somebody has stored rows in it."""
+    """Drop a database that a restore left, unless rows were stored in it. Returns whether."""
     if leftover.postgres_db.startswith(_EMPTY_PREFIX):
         with connect(leftover.direct_dsn) as conn:
             if _find_rows(conn):

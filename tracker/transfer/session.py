@@ -1,4 +1,4 @@
-"""What all transfers share: sessions without a statement timeout, and files that appear whole."""
+"""Sessions without a statement timeout, and output files that appear when complete."""
 
 import os
 import sys
@@ -16,9 +16,9 @@ from tracker.errors import BadRequest, DatabaseDown, MigrationsPending, Transfer
 from tracker.queries.statements import load_sql
 
 CONNECT_TIMEOUT = 5  # seconds
-# A lock is free after the few seconds of a worker's transaction; migrations may take longer. A
-# million lines of an import are sorted in memory, where the server's defaults would use its disk.
-# Checksums are of rows as text, and need the same formats in every session.
+# Transactions of the worker hold locks for seconds, migrations may hold them longer. work_mem sorts
+# a million lines of an import in memory instead of on disk. Checksums are of rows as text, and need
+# the same formats in every session.
 _OPTIONS = (
     "-c statement_timeout=0 -c lock_timeout=30s -c idle_in_transaction_session_timeout=0"
     " -c work_mem=128MB -c temp_buffers=64MB -c client_min_messages=error"
@@ -29,7 +29,7 @@ _UNAVAILABLE = {"08", "57"}  # SQLSTATE classes: connection exception, operator 
 
 @contextmanager
 def connect(dsn: str, *, autocommit: bool = False) -> Iterator[psycopg.Connection]:
-    """A connection whose transaction, unless *autocommit*, is committed after the block.
+    """A connection whose transaction is committed after the block, unless *autocommit*.
 
     Raises DatabaseDown, MigrationsPending if our tables or columns are missing, and TransferError
     for anything else that the server refuses.
@@ -52,7 +52,7 @@ def connect(dsn: str, *, autocommit: bool = False) -> Iterator[psycopg.Connectio
 
 
 def statement(name: str, **parts: Composable) -> Composed:
-    """The statement of sql/transfer/*name*.sql, its {placeholders} replaced by *parts*."""
+    """The statement of sql/transfer/*name*.sql with *parts* for its {placeholders}."""
     return SQL(load_sql(f"transfer/{name}").decode()).format(**parts)
 
 
@@ -69,9 +69,9 @@ def fetch_column(conn: psycopg.Connection, name: str, **parameters: Any) -> list
 
 @contextmanager
 def output_file(file: str) -> Iterator[BinaryIO]:
-    """A stream to *file*, "-" being standard output.
+    """A stream to *file* ("-": standard output).
 
-    A file appears under its name when it is complete, and replaces the old one then; a device or a
+    The file appears under its name, and replaces an old one, when it is complete. A device or a
     pipe is written directly. Raises BadRequest if it cannot be written.
     """
     path = Path(file).resolve()
