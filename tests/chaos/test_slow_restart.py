@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.supervisor import SupervisorRun, shell
-from tracker.embedded.supervisor import OWN_NAME, RestartPolicy
+from tracker.embedded.supervisor import SUPERVISOR_NAME, RestartPolicy
 
 pytestmark = pytest.mark.slow
 
@@ -21,9 +21,9 @@ def test_slowly_recovering_server_does_not_stop_the_tracker(tmp_path: Path) -> N
     run = SupervisorRun(
         shell("db", SCRIPT.format(mark=mark), ready=lambda: not mark.exists()),
         until=lambda text: "recovered" in text,
-        policy=RestartPolicy(first_pause=0.05, longest_pause=0.2, ready_timeout=0.3),
+        policy=RestartPolicy(initial_delay=0.05, max_delay=0.2, ready_timeout=0.3),
     )
 
     assert run.code == 0
     assert run.lines_of("db") == ["recovering", "recovered"]
-    assert "db does not become ready; stopping" not in run.lines_of(OWN_NAME)
+    assert "db does not become ready; stopping" not in run.lines_of(SUPERVISOR_NAME)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.processes import wait_until_dead
 from tests.support.supervisor import QUICK, SupervisorRun, shell
-from tracker.embedded.supervisor import OWN_NAME, Log, Process, RestartPolicy, Supervisor
+from tracker.embedded.supervisor import SUPERVISOR_NAME, Log, Process, RestartPolicy, Supervisor
 from tracker.settings import CHECKOUT
 
 pytestmark = pytest.mark.slow
@@ -62,7 +62,7 @@ def test_restarts_back_off() -> None:
     )
 
     pauses = [0.05, 0.1, 0.2, 0.2, 0.2]
-    assert run.lines_of(OWN_NAME)[:5] == [
+    assert run.lines_of(SUPERVISOR_NAME)[:5] == [
         f"web ended with exit code 3; restarting it in {pause:g} s" for pause in pauses
     ]
     assert 0.55 < run.seconds < 5
@@ -73,10 +73,13 @@ def test_steady_process_restarts_after_first_pause() -> None:
     run = SupervisorRun(
         shell("web", "sleep 0.15; kill -KILL $$"),
         until=lambda text: text.count("restarting") == 3,
-        policy=RestartPolicy(first_pause=0.02, longest_pause=9, steady=0.1),
+        policy=RestartPolicy(initial_delay=0.02, max_delay=9, reset_after=0.1),
     )
 
-    assert run.lines_of(OWN_NAME)[:3] == ["web was killed by SIGKILL; restarting it in 0.02 s"] * 3
+    assert (
+        run.lines_of(SUPERVISOR_NAME)[:3]
+        == ["web was killed by SIGKILL; restarting it in 0.02 s"] * 3
+    )
 
 
 def test_process_waits_for_its_dependencies(tmp_path: Path) -> None:
@@ -88,7 +91,7 @@ def test_process_waits_for_its_dependencies(tmp_path: Path) -> None:
         until=lambda text: "up" in text,
     )
 
-    assert [text for name, text in run.lines if name != OWN_NAME][:3] == [
+    assert [text for name, text in run.lines if name != SUPERVISOR_NAME][:3] == [
         "ready",
         "done",
         "up",
@@ -105,7 +108,7 @@ def test_failed_one_shot_stops_everything() -> None:
 
     assert run.code == 1
     assert run.lines_of("migrate") == ["no such table"]
-    assert run.lines_of(OWN_NAME) == ["migrate ended with exit code 4; stopping"]
+    assert run.lines_of(SUPERVISOR_NAME) == ["migrate ended with exit code 4; stopping"]
     assert run.lines_of("db") == ["bye"]
     assert not run.lines_of("web")
 
@@ -125,13 +128,13 @@ def test_server_that_never_becomes_ready_stops_everything(script: str, words: st
     )
 
     assert run.code == 1
-    assert run.lines_of(OWN_NAME) == [words]
+    assert run.lines_of(SUPERVISOR_NAME) == [words]
 
 
 def test_unstartable_process_stops_everything(tmp_path: Path) -> None:
     run = SupervisorRun(Process(name="web", command=["true"], cwd=tmp_path / "missing"))
 
-    assert run.lines_of(OWN_NAME)[0].startswith("web cannot be started: [Errno 2]")
+    assert run.lines_of(SUPERVISOR_NAME)[0].startswith("web cannot be started: [Errno 2]")
     assert run.code == 1
 
 
@@ -174,7 +177,7 @@ def test_process_that_ignores_its_signal_is_killed_with_its_children() -> None:
     )
 
     assert run.code == 0
-    assert "web does not stop within 0.3 s; killing it" in run.lines_of(OWN_NAME)
+    assert "web does not stop within 0.3 s; killing it" in run.lines_of(SUPERVISOR_NAME)
     wait_until_dead(map(int, run.lines_of("web")[0].split()))
 
 
@@ -211,7 +214,7 @@ def test_closed_log_stops_everything() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as out:
-        log = Log(out, [OWN_NAME, "web"])
+        log = Log(out, [SUPERVISOR_NAME, "web"])
         supervisor = Supervisor([shell("web", "while echo up; do sleep 0.1; done")], log, QUICK)
 
         assert asyncio.run(asyncio.wait_for(supervisor.run(), 10)) == 0

@@ -15,7 +15,7 @@ from typing import IO
 import pytest
 
 from tracker.embedded.home import lock_home, servers_run, start_background, stop_background
-from tracker.embedded.up import app_processes, check_exchange, demo, up
+from tracker.embedded.up import app_processes, check_exchange, run_demo, run_tracker
 from tracker.settings import CHECKOUT, Settings
 
 pytestmark = pytest.mark.slow
@@ -50,7 +50,7 @@ def own(settings: Settings, free_port: int) -> Iterator[Settings]:
 
 def test_second_tracker_names_the_first(own: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     with lock_home(own):
-        assert up(own) == 1
+        assert run_tracker(own) == 1
 
     shown = capsys.readouterr()
     assert shown.err == f"tracker: a tracker already runs in {own.home} (pid {os.getpid()})\n"
@@ -60,8 +60,8 @@ def test_second_tracker_names_the_first(own: Settings, capsys: pytest.CaptureFix
 def test_used_port_is_named_with_its_variable(
     own: Settings, used_port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert up(own.changed(web_port=used_port)) == 1
-    assert demo(own.changed(simulator_port=used_port)) == 1
+    assert run_tracker(own.changed(web_port=used_port)) == 1
+    assert run_demo(own.changed(simulator_port=used_port)) == 1
 
     shown = capsys.readouterr()
     assert re.findall(r"^tracker: (\w+): port (\d+) .* in use", shown.err, re.MULTILINE) == [

@@ -6,9 +6,9 @@ import re
 import time
 from collections.abc import Callable
 
-from tracker.embedded.supervisor import OWN_NAME, Log, Process, RestartPolicy, Supervisor
+from tracker.embedded.supervisor import SUPERVISOR_NAME, Log, Process, RestartPolicy, Supervisor
 
-QUICK = RestartPolicy(first_pause=0.05, longest_pause=0.2, ready_timeout=5)
+QUICK = RestartPolicy(initial_delay=0.05, max_delay=0.2, ready_timeout=5)
 
 
 def shell(name: str, script: str, **more: object) -> Process:
@@ -26,7 +26,7 @@ class SupervisorRun:
         policy: RestartPolicy = QUICK,
     ) -> None:
         self.out = io.StringIO()
-        log = Log(self.out, [OWN_NAME, *(process.name for process in processes)])
+        log = Log(self.out, [SUPERVISOR_NAME, *(process.name for process in processes)])
         self.supervisor = Supervisor(processes, log, policy)
         started_at = time.monotonic()
         self.code = asyncio.run(asyncio.wait_for(self._run(until, stop), 20))

@@ -94,15 +94,15 @@ def _add_whole_tracker(parser: GroupedParser) -> None:
 
 
 def _run_tracker(settings: "Settings", _: argparse.Namespace) -> int:
-    from tracker.embedded.up import up
+    from tracker.embedded.up import run_tracker
 
-    return up(settings)
+    return run_tracker(settings)
 
 
 def _run_demo(settings: "Settings", _: argparse.Namespace) -> int:
-    from tracker.embedded.up import demo
+    from tracker.embedded.up import run_demo
 
-    return demo(settings)
+    return run_demo(settings)
 
 
 def _stop_tracker(settings: "Settings", _: argparse.Namespace) -> None:
@@ -412,9 +412,9 @@ def _run_scheduler(settings: "Settings", _: argparse.Namespace) -> None:
 
 
 def _run_dev_worker(settings: "Settings", _: argparse.Namespace) -> int:
-    from tracker.embedded.up import dev_worker
+    from tracker.embedded.up import run_dev_worker
 
-    return dev_worker(settings)
+    return run_dev_worker(settings)
 
 
 def _start_servers(settings: "Settings", _: argparse.Namespace) -> None:

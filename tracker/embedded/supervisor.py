@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 from tracker.embedded.account import MINIMAL_ENVIRONMENT, Account, bind_to_parent
 
-OWN_NAME = "tracker"  # of the supervisor's own lines in the log
+SUPERVISOR_NAME = "tracker"  # of the supervisor's own lines in the log
 _MAX_LINE = 65536  # bytes; longer lines are split
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _COLOURS = (36, 33, 32, 35, 34, 96, 93, 92)
@@ -55,14 +55,14 @@ class Process:
 class RestartPolicy:
     """When processes are restarted, in seconds.
 
-    first_pause, longest_pause: the pause doubles with each restart, from the first to the longest.
-    steady: a process that ran so long restarts after the first pause again.
+    initial_delay, max_delay: bounds of the delay before a restart, which doubles each time.
+    reset_after: a process that ran so long restarts after the initial delay.
     ready_timeout: how long a process may take until it is ready for the first time.
     """
 
-    first_pause: float = 1.0
-    longest_pause: float = 30.0
-    steady: float = 60.0
+    initial_delay: float = 1.0
+    max_delay: float = 30.0
+    reset_after: float = 60.0
     ready_timeout: float = 60.0
 
 
@@ -135,7 +135,7 @@ class Supervisor:
         """Stop all processes in order; a second call kills them."""
         now = time.monotonic()
         if not self._stopping.is_set():
-            self._log.write(OWN_NAME, "stopping (Ctrl-C again kills)")
+            self._log.write(SUPERVISOR_NAME, "stopping (Ctrl-C again kills)")
             self._stopped_at = now
             self._stopping.set()
         elif now - self._stopped_at > _DUPLICATE_INTERVAL:
@@ -143,7 +143,7 @@ class Supervisor:
                 _send_signal(handle, signal.SIGKILL)
 
     def _fail(self, reason: str) -> None:
-        self._log.write(OWN_NAME, f"{reason}; stopping")
+        self._log.write(SUPERVISOR_NAME, f"{reason}; stopping")
         self._exit_code = 1
         self._stopping.set()
 
@@ -152,18 +152,18 @@ class Supervisor:
         try:
             for name in process.after:
                 await self._wait_unless_stopping(self._ready[name].wait())
-            pause = self._policy.first_pause
+            delay = self._policy.initial_delay
             while not self._stopping.is_set():
                 started_at = time.monotonic()
                 code = await self._run_once(process)
                 if self._stopping.is_set() or self._is_final(process, code):
                     return
-                if time.monotonic() - started_at >= self._policy.steady:
-                    pause = self._policy.first_pause
+                if time.monotonic() - started_at >= self._policy.reset_after:
+                    delay = self._policy.initial_delay
                 end = f"{process.name} {_describe_end(code)}"
-                self._log.write(OWN_NAME, f"{end}; restarting it in {pause:g} s")
-                await self._wait_unless_stopping(asyncio.sleep(pause))
-                pause = min(2 * pause, self._policy.longest_pause)
+                self._log.write(SUPERVISOR_NAME, f"{end}; restarting it in {delay:g} s")
+                await self._wait_unless_stopping(asyncio.sleep(delay))
+                delay = min(2 * delay, self._policy.max_delay)
         finally:
             self._ended[process.name].set()
 
@@ -184,7 +184,7 @@ class Supervisor:
             handle = await _start(process, writing)
         except OSError as error:
             os.close(reading)
-            self._log.write(OWN_NAME, f"{process.name} cannot be started: {error}")
+            self._log.write(SUPERVISOR_NAME, f"{process.name} cannot be started: {error}")
             return _CANNOT_START
         finally:
             os.close(writing)
@@ -242,7 +242,9 @@ class Supervisor:
         _send_signal(handle, process.stop_signal)
         await asyncio.sleep(process.stop_timeout)
         timeout = f"{process.stop_timeout:g} s"
-        self._log.write(OWN_NAME, f"{process.name} does not stop within {timeout}; killing it")
+        self._log.write(
+            SUPERVISOR_NAME, f"{process.name} does not stop within {timeout}; killing it"
+        )
         _send_signal(handle, signal.SIGKILL)
 
     def _dependents(self, name: str) -> set[str]:

@@ -13,28 +13,37 @@ from threading import Thread
 from typing import Any
 
 from tracker.embedded.home import demo_settings, home_servers, lock_home, prepare_servers
-from tracker.embedded.supervisor import OWN_NAME, Log, Process, Supervisor
+from tracker.embedded.supervisor import SUPERVISOR_NAME, Log, Process, Supervisor
 from tracker.errors import EmbeddedError, TrackerError, describe
 from tracker.settings import CHECKOUT, Settings
 
-_NAMES = ("postgres", "redis", "migrate", "simulator", "web", "worker", "scheduler", OWN_NAME)
+_NAMES = (
+    "postgres",
+    "redis",
+    "migrate",
+    "simulator",
+    "web",
+    "worker",
+    "scheduler",
+    SUPERVISOR_NAME,
+)
 # Seconds. The worker takes up to 8, then the simulator stops, then the servers: 15 are enough.
 _SIMULATOR_STOP_TIMEOUT = 4.0
 _SERVER_STOP_TIMEOUT = 5.0
 _EXCHANGE_TIMEOUT = 5.0
 
 
-def up(settings: Settings) -> int:
+def run_tracker(settings: Settings) -> int:
     """Run the tracker until it is stopped: the exit status."""
     return _run(settings, simulated=False)
 
 
-def demo(settings: Settings) -> int:
+def run_demo(settings: Settings) -> int:
     """Run it with the simulator, in a home and a database of its own: the exit status."""
     return _run(demo_settings(settings), simulated=True)
 
 
-def dev_worker(settings: Settings) -> int:
+def run_dev_worker(settings: Settings) -> int:
     """Run the worker and its scheduler beside servers that run already: the exit status."""
     processes = [
         dataclasses.replace(process, after=())
@@ -89,15 +98,15 @@ def _check_port(variable: str, host: str, port: int) -> None:
 
 def _log_urls(settings: Settings, log: Log, *, simulated: bool) -> None:
     root = f"http://127.0.0.1:{settings.web_port}"
-    log.write(OWN_NAME, f"page    {root}/")
+    log.write(SUPERVISOR_NAME, f"page    {root}/")
     prices = f"{settings.api_version}/prices?ticker={settings.tickers[0]}"
-    log.write(OWN_NAME, f"prices  {root}/{prices}")
-    log.write(OWN_NAME, f"docs    {root}/docs")
-    log.write(OWN_NAME, f"health  {root}/health/ready")
+    log.write(SUPERVISOR_NAME, f"prices  {root}/{prices}")
+    log.write(SUPERVISOR_NAME, f"docs    {root}/docs")
+    log.write(SUPERVISOR_NAME, f"health  {root}/health/ready")
     if simulated:
-        log.write(OWN_NAME, "synthetic prices from the simulator, in a separate database")
+        log.write(SUPERVISOR_NAME, "synthetic prices from the simulator, in a separate database")
     else:
-        check_exchange(settings.client_base_url, lambda text: log.write(OWN_NAME, text))
+        check_exchange(settings.client_base_url, lambda text: log.write(SUPERVISOR_NAME, text))
 
 
 def check_exchange(
@@ -138,7 +147,7 @@ def _server_processes(settings: Settings, log: Log) -> list[Process]:
     servers = home_servers(settings)
     missing = [server for server in servers if not server.is_running()]
     if len(missing) < len(servers):
-        log.write(OWN_NAME, f"using the servers that already run in {settings.home}")
+        log.write(SUPERVISOR_NAME, f"using the servers that already run in {settings.home}")
     commands = prepare_servers(settings, missing) if missing else []
     return [
         Process(
