@@ -72,7 +72,7 @@ class _LoguruHandler(logging.Handler):
             return
         if record.exc_info or not self._is_repeated(record.levelno, message):
             log = logger.opt(exception=record.exc_info).bind(logger=record.name)
-            log.log(_level(record), "{}", message)
+            log.log(_loguru_level(record), "{}", message)
 
     def _is_repeated(self, level: int, message: str) -> bool:
         """Whether a warning was logged within the last minute."""
@@ -85,7 +85,7 @@ class _LoguruHandler(logging.Handler):
         return self._recent.setdefault(message, now) != now
 
 
-def _level(record: logging.LogRecord) -> str | int:
+def _loguru_level(record: logging.LogRecord) -> str | int:
     try:
         return logger.level(record.levelname).name
     except ValueError:

@@ -136,7 +136,7 @@ class Server(ABC):
         try:
             return Path(f"/proc/{pid}/cwd").readlink().parent == self.settings.home
         except OSError:
-            return _listens(pid, self.socket)
+            return _is_listening_process(pid, self.socket)
 
     def is_running(self) -> bool:
         """Whether it runs and is ready."""
@@ -163,7 +163,7 @@ class Server(ABC):
         return True
 
 
-def _listens(pid: int, path: Path) -> bool:
+def _is_listening_process(pid: int, path: Path) -> bool:
     """Whether *pid* listens on the socket at *path*, also while it is stopped or busy.
 
     Source: unix(7), SO_PEERCRED

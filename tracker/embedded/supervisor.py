@@ -181,7 +181,7 @@ class Supervisor:
         """Run *process* and what it starts to the end: its exit code, or minus the signal."""
         reading, writing = os.pipe()
         try:
-            handle = await _start(process, writing)
+            handle = await _start_process(process, writing)
         except OSError as error:
             os.close(reading)
             self._log.write(SUPERVISOR_NAME, f"{process.name} cannot be started: {error}")
@@ -259,7 +259,7 @@ class Supervisor:
             task.cancel()
 
 
-async def _start(process: Process, output: int) -> Handle:
+async def _start_process(process: Process, output: int) -> Handle:
     """Start *process* in a session of its own: the terminal's Ctrl-C must not reach it."""
     return await asyncio.create_subprocess_exec(
         *bind_to_parent(process.command, process.stop_signal),

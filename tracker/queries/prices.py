@@ -21,7 +21,7 @@ def line_end_with_source(after_time: str) -> str:
     return f"format({after_time}, source, {_OBSERVED_AT}, {as_json})"
 
 
-def _statement(*, ascending: bool, with_source: bool) -> bytes:
+def _compose_statement(*, ascending: bool, with_source: bool) -> bytes:
     return compose_sql(
         _PRICE_PAGES,
         order="ASC" if ascending else "DESC",
@@ -34,7 +34,7 @@ def _statement(*, ascending: bool, with_source: bool) -> bytes:
 
 # By (ascending, with_source).
 PAGE_STATEMENTS = {
-    (ascending, with_source): _statement(ascending=ascending, with_source=with_source)
+    (ascending, with_source): _compose_statement(ascending=ascending, with_source=with_source)
     for ascending, with_source in product((False, True), repeat=2)
 }
 

@@ -30,9 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``tracker simulate``."""
     add = parser.add_argument
     add("--host", default=_HOST, help="listen on this address (%(default)s)")
-    add("--port", type=_port, help="listen on this port; 0 selects a free one")
+    add("--port", type=_parse_port, help="listen on this port; 0 selects a free one")
     add("--seed", type=int, default=1, help="seed of the random walks (%(default)s)")
-    add("--index", type=_index, action="append", default=[], metavar="NAME", help="add an index")
+    add("--index", type=_parse_index, action="append", default=[], metavar="NAME",
+        help="add an index")  # fmt: skip
     add("--fault", action="append", default=[], metavar="KIND[:key=value,…]",
         help=f"inject a fault at start: {', '.join(KINDS)}; keys: index, method, seconds, "
              "calls, delay, retry_after, code")  # fmt: skip
@@ -158,14 +159,14 @@ def _parse_fault(text: str, options: Options) -> Fault:
         raise SettingsError(f"--fault {text}: {reasons}") from error
 
 
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= _MAX_PORT:
-        raise argparse.ArgumentTypeError(f"not a port: {text}")
-    return port
+def _parse_port(text: str) -> int:
+    with suppress(ValueError):
+        if 0 <= (port := int(text)) <= _MAX_PORT:
+            return port
+    raise argparse.ArgumentTypeError(f"not a port: {text!r}")
 
 
-def _index(text: str) -> str:
+def _parse_index(text: str) -> str:
     if not re.fullmatch(INDEX_NAME, text):
         raise argparse.ArgumentTypeError(f"not an index name: {text!r}")
     return text
