@@ -233,7 +233,7 @@ def test_a_database_that_dies_is_seen_by_the_client(
         with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
             answer.read()
 
-    assert [re.sub(":.*", "", line, flags=re.DOTALL) for line in told] == ["an export broke off"]
+    assert [re.sub(":.*", "", line, flags=re.DOTALL) for line in told] == ["an export was aborted"]
     assert client.get(EXPORT).status_code == 200
 
 
@@ -254,7 +254,7 @@ def test_a_database_that_stands_still_is_not_waited_for(
         finally:
             os.kill(pid, signal.SIGCONT)
 
-    assert [re.sub(":.*", "", line, flags=re.DOTALL) for line in told] == ["an export broke off"]
+    assert [re.sub(":.*", "", line, flags=re.DOTALL) for line in told] == ["an export was aborted"]
     wait_until_free(watcher)
 
 
@@ -271,7 +271,7 @@ def test_a_client_that_does_not_read_is_left(
         wait_until_free(watcher)
         with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
             answer.read()
-    assert told == ["an export broke off: the client does not read\n"]
+    assert told == ["an export was aborted: the client does not read\n"]
 
 
 def test_an_export_does_not_hold_up_the_end(archive: Settings, told: list[str]) -> None:

@@ -1,9 +1,9 @@
 """Price pages for concurrent requests: queries that meet share a round trip to the database.
 
-A round trip costs this process more than a page does. So two are under way for each statement, and
-the queries that arrive meanwhile share the next one; a single client never waits for another. The
-server runs the queries of a round trip one after the other, though: where that is slow, fewer share
-one and more are under way, so that slow queries do not share one timeout.
+A round trip costs this process more than a page does. Therefore two are in progress for each
+statement, and the queries that arrive meanwhile share the next one; a single client never waits for
+another. The server runs the queries of a round trip one after the other: where that is slow, fewer
+share one and more are in progress, so that slow queries do not share one timeout.
 """
 
 import asyncio
@@ -78,14 +78,14 @@ class _Queue:
 
     async def fetch(self, query: PageQuery, deadline: float) -> PricePage:
         if len(self._pending) >= self._max_waiting:
-            raise DatabaseDown(f"{self._max_waiting} queries wait for it already")
+            raise DatabaseDown(f"{self._max_waiting} queries are waiting already")
         pending = _Pending(query, deadline, asyncio.get_running_loop().create_future())
         self._pending.append(pending)
         self._start_worker()
         return await pending.page
 
     def _start_worker(self) -> None:
-        """Have one more round trip under way, if there may be."""
+        """Start one more round trip, up to the limit."""
         if len(self._workers) < (_MIN_WORKERS if self._batch_size == MAX_BATCH else _MAX_WORKERS):
             self._workers.add(asyncio.create_task(self._work()))
 

@@ -215,7 +215,7 @@ async def _fetch_calendar_candles(
 
 
 async def _stored_part(conn: AsyncConnection, ticker: str, grid: Grid, within: Span) -> Span | None:
-    """The part of *within* in which buckets start that may have prices; None if there is none."""
+    """The part of *within* in which buckets start that may have prices; None if it is empty."""
     looked_at = Span(gaps.floor_moment(within.since, HOUR), next_start(grid, within.until))
     hours = await queries.stored_hours(conn, ticker, looked_at)
     if hours is None:

@@ -1,7 +1,7 @@
 """The connection of a streamed response.
 
-ASGI tells an application neither that the server stops nor that a client does not read, and cannot
-hang up: protocol.py lends what uvicorn knows.
+ASGI has no message for the end of the server or for a client that does not read, and cannot close a
+connection: protocol.py passes on what uvicorn has.
 """
 
 import asyncio
@@ -21,14 +21,14 @@ _STREAM_BUFFER = 32_768  # bytes
 
 
 class Connection:
-    """What a streamed response may know and ask of its connection.
+    """The state of a connection, and its control, for a streamed response.
 
-    stopping: the server was asked to stop.
+    stopping: whether the server stops.
     closed: set when the connection is closed.
     """
 
     def __init__(self, protocol: "HttpToolsProtocol | None") -> None:
-        """The connection of *protocol*; None: that of a server which does not lend it."""
+        """The connection of *protocol*; None: that of another server or protocol."""
         self._protocol = protocol
         self._task: asyncio.Task[Any] | None = None
         self._hanging_up = False
@@ -47,7 +47,7 @@ class Connection:
             task.cancel()
 
     def limit_buffer(self) -> None:
-        """Buffer little for a client that does not read: the system would take megabytes."""
+        """Buffer few bytes for a client that does not read: the default is megabytes."""
         if self._protocol:
             transport = self._protocol.transport
             transport.set_write_buffer_limits(_STREAM_BUFFER)
@@ -90,7 +90,7 @@ class Connection:
             self.closed.set()
 
     async def watch(self, receive: Receive) -> None:
-        """Learn from ASGI that the client has disconnected, where no protocol tells."""
+        """Wait for the disconnect message of ASGI, without our protocol."""
         while (await receive())["type"] != "http.disconnect":
             pass
         self.connection_closed()

@@ -1,4 +1,4 @@
-"""The database as a request sees it: an answer within a bound, or DatabaseDown."""
+"""Reading from the database: a pool with a deadline for each query, or DatabaseDown."""
 
 import asyncio
 import os
@@ -17,10 +17,10 @@ from tracker.errors import DatabaseDown, MigrationsPending, describe
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
 
-DEADLINE = 1.5  # seconds; a client is told within two that the database is down
+DEADLINE = 1.5  # seconds; a client gets the 503 of an unavailable database within two
 CONNECT_TIMEOUT = 2  # seconds
-# UTC by a name that needs no zone files. To find out anew for each question, or day, which chunks
-# cannot have its rows takes longer than to look into them; and to compile a query, than to run it.
+# UTC by a name that needs no zone files. Excluding chunks at run time takes longer than reading
+# them, and compiling a query takes longer than running it.
 SESSION = "-c timezone=GMT -c timescaledb.enable_runtime_exclusion=off -c jit=off"
 
 _OPTIONS = f"{SESSION} -c statement_timeout=1400"
@@ -28,15 +28,15 @@ _NO_LINGER = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
 
 
 class _Connection(AsyncConnection):
-    """A connection whose socket is closed when connecting takes too long.
+    """A connection whose socket is closed when connecting times out.
 
-    psycopg 3.3 leaves that to the garbage collector: a server that stood still would go on with
-    connections that nobody has.
+    psycopg 3.3 leaves that to the garbage collector: an unresponsive server would later go on with
+    connections that no client has.
     """
 
     @classmethod
     async def connect(cls, *args: Any, **changes: Any) -> Self:
-        """Raises OperationalError without its past: the frames in there hold the socket."""
+        """Raises OperationalError without its traceback, whose frames hold the socket."""
         try:
             return await super().connect(*args, **changes)
         except OperationalError as error:
@@ -48,14 +48,14 @@ Pool = AsyncConnectionPool[_Connection]
 
 
 async def connect(dsn: str, name: str, options: str = _OPTIONS) -> AsyncConnection:
-    """A connection of its own, of that *name*, for work that outlasts requests."""
+    """A connection outside the pool, of the application *name*, for work beyond one request."""
     changes = {"connect_timeout": CONNECT_TIMEOUT, "options": options}
     return await _Connection.connect(dsn, autocommit=True, application_name=name, **changes)
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """The block's errors as ours. Raises DatabaseDown, MigrationsPending."""
+    """Translate errors of psycopg in the block. Raises DatabaseDown, MigrationsPending."""
     try:
         yield
     except (UndefinedTable, UndefinedColumn) as error:
@@ -65,7 +65,7 @@ def translated() -> Iterator[None]:
 
 
 class Database:
-    """A pool whose work cannot outlast the deadline, whatever state the server is in."""
+    """A pool of connections. Each query ends by its deadline, whatever state the server is in."""
 
     def __init__(self, pool: Pool) -> None:
         """Use `opened`."""
@@ -74,7 +74,7 @@ class Database:
     @classmethod
     @asynccontextmanager
     async def opened(cls, dsn: str) -> AsyncIterator[Self]:
-        """Open a pool; the server may be away, now and later."""
+        """Open a pool; the server may be unavailable, now and later."""
         pool = Pool(
             dsn,
             connection_class=_Connection,
@@ -98,8 +98,8 @@ class Database:
 
         deadline: on the loop's clock; by default DEADLINE seconds from now.
 
-        After a restart of the server each pooled connection fails once: the next one is tried. A
-        replica that has to catch up ends what stands in its way, as a failed serialization.
+        After a restart of the server each pooled connection fails once, and a replica cancels
+        queries to apply changes, as a failed serialization: another connection is tried.
         """
         loop = asyncio.get_running_loop()
         deadline = deadline or loop.time() + DEADLINE
@@ -117,13 +117,13 @@ class Database:
 
 
 def cut(conn: AsyncConnection) -> None:
-    """End *conn* at once, and with it whatever waits for an answer on it.
+    """Disconnect *conn* at once, so that a query that waits on it fails.
 
-    Cancelling the waiting task would take longer: psycopg then asks the server to cancel, and a
-    stopped server says nothing.
+    Cancelling the task would take longer: psycopg then sends the server a cancel request, to which
+    an unresponsive one does not respond.
 
-    Once it is closed, TCP resets it: a server that is blocked in sending would learn of an orderly
-    end only from the kernel's next attempt, up to two minutes later, and takes no cancel till then.
+    Closing resets the TCP connection: a server that is blocked in sending would notice an orderly
+    shutdown only at the kernel's next attempt, up to two minutes later.
     """
     if not conn.closed:
         with socket.socket(fileno=os.dup(conn.fileno())) as line:

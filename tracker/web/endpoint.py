@@ -1,4 +1,4 @@
-"""Endpoints: a path with its handler, its parameters and what the OpenAPI document says of it."""
+"""Endpoints: a path with its handler, its parameters and its documentation."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -30,7 +30,7 @@ Q = TypeVar("Q")
 # and an export one for its first line: 8.5 s is the longest sum.
 DEADLINE = 10.0
 
-# The paths that RATE_LIMIT is about: those that read prices; never health or metrics, which
+# The paths that RATE_LIMIT applies to: those that read prices; not health or metrics, which
 # operators need, nor pages and their files.
 RATE_LIMITED = ("/prices", "/tickers", "/udf/")
 

@@ -19,7 +19,7 @@ from tracker.web.params import LINE_FORMATS, TickerQuery
 from tracker.web.prices import EXAMPLE, listing_minutes, minute_at
 from tracker.web.responses import CONTENT_TYPES, MEDIA_TYPES, negotiate, price_format
 
-WRITE_TIMEOUT = 30.0  # seconds that a client may take to read the lines of a day
+WRITE_TIMEOUT = 30.0  # seconds for a client to read the lines of a day
 
 START = params.moment("start_date", "Where the export starts, inclusive; default: the first price.")
 END = params.moment("end_date", "Where the export stops, exclusive; default: now.")
@@ -79,7 +79,7 @@ class ExportResponse(Response):
         self._export = export
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send all of it; or abort the connection, so that a part cannot be taken for the whole."""
+        """Send all of it, or abort the connection, so that a partial file is not complete."""
         async with connection_of(scope, receive) as connection:
             disconnect = asyncio.create_task(connection.closed.wait())
             connection.cancel_at_end(disconnect)
@@ -90,15 +90,15 @@ class ExportResponse(Response):
                 else:
                     await self._send(send)
             except (DatabaseDown, TimeoutError) as error:
-                await self._break_off(connection, scope["request_id"], error)
+                await self._abort(connection, scope["request_id"], error)
             finally:
                 disconnect.cancel()
                 await self._export.close()
 
-    async def _break_off(self, connection: Connection, request_id: str, error: Exception) -> None:
+    async def _abort(self, connection: Connection, request_id: str, error: Exception) -> None:
         if not connection.ended:
             why = str(error) or "the client does not read"
-            logger.bind(request_id=request_id).error("an export broke off: {}", why)
+            logger.bind(request_id=request_id).error("an export was aborted: {}", why)
         await connection.hang_up(0)
         await connection.closed.wait()
 
@@ -109,5 +109,5 @@ class ExportResponse(Response):
         while piece:
             async with asyncio.timeout(WRITE_TIMEOUT):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
-            piece = await self._export.read()
+            piece = await self._export.read_piece()
         await send({"type": "http.response.body", "body": b""})

@@ -15,11 +15,11 @@ from tracker.queries.prices import PageQuery
 from tracker.web.database import SESSION, connect, cut, translated
 from tracker.web.responses import PriceFormat
 
-MAX_EXPORTS = 4  # each keeps a process of the server busy, and takes some of our time
+MAX_EXPORTS = 4  # each occupies a process of the server
 BEGIN_TIMEOUT = 5.0  # seconds until the first line, or an error with its status
 
 _READ_TIMEOUT = 30.0  # seconds that the server may take for the lines of a day
-_OPTIONS = f"{SESSION} -c statement_timeout=1h"  # a client that reads slowly cannot stay for ever
+_OPTIONS = f"{SESSION} -c statement_timeout=1h"  # bounds an export to a slow client
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class ExportRange:
 
 
 class Exports:
-    """The exports of one process: a limited number."""
+    """The exports of one process, limited in number."""
 
     def __init__(self, dsn: str) -> None:
         """Up to MAX_EXPORTS at once, from the database of *dsn*."""
@@ -71,7 +71,7 @@ class Exports:
 class Export:
     """The lines of one export, a day at a time: memory does not grow with the range.
 
-    first: the first piece, which is read already, with the header line; it may be empty.
+    first: the first piece, with the header line; it may be empty.
     """
 
     def __init__(self, conn: AsyncConnection, exported: ExportRange, stack: AsyncExitStack) -> None:
@@ -83,23 +83,23 @@ class Export:
         self._copy: AsyncCopy | None = None
 
     async def begin(self) -> Self:
-        """Read the first piece; what is open is then closed by `close`."""
+        """Read the first piece. `close` then closes the connection."""
         with self._deadline(BEGIN_TIMEOUT):
             if copy := await self._start_copy():
                 self._copy = await self._stack.enter_async_context(copy)
-                # Closed first: psycopg would otherwise ask the server to cancel, and read the rest.
+                # Closed first: psycopg would otherwise send a cancel request, and read the rest.
                 self._stack.callback(self._conn.pgconn.finish)
             self.first = self._exported.price_format.header.encode() + await self._read_piece()
         self._stack = self._stack.pop_all()
         return self
 
-    async def read(self) -> bytes:
+    async def read_piece(self) -> bytes:
         """The next piece; empty at the end. Raises DatabaseDown."""
         with translated(), self._deadline(_READ_TIMEOUT):
             return await self._read_piece()
 
     def abort(self) -> None:
-        """Make a read that waits for the server fail now."""
+        """Disconnect, so that a waiting read fails now."""
         cut(self._conn)
 
     async def close(self) -> None:

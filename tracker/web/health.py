@@ -1,4 +1,4 @@
-"""GET /health/live, /health/ready, /health/state and /metrics: how the service is, part by part."""
+"""GET /health/live, /health/ready, /health/state and /metrics: the state of each part."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -23,8 +23,8 @@ from tracker.web.responses import NO_STORE, json_response
 
 STALE_AFTER = 180.0  # seconds; two polls missed, and the third is due
 
-# Seconds that each part may be silent: the scheduler ticks each minute, and its message may have to
-# wait; the worker sends four heartbeats a minute.
+# Seconds without a heartbeat until a part is down: the scheduler ticks each minute, and its message
+# may have to wait; the worker sends four heartbeats a minute.
 _SILENT_AFTER = {"scheduler": 90.0, "worker": 45.0}
 _LAST_SIGN = {"scheduler": "last tick", "worker": "last heartbeat"}
 _LAGGING_AFTER = 60.0  # seconds that a replica may be behind
@@ -35,14 +35,14 @@ _OPENMETRICS = (openmetrics.generate_latest, openmetrics.CONTENT_TYPE_LATEST)
 _PLAIN_TEXT = (generate_latest, CONTENT_TYPE_PLAIN_0_0_4)
 
 
-# What the database knows
+# State in the database
 
 
 @dataclass(frozen=True, slots=True)
 class IndexStatus:
-    """How the recording of one index is.
+    """The state of the recording of one index.
 
-    newest: the newest stored minute; None if there is none in the last month.
+    newest: the newest stored minute; None if the last month has no price.
     age: seconds since then.
     missing: how many minutes of the last hour have no price.
     failing: why its newest poll failed; None if it did not.
@@ -80,7 +80,7 @@ class IndexStatus:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaStatus:
-    """How a replica is. lag: seconds behind, at most; None: unknown, nothing replayed yet."""
+    """The state of a replica. lag: seconds, at most; None: unknown, nothing replayed yet."""
 
     lag: float | None
 
@@ -91,7 +91,7 @@ class ReplicaStatus:
 
     @property
     def behind(self) -> str:
-        """How far it is behind; empty if it is in sync."""
+        """Its lag in words; empty if it is in sync."""
         if self.lag is None:
             return "does not know how far it is behind"
         return f"is {self.lag:.0f} s behind" if self.lag >= _IN_SYNC else ""
@@ -100,7 +100,7 @@ class ReplicaStatus:
 async def fetch_statuses(
     conn: AsyncConnection, tickers: Sequence[str], now: datetime
 ) -> list[IndexStatus]:
-    """How each of *tickers* is at *now*, in their order."""
+    """The state of each of *tickers* at *now*, in their order."""
     newest = await queries.newest_minutes(conn, tickers, now)
     hours = await queries.recent_hours(conn, tickers, now)
     return [
@@ -112,7 +112,7 @@ async def fetch_statuses(
 async def _fetch_health(
     request: AppRequest, conn: AsyncConnection
 ) -> tuple[list[IndexStatus], ReplicaStatus | None]:
-    """Each configured index, and the replica that says so, if it is one."""
+    """The state of each configured index, and of the replica that is read, if any."""
     statuses = await fetch_statuses(conn, request.state["settings"].tickers, datetime.now(UTC))
     if request.state["database"] is request.state["primary"]:
         return statuses, None
@@ -210,7 +210,7 @@ async def get_liveness(_: AppRequest, query: NoQuery) -> Response:  # noqa: ARG0
     tag="service",
 )
 async def get_readiness(request: AppRequest, query: NoQuery) -> Response:  # noqa: ARG001 -- none
-    """Fresh prices of every ticker can be served; 503 with the reasons if not."""
+    """Whether fresh prices of every ticker can be served; 503 with the reasons if not."""
 
     async def check_database(
         conn: AsyncConnection,
@@ -281,7 +281,7 @@ class Part:
     tag="service",
 )
 async def get_state(request: AppRequest, query: NoQuery) -> Response:  # noqa: ARG001 -- it has none
-    """Each part and each index as the database knows them."""
+    """Each part and each index, by what the database has."""
     now, tickers = datetime.now(UTC), request.state["settings"].tickers
 
     async def fetch_state(conn: AsyncConnection) -> tuple[Mapping[str, float], list[IndexStatus]]:
@@ -335,7 +335,7 @@ def _exchange_part(statuses: Sequence[IndexStatus], worker: Part, now: datetime)
 
 
 async def _replica_parts(request: AppRequest) -> list[Part]:
-    """The replica that prices are read from; none where there is none."""
+    """The replica that prices are read from; empty without one."""
     if request.state["database"] is request.state["primary"]:
         return []
     try:
@@ -348,7 +348,7 @@ async def _replica_parts(request: AppRequest) -> list[Part]:
 
 def _ago(seconds: float) -> str:
     """Seconds below two minutes, minutes below two hours, then hours."""
-    if seconds < 120:  # noqa: PLR2004 -- the docstring says them
+    if seconds < 120:  # noqa: PLR2004 -- see the docstring
         return f"{seconds:.0f} s ago"
     if seconds < 7200:  # noqa: PLR2004
         return f"{seconds // 60:.0f} min ago"

@@ -1,4 +1,4 @@
-"""Around every request: its id, its metrics, and the log where our own code fails."""
+"""Around every request: its id, its metrics, and the log of unexpected errors."""
 
 import os
 import re
@@ -27,7 +27,7 @@ class Instrumentation:
             return
         scope["request_id"] = _request_id(scope)
         started = time.perf_counter()
-        status = 0  # none was sent: the client went away
+        status = 0  # no response was sent: the client has disconnected
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -39,7 +39,7 @@ class Instrumentation:
 
         try:
             await self._app(scope, receive, send_with_id)
-        except Exception:  # noqa: BLE001 -- outside of it is only the server
+        except Exception:  # noqa: BLE001 -- only the server is outside
             logger.bind(request_id=scope["request_id"]).exception("a request failed")
         finally:
             # The endpoint whose method `handle` served it: a path would be a label for each typo.

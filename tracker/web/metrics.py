@@ -23,21 +23,21 @@ class Metrics:
         labels = ["endpoint", "method"]
         self._requests = Counter(
             "tracker_http_requests",
-            "HTTP requests answered",
+            "HTTP requests",
             [*labels, "status"],
             registry=self.registry,
         )
         self._seconds = Histogram(
             "tracker_http_request_seconds",
-            "Time to the end of the answer",
+            "Time to the end of the response",
             labels,
             registry=self.registry,
         )
-        # To look a metric up by its labels takes longer than to count.
+        # Looking up a metric by its labels takes longer than counting.
         self._counted: dict[tuple[object, ...], tuple[Callable[[], None], Observe]] = {}
         self._database_up = Gauge(
             "tracker_database_up",
-            "1 if the database answered this scrape",
+            "1 if the database responded to this scrape",
             registry=self.registry,
         )
         self._age = Gauge(
@@ -56,37 +56,37 @@ class Metrics:
 
         self._replica_lag = Gauge(
             "tracker_replica_lag_seconds",
-            "Seconds that the replica is behind, at most; NaN if there is none or it cannot know",
+            "Seconds that the replica is behind, at most; NaN without a replica, or if unknown",
             registry=self.registry,
         )
         self._replica_lag.set(nan)
         self._uncounted = Counter(
             "tracker_http_requests_uncounted",
-            "Requests that RATE_LIMIT did not hold for, as Redis did not count them",
+            "Requests that RATE_LIMIT did not apply to, because Redis did not count them",
             registry=self.registry,
         )
         self._streams = Gauge(
             "tracker_stream_clients",
-            "Clients that follow the stream of prices",
+            "Clients of the stream of prices",
             registry=self.registry,
         )
         self._dropped = Counter(
             "tracker_stream_dropped",
-            "Clients that were dropped because they read too slowly",
+            "Clients that were disconnected because they read too slowly",
             registry=self.registry,
         )
         self._feed_current = Gauge(
             "tracker_feed_current",
-            "1 if every commit until some seconds ago is known to this process",
+            "1 if this process has read every commit until some seconds ago",
             registry=self.registry,
         )
 
     def count_unlimited(self) -> None:
-        """Count a request that no limit held for."""
+        """Count a request that was not limited."""
         self._uncounted.inc()
 
     def count(self, *, endpoint: str, method: str, status: int, seconds: float) -> None:
-        """Count one answered request."""
+        """Count one request."""
         kind = endpoint, method if method in _METHODS else "other", status
         if kind not in self._counted:
             times = self._seconds.labels(*kind[:2])
@@ -96,19 +96,19 @@ class Metrics:
         observe(seconds)
 
     def show_streams(self, clients: int) -> None:
-        """Set how many clients follow the stream."""
+        """Set the number of clients of the stream."""
         self._streams.set(clients)
 
     def count_dropped(self) -> None:
-        """Count a client that did not keep up."""
+        """Count a slow consumer that was disconnected."""
         self._dropped.inc()
 
     def show_feed(self, *, current: bool) -> None:
-        """Set whether the feed knows of every commit."""
+        """Set whether the feed has read every commit."""
         self._feed_current.set(current)
 
     def show_replica(self, lag: float | None) -> None:
-        """Set how many seconds the replica is behind; None: nobody knows."""
+        """Set the lag of the replica in seconds; None: unknown."""
         self._replica_lag.set(nan if lag is None else lag)
 
     def show_database(self, *, up: bool) -> None:
@@ -116,7 +116,7 @@ class Metrics:
         self._database_up.set(up)
 
     def show_indexes(self, ages: Mapping[str, float], missing: Mapping[str, int]) -> None:
-        """Set, by index, how old the newest price is and how many minutes have none."""
+        """Set, by index, the age of the newest price in seconds, and the missing minutes."""
         for gauge, values in ((self._age, ages), (self._missing, missing)):
             gauge.clear()
             for ticker, value in values.items():

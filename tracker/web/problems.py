@@ -148,7 +148,7 @@ def detail(errors: Mapping[str, str]) -> str:
 
 
 def unavailable(request: Request[Any], errors: Mapping[str, str]) -> Response:
-    """503 with the reasons, and when to retry."""
+    """503 with the reasons and Retry-After."""
     return problem(HTTPStatus.SERVICE_UNAVAILABLE, errors, request.scope["request_id"])
 
 
@@ -180,7 +180,7 @@ async def handle_http_exception(request: Request[Any], error: Exception) -> Resp
 
 
 async def handle_unexpected(request: Request[Any], _: Exception) -> Response:
-    """Starlette's handler of an error in our own code: 500."""
+    """Starlette's handler of an unexpected error: 500."""
     return server_error(request)
 
 

@@ -1,9 +1,8 @@
 """uvicorn's HTTP protocol with limits on the size and the time of requests.
 
 uvicorn has none: 100 MB of headers on one connection took 610 MB of memory, 14 MB of pipelined
-requests 640 MB, and half a request was waited for without end. The class uses names of uvicorn that
-are not
-public: server.py uses it with the versions it was tested with.
+requests 640 MB, and a partial request never timed out. The class subclasses internals of uvicorn:
+server.py uses it with tested versions only.
 Source: RFC 9110, sections 4.1 (8000 bytes of address at least) and 15.5 (408, 414); RFC 6585 (431).
 """
 
@@ -28,13 +27,13 @@ if TYPE_CHECKING:
 
 MAX_ADDRESS = 8_192  # bytes of path and query
 MAX_HEADERS = 32_768  # bytes of all headers
-MAX_REQUEST = 131_072  # bytes with a body, which nothing reads
+MAX_REQUEST = 131_072  # bytes with a body, which no endpoint reads
 MAX_PIPELINED = 16  # requests that wait for the response to one before them
 
 _HEADER_OVERHEAD = 32  # bytes counted for a header besides its own (as RFC 7541, section 4.1)
 _REQUEST_TIMEOUT = 10.0  # seconds until a request is complete
-_READ_TIMEOUT = 60.0  # seconds: what a client reads shows late, as the system buffers megabytes
-_LINGER = 2.0  # seconds in which a refused client may go on sending, so that it reads why
+_READ_TIMEOUT = 60.0  # seconds: the system buffers megabytes, so that progress shows late
+_LINGER = 2.0  # seconds for a refused client to read the response
 
 _REASONS = {
     HTTPStatus.BAD_REQUEST: {"request": "is not valid HTTP"},
@@ -50,7 +49,7 @@ class Protocol(HttpToolsProtocol):
     """uvicorn's protocol with limits, and with a Connection in the scope of each request."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Wait for a request until the time-out."""
+        """Wait for a request until the timeout."""
         super().connection_made(transport)
         self.connection = Connection(self)
         self._size = 0  # bytes of the current request, at most
@@ -63,9 +62,9 @@ class Protocol(HttpToolsProtocol):
         self._start_request_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the current request, and stop all timers."""
+        """Notify the current request, and stop all timers."""
         if self._cycle:
-            self._cycle.disconnected = True  # uvicorn tells the newest request only
+            self._cycle.disconnected = True  # uvicorn notifies the newest request only
         super().connection_lost(exc)
         self._stop_request_timer()
         if self._read_timer:
@@ -73,7 +72,7 @@ class Protocol(HttpToolsProtocol):
         self.connection.connection_closed()
 
     def shutdown(self) -> None:
-        """Tell the stream that the server stops."""
+        """Notify the stream that the server stops."""
         super().shutdown()
         self.connection.server_stops()
 
@@ -96,7 +95,7 @@ class Protocol(HttpToolsProtocol):
             self._start_request_timer()
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """Begin a request, with its connection in the scope."""
         super().on_message_begin()
         self._receiving = self._in_head = True
         cast("Scope", self.scope)["extensions"] = {EXTENSION: self.connection}
@@ -115,7 +114,7 @@ class Protocol(HttpToolsProtocol):
             self._stop_parsing(HTTPStatus.BAD_REQUEST)
 
     def on_message_complete(self) -> None:
-        """A request is complete."""
+        """End the timeout of a complete request."""
         super().on_message_complete()
         self._receiving = False
         self._stop_request_timer()
@@ -131,12 +130,12 @@ class Protocol(HttpToolsProtocol):
         self._cycle = cycle
         super()._start_asgi_task(cycle, app)
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 -- ours says more
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 -- ours has more
         """Refuse what the parser rejected; uvicorn calls it."""
         self._refuse(self._status)
 
     def _idle(self) -> bool:
-        """Whether every request has its response: what came since was blank lines."""
+        """Whether every request has its response; only blank lines arrived since."""
         return self.cycle is None or self.cycle.response_complete
 
     def _stop_parsing(self, status: HTTPStatus) -> None:
@@ -152,7 +151,7 @@ class Protocol(HttpToolsProtocol):
             self._request_timer = None
 
     def _request_timed_out(self) -> None:
-        """408 to a client that has begun a request; one that has not gets nothing."""
+        """408 for a partial request; a connection without one is closed."""
         self._request_timer = None
         if self._receiving:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT)
@@ -160,7 +159,7 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, status: HTTPStatus) -> None:
-        """Read no more, and close: after the response in progress, or after a problem document."""
+        """Stop reading, and close after the response in progress, or after a problem document."""
         self._refused = True
         self._stop_request_timer()
         if self.transport.is_closing():
@@ -170,8 +169,8 @@ class Protocol(HttpToolsProtocol):
         elif self._receiving and not self._in_head:  # a body: the request has its response
             self.transport.close()
         else:
-            # Not closed at once: what still arrives would reset the connection before the client
-            # reads.
+            # Closed later: bytes that still arrive would reset the connection before the client
+            # reads the response.
             self.transport.write(self._problem(status))
             self.transport.write_eof()
             self._request_timer = self.loop.call_later(_LINGER, self.transport.close)

@@ -1,6 +1,6 @@
-"""Requests per client, counted in Redis for all processes together, in a sliding window.
+"""Requests per client, counted in Redis for all processes, in a sliding window.
 
-A stream counts once, when it opens. Every key expires by itself, after two windows at most.
+A stream counts as one request. Every key expires after two windows at most.
 Source: RFC 6585, section 4 (429); draft-ietf-httpapi-ratelimit-headers-09 (both RateLimit fields).
 """
 
@@ -36,7 +36,7 @@ _HOST_BITS = 64  # of an IPv6 address: a client has all addresses of its network
 
 
 class Remaining(NamedTuple):
-    """What a client has left.
+    """The remaining requests of a client.
 
     allowed: whether this request was within the limit.
     requests: how many more are, now.
@@ -49,7 +49,7 @@ class Remaining(NamedTuple):
 
 
 class RateLimit:
-    """ASGI middleware that limits the requests of each client; without Redis nobody is limited."""
+    """ASGI middleware that limits the requests of each client, while Redis is available."""
 
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
         """Wrap *app*, whose paths are served bare and under the API's version."""
@@ -96,9 +96,9 @@ class RateLimit:
 
 
 def client_of(scope: Scope) -> str:
-    """Whose requests are counted together: an IPv4 address, or the network of an IPv6 one.
+    """The key of a client: an IPv4 address, or the network of an IPv6 address.
 
-    Clients without an address, those of a socket file say, are one client.
+    Clients without an address, such as those of a Unix socket, are one client.
     """
     try:
         address = ip_address((scope["client"] or ("",))[0])
@@ -116,7 +116,7 @@ class RequestCounter:
 
     def __init__(self, settings: Settings) -> None:
         """As RATE_LIMIT of *settings* says."""
-        assert settings.rate_limit  # nothing is counted without
+        assert settings.rate_limit  # the caller checks
         self._rate = parse(settings.rate_limit)
         self.amount = self._rate.amount
         self.window = self._rate.get_expiry()
@@ -146,8 +146,10 @@ class RequestCounter:
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
             self._failures += 1
             if self._failures == _MAX_FAILURES:
-                why = str(error) or "it does not respond in time"
-                logger.warning("requests are not limited, as Redis does not count them: {}", why)
+                why = str(error) or "it times out"
+                logger.warning(
+                    "requests are not limited, because Redis does not count them: {}", why
+                )
                 self._next_attempt = now + _PAUSE
             return None
         if unavailable:

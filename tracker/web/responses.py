@@ -2,8 +2,8 @@
 
 Sources: RFC 8259 (JSON); RFC 4180 (CSV, lines end with CR LF); NDJSON is one JSON object a line,
 each ended by LF; RFC 9110, section 12 (negotiation); RFC 9111 (Cache-Control); RFC 8288 (Link). No
-spreadsheet can take a value in the CSV for a formula: values are numbers, negative ones too, times,
-our own words, and names of indexes: letters, digits, `-` and `_`, from the operator.
+value in the CSV is a formula to a spreadsheet: values are numbers, times, names of sources and
+reasons, and names of indexes, which have letters, digits, `-` and `_`.
 """
 
 import csv
@@ -43,13 +43,13 @@ _MAX_AGE = 60  # seconds: repair runs once a minute
 SETTLED = {"Cache-Control": f"max-age={_MAX_AGE}, must-revalidate"}
 
 _QUALITY = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
-_MAX_HEADERS = 256  # remembered: clients send few different ones, each again and again
+_MAX_HEADERS = 256  # cached: clients send few different ones repeatedly
 _MAX_TEMPLATES = 1000
 _PLAIN = "=&%+:,/"  # what needs no quoting in a query, besides letters and digits
 
 # A price is stored two seconds after its minute begins; a response may be a second old already.
 _NEXT_PRICE = MINUTE + timedelta(seconds=1)
-_MIN_AGE = 1  # seconds: polling is late, and the price may come at any moment
+_MIN_AGE = 1  # seconds: the price is overdue, and may be stored at any moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def accepts_gzip(accept_encoding: str) -> bool:
 
 
 def _weights(header: str) -> list[tuple[str, float]]:
-    """Each element in lower case, without its parameters, and its weight; an invalid one is 1."""
+    """Each element in lower case without parameters, with its weight; 1 if that is invalid."""
     found = []
     for element in header.lower().split(","):
         name, *parameters = (part.strip() for part in element.split(";"))
@@ -208,7 +208,7 @@ class PriceFormat:
         }
 
     def render_list(self, text: str | None) -> bytes:
-        """A list of the lines of *text*, with LF between two; None: there are none."""
+        """A list of the lines of *text*, with LF between two; None: an empty list."""
         if self.media_type == JSON:
             return b"[%b]" % (text or "").replace("\n", ",").encode()
         lines = text.replace("\n", self.line_end) + self.line_end if text else ""

@@ -1,6 +1,6 @@
-"""What browsers may do with any response: CORS, and headers that make it nothing but what it is.
+"""CORS and security headers of every response.
 
-Any request header is allowed: nothing depends on cookies, and nothing can be changed.
+Any request header is allowed, because the API is read-only and ignores cookies.
 Source: https://fetch.spec.whatwg.org/#http-cors-protocol and its cross-origin-resource-policy,
 Content Security Policy Level 3, https://owasp.org/www-project-secure-headers.
 """
@@ -26,7 +26,7 @@ class SecurityHeaders:
     """ASGI middleware: security headers on every response, and CORS for some origins."""
 
     def __init__(self, app: ASGIApp, origins: Collection[str]) -> None:
-        """Wrap *app*; pages of *origins* may read its responses: "*" is any, none may be given."""
+        """Wrap *app*; pages of *origins* may read its responses: "*" is any, empty is none."""
         self._app = app
         self._origins = frozenset(origin.encode("latin-1") for origin in origins)
         self._static = security_headers(origins)
@@ -53,7 +53,7 @@ class SecurityHeaders:
         await app(scope, receive, send_with_headers)
 
     def _origin_headers(self, scope: Scope) -> RawHeaders:
-        """Where only some origins may read, a cache has to tell them apart."""
+        """The headers for the request's origin; with several allowed, caches must vary by it."""
         headers = list(self._static)
         if self._origins:
             headers.append((b"vary", b"Origin"))
@@ -83,7 +83,7 @@ def security_headers(origins: Collection[str]) -> RawHeaders:
 def with_policy(headers: RawHeaders) -> RawHeaders:
     """*headers* with the policy of data, unless they are of a page, which has its own.
 
-    Data that is opened as a document may load nothing, and nobody may frame it.
+    Data that is opened as a document may load nothing, and may not be framed.
     """
     if any(name == _POLICY for name, _ in headers):
         return headers

@@ -14,7 +14,7 @@ from tracker.settings import Settings
 from tracker.web.app import create_app
 from tracker.web.stream.responses import DEFAULT_OPTIONS, StreamOptions
 
-_FILES = 200  # that are open besides the clients of the stream: requests, database, libraries
+_FILES = 200  # open besides the clients of the stream: requests, database, libraries
 TESTED_UVICORN = "0.54."  # protocol.py subclasses internals of it
 
 
@@ -53,17 +53,17 @@ def _protocol(version: str) -> type[asyncio.Protocol] | Literal["httptools"]:
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGTERM or Ctrl-C; requests under way get some seconds to end."""
-    # uvicorn stops cleanly, and then sends itself the signal again: that is a good end too.
+    """Serve until SIGTERM or Ctrl-C; requests in progress get some seconds to end."""
+    # uvicorn stops cleanly, then sends itself the signal again: the exit status is 0 too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     _allow_files(settings.stream_clients + _FILES)
     server = uvicorn.Server(configure(settings))
-    gc.freeze()  # what is loaded stays: each collection of it held up requests for 30 ms
+    gc.freeze()  # collecting the loaded modules delayed requests by 30 ms each time
     server.run()
 
 
 def _allow_files(count: int) -> None:
-    """Let this process open *count* files, if it may: many systems begin with 1024."""
+    """Raise the limit on open files to *count*, if allowed: its default is often 1024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     enough = count if hard == resource.RLIM_INFINITY else min(count, hard)
     if soft not in (resource.RLIM_INFINITY, enough) and soft < enough:

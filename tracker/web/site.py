@@ -1,6 +1,6 @@
-"""Pages for people (/, /docs, /problems), the files they load, and the OpenAPI document.
+"""Pages (/, /docs, /problems) and the files that they load.
 
-Nothing is loaded from another host, and the browser is told so.
+Their policy allows no other host.
 Source: Content Security Policy Level 3.
 """
 
@@ -35,7 +35,7 @@ MEDIA_TYPES = {
     "": "text/plain",
 }
 _HEADERS = {
-    "Cache-Control": "no-cache",  # stored, and revalidated: a new version shows at once
+    "Cache-Control": "no-cache",  # a new version is loaded at once
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self';"
     " connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none';"
     " frame-ancestors 'none'",

@@ -1,8 +1,8 @@
 """The UDF protocol of TradingView's charting library: configuration, symbols and bars.
 
-Its clients read the body alone, whatever the status: so a problem document here has the two keys
-that they look for, too. Unknown parameters are ignored: which ones a client sends depends on its
-version. Prices are JSON numbers here, which are not exact. Source:
+Its clients read only the body, whatever the status: therefore problem documents also have the two
+keys that they read. Unknown parameters are ignored, because clients of different versions send
+different ones. Prices are JSON numbers here, which are not exact. Source:
 https://www.tradingview.com/charting-library-docs/latest/connecting_data/UDF
 """
 

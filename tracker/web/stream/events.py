@@ -1,4 +1,4 @@
-"""Events of the stream: their order, their ids, and how they are written.
+"""Events of the stream: their order, ids and encoding.
 
 Each index has its own order of changes; a client's id names its position in each index that it
 follows. Source: https://html.spec.whatwg.org/multipage/server-sent-events.html

@@ -1,7 +1,7 @@
 """The feed: one listener per process that reads every change as it is committed.
 
-The database notifies of each commit, and is queried every second besides: so a lost notification
-costs a second, and a server that stops responding is noticed.
+The database notifies of each commit. Without a notification it is queried every second, so that a
+lost notification costs a second, and an unresponsive server is noticed.
 """
 
 import asyncio
@@ -21,16 +21,16 @@ T = TypeVar("T")
 
 _PROBE_INTERVAL = 1.0  # seconds without a notification until the database is queried
 _QUERY_TIMEOUT = 2.0  # seconds
-_VALID = 4.0  # seconds that a response proves anything; more than both together
+_VALID = 4.0  # seconds that a query proves it current; more than both together
 _MIN_PAUSE, _MAX_PAUSE = 0.25, 1.0  # seconds between two attempts to connect
 
 
 class Feed:
-    """The newest events of every index, in a ring that clients read at their own pace.
+    """The newest events of every index, in a ring buffer that clients read at their own pace.
 
-    While `current` is true, `revision` counts every commit that was made more than four seconds
-    ago: the database has said so since. Usually it is behind by milliseconds. A client that has
-    read all events up to `end` has seen all of those commits too.
+    While `current` is true, `revision` includes every commit that was made more than four seconds
+    ago, because the database was queried since. Usually the delay is milliseconds. A client that
+    has read all events up to `end` has received all of those commits too.
     """
 
     def __init__(self, dsn: str, size: int) -> None:
@@ -48,7 +48,7 @@ class Feed:
     @classmethod
     @asynccontextmanager
     async def opened(cls, dsn: str, size: int) -> AsyncIterator[Self]:
-        """Follow the database at *dsn*, whether or not it is available, and keep *size* events."""
+        """Follow the database at *dsn*, whether or not it is available, and hold *size* events."""
         feed = cls(dsn, size)
         following = asyncio.create_task(feed._follow())
         try:
@@ -58,13 +58,13 @@ class Feed:
 
     @property
     def current(self) -> bool:
-        """Whether it knows all commits until some seconds ago."""
+        """Whether all commits until some seconds ago are read."""
         now = asyncio.get_running_loop().time()
         return self._queried is not None and now - self._queried < _VALID
 
     @property
     def settled(self) -> bool:
-        """Whether it is current, and has read every commit that it was notified of."""
+        """Whether it is current, and every notified commit is read."""
         return not self._notified and self.current
 
     def revision(self, ticker: str) -> int:
@@ -76,7 +76,7 @@ class Feed:
         return (self._positions or {}).get(ticker, START)
 
     def events_since(self, start: int, limit: int) -> list[Event] | None:
-        """Up to *limit* events from number *start* on; None if that one is no longer kept."""
+        """Up to *limit* events from number *start* on; None if that one is overwritten."""
         if self.end - start > len(self._ring):
             return None
         numbers = range(start, min(self.end, start + limit))
@@ -107,7 +107,7 @@ class Feed:
                 await self._listen()
             except Error as error:
                 if self._queried is not None and not self._ending:
-                    logger.warning("the feed of prices is cut: {}", describe(error))
+                    logger.warning("the feed of prices is disconnected: {}", describe(error))
                     pause = _MIN_PAUSE
                 self._queried = None
             if not self._ending:
@@ -115,7 +115,7 @@ class Feed:
             pause = min(2 * pause, _MAX_PAUSE)
 
     async def _stop(self, following: asyncio.Task[None]) -> None:
-        """Cut first: psycopg would ask the server, which may not respond, to cancel its query."""
+        """Disconnect first: psycopg would send a cancel request, and wait for the server."""
         self._ending = True
         self._cut()
         await asyncio.wait([following], timeout=_MIN_PAUSE)
@@ -124,7 +124,7 @@ class Feed:
             await following
 
     async def _listen(self) -> None:
-        """Read what was missed, and then every commit. Raises psycopg.Error."""
+        """Read the commits since the last one, then every new one. Raises psycopg.Error."""
         async with await connect(self._dsn, "tracker-feed") as self._conn:
             await self._within_timeout(queries.listen(self._conn))
             while True:

@@ -1,4 +1,4 @@
-"""GET /prices/stream: what each client is sent, and how a stream ends."""
+"""GET /prices/stream: the events of each client, and the end of a stream."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator
@@ -30,7 +30,7 @@ HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Connection":
 _MAX_EVENTS = 250  # that are sent at once
 _PIECE = 16_384  # bytes of a write
 _CHECK_INTERVAL = 1.0  # seconds
-_MAX_READERS = 4  # of the pool's connections: other requests need some too
+_MAX_READERS = 4  # of the pool's connections; the rest is for other requests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +39,9 @@ class StreamOptions:
 
     heartbeat: without an event until a comment is sent.
     write_timeout: that a write may wait for the client to read.
-    linger: that a client has to read why it was dropped.
+    linger: that a slow consumer has to read the reason before it is disconnected.
     goodbye: the same when the server stops.
-    feed_size: events that the feed keeps for clients that read slowly.
+    feed_size: events that the feed buffers for clients that read slowly.
     """
 
     heartbeat: float = 15.0
@@ -55,7 +55,7 @@ DEFAULT_OPTIONS = StreamOptions()
 
 
 class Streams:
-    """What all streams share."""
+    """The clients of the stream, and the resources that they share."""
 
     def __init__(
         self, feed: Feed, database: Database, metrics: Metrics, limit: int, options: StreamOptions
@@ -71,7 +71,7 @@ class Streams:
 
     @property
     def full(self) -> bool:
-        """Whether there are as many clients as there may be."""
+        """Whether the number of clients has reached the limit."""
         return self._clients >= self.limit
 
     @contextmanager
@@ -102,7 +102,7 @@ class ClientTooSlow(Exception):
 
 
 class Follower:
-    """Reads from the change log what a client missed, and then from the feed what comes."""
+    """Reads missed events of a client from the change log, then new events from the feed."""
 
     def __init__(
         self, streams: Streams, tickers: Iterable[str], resume: Positions | None = None
@@ -117,7 +117,7 @@ class Follower:
         self._next = None if self._behind else self._feed.end
 
     async def pieces(self, heartbeat: float) -> AsyncGenerator[bytes]:
-        """What to send, as soon as there is something, and a comment after *heartbeat* seconds.
+        """Events as soon as they are read, and a comment after *heartbeat* seconds without one.
 
         Raises ClientTooSlow.
         """
