@@ -237,7 +237,7 @@ def test_page_recovers_from_outage(browser: Browser, history: Settings) -> None:
         expect(page.locator("#connection")).to_contain_text(
             "Connection lost, reconnecting; last data"
         )
-        expect(page.locator("#service li").first).to_contain_text("not responding")
+        expect(page.locator("#service li").first).to_contain_text("does not respond")
         store_price(history, "btc_usd", "100777.77", minute_of(datetime.now(UTC)))
 
         assert port is not None

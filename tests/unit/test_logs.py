@@ -1,4 +1,4 @@
-"""The log: one line for each event, in three forms, whoever speaks; never a password."""
+"""The log: a line for each event, in three formats, also from libraries; never a password."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 from tracker.settings import CHECKOUT, Settings
 
-SET_UP = """
+CONFIGURE = """
 import logging, warnings
 from loguru import logger
 from tracker import logs
@@ -21,15 +21,15 @@ FAILING = """
 try:
     1 / 0
 except ZeroDivisionError:
-    logger.exception("no good")
+    logger.exception("failed")
 """
 
 
-def said(script: str, form: str = "json", **environment: str) -> tuple[str, str]:
-    """What a process writes to its standard output and error."""
-    settings = Settings(log_format="auto").changed(log_format=form)
-    done = subprocess.run(
-        [sys.executable, "-c", SET_UP + script],
+def run_script(script: str, log_format: str = "json", **environment: str) -> tuple[str, str]:
+    """The standard output and the standard error of a process."""
+    settings = Settings(log_format="auto").changed(log_format=log_format)
+    completed = subprocess.run(
+        [sys.executable, "-c", CONFIGURE + script],
         check=False,
         cwd=CHECKOUT,
         env=settings.environment() | environment,
@@ -37,19 +37,19 @@ def said(script: str, form: str = "json", **environment: str) -> tuple[str, str]
         text=True,
         timeout=60,
     )
-    return done.stdout, done.stderr
+    return completed.stdout, completed.stderr
 
 
-def objects(script: str, **environment: str) -> list[dict[str, object]]:
-    """Its lines, each a JSON object; nothing else is written anywhere."""
-    output, complaints = said(script, **environment)
-    assert complaints == ""
+def log_objects(script: str, **environment: str) -> list[dict[str, object]]:
+    """The JSON object of each line; standard error is empty."""
+    output, errors = run_script(script, **environment)
+    assert errors == ""
     return [json.loads(line) for line in output.splitlines()]
 
 
-def test_json_is_one_flat_object_a_line() -> None:
-    """Time with its offset, level, process, message, and what is bound."""
-    (line,) = objects(BOUND)
+def test_json_line_is_one_flat_object() -> None:
+    """Time with its offset, level, process, message, and the bound values."""
+    (line,) = log_objects(BOUND)
 
     at = datetime.fromisoformat(str(line.pop("time")))
     assert at.utcoffset() is not None
@@ -62,51 +62,47 @@ def test_json_is_one_flat_object_a_line() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("form", "beginning"), [("plain", "INFO    stored "), ("text", "INFO    stored ")]
-)
-def test_text_is_for_people(form: str, beginning: str) -> None:
-    """The level, the message, then what is bound; in text the time comes first."""
-    output, _ = said(BOUND, form)
+@pytest.mark.parametrize("log_format", ["plain", "text"])
+def test_text_line_ends_with_bound_values(log_format: str) -> None:
+    """After level and message; only text begins with the time."""
+    output, _ = run_script(BOUND, log_format)
 
-    time, shown = ("", output) if form == "plain" else output.split(" ", 1)
-    assert shown == f"{beginning}ticker=btc_usd minute=2026-01-01T00:00:00+00:00\n"
-    assert (len(time) == len("12:00:00")) == (form == "text")
+    time, rest = ("", output) if log_format == "plain" else output.split(" ", 1)
+    assert rest == "INFO    stored ticker=btc_usd minute=2026-01-01T00:00:00+00:00\n"
+    assert (len(time) == len("12:00:00")) == (log_format == "text")
 
 
-def test_auto_is_json_where_nobody_looks() -> None:
-    """Standard output is no terminal here."""
-    assert json.loads(said(BOUND, "auto")[0])["message"] == "stored"
+def test_auto_format_is_json_without_terminal() -> None:
+    assert json.loads(run_script(BOUND, "auto")[0])["message"] == "stored"
 
 
 @pytest.mark.parametrize(
-    ("settings", "shown"),
+    ("settings", "levels"),
     [({}, ["INFO"]), ({"LOG_LEVEL": "WARNING"}, []), ({"DEBUG": "true"}, ["DEBUG", "INFO"])],
 )
-def test_the_level_is_configured(settings: dict[str, str], shown: list[str]) -> None:
-    """DEBUG shows more, whatever LOG_LEVEL says."""
+def test_log_level_is_configured(settings: dict[str, str], levels: list[str]) -> None:
+    """DEBUG overrides LOG_LEVEL."""
     script = 'logger.debug("a")\nlogger.info("b")\n'
 
-    assert [line["level"] for line in objects(script, **settings)] == shown
+    assert [line["level"] for line in log_objects(script, **settings)] == levels
 
 
 @pytest.mark.parametrize("name", ["uvicorn.error", "dramatiq.worker.Worker", "psycopg.pool"])
-def test_libraries_speak_through_us(name: str) -> None:
-    """With their level and their name, in one line."""
-    (line,) = objects(f'logging.getLogger("{name}").warning("%s\\n of %d", "one", 2)')
+def test_library_record_is_forwarded(name: str) -> None:
+    """With its level and logger, in one line."""
+    (line,) = log_objects(f'logging.getLogger("{name}").warning("%s\\n of %d", "one", 2)')
 
     assert (line["level"], line["message"], line["logger"]) == ("WARNING", "one of 2", name)
 
 
-def test_libraries_that_chat_are_quiet() -> None:
-    """Each request and each message is theirs to know."""
+def test_verbose_libraries_log_warnings_only() -> None:
     names = ["httpx", "dramatiq.broker", "periodiq", "psycopg.pool"]
 
-    assert objects(f'for name in {names}: logging.getLogger(name).info("hello")') == []
+    assert log_objects(f'for name in {names}: logging.getLogger(name).info("hello")') == []
 
 
-def test_an_outage_is_one_line_a_minute() -> None:
-    """The same warning again says nothing new; another one does."""
+def test_repeated_library_warning_is_logged_once() -> None:
+    """Within a minute; other warnings, and our own, are logged."""
     script = """
 for _ in range(50):
     for name in ("dramatiq.worker", "psycopg.pool"):
@@ -115,7 +111,7 @@ logging.getLogger("psycopg.pool").warning("something else")
 for _ in range(3):
     logger.warning("no price")
 """
-    assert [line["message"] for line in objects(script)] == [
+    assert [line["message"] for line in log_objects(script)] == [
         "dramatiq.worker: error connecting",
         "psycopg.pool: error connecting",
         "something else",
@@ -123,9 +119,9 @@ for _ in range(3):
     ]
 
 
-def test_an_exception_is_part_of_its_line() -> None:
-    """Its traceback too, whether it was caught, forwarded or fatal."""
-    caught, forwarded, fatal = objects(
+def test_exception_is_part_of_its_line() -> None:
+    """With the traceback: caught, forwarded or fatal."""
+    caught, forwarded, fatal = log_objects(
         FAILING
         + FAILING.replace("logger.exception", 'logging.getLogger("uvicorn.error").exception')
         + "1 / 0"
@@ -135,38 +131,38 @@ def test_an_exception_is_part_of_its_line() -> None:
         assert str(line["exception"]).startswith("Traceback (most recent call last):\n")
         assert str(line["exception"]).endswith("ZeroDivisionError: division by zero\n")
     assert [line["message"] for line in (caught, forwarded, fatal)] == [
-        "no good",
-        "no good",
+        "failed",
+        "failed",
         "crashed: ZeroDivisionError",
     ]
 
 
-def test_what_cannot_be_written_is_written_all_the_same() -> None:
-    """Halves of characters, braces, tags and objects harm nobody."""
+def test_unencodable_values_are_escaped() -> None:
+    """Surrogates, braces, tags and objects."""
     script = r"""
 logger.info("half {} <red>{{x}}</red>", "\ud800")
 logging.getLogger("x").warning("half \ud800 {y} %s")
 logger.bind(when=object).info("bound")
 """
-    first, second, third = objects(script)
+    first, second, third = log_objects(script)
 
     assert first["message"] == "half \\ud800 <red>{x}</red>"
     assert second["message"] == "half \\ud800 {y} %s"
     assert third["when"] == "<class 'object'>"
-    assert "half" in said(script, "plain")[0]
+    assert "half" in run_script(script, "plain")[0]
 
 
-def test_a_library_s_broken_line_harms_only_itself() -> None:
-    """It is reported on standard error; the program goes on."""
-    output, complaints = said('logging.getLogger("x").warning("%d", "one")\n' + BOUND)
+def test_invalid_library_record_is_reported() -> None:
+    """On standard error; the process continues."""
+    output, errors = run_script('logging.getLogger("x").warning("%d", "one")\n' + BOUND)
 
     assert json.loads(output)["message"] == "stored"
-    assert "TypeError" in complaints
+    assert "TypeError" in errors
 
 
-@pytest.mark.parametrize("form", ["json", "text"])
-def test_passwords_are_never_shown(form: str) -> None:
-    """Neither by what fails nor by what a traceback shows of it."""
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_passwords_are_never_logged(log_format: str) -> None:
+    """Neither in messages nor in tracebacks."""
     script = """
 import psycopg
 from datetime import datetime, UTC
@@ -189,8 +185,8 @@ psycopg.connect(settings.database_dsn)
 """
     secrets = {"POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": "1", "POSTGRES_PASSWORD": "p'w d\\="}
 
-    output, complaints = said(script, form, **secrets)
+    output, errors = run_script(script, log_format, **secrets)
 
     assert output.count("Traceback") >= 3
-    assert "p'w d" not in output + complaints
-    assert "w d" not in output + complaints
+    assert "p'w d" not in output + errors
+    assert "w d" not in output + errors

@@ -1,4 +1,4 @@
-"""Grafana, Loki and Alloy cannot be run here: their files agree with each other and with us."""
+"""The files of Grafana, Loki and Alloy agree with each other and with the tracker."""
 
 import json
 import os
@@ -34,36 +34,36 @@ RECORDED = CHECKOUT / "tests/net/behaviour"
 ALLOY = (OPS / "alloy/config.alloy").read_text()
 
 
-def loaded(path: str) -> Any:
+def load_yaml(path: str) -> Any:
     return yaml.safe_load((OPS / path).read_text())
 
 
-def sources() -> dict[str, dict[str, Any]]:
-    found = loaded("grafana/provisioning/datasources/sources.yml")["datasources"]
+def data_sources() -> dict[str, dict[str, Any]]:
+    found = load_yaml("grafana/provisioning/datasources/sources.yml")["datasources"]
     return {source["uid"]: source for source in found}
 
 
-def test_profile_is_whole_and_pinned() -> None:
-    """Each service at its tag; none of them starts without the profile."""
+def test_profile_has_every_service_with_its_tag() -> None:
+    """None of them starts without the profile."""
     assert {name: service["image"] for name, service in PROFILE.items()} == IMAGES
 
 
-def test_loopback_only_is_published() -> None:
-    """Grafana at 3001 and Loki at 3100; Loki asks for no login."""
+def test_ports_are_published_on_loopback_only() -> None:
+    """Grafana at 3001 and Loki, which has no authentication, at 3100."""
     published = {name: service["ports"] for name, service in PROFILE.items() if "ports" in service}
     assert published == {"grafana": ["127.0.0.1:3001:3000"], "loki": ["127.0.0.1:3100:3100"]}
 
 
-def test_login_is_left_out_in_dev_mode_only() -> None:
-    """DEBUG decides; then a visitor may look, and change nothing."""
+def test_anonymous_access_requires_debug() -> None:
+    """It is read-only."""
     grafana = PROFILE["grafana"]["environment"]
     assert grafana["GF_AUTH_ANONYMOUS_ENABLED"] == "${DEBUG:-false}"
     assert grafana["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
     assert "GF_SECURITY_ADMIN_PASSWORD" not in grafana
 
 
-def test_passwords_are_files() -> None:
-    """Each that a service is given is declared, and made by ops/monitoring."""
+def test_secrets_are_declared_and_generated() -> None:
+    """As files, by ops/monitoring."""
     used = {secret for service in PROFILE.values() for secret in service.get("secrets", ())}
     assert used == set(COMPOSE["secrets"])
     script = (OPS / "monitoring").read_text()
@@ -73,7 +73,7 @@ def test_passwords_are_files() -> None:
 
 
 def test_mounted_files_exist() -> None:
-    """A folder that is not there would be made by Docker, empty."""
+    """Docker would create a missing path as an empty folder."""
     mounts = [each for service in PROFILE.values() for each in service.get("volumes", ())]
     ours = [each.split(":") for each in mounts if each.startswith("./")]
     assert len(ours) == 7
@@ -81,7 +81,7 @@ def test_mounted_files_exist() -> None:
 
 
 def test_volumes_are_declared() -> None:
-    """What must outlive a container is in a volume of its name."""
+    """Persistent data is in named volumes."""
     named = {
         each.partition(":")[0]
         for service in PROFILE.values()
@@ -92,9 +92,9 @@ def test_volumes_are_declared() -> None:
     assert named <= set(COMPOSE["volumes"])
 
 
-def test_addresses_name_services() -> None:
-    """Whoever is asked by Prometheus or Grafana is a service of compose.yaml."""
-    prometheus = loaded("prometheus/prometheus.yml")
+def test_addresses_are_services() -> None:
+    """Prometheus and Grafana connect to services of compose.yaml."""
+    prometheus = load_yaml("prometheus/prometheus.yml")
     static = [
         each for job in prometheus["scrape_configs"] for each in job.get("static_configs", ())
     ]
@@ -103,7 +103,7 @@ def test_addresses_name_services() -> None:
     ]
     hosts = {target.partition(":")[0] for each in static for target in each["targets"]}
     hosts |= {name for each in looked_up for name in each["names"]}
-    hosts |= {source["url"].split("/")[-1].partition(":")[0] for source in sources().values()
+    hosts |= {source["url"].split("/")[-1].partition(":")[0] for source in data_sources().values()
               if source["url"].startswith("http")}  # fmt: skip
     hosts |= set(re.findall(r"http://(\w+):", ALLOY))
     assert hosts - {"127.0.0.1"} <= set(COMPOSE["services"])
@@ -112,9 +112,9 @@ def test_addresses_name_services() -> None:
     assert ports == {"web": environment["WEB_PORT"], "worker": environment["WORKER_METRICS_PORT"]}
 
 
-def test_grafana_reads_with_a_role_of_its_own() -> None:
-    """Named by variables that its container has, its password in a file."""
-    timescale = sources()["timescaledb"]
+def test_grafana_has_a_database_role() -> None:
+    """From variables of its container; the password is in a file."""
+    timescale = data_sources()["timescaledb"]
     environment = PROFILE["grafana"]["environment"]
     given = {timescale["url"], timescale["user"], timescale["jsonData"]["database"]}
     assert given == {"$TRACKER_DB_URL", "$TRACKER_DB_USER", "$TRACKER_DB_NAME"}
@@ -124,9 +124,9 @@ def test_grafana_reads_with_a_role_of_its_own() -> None:
     assert environment["TRACKER_DB_USER"] == "grafana"
 
 
-def test_dashboards_use_the_sources_that_are_there() -> None:
+def test_dashboards_use_configured_sources() -> None:
     """By uid and type, in every panel, target and variable."""
-    known = {uid: source["type"] for uid, source in sources().items()}
+    known = {uid: source["type"] for uid, source in data_sources().items()}
     for board in BOARDS.values():
         targets = [target for panel in panels(board) for target in panel["targets"]]
         variables = [each for each in board["templating"]["list"] if each["type"] == "query"]
@@ -134,8 +134,8 @@ def test_dashboards_use_the_sources_that_are_there() -> None:
             assert known[each["datasource"]["uid"]] == each["datasource"]["type"]
 
 
-def test_dashboards_are_three_and_told_apart() -> None:
-    """Titles, uids and the ids of panels are unique; refIds are, within a panel."""
+def test_titles_and_ids_of_dashboards_are_unique() -> None:
+    """Also the ids of panels, and refIds within a panel."""
     assert {board["title"] for board in BOARDS.values()} == {"Prices", "Service", "Logs"}
     assert len({board["uid"] for board in BOARDS.values()}) == len(BOARDS)
     for board in BOARDS.values():
@@ -147,14 +147,14 @@ def test_dashboards_are_three_and_told_apart() -> None:
     assert (OPS / "grafana/dashboards/service.json").exists()  # the home page
 
 
-def block(name: str) -> set[str]:
+def stage_names(name: str) -> set[str]:
     """The names that a stage of Alloy's pipeline maps."""
-    [found] = re.findall(rf"stage\.{name} \{{\s*\w+ = \{{([^}}]*)\}}", ALLOY)
-    return set(re.findall(r"(\w+)\s*=", found))
+    [mapping] = re.findall(rf"stage\.{name} \{{\s*\w+ = \{{([^}}]*)\}}", ALLOY)
+    return set(re.findall(r"(\w+)\s*=", mapping))
 
 
 def logged_fields() -> set[str]:
-    """The names of all fields that running parts log, as the net records them."""
+    """The names of all logged fields, as the net records them."""
     lines = [
         line.partition(": ")[2].split()
         for part in ("web", "worker", "scheduler")
@@ -163,29 +163,29 @@ def logged_fields() -> set[str]:
     return {name for line in lines for name in line if name.islower()}
 
 
-def test_alloy_reads_the_fields_of_our_lines() -> None:
+def test_alloy_extracts_every_logged_field() -> None:
     """Every field becomes structured metadata but the price, and only the level a label."""
     elsewhere = {"request_id", "until"}  # of failed requests and of retention, which log rarely
     common = {"time", "level", "message"}
-    assert block("labels") == {"level"}
-    assert block("structured_metadata") == logged_fields() - {"price"} - common | elsewhere
-    assert block("json") == block("structured_metadata") | {"time", "level"}
+    assert stage_names("labels") == {"level"}
+    assert stage_names("structured_metadata") == logged_fields() - {"price"} - common | elsewhere
+    assert stage_names("json") == stage_names("structured_metadata") | {"time", "level"}
 
 
-def test_log_queries_use_what_alloy_sends() -> None:
-    """Labels in the selector, structured metadata behind it."""
+def test_log_queries_use_labels_and_metadata_of_alloy() -> None:
+    """Labels in the selector, structured metadata in filters."""
     targets = set(re.findall(r'target_label\s*=\s*"(\w+)"', ALLOY))
-    labels = targets | block("labels")
+    labels = targets | stage_names("labels")
     for query in queries("loki", "expr"):
         [selector] = re.findall(r"\{([^}]*)\}", query.text)
         assert set(re.findall(r"(\w+)=~", selector)) <= labels
-        assert set(re.findall(r"\| (\w+)=~", query.text)) <= block("structured_metadata")
+        assert set(re.findall(r"\| (\w+)=~", query.text)) <= stage_names("structured_metadata")
         assert set(re.findall(r"sum by \((\w+)\)", query.text)) <= labels
 
 
-def test_loki_forgets() -> None:
-    """Retention needs all three, and structured metadata this schema."""
-    loki = loaded("loki/loki.yml")
+def test_loki_applies_retention() -> None:
+    """It requires three settings; structured metadata requires the schema."""
+    loki = load_yaml("loki/loki.yml")
     assert loki["limits_config"]["retention_period"] == "744h"
     assert loki["compactor"]["retention_enabled"] is True
     assert loki["compactor"]["delete_request_store"] == "filesystem"
@@ -193,20 +193,22 @@ def test_loki_forgets() -> None:
     assert (schema["schema"], schema["store"]) == ("v13", "tsdb")
 
 
-def test_metrics_asks_alloy_for_the_machine() -> None:
-    """The path names the component."""
-    jobs = {job["job_name"]: job for job in loaded("prometheus/prometheus.yml")["scrape_configs"]}
+def test_prometheus_scrapes_component_of_alloy() -> None:
+    """The path contains its name."""
+    jobs = {
+        job["job_name"]: job for job in load_yaml("prometheus/prometheus.yml")["scrape_configs"]
+    }
     component = jobs["host"]["metrics_path"].split("/")[-2]
     kind, _, label = component.rpartition(".")
     assert f'{kind} "{label}" {{' in ALLOY
 
 
-def test_without_docker_it_says_so(tmp_path: Path) -> None:
-    """One line, and exit status 1."""
+def test_monitoring_without_docker_is_refused(tmp_path: Path) -> None:
+    """With one line and exit status 1."""
     absent = tmp_path / "docker"
     absent.write_text("#!/bin/sh\nexit 1\n")
     absent.chmod(0o755)
-    done = subprocess.run(
+    completed = subprocess.run(
         [OPS / "monitoring"],
         env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
         check=False,
@@ -214,14 +216,14 @@ def test_without_docker_it_says_so(tmp_path: Path) -> None:
         text=True,
         timeout=60,
     )
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "requires Docker Compose" in done.stderr
+    assert (completed.returncode, completed.stdout) == (1, "")
+    assert "requires Docker Compose" in completed.stderr
     assert (OPS / "README.md").read_text().count("## Monitoring") == 1
 
 
 @pytest.mark.parametrize("recipe", ["monitoring", "down-monitoring"])
-def test_recipes_name_every_service(recipe: str) -> None:
-    """What is started is stopped; the roles come along as a dependency."""
+def test_recipes_start_and_stop_every_service(recipe: str) -> None:
+    """The roles are a dependency of the others."""
     place = OPS / "monitoring" if recipe == "monitoring" else CHECKOUT / "Justfile"
     action = "up --detach" if recipe == "monitoring" else "stop"
     text = place.read_text().replace("\\\n", "")

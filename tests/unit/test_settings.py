@@ -1,4 +1,4 @@
-"""Settings: what a variable may be, and that every place that lists them agrees."""
+"""Settings: valid values, and the files that list the variables."""
 
 import os
 import re
@@ -19,48 +19,49 @@ ALIASES = {"REDIS_BROKER_DB"}
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No variable of ours is set, and no `.env` is read."""
+    """No variable of the tracker is set, and no `.env` is read."""
     for name in VARIABLES | ALIASES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setitem(Settings.model_config, "env_file", None)
 
 
-def example() -> dict[str, str]:
+def example_variables() -> dict[str, str]:
     lines = (CHECKOUT / ".env.example").read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
 def test_example_lists_every_variable() -> None:
-    """Neither a variable without a line, nor a line without a variable."""
-    assert set(example()) == VARIABLES
+    assert set(example_variables()) == VARIABLES
 
 
-def test_example_shows_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Copied as it is, .env.example changes nothing."""
-    untouched = Settings.load()
-    for name, value in example().items():
+def test_example_has_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unchanged copy has no effect."""
+    defaults = Settings.load()
+    for name, value in example_variables().items():
         monkeypatch.setenv(name, value)
-    assert Settings.load() == untouched
+    assert Settings.load() == defaults
 
 
 def test_compose_sets_known_variables_only() -> None:
-    """Each variable of the image in compose.yaml is one of ours; nothing else is left to it."""
+    """The image's services set every variable that applies to a container."""
     compose = yaml.safe_load((CHECKOUT / "compose.yaml").read_text())
-    not_in_a_container = {
+    without_container = {
         *("TRACKER_HOME", "TRACKER_CACHE", "DEBIAN_MIRROR", "SIMULATOR_PORT"),
-        "POSTGRES_PASSWORD",  # in a file there
+        "POSTGRES_PASSWORD",  # a file there
     }
     services = [compose["services"][name] for name in ("migrate", "web", "worker", "scheduler")]
-    found = {name for service in services for name in service["environment"]}
-    assert found == VARIABLES - not_in_a_container
+    variables = {name for service in services for name in service["environment"]}
+    assert variables == VARIABLES - without_container
 
 
-def test_compose_defaults_are_ours() -> None:
-    """What compose.yaml falls back to is the default here, where it has to be the same."""
+def test_compose_has_the_defaults() -> None:
+    """Except where a container differs."""
     compose = (CHECKOUT / "compose.yaml").read_text()
     fallbacks = dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", compose))
-    own = {"LOG_FORMAT"}  # a container has no terminal
-    assert {k: v for k, v in fallbacks.items() if k not in own}.items() <= example().items()
+    different = {"LOG_FORMAT"}  # a container has no terminal
+    assert {
+        k: v for k, v in fallbacks.items() if k not in different
+    }.items() <= example_variables().items()
 
 
 @pytest.mark.parametrize(
@@ -113,8 +114,10 @@ def test_compose_defaults_are_ours() -> None:
         ("CORS_ORIGINS", "https://example.org,*"),
     ],
 )
-def test_bad_value_is_one_line(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
-    """The message names the variable and shows the value."""
+def test_invalid_value_is_reported_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """The message contains variable and value."""
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError) as caught:
         Settings.load()
@@ -124,9 +127,9 @@ def test_bad_value_is_one_line(monkeypatch: pytest.MonkeyPatch, name: str, value
     assert "\n" not in line
 
 
-def test_bad_value_stops_the_start() -> None:
-    """As a user sees it: one line, no traceback, exit status 1."""
-    done = subprocess.run(
+def test_invalid_value_ends_the_process() -> None:
+    """With one line, without a traceback, and exit status 1."""
+    completed = subprocess.run(
         [sys.executable, "-m", "tracker", "web"],
         env={**os.environ, "WEB_PORT": "eighty"},
         capture_output=True,
@@ -134,20 +137,19 @@ def test_bad_value_stops_the_start() -> None:
         timeout=60,
         check=False,
     )
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert re.fullmatch(r"tracker: WEB_PORT: .*\(got 'eighty'\)\n", done.stderr)
+    assert completed.returncode == 1
+    assert completed.stdout == ""
+    assert re.fullmatch(r"tracker: WEB_PORT: .*\(got 'eighty'\)\n", completed.stderr)
 
 
-def test_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the settings' repr nor a complaint about them gives the password away."""
+def test_repr_hides_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSTGRES_PASSWORD", "hunter2")
     assert "hunter2" not in repr(Settings.load())
     assert "hunter2" in Settings.load().database_dsn
 
 
-def test_password_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Read to the end of its line; the variable of the password itself wins."""
+def test_password_file_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without its line end; POSTGRES_PASSWORD overrides it."""
     file = tmp_path / "password"
     file.write_text("from a file\n")
     monkeypatch.setenv("POSTGRES_PASSWORD_FILE", str(file))
@@ -155,12 +157,12 @@ def test_password_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert settings.postgres_password.get_secret_value() == "from a file"
     assert settings.changed(web_port=1).database_dsn == settings.database_dsn
     assert "from a file" not in repr(settings)
-    monkeypatch.setenv("POSTGRES_PASSWORD", "stated")
-    assert Settings.load().postgres_password.get_secret_value() == "stated"
+    monkeypatch.setenv("POSTGRES_PASSWORD", "variable")
+    assert Settings.load().postgres_password.get_secret_value() == "variable"
 
 
-def test_both_names_of_the_queue_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The brief's name wins over the newer one."""
+def test_queue_database_has_two_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """REDIS_CELERY_BROKER_DB overrides REDIS_BROKER_DB."""
     monkeypatch.setenv("REDIS_BROKER_DB", "7")
     assert Settings.load().redis_celery_broker_db == 7
     monkeypatch.setenv("REDIS_CELERY_BROKER_DB", "3")
@@ -168,7 +170,7 @@ def test_both_names_of_the_queue_database(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_tickers_are_split_and_unique(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Order is kept; blanks and repetitions are not."""
+    """Without blanks and duplicates, in their order."""
     monkeypatch.setenv("TICKERS", "eth_usd, btc_usd,eth_usd,,drbfix-btc_usdc")
     assert Settings.load().tickers == ("eth_usd", "btc_usd", "drbfix-btc_usdc")
 
@@ -182,10 +184,9 @@ def test_tickers_are_split_and_unique(monkeypatch: pytest.MonkeyPatch) -> None:
         ("https://a.example, http://[::1]:8080", ("https://a.example", "http://[::1]:8080")),
     ],
 )
-def test_origins_are_any_some_or_none(
+def test_allowed_origins(
     monkeypatch: pytest.MonkeyPatch, value: str, origins: tuple[str, ...]
 ) -> None:
-    """Empty is the default, as everywhere."""
     monkeypatch.setenv("CORS_ORIGINS", value)
     assert Settings.load().allowed_origins == origins
 
@@ -198,10 +199,10 @@ def test_origins_are_any_some_or_none(
         ("10.0.0.0/8, 2001:db8::/32", ("10.0.0.0/8", "2001:db8::/32")),
     ],
 )
-def test_proxies_are_those_of_this_machine_others_or_none(
+def test_trusted_proxies(
     monkeypatch: pytest.MonkeyPatch, value: str, proxies: tuple[str, ...]
 ) -> None:
-    """And a child gets the same."""
+    """Child processes have the same."""
     monkeypatch.setenv("TRUSTED_PROXIES", value)
     settings = Settings.load()
     assert settings.trusted_proxies == proxies
@@ -210,8 +211,8 @@ def test_proxies_are_those_of_this_machine_others_or_none(
 
 
 @pytest.mark.parametrize("value", ["120/minute", "10 per 2 seconds", "1/day"])
-def test_rates_are_as_people_write_them(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    """One of them; without, nobody is limited."""
+def test_rate_limit(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """None by default."""
     assert Settings.load().rate_limit is None
     monkeypatch.setenv("RATE_LIMIT", value)
     assert Settings.load().rate_limit == value
@@ -221,16 +222,16 @@ def test_rates_are_as_people_write_them(monkeypatch: pytest.MonkeyPatch, value: 
     ("url", "testnet"),
     [("https://www.deribit.com/api/v2", False), ("https://test.deribit.com/api/v2/", True)],
 )
-def test_the_url_tells_the_net(monkeypatch: pytest.MonkeyPatch, url: str, *, testnet: bool) -> None:
-    """Answers of the other net are refused, so the settings must know which one is meant."""
+def test_host_determines_testnet(
+    monkeypatch: pytest.MonkeyPatch, url: str, *, testnet: bool
+) -> None:
     monkeypatch.setenv("CLIENT_BASE_URL", url)
     settings = Settings.load()
     assert settings.testnet is testnet
     assert not settings.client_base_url.endswith("/")
 
 
-def test_hosts_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A named server is used as it is named."""
+def test_configured_hosts_replace_embedded_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSTGRES_HOST", "db.example.org")
     monkeypatch.setenv("POSTGRES_PASSWORD", "p w'")
     monkeypatch.setenv("REDIS_HOST", "queue.example.org")
@@ -240,17 +241,17 @@ def test_hosts_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.broker_url == "redis://queue.example.org:6379/1"
 
 
-def test_times_are_days_weeks_or_years(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 365 days, a year."""
+def test_retention_is_in_days_weeks_or_years(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A year has 365 days."""
     for text, days in {"2y": 730, "26w": 182, "90d": 90}.items():
         monkeypatch.setenv("RETENTION", text)
         assert Settings.load().retention == timedelta(days=days)
 
 
-def test_replica_and_direct_server_are_the_database_unless_named(
+def test_replica_and_direct_server_default_to_the_database(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each by host and port of its own; names and password are the same for all."""
+    """Each has a host and a port; the rest is the same for all."""
     monkeypatch.setenv("POSTGRES_HOST", "bouncer.example.org")
     monkeypatch.setenv("POSTGRES_PORT", "6432")
     plain = Settings.load()
@@ -269,10 +270,10 @@ def test_replica_and_direct_server_are_the_database_unless_named(
     ("value", "sentinels"),
     [("", ()), ("none", ()), ("one:26379, [::1]:5000", ("one:26379", "[::1]:5000"))],
 )
-def test_sentinels_are_hosts_with_ports_or_none(
+def test_sentinels_are_hosts_with_ports(
     monkeypatch: pytest.MonkeyPatch, value: str, sentinels: tuple[str, ...]
 ) -> None:
-    """And a child gets the same."""
+    """Child processes have the same."""
     monkeypatch.setenv("REDIS_SENTINELS", value)
     settings = Settings.load()
     assert settings.redis_sentinels == sentinels
@@ -280,15 +281,17 @@ def test_sentinels_are_hosts_with_ports_or_none(
     assert Settings.load() == settings
 
 
-def test_long_home_gets_short_sockets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A socket's path must fit into 107 bytes, however deep the home is."""
+def test_long_home_has_short_sockets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The path of a socket has at most 107 bytes."""
     monkeypatch.setenv("TRACKER_HOME", str(tmp_path / ("deep/" * 30)))
     socket = Settings.load().sockets / ".s.PGSQL.5432.lock"
     assert len(str(socket)) < 107
 
 
-def test_a_child_loads_the_same_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What `environment` states wins over a `.env` that says otherwise."""
+def test_child_process_loads_the_same_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`environment` overrides `.env`."""
     settings = Settings.load().changed(
         tickers=("sol_usdc",), web_port=8123, tracker_home=tmp_path, retention="2y"
     )

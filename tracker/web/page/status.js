@@ -64,8 +64,8 @@ export class ConnectionStatus {
 /* state: as /health/state returns it; null if the request failed */
 export function showService(state) {
   const web = state
-    ? { name: "web", state: "up", words: "responding" }
-    : { name: "web", state: "down", words: "not responding" };
+    ? { name: "web", state: "up", words: "responds" }
+    : { name: "web", state: "down", words: "does not respond" };
   const components = [web, ...(state?.parts ?? [])].map(createComponent);
   byId("service").replaceChildren(...components, ...(state?.prices ?? []).flatMap(createFailures));
 }
