@@ -145,15 +145,15 @@ async def fetch_page(
     following = page[-1].start if len(found) > query.limit else None
     preceding = None
     if has_cursor:
-        edge = since if ascending else max(since, until, FIRST + MINUTE) - MINUTE
+        boundary = since if ascending else max(since, until, FIRST + MINUTE) - MINUTE
         if page:
-            edge = page[0].start
+            boundary = page[0].start
         if ascending:
-            behind = _span(start, min(end, edge))
+            behind = _span(start, min(end, boundary))
         else:
-            behind = _span(max(start, edge + _INSTANT), end)
+            behind = _span(max(start, boundary + _INSTANT), end)
         if await fetch(behind, 1, ascending=not ascending):
-            preceding = edge
+            preceding = boundary
     if ascending != (query.order == "asc"):
         page.reverse()
     return CandlePage(page, *((preceding, following) if ascending else (following, preceding)))
@@ -198,14 +198,14 @@ async def _fetch_calendar_candles(
     step = count
     while len(found) < count and (left := await _stored_part(conn, ticker, grid, within)):
         following = ascending_buckets if ascending else descending_buckets
-        looked_at = list(islice(following(grid, left), step))
-        if not looked_at:  # the prices that are left belong to a bucket that starts earlier
+        searched = list(islice(following(grid, left), step))
+        if not searched:  # the prices that are left belong to a bucket that starts earlier
             break
         # Minutes are read only of hours that a zone divides, as Asia/Kolkata does.
-        divided = any(bucket.since.minute or bucket.until.minute for bucket in looked_at)
+        divided = any(bucket.since.minute or bucket.until.minute for bucket in searched)
         fetch = queries.zone_candles if divided else queries.bucket_candles
-        found += await fetch(conn, ticker, looked_at)
-        last = looked_at[-1]
+        found += await fetch(conn, ticker, searched)
+        last = searched[-1]
         if ascending:
             within = Span(min(last.until, left.until), left.until)
         else:
@@ -216,8 +216,8 @@ async def _fetch_calendar_candles(
 
 async def _stored_part(conn: AsyncConnection, ticker: str, grid: Grid, within: Span) -> Span | None:
     """The part of *within* in which buckets start that may have prices; None if it is empty."""
-    looked_at = Span(gaps.floor_moment(within.since, HOUR), next_start(grid, within.until))
-    hours = await queries.stored_hours(conn, ticker, looked_at)
+    searched = Span(gaps.floor_moment(within.since, HOUR), next_start(grid, within.until))
+    hours = await queries.stored_hours(conn, ticker, searched)
     if hours is None:
         return None
     since = max(within.since, bucket_start(grid, hours.since))

@@ -126,6 +126,6 @@ def cut(conn: AsyncConnection) -> None:
     shutdown only at the kernel's next attempt, up to two minutes later.
     """
     if not conn.closed:
-        with socket.socket(fileno=os.dup(conn.fileno())) as line:
-            line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-            line.shutdown(socket.SHUT_RDWR)
+        with socket.socket(fileno=os.dup(conn.fileno())) as duplicate:
+            duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+            duplicate.shutdown(socket.SHUT_RDWR)

@@ -77,7 +77,7 @@ class Endpoint(Generic[Q]):
 
     name: its label in metrics; also its operationId, unless that is given.
     query: the dataclass of its parameters; unknown ones are refused, unless `ignore_unknown`.
-    response: the 200 of the OpenAPI document; errors: names of openapi.RESPONSES.
+    response: the 200 of the OpenAPI document; errors: names of schemas.RESPONSES.
     other_parameters: what the OpenAPI document has besides those of the query.
     links: the operation that its response leads to, and with which parameters (OpenAPI's links).
     shared: whether concurrent requests may share a response that depends on one index (cache.py).
@@ -86,18 +86,18 @@ class Endpoint(Generic[Q]):
 
     path: str
     name: str
+    summary: str
     handler: Handler[Q]
     query: type[Q]
-    summary: str
     response: Schema
     errors: tuple[int | str, ...]
-    operation_id: str
-    tag: str
-    links: tuple[str, Mapping[str, str]] | None
-    other_parameters: tuple[Schema, ...]
-    shared: bool
-    ignore_unknown: bool
-    extend_problem: Callable[[str], Mapping[str, str]] | None
+    operation_id: str = ""
+    tag: str = "prices"
+    links: tuple[str, Mapping[str, str]] | None = None
+    other_parameters: tuple[Schema, ...] = ()
+    shared: bool = False
+    ignore_unknown: bool = False
+    extend_problem: Callable[[str], Mapping[str, str]] | None = None
 
     async def handle(self, request: AppRequest) -> Response:
         """The response to *request*, maybe shared with concurrent ones."""
@@ -131,40 +131,16 @@ class Endpoint(Generic[Q]):
 
 
 def endpoint(
-    path: str,
-    name: str,
-    summary: str,
-    *,
-    response: Schema,
-    errors: tuple[int | str, ...],
-    operation_id: str = "",
-    tag: str = "prices",
-    links: tuple[str, Mapping[str, str]] | None = None,
-    other_parameters: tuple[Schema, ...] = (),
-    shared: bool = False,
-    ignore_unknown: bool = False,
-    extend_problem: Callable[[str], Mapping[str, str]] | None = None,
+    path: str, name: str, summary: str, **options: Any
 ) -> Callable[[Handler[Q]], Endpoint[Q]]:
-    """Make an endpoint of a handler, whose second parameter is annotated with its query."""
+    """Make an endpoint of a handler, whose parameter `query` is annotated with its query.
+
+    options: the other attributes of Endpoint.
+    """
 
     def decorate(handler: Handler[Q]) -> Endpoint[Q]:
-        query: type[Q] = get_type_hints(handler)["query"]
-        return Endpoint(
-            path=path,
-            name=name,
-            handler=handler,
-            query=query,
-            summary=summary,
-            response=response,
-            errors=errors,
-            operation_id=operation_id or name,
-            tag=tag,
-            links=links,
-            other_parameters=other_parameters,
-            shared=shared,
-            ignore_unknown=ignore_unknown,
-            extend_problem=extend_problem,
-        )
+        query = get_type_hints(handler)["query"]
+        return Endpoint(path, name, summary, handler, query, **options)
 
     return decorate
 

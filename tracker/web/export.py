@@ -17,7 +17,7 @@ from tracker.web.endpoint import AppRequest, endpoint, require_ticker
 from tracker.web.exports import Export, ExportRange
 from tracker.web.params import LINE_FORMATS, TickerQuery
 from tracker.web.prices import EXAMPLE, listing_minutes, minute_at
-from tracker.web.responses import CONTENT_TYPES, MEDIA_TYPES, negotiate, price_format
+from tracker.web.responses import CONTENT_TYPES, MEDIA_TYPES, PriceFormat, negotiate
 
 WRITE_TIMEOUT = 30.0  # seconds for a client to read the lines of a day
 
@@ -49,7 +49,7 @@ class ExportQuery(TickerQuery):
 )
 async def export_prices(request: AppRequest, query: ExportQuery) -> Response:
     """The prices from start_date on, before end_date, oldest first."""
-    offered = tuple(MEDIA_TYPES[form] for form in LINE_FORMATS)
+    offered = tuple(MEDIA_TYPES[name] for name in LINE_FORMATS)
     media_type = negotiate(request, query.format, offered)
     await require_ticker(request, query.ticker)
     minutes = listing_minutes(query.start_date, query.end_date, datetime.now(UTC), ascending=True)
@@ -57,7 +57,7 @@ async def export_prices(request: AppRequest, query: ExportQuery) -> Response:
         ticker=query.ticker,
         since=minute_at(minutes[0]) if minutes else LAST,
         until=minute_at(minutes[-1]) if minutes else FIRST,
-        price_format=price_format(media_type, query.include),
+        price_format=PriceFormat(media_type, query.include),
     )
     return ExportResponse(await request.state["exports"].open(exported), exported)
 

@@ -114,15 +114,15 @@ class Export:
         ends = [await self._first_minute(ascending=ascending) for ascending in (True, False)]
         if ends[0] is None or ends[1] is None:
             return None
-        form = exported.price_format
+        price_format = exported.price_format
         return queries.exported_lines(
             self._conn,
             exported.ticker,
             ends[0],
             ends[1],
-            template=form.template(exported.ticker),
-            separator=form.line_end,
-            with_source=bool(form.extras),
+            template=price_format.template(exported.ticker),
+            separator=price_format.line_end,
+            with_source=bool(price_format.extras),
         )
 
     async def _first_minute(self, *, ascending: bool) -> datetime | None:

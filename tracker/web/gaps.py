@@ -189,11 +189,11 @@ async def fetch_coverage(
     buckets = gaps.split_into_buckets(window, width, count)
     if not buckets:
         return []
-    whole, edges = gaps.split_whole_hours(Span(buckets[-1].since, buckets[0].until))
+    whole, partial_hours = gaps.split_whole_hours(Span(buckets[-1].since, buckets[0].until))
     counted = await queries.counted_hours(conn, ticker, whole, width)
-    for edge in edges:
-        start = gaps.floor_moment(edge.since, width)
-        counted.append((start, *await queries.counted_minutes(conn, ticker, edge)))
+    for hour in partial_hours:
+        start = gaps.floor_moment(hour.since, width)
+        counted.append((start, *await queries.counted_minutes(conn, ticker, hour)))
     return gaps.compute_coverage(buckets, width, counted)
 
 

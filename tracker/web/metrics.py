@@ -87,11 +87,11 @@ class Metrics:
 
     def count(self, *, endpoint: str, method: str, status: int, seconds: float) -> None:
         """Count one request."""
-        kind = endpoint, method if method in _METHODS else "other", status
-        if kind not in self._counted:
-            times = self._seconds.labels(*kind[:2])
-            self._counted[kind] = self._requests.labels(*kind).inc, times.observe
-        count, observe = self._counted[kind]
+        key = endpoint, method if method in _METHODS else "other", status
+        if key not in self._counted:
+            times = self._seconds.labels(*key[:2])
+            self._counted[key] = self._requests.labels(*key).inc, times.observe
+        count, observe = self._counted[key]
         count()
         observe(seconds)
 

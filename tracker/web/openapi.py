@@ -52,7 +52,7 @@ def _operation(endpoint: AnyEndpoint, tickers: Sequence[str]) -> Schema:
     others = {name[-3:]: {"$ref": f"#/components/responses/{name}"} for name in names}
     fields = query_fields(endpoint.query).values()  # type: ignore[arg-type]  # types are hashable
     return {
-        "operationId": endpoint.operation_id,
+        "operationId": endpoint.operation_id or endpoint.name,
         "summary": endpoint.summary,
         "tags": [endpoint.tag],
         "parameters": [

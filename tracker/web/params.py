@@ -84,7 +84,11 @@ def query_fields(query: type) -> Mapping[str, Field]:
     found = {}
     for field in fields(query):
         [parameter] = hints[field.name].__metadata__
-        found[parameter.name] = Field(field.name, parameter, _default_schema(field.default))
+        default: Schema = {}
+        if field.default is not MISSING and field.default not in (None, (), ""):
+            named = isinstance(field.default, int | str)
+            default = {"default": field.default if named else str(field.default)}
+        found[parameter.name] = Field(field.name, parameter, default)
     return found
 
 
@@ -128,12 +132,6 @@ def _parse_repeated(parameter: Parameter, texts: list[str]) -> list[Any]:
         if values.count(value) > 1:
             raise ValueError(f"is {shorten(str(value))!r} more than once")
     return values
-
-
-def _default_schema(default: object) -> Schema:
-    if default is MISSING or default in (None, (), ""):
-        return {}
-    return {"default": default if isinstance(default, int | str) else str(default)}
 
 
 def parse_include(text: str) -> tuple[str, ...]:

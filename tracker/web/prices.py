@@ -16,7 +16,7 @@ from tracker.web.batching import PageBatcher
 from tracker.web.database import DEADLINE
 from tracker.web.endpoint import AppRequest, endpoint, require_ticker
 from tracker.web.params import TickerQuery
-from tracker.web.responses import CSV, DataResponse, PriceFormat, negotiate, price_format
+from tracker.web.responses import CSV, DataResponse, PriceFormat, negotiate
 
 DATE = params.moment("date", "Any moment of the requested minute.", required=True)
 TOLERANCE = params.integer(
@@ -97,13 +97,13 @@ class FilteredPriceQuery(TickerQuery):
 async def list_prices(request: AppRequest, query: PricesQuery) -> Response:
     """A page of the prices between start_date and end_date."""
     dependency = await require_ticker(request, query.ticker)
-    form = price_format(negotiate(request, query.format), query.include)
+    price_format = PriceFormat(negotiate(request, query.format), query.include)
     now = datetime.now(UTC)
-    page = await fetch_page(request.state["pages"], query, form, now)
+    page = await fetch_page(request.state["pages"], query, price_format, now)
     links = responses.page_links(request, page.older, page.newer, ascending=query.order == "asc")
     lifetime = responses.SETTLED if page.past else responses.until_next_price(page.newest, now)
-    body = form.render_list(page.lines)
-    return DataResponse(body, form.media_type, {**links, **lifetime}, dependency)
+    body = price_format.render_list(page.lines)
+    return DataResponse(body, price_format.media_type, {**links, **lifetime}, dependency)
 
 
 @endpoint(
@@ -118,17 +118,19 @@ async def list_prices(request: AppRequest, query: PricesQuery) -> Response:
 async def get_last_price(request: AppRequest, query: LastPriceQuery) -> Response:
     """The newest price up to now. Raises NotFound while no price is stored."""
     dependency = await require_ticker(request, query.ticker)
-    form = price_format(negotiate(request, query.format), query.include)
+    price_format = PriceFormat(negotiate(request, query.format), query.include)
     now = datetime.now(UTC)
     minutes = listing_minutes(None, None, now, ascending=False)
     pages, deadline = request.state["pages"], _deadline()
     page = await fetch_prices(
-        pages, query.ticker, minutes, 1, form, deadline=deadline, ascending=False
+        pages, query.ticker, minutes, 1, price_format, deadline=deadline, ascending=False
     )
     if page.text is None:
         raise NotFound({"ticker": f"no price of {query.ticker} yet"})
     lifetime = responses.until_next_price(page.first_at, now)
-    return DataResponse(form.render_one(page.text), form.media_type, lifetime, dependency)
+    return DataResponse(
+        price_format.render_one(page.text), price_format.media_type, lifetime, dependency
+    )
 
 
 @endpoint(
@@ -143,16 +145,19 @@ async def get_last_price(request: AppRequest, query: LastPriceQuery) -> Response
 async def get_filtered_price(request: AppRequest, query: FilteredPriceQuery) -> Response:
     """The price of date's minute, or the nearest within the tolerance. Raises NotFound."""
     dependency = await require_ticker(request, query.ticker)
-    form = price_format(negotiate(request, query.format), query.include)
+    price_format = PriceFormat(negotiate(request, query.format), query.include)
     now = datetime.now(UTC)
-    page = await fetch_nearest(request.state["pages"], query, form)
+    page = await fetch_nearest(request.state["pages"], query, price_format)
     if page.text is None:
-        at, within = format_moment(minute_of(query.date)), f" within {query.tolerance} s of "
-        near = f" or{within}{format_moment(query.date)}" if query.tolerance else ""
-        raise NotFound({"date": f"no price of {query.ticker} for {at}{near}"})
+        reason = f"no price of {query.ticker} for {format_moment(minute_of(query.date))}"
+        if query.tolerance:
+            reason += f" or within {query.tolerance} s of {format_moment(query.date)}"
+        raise NotFound({"date": reason})
     past = now - query.date > timedelta(seconds=query.tolerance) + MINUTE
     lifetime = responses.SETTLED if past else responses.until_next_price(page.first_at, now)
-    return DataResponse(form.render_one(page.text), form.media_type, lifetime, dependency)
+    return DataResponse(
+        price_format.render_one(page.text), price_format.media_type, lifetime, dependency
+    )
 
 
 # Paging. A cursor is a minute, never a count: rows that arrive meanwhile move no page. Minutes are
@@ -177,7 +182,7 @@ class ListedPage:
 
 
 async def fetch_page(
-    pages: PageBatcher, query: PricesQuery, form: PriceFormat, now: datetime
+    pages: PageBatcher, query: PricesQuery, price_format: PriceFormat, now: datetime
 ) -> ListedPage:
     """The page of *query*, adjacent to its cursor. Raises DatabaseDown, MigrationsPending."""
     ascending = query.order == "asc"
@@ -188,39 +193,39 @@ async def fetch_page(
     if query.after:
         first = max(first, minute_number(query.after) + 1)
     has_cursor = query.before is not None or query.after is not None
-    upwards = query.before is None if has_cursor else ascending  # the order of reading
+    reads_ascending = query.before is None if has_cursor else ascending
     fetch = partial(fetch_prices, pages, query.ticker, deadline=_deadline())
 
-    page = await fetch(range(first, stop), query.limit, form, ascending=upwards)
-    edge = first if upwards else stop - 1  # the first minute, as it is read
-    if page.first_at:
-        edge = minute_number(page.first_at)
-    back = None
+    page = await fetch(range(first, stop), query.limit, price_format, ascending=reads_ascending)
+    following = page.last_at if page.more else None
+    preceding = None
     if has_cursor:
-        if upwards:
-            others = range(listing.start, min(edge, listing.stop))
+        boundary = first if reads_ascending else stop - 1  # the first minute in reading order
+        if page.first_at:
+            boundary = minute_number(page.first_at)
+        if reads_ascending:
+            behind = range(listing.start, min(boundary, listing.stop))
         else:
-            others = range(max(edge + 1, listing.start), listing.stop)
-        other = await fetch(others, 1, _PLAIN, ascending=not upwards)
-        back = minute_at(edge) if other.text else None
-    forth = page.last_at if page.more else None
-    if forth and upwards:
-        stop = minute_number(forth) + 1  # no minute after it was read
+            behind = range(max(boundary + 1, listing.start), listing.stop)
+        if (await fetch(behind, 1, _PLAIN, ascending=not reads_ascending)).text:
+            preceding = minute_at(boundary)
+    if following and reads_ascending:
+        stop = minute_number(following) + 1  # no later minute was read
 
     lines = page.text
-    if lines and upwards != ascending:
+    if lines and reads_ascending != ascending:
         lines = "\n".join(reversed(lines.split("\n")))
     return ListedPage(
         lines=lines,
-        newest=page.last_at if upwards else page.first_at,
+        newest=page.last_at if reads_ascending else page.first_at,
         past=stop <= max(first, minute_number(now)),
-        older=back if upwards else forth,
-        newer=forth if upwards else back,
+        older=preceding if reads_ascending else following,
+        newer=following if reads_ascending else preceding,
     )
 
 
 async def fetch_nearest(
-    pages: PageBatcher, query: FilteredPriceQuery, form: PriceFormat
+    pages: PageBatcher, query: FilteredPriceQuery, price_format: PriceFormat
 ) -> PricePage:
     """The price whose minute begins nearest to the date, the earlier of two."""
     offset, tolerance = query.date - EPOCH, timedelta(seconds=query.tolerance)
@@ -228,7 +233,7 @@ async def fetch_nearest(
     earlier = range(min(-((tolerance - offset) // MINUTE), minute), minute + 1)
     later = range(minute + 1, (offset + tolerance) // MINUTE + 1)
     fetch = partial(
-        fetch_prices, pages, query.ticker, count=1, price_format=form, deadline=_deadline()
+        fetch_prices, pages, query.ticker, count=1, price_format=price_format, deadline=_deadline()
     )
     before = await fetch(earlier, ascending=False)
     after = await fetch(later, ascending=True)

@@ -187,12 +187,12 @@ async def handle_unexpected(request: Request[Any], _: Exception) -> Response:
 def problems_page() -> str:
     """The page that explains every problem type, as HTML."""
     sections = "\n".join(
-        f"""    <section id="{kind.anchor}">
+        f"""    <section id="{each.anchor}">
       <h2>{status.value} {escape(status.phrase)}</h2>
-      <p>{escape(kind.meaning)}</p>
-      <p>{escape(kind.remedy)}</p>
+      <p>{escape(each.meaning)}</p>
+      <p>{escape(each.remedy)}</p>
     </section>"""
-        for status, kind in PROBLEM_TYPES.items()
+        for status, each in PROBLEM_TYPES.items()
     )
     return f"""<!DOCTYPE html>
 <html lang="en">

@@ -82,14 +82,14 @@ class DataResponse(Response):
 
 
 def negotiate(
-    request: Request[Any], form: str | None, offered: tuple[str, ...] = tuple(MEDIA_TYPES.values())
+    request: Request[Any], name: str | None, offered: tuple[str, ...] = tuple(MEDIA_TYPES.values())
 ) -> str:
-    """The media type of the response: *form*, a key of MEDIA_TYPES, or what Accept prefers.
+    """The media type of the response: *name*, a key of MEDIA_TYPES, or what Accept prefers.
 
     Raises NotAcceptable.
     """
-    if form:
-        return MEDIA_TYPES[form]
+    if name:
+        return MEDIA_TYPES[name]
     accept = ",".join(request.headers.getlist("accept"))
     if media_type := preferred(accept, offered):
         return media_type
@@ -165,7 +165,7 @@ def render(media_type: str, content: Row | Sequence[Row], columns: Sequence[str]
 class PriceFormat:
     """How PostgreSQL writes prices as lines: in a media type, with some of rows.EXTRA_COLUMNS.
 
-    The server writes a price's line, since that is several times faster than to convert rows here.
+    PostgreSQL renders the lines: that is several times faster than converting rows here.
     """
 
     media_type: str
@@ -217,9 +217,6 @@ class PriceFormat:
     def render_one(self, text: str) -> bytes:
         """A single line."""
         return text.encode() if self.media_type == JSON else self.render_list(text)
-
-
-price_format = lru_cache(PriceFormat)  # there are a dozen
 
 
 # Cache-Control: until the response can next change. Then a client revalidates it by its ETag.

@@ -176,7 +176,7 @@ def _line_content(example: Any) -> Schema:
     columns = list(example[0] if isinstance(example, list) else example)
     return {
         name: {"schema": TEXT, "example": render(name, example, columns).decode()}
-        for name in (MEDIA_TYPES[form] for form in LINE_FORMATS)
+        for name in (MEDIA_TYPES[each] for each in LINE_FORMATS)
     }
 
 

@@ -106,10 +106,6 @@ def join_pieces(pieces: Sequence[bytes], size: int) -> list[bytes]:
     return joined
 
 
-def _price_body(price: SourcedPrice) -> bytes:
-    return _encode("price", rows.price_row(price))
-
-
 def _reset_body(ticker: str, first: datetime | None, last: datetime | None) -> bytes:
     """The prices from *first* to *last* must be read again; None: as far as there are any."""
     ends = {"from": first and format_moment(first), "to": last and format_moment(last)}
@@ -166,4 +162,4 @@ def _event(ticker: str, step: Step, prices: dict[datetime, SourcedPrice]) -> Eve
         return Event(ticker, final, _reset_body(ticker, step.first_minute, step.last_minute))
     position = final if step.final else Position(step.revision - 1, step.place)
     price = prices.get(step.first_minute)
-    return Event(ticker, position, _price_body(price) if price else b"")
+    return Event(ticker, position, _encode("price", rows.price_row(price)) if price else b"")
