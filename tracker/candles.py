@@ -93,7 +93,7 @@ def make_grid(interval: str, zone: tzinfo = UTC) -> Grid:
 
 
 def next_start(grid: Grid, moment: datetime) -> datetime:
-    """The first start at or after *moment*; LAST if there is none."""
+    """The first start at or after *moment*; LAST if none exists."""
     return next(grid.starts_from(moment))
 
 

@@ -10,8 +10,8 @@ from tracker.queries.candles import (
     zone_candles,
 )
 from tracker.queries.changes import changed_minutes, listen, prices_of, revisions
-from tracker.queries.exporting import exported_lines
-from tracker.queries.missing import (
+from tracker.queries.exports import exported_lines
+from tracker.queries.gaps import (
     counted_hours,
     counted_minutes,
     gap_page,

@@ -1,4 +1,4 @@
-"""What the API shows of missing minutes: gaps, their reasons, coverage."""
+"""Gaps with their reasons, and coverage."""
 
 from datetime import datetime, timedelta
 
