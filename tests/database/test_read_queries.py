@@ -83,9 +83,8 @@ async def fetch_pages(
     """Every page, requested as the API does."""
     pages = []
     while True:
-        [found] = await queries.price_pages(
-            conn, [PageQuery(ticker, TEMPLATE, FIRST, until, limit)]
-        )
+        query = PageQuery(ticker, TEMPLATE, FIRST, until, limit, ascending=False)
+        [found] = await queries.price_pages(conn, [query])
         pages.append(parse_rows(found))
         if not found.more:
             return pages
@@ -160,7 +159,9 @@ def test_price_keeps_every_digit(
         for place, number in enumerate(numbers):
             quote = Quote(ticker="btc_usd", price=number, observed_at=BOUNDARY)
             assert queries.insert_price(conn, quote, BOUNDARY + place * MINUTE)
-        parameters = PageQuery("btc_usd", TEMPLATE, FIRST, BOUNDARY + 99 * MINUTE, 99)
+        parameters = PageQuery(
+            "btc_usd", TEMPLATE, FIRST, BOUNDARY + 99 * MINUTE, 99, ascending=False
+        )
         [page] = run(queries.price_pages(reader, [parameters]))
         found = parse_rows(page)
         conn.execute("DELETE FROM prices")
