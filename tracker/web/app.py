@@ -48,7 +48,7 @@ from tracker.web.tracked import TrackedTickers
     errors=(422, 500),
     tag="service",
 )
-async def get_openapi(request: AppRequest, query: NoQuery) -> Response:  # noqa: ARG001 -- it has none
+async def get_openapi(request: AppRequest, _query: NoQuery) -> Response:
     """The OpenAPI document, with the tracked indexes."""
     settings = request.state["settings"]
     try:

@@ -42,17 +42,24 @@ class PageBatcher:
         max_waiting: int = MAX_WAITING,
     ) -> None:
         """Read from *database*, by *fetch*; up to *max_waiting* queries of a statement may wait."""
+        self._max_waiting = max_waiting
         self._queues = {
-            (ascending, with_source): _Queue(database, fetch, max_waiting)
+            (ascending, with_source): _Queue(database, fetch)
             for ascending, with_source in product((False, True), repeat=2)
         }
 
-    def fetch(self, query: PageQuery, deadline: float) -> Awaitable[PricePage]:
+    async def fetch(self, query: PageQuery, deadline: float) -> PricePage:
         """The page of *query*, until *deadline* on the loop's clock.
 
         Raises DatabaseDown, MigrationsPending.
         """
-        return self._queues[query.ascending, query.with_source].fetch(query, deadline)
+        queue = self._queues[query.ascending, query.with_source]
+        if len(queue.pending) >= self._max_waiting:
+            raise DatabaseDown(f"{self._max_waiting} queries are waiting already")
+        pending = _Pending(query, deadline, asyncio.get_running_loop().create_future())
+        queue.pending.append(pending)
+        queue.start_worker()
+        return await pending.page
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,23 +75,14 @@ class _Pending:
 class _Queue:
     """The queries of one statement."""
 
-    def __init__(self, database: Database, fetch: Fetch, max_waiting: int) -> None:
+    def __init__(self, database: Database, fetch: Fetch) -> None:
         self._database = database
         self._fetch = fetch
-        self._max_waiting = max_waiting
-        self._pending: deque[_Pending] = deque()
+        self.pending: deque[_Pending] = deque()
         self._workers: set[asyncio.Task[None]] = set()
         self._batch_size = MAX_BATCH  # queries that may share a round trip
 
-    async def fetch(self, query: PageQuery, deadline: float) -> PricePage:
-        if len(self._pending) >= self._max_waiting:
-            raise DatabaseDown(f"{self._max_waiting} queries are waiting already")
-        pending = _Pending(query, deadline, asyncio.get_running_loop().create_future())
-        self._pending.append(pending)
-        self._start_worker()
-        return await pending.page
-
-    def _start_worker(self) -> None:
+    def start_worker(self) -> None:
         """Start one more round trip, up to the limit."""
         if len(self._workers) < (_MIN_WORKERS if self._batch_size == MAX_BATCH else _MAX_WORKERS):
             self._workers.add(asyncio.create_task(self._work()))
@@ -92,14 +90,14 @@ class _Queue:
     async def _work(self) -> None:
         """Fetch batches of the queries that have waited longest, while any are pending."""
         try:
-            while self._pending:
-                batch = [self._pending.popleft()]
+            while self.pending:
+                batch = [self.pending.popleft()]
                 lines = batch[0].query.count
-                while self._pending and len(batch) < self._batch_size:
-                    lines += self._pending[0].query.count
-                    if lines > MAX_LINES or batch[0].alone or self._pending[0].alone:
+                while self.pending and len(batch) < self._batch_size:
+                    lines += self.pending[0].query.count
+                    if lines > MAX_LINES or batch[0].alone or self.pending[0].alone:
                         break
-                    batch.append(self._pending.popleft())
+                    batch.append(self.pending.popleft())
                 await self._fetch_batch(batch)
         finally:  # without an await after the last check of what is pending
             self._workers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
@@ -129,6 +127,6 @@ class _Queue:
                 pending.page.set_exception(error)
             return
         self._batch_size = 1
-        self._pending.extendleft(replace(each, alone=True) for each in reversed(unresolved))
+        self.pending.extendleft(replace(each, alone=True) for each in reversed(unresolved))
         for _ in unresolved:
-            self._start_worker()
+            self.start_worker()

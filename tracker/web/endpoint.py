@@ -133,13 +133,13 @@ class Endpoint(Generic[Q]):
 def endpoint(
     path: str, name: str, summary: str, **options: Any
 ) -> Callable[[Handler[Q]], Endpoint[Q]]:
-    """Make an endpoint of a handler, whose parameter `query` is annotated with its query.
+    """Make an endpoint of a handler of a request and a query, which is annotated with its type.
 
     options: the other attributes of Endpoint.
     """
 
     def decorate(handler: Handler[Q]) -> Endpoint[Q]:
-        query = get_type_hints(handler)["query"]
+        _, query, *_ = get_type_hints(handler).values()
         return Endpoint(path, name, summary, handler, query, **options)
 
     return decorate

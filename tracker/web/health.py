@@ -196,7 +196,7 @@ STATE = schemas.model(
     errors=(422, 500),
     tag="service",
 )
-async def get_liveness(_: AppRequest, query: NoQuery) -> Response:  # noqa: ARG001 -- it has none
+async def get_liveness(_request: AppRequest, _query: NoQuery) -> Response:
     """The process responds, whatever the database does."""
     return json_response({"status": "live"}, NO_STORE)
 
@@ -209,7 +209,7 @@ async def get_liveness(_: AppRequest, query: NoQuery) -> Response:  # noqa: ARG0
     errors=(422, 500, 503),
     tag="service",
 )
-async def get_readiness(request: AppRequest, query: NoQuery) -> Response:  # noqa: ARG001 -- none
+async def get_readiness(request: AppRequest, _query: NoQuery) -> Response:
     """Whether fresh prices of every ticker can be served; 503 with the reasons if not."""
 
     async def check_database(
@@ -239,7 +239,7 @@ async def get_readiness(request: AppRequest, query: NoQuery) -> Response:  # noq
     errors=(422, 500),
     tag="service",
 )
-async def get_metrics(request: AppRequest, query: NoQuery) -> Response:  # noqa: ARG001 -- none
+async def get_metrics(request: AppRequest, _query: NoQuery) -> Response:
     """In the format of Prometheus or OpenMetrics, as the client accepts."""
     metrics = request.state["metrics"]
     metrics.show_feed(current=request.state["feed"].current)
@@ -280,7 +280,7 @@ class Part:
     operation_id="state",
     tag="service",
 )
-async def get_state(request: AppRequest, query: NoQuery) -> Response:  # noqa: ARG001 -- it has none
+async def get_state(request: AppRequest, _query: NoQuery) -> Response:
     """Each part and each index, by what the database has."""
     now, tickers = datetime.now(UTC), request.state["settings"].tickers
 

@@ -60,7 +60,7 @@ def _is_installed(name: str) -> bool:
     errors=(422, 500),
     tag="service",
 )
-async def get_docs(_: AppRequest, query: NoQuery) -> Response:  # noqa: ARG001 -- it has none
+async def get_docs(_request: AppRequest, _query: NoQuery) -> Response:
     """Swagger UI."""
     _require("swagger-ui.js")
     return _file_response(_PAGE / "docs.html")
@@ -74,7 +74,7 @@ async def get_docs(_: AppRequest, query: NoQuery) -> Response:  # noqa: ARG001 -
     errors=(422, 500),
     tag="service",
 )
-async def get_problems(_: AppRequest, query: NoQuery) -> Response:  # noqa: ARG001 -- it has none
+async def get_problems(_request: AppRequest, _query: NoQuery) -> Response:
     """The explanations that problem types refer to."""
     return HTMLResponse(problems_page())
 
@@ -87,7 +87,7 @@ async def get_problems(_: AppRequest, query: NoQuery) -> Response:  # noqa: ARG0
     errors=(422, 500),
     tag="service",
 )
-async def get_page(_: AppRequest, query: NoQuery) -> Response:  # noqa: ARG001 -- it has none
+async def get_page(_request: AppRequest, _query: NoQuery) -> Response:
     """The page."""
     _require("lightweight-charts.js")
     return _file_response(_PAGE / "index.html")
@@ -112,7 +112,7 @@ async def get_page(_: AppRequest, query: NoQuery) -> Response:  # noqa: ARG001 -
         },
     ),
 )
-async def get_file(request: AppRequest, query: NoQuery) -> Response:  # noqa: ARG001 -- it has none
+async def get_file(request: AppRequest, _query: NoQuery) -> Response:
     """One file. Raises NotFound."""
     name = request.path_params["name"]
     if name not in file_names():

@@ -269,7 +269,7 @@ def _errmsg(detail: str) -> Mapping[str, str]:
     tag="udf",
     ignore_unknown=True,
 )
-async def get_config(_: AppRequest, query: NoQuery) -> Response:  # noqa: ARG001 -- it has none
+async def get_config(_request: AppRequest, _query: NoQuery) -> Response:
     """The configuration."""
     return json_response(CONFIGURATION)
 
@@ -348,7 +348,7 @@ async def get_history(request: AppRequest, query: HistoryQuery) -> Response:
     tag="udf",
     ignore_unknown=True,
 )
-async def get_time(_: AppRequest, query: NoQuery) -> Response:  # noqa: ARG001 -- it has none
+async def get_time(_request: AppRequest, _query: NoQuery) -> Response:
     """The time."""
     return PlainTextResponse(str(int(datetime.now(UTC).timestamp())), headers=NO_STORE)
 
