@@ -109,7 +109,10 @@ class CandlePage:
     "First, highest, lowest and last price of each bucket of time, newest first",
     response=schemas.rows_response(schemas.page_of(CANDLE), [_EXAMPLE], "Link"),
     errors=(406, 422, 500, 503),
-    links=("prices", {"ticker": schemas.QUERY_TICKER, "start_date": schemas.first("created_at")}),
+    links=(
+        "prices",
+        {"ticker": schemas.QUERY_TICKER, "start_date": schemas.in_first("created_at")},
+    ),
     shared=True,
 )
 async def list_candles(request: AppRequest, query: CandlesQuery) -> Response:

@@ -54,7 +54,7 @@ async def connect(dsn: str, name: str, options: str = _OPTIONS) -> AsyncConnecti
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Translate errors of psycopg in the block. Raises DatabaseDown, MigrationsPending."""
     try:
         yield
@@ -103,10 +103,10 @@ class Database:
         """
         loop = asyncio.get_running_loop()
         deadline = deadline or loop.time() + DEADLINE
-        with translated():
+        with translate_errors():
             while True:
                 async with self._pool.connection(timeout=deadline - loop.time()) as conn:
-                    timer = loop.call_at(deadline, cut, conn)
+                    timer = loop.call_at(deadline, disconnect, conn)
                     try:
                         return await work(conn)
                     except OperationalError as error:
@@ -116,7 +116,7 @@ class Database:
                         timer.cancel()
 
 
-def cut(conn: AsyncConnection) -> None:
+def disconnect(conn: AsyncConnection) -> None:
     """Disconnect *conn* at once, so that a query that waits on it fails.
 
     Cancelling the task would take longer: psycopg then sends the server a cancel request, to which

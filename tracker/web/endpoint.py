@@ -115,10 +115,14 @@ class Endpoint(Generic[Q]):
                 )
                 response = await self.handler(request, query)
         except tuple(STATUSES) as error:
-            errors = problems.reasons(error)
-            members = self.extend_problem(problems.detail(errors)) if self.extend_problem else None
+            errors = problems.error_reasons(error)
+            members = (
+                self.extend_problem(problems.join_reasons(errors)) if self.extend_problem else None
+            )
             request_id = request.scope["request_id"]
-            return problems.problem(STATUSES[type(error)], errors, request_id, members=members)
+            return problems.problem_document(
+                STATUSES[type(error)], errors, request_id, members=members
+            )
         except TimeoutError:
             if not deadline.expired():
                 raise

@@ -12,7 +12,7 @@ from psycopg import AsyncConnection, AsyncCopy
 from tracker import queries
 from tracker.errors import ServiceUnavailable
 from tracker.queries.prices import PageQuery
-from tracker.web.database import SESSION, connect, cut, translated
+from tracker.web.database import SESSION, connect, disconnect, translate_errors
 from tracker.web.responses import PriceFormat
 
 MAX_EXPORTS = 4  # each occupies a process of the server
@@ -59,7 +59,7 @@ class Exports:
         self._count += 1
         async with AsyncExitStack() as stack:
             stack.callback(self._leave)
-            with translated():
+            with translate_errors():
                 conn = await connect(self._dsn, "tracker-export", _OPTIONS)
                 stack.push_async_callback(conn.close)
                 return await Export(conn, exported, stack).begin()
@@ -95,12 +95,12 @@ class Export:
 
     async def read_piece(self) -> bytes:
         """The next piece; empty at the end. Raises DatabaseDown."""
-        with translated(), self._deadline(_READ_TIMEOUT):
+        with translate_errors(), self._deadline(_READ_TIMEOUT):
             return await self._read_piece()
 
     def abort(self) -> None:
         """Disconnect, so that a waiting read fails now."""
-        cut(self._conn)
+        disconnect(self._conn)
 
     async def close(self) -> None:
         """Close the connection, and make room for another export."""
@@ -147,7 +147,7 @@ class Export:
     @contextmanager
     def _deadline(self, seconds: float) -> Iterator[None]:
         """Cut the connection unless the block ends in time."""
-        deadline = asyncio.get_running_loop().call_later(seconds, cut, self._conn)
+        deadline = asyncio.get_running_loop().call_later(seconds, disconnect, self._conn)
         try:
             yield
         finally:

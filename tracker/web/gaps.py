@@ -118,7 +118,7 @@ class CoverageQuery(TickerQuery):
     "Gaps: consecutive missing minutes with their reasons, newest first",
     response=schemas.rows_response(schemas.page_of(GAP), [_GAP_EXAMPLE], "Link"),
     errors=(406, 422, 500, 503),
-    links=("coverage", {"ticker": schemas.QUERY_TICKER, "start_date": schemas.first("from")}),
+    links=("coverage", {"ticker": schemas.QUERY_TICKER, "start_date": schemas.in_first("from")}),
 )
 async def list_gaps(request: AppRequest, query: GapsQuery) -> Response:
     """The gaps in [start_date, end_date), newest first."""
@@ -142,7 +142,7 @@ async def list_gaps(request: AppRequest, query: GapsQuery) -> Response:
     "How much of each UTC hour or day is stored, newest first",
     response=schemas.rows_response(schemas.page_of(COVERAGE), [_COVERAGE_EXAMPLE], "Link"),
     errors=(406, 422, 500, 503),
-    links=("gaps", {"ticker": schemas.QUERY_TICKER, "start_date": schemas.first("from")}),
+    links=("gaps", {"ticker": schemas.QUERY_TICKER, "start_date": schemas.in_first("from")}),
 )
 async def list_coverage(request: AppRequest, query: CoverageQuery) -> Response:
     """The coverage of each hour or day in [start_date, end_date), newest first."""

@@ -18,7 +18,7 @@ from tracker.times import format_moment
 from tracker.web import schemas
 from tracker.web.endpoint import AppRequest, endpoint
 from tracker.web.params import NoQuery, Schema
-from tracker.web.problems import reasons, unavailable
+from tracker.web.problems import error_reasons, unavailable
 from tracker.web.responses import NO_STORE, json_response
 
 STALE_AFTER = 180.0  # seconds; two polls missed, and the third is due
@@ -291,7 +291,7 @@ async def get_state(request: AppRequest, _query: NoQuery) -> Response:
     try:
         beats, statuses = await request.state["primary"].run(fetch_state)
     except (DatabaseDown, MigrationsPending) as error:
-        [(name, why)] = reasons(error).items()
+        [(name, why)] = error_reasons(error).items()
         parts = [Part("database", "down", why if name == "database" else f"{name} {why}")]
         unknown = "only the database would know"
         parts += [Part(each, "unknown", unknown) for each in ("scheduler", "worker", "exchange")]

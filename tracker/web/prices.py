@@ -91,7 +91,10 @@ class FilteredPriceQuery(TickerQuery):
     "A page of the prices of a range",
     response=schemas.rows_response(schemas.page_of(PRICE), [EXAMPLE], "Link"),
     errors=(406, 422, 500, 503),
-    links=("filtered", {"ticker": schemas.first("ticker"), "date": schemas.first("created_at")}),
+    links=(
+        "filtered",
+        {"ticker": schemas.in_first("ticker"), "date": schemas.in_first("created_at")},
+    ),
     shared=True,
 )
 async def list_prices(request: AppRequest, query: PricesQuery) -> Response:
@@ -112,7 +115,10 @@ async def list_prices(request: AppRequest, query: PricesQuery) -> Response:
     "The newest price",
     response=schemas.rows_response(schemas.ref(PRICE), EXAMPLE),
     errors=(404, 406, 422, 500, 503),
-    links=("filtered", {"ticker": schemas.body("ticker"), "date": schemas.body("created_at")}),
+    links=(
+        "filtered",
+        {"ticker": schemas.in_body("ticker"), "date": schemas.in_body("created_at")},
+    ),
     shared=True,
 )
 async def get_last_price(request: AppRequest, query: LastPriceQuery) -> Response:
@@ -139,7 +145,10 @@ async def get_last_price(request: AppRequest, query: LastPriceQuery) -> Response
     "The price of the minute that contains a date, or one nearer by",
     response=schemas.rows_response(schemas.ref(PRICE), EXAMPLE),
     errors=(404, 406, 422, 500, 503),
-    links=("prices", {"ticker": schemas.body("ticker"), "start_date": schemas.body("created_at")}),
+    links=(
+        "prices",
+        {"ticker": schemas.in_body("ticker"), "start_date": schemas.in_body("created_at")},
+    ),
     shared=True,
 )
 async def get_filtered_price(request: AppRequest, query: FilteredPriceQuery) -> Response:

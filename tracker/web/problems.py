@@ -116,7 +116,7 @@ def problem_type(status: HTTPStatus) -> str:
     return f"/problems#{PROBLEM_TYPES[status].anchor}" if status in PROBLEM_TYPES else "about:blank"
 
 
-def problem(
+def problem_document(
     status: HTTPStatus,
     errors: Mapping[str, str],
     request_id: str,
@@ -131,7 +131,7 @@ def problem(
         "type": problem_type(status),
         "title": status.phrase,
         "status": status.value,
-        "detail": detail(errors),
+        "detail": join_reasons(errors),
         "errors": [{"name": name, "reason": why} for name, why in errors.items()],
         "request_id": request_id,
         **(members or {}),
@@ -142,23 +142,23 @@ def problem(
     return Response(orjson.dumps(body), status.value, sent, MEDIA_TYPE)
 
 
-def detail(errors: Mapping[str, str]) -> str:
+def join_reasons(errors: Mapping[str, str]) -> str:
     """All *errors* in one line."""
     return "; ".join(f"{name}: {why}" for name, why in errors.items())
 
 
 def unavailable(request: Request[Any], errors: Mapping[str, str]) -> Response:
     """503 with the reasons and Retry-After."""
-    return problem(HTTPStatus.SERVICE_UNAVAILABLE, errors, request.scope["request_id"])
+    return problem_document(HTTPStatus.SERVICE_UNAVAILABLE, errors, request.scope["request_id"])
 
 
 def server_error(request: Request[Any]) -> Response:
     """500; the log has the reason, under the id of the request."""
     errors = {"server": "an internal error"}
-    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, errors, request.scope["request_id"])
+    return problem_document(HTTPStatus.INTERNAL_SERVER_ERROR, errors, request.scope["request_id"])
 
 
-def reasons(error: Exception) -> dict[str, str]:
+def error_reasons(error: Exception) -> dict[str, str]:
     """The errors of the problem document: the exception itself may name hosts and tables."""
     if isinstance(error, MigrationsPending):
         return {"migrations": "are pending"}
@@ -176,7 +176,7 @@ async def handle_http_exception(request: Request[Any], error: Exception) -> Resp
         HTTPStatus.NOT_FOUND: {"path": "does not exist"},
         HTTPStatus.METHOD_NOT_ALLOWED: {"method": "must be GET or HEAD"},
     }.get(status, {"request": status.phrase})
-    return problem(status, errors, request.scope["request_id"], error.headers)
+    return problem_document(status, errors, request.scope["request_id"], error.headers)
 
 
 async def handle_unexpected(request: Request[Any], _: Exception) -> Response:

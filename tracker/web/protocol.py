@@ -19,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from tracker.web.connection import EXTENSION, Connection
-from tracker.web.problems import problem
+from tracker.web.problems import problem_document
 from tracker.web.security import security_headers, with_policy
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class Protocol(HttpToolsProtocol):
 
     def _problem(self, status: HTTPStatus) -> bytes:
         request_id = uuid4().hex
-        response = problem(status, _REASONS[status], request_id, {"Connection": "close"})
+        response = problem_document(status, _REASONS[status], request_id, {"Connection": "close"})
         headers = with_policy(
             [
                 *self.server_state.default_headers,

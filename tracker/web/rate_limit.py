@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tracker.settings import Settings
 from tracker.web.endpoint import RATE_LIMITED
 from tracker.web.metrics import Metrics
-from tracker.web.problems import problem
+from tracker.web.problems import problem_document
 
 _TIMEOUT = 0.25  # seconds that a request waits for Redis
 _MAX_FAILURES = 3  # in a row: a single late response may be our own delay
@@ -86,7 +86,7 @@ class RateLimit:
         app = self._app
         if not remaining.allowed:
             limit = f"{self._counter.amount} requests in {self._counter.window} seconds"
-            app = problem(
+            app = problem_document(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 {"client": f"has made too many requests: the limit is {limit}"},
                 scope["request_id"],

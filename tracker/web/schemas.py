@@ -83,12 +83,12 @@ PROBLEM = model("Problem", PROBLEM_PROPERTIES, description="Problem details, RFC
 # Where a response leads (OpenAPI's links)
 
 
-def body(key: str) -> str:
+def in_body(key: str) -> str:
     """The value of *key* in the object of the response."""
     return f"$response.body#/{key}"
 
 
-def first(key: str) -> str:
+def in_first(key: str) -> str:
     """The value of *key* in the first object of the response."""
     return f"$response.body#/0/{key}"
 

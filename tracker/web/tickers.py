@@ -101,7 +101,7 @@ class TickersQuery:
     "What is tracked, how much of it is stored, and how it moved in a day",
     response=_RESPONSE,
     errors=(406, 422, 500, 503),
-    links=("last", {"ticker": schemas.first("ticker")}),
+    links=("last", {"ticker": schemas.in_first("ticker")}),
 )
 async def list_tickers(request: AppRequest, query: TickersQuery) -> Response:
     """Every index that is polled or was, those polled first."""

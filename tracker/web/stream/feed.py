@@ -14,7 +14,7 @@ from psycopg import AsyncConnection, Error
 
 from tracker import queries
 from tracker.errors import describe
-from tracker.web.database import connect, cut
+from tracker.web.database import connect, disconnect
 from tracker.web.stream.events import START, Event, Position, fetch_events
 
 T = TypeVar("T")
@@ -117,7 +117,7 @@ class Feed:
     async def _stop(self, following: asyncio.Task[None]) -> None:
         """Disconnect first: psycopg would send a cancel request, and wait for the server."""
         self._ending = True
-        self._cut()
+        self._disconnect()
         await asyncio.wait([following], timeout=_MIN_PAUSE)
         following.cancel()
         with suppress(asyncio.CancelledError):
@@ -158,15 +158,15 @@ class Feed:
             self._wake()
 
     async def _within_timeout(self, query: Awaitable[T]) -> T:
-        deadline = asyncio.get_running_loop().call_later(_QUERY_TIMEOUT, self._cut)
+        deadline = asyncio.get_running_loop().call_later(_QUERY_TIMEOUT, self._disconnect)
         try:
             return await query
         finally:
             deadline.cancel()
 
-    def _cut(self) -> None:
+    def _disconnect(self) -> None:
         if self._conn is not None:
-            cut(self._conn)
+            disconnect(self._conn)
 
     def _wake(self) -> None:
         self._news.set()
