@@ -1,15 +1,14 @@
-"""backfill imports what charts offer, once, on the minute grid, and says what it did."""
+"""`tracker backfill`: it stores the minutes of charts once, and prints their number."""
 
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 
-import httpx
 import psycopg
 import pytest
 
-from tests.support.working import order
+from tests.support.exchange import clear_faults, inject_fault
 from tracker.settings import Settings
 from tracker.simulator import Served, serve
 
@@ -18,6 +17,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def exchange() -> Iterator[Served]:
+    """A simulated exchange without faults, on this machine's clock."""
     with serve() as served:
         yield served
 
@@ -40,8 +40,10 @@ def count(conn: psycopg.Connection, where: str) -> int:
     return int(row[0])
 
 
-def test_twice_adds_nothing(database: Settings, exchange: Served, conn: psycopg.Connection) -> None:
-    """The second run finds all of it, but for the minutes that have passed meanwhile."""
+def test_backfill_is_idempotent(
+    database: Settings, exchange: Served, conn: psycopg.Connection
+) -> None:
+    """The second run adds only minutes that began after the first one."""
     words = ("--ticker", "btc_usd", "--range", "2d", "--range", "1h")
     first = backfill(database, exchange, *words)
     assert first.returncode == 0, first.stderr
@@ -56,37 +58,37 @@ def test_twice_adds_nothing(database: Settings, exchange: Served, conn: psycopg.
     assert count(conn, "true") - before <= 3
 
 
-def test_every_range_of_every_index(
+def test_backfill_stores_all_charts_of_all_indexes(
     database: Settings, exchange: Served, conn: psycopg.Connection
 ) -> None:
-    """Without options: all of it, the finest chart first."""
+    """That is the default; the finest chart comes first."""
     done = backfill(database, exchange)
     assert done.returncode == 0, done.stderr
     lines = [line.split(":")[0] for line in done.stdout.splitlines()]
     ranges = ["1h", "1d", "2d", "1m", "1y", "all"]
-    assert lines == [f"{ticker} {reach}" for ticker in database.tickers for reach in ranges]
+    assert lines == [f"{ticker} {chart}" for ticker in database.tickers for chart in ranges]
     assert count(conn, "created_at < now() - INTERVAL '700 days'") > 0
     assert count(conn, "extract(second FROM created_at) <> 0") == 0
 
 
-def test_what_passes_is_waited_for(
+def test_transient_errors_are_retried(
     database: Settings, exchange: Served, conn: psycopg.Connection
 ) -> None:
-    """Two refusals cost nothing; one that stays ends it in one line."""
-    order(exchange, "rate_limit", calls=2)
+    """A permanent error ends the command, with one line."""
+    inject_fault(exchange, "rate_limit", calls=2)
     assert backfill(database, exchange, "--range", "1h").returncode == 0
     assert count(conn, "true") >= 118
 
-    httpx.delete(f"{exchange.admin_url}/faults").raise_for_status()
-    order(exchange, "error", code=-32602)
+    clear_faults(exchange)
+    inject_fault(exchange, "error", code=-32602)
     failed = backfill(database, exchange, "--range", "1h")
     assert failed.returncode == 1
     assert failed.stderr.startswith("tracker: ")
     assert "Traceback" not in failed.stderr
 
 
-def test_a_wrong_range_is_named(database: Settings, exchange: Served) -> None:
-    """As argparse does it."""
+def test_invalid_range_is_usage_error(database: Settings, exchange: Served) -> None:
+    """It names the value."""
     failed = backfill(database, exchange, "--range", "3h")
     assert failed.returncode == 2
     assert "'3h'" in failed.stderr

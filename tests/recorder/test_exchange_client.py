@@ -1,14 +1,14 @@
-"""The exchange's client against the stand-in: what it believes, what it asks again, and when."""
+"""The exchange's client against the simulator: which responses it accepts, and when it retries."""
 
 import socket
 import time
 from collections.abc import Iterator
 from decimal import Decimal
 
-import httpx
 import pytest
 import stamina
 
+from tests.support.exchange import count_calls, inject_fault
 from tracker.errors import (
     ExchangeError,
     InvalidResponse,
@@ -25,34 +25,23 @@ SEED = 5
 
 @pytest.fixture
 def exchange() -> Iterator[Served]:
-    """A stand-in without faults."""
+    """A simulated exchange without faults, on this machine's clock."""
     with serve(Options(seed=SEED)) as served:
         yield served
 
 
 @pytest.fixture
 def client(exchange: Served) -> Iterator[DeribitClient]:
-    """A client of it."""
+    """A client of that exchange."""
     with DeribitClient(exchange.url) as client:
         yield client
 
 
 @pytest.fixture
-def at_once() -> Iterator[None]:
-    """Retries without their pauses, where waiting is not the point."""
+def no_pauses() -> Iterator[None]:
+    """Retry without pauses."""
     with stamina.set_testing(True, attempts=4):
         yield
-
-
-def order(exchange: Served, kind: str, **fields: object) -> None:
-    """Put a fault in force."""
-    url = f"{exchange.admin_url}/faults"
-    httpx.post(url, json={"kind": kind, **fields}).raise_for_status()
-
-
-def asked(exchange: Served) -> int:
-    """Calls so far."""
-    return int(httpx.get(f"{exchange.admin_url}/counts").json()["total"])
 
 
 def fetch(client: DeribitClient, within: float = 60) -> Decimal:
@@ -60,8 +49,8 @@ def fetch(client: DeribitClient, within: float = 60) -> Decimal:
     return client.fetch_price("btc_usd", within).price
 
 
-def test_the_price_is_the_exchange_s_own(client: DeribitClient) -> None:
-    """Equal to the truth of the second in which it was observed."""
+def test_price_is_that_of_its_second(client: DeribitClient) -> None:
+    """The second in which the exchange responded."""
     quote = client.fetch_price("btc_usd", 60)
 
     second = int(quote.observed_at.timestamp())
@@ -69,8 +58,8 @@ def test_the_price_is_the_exchange_s_own(client: DeribitClient) -> None:
     assert abs(time.time() - quote.observed_at.timestamp()) < 5
 
 
-def test_the_names_are_the_exchange_s_own(client: DeribitClient) -> None:
-    """Those that can be asked for."""
+def test_index_names_are_fetched(client: DeribitClient) -> None:
+    """The names of the indexes that have a price."""
     assert {"btc_usd", "eth_usd", "drbfix-btc_usdc"} <= client.fetch_index_names()
 
 
@@ -87,24 +76,24 @@ def test_the_names_are_the_exchange_s_own(client: DeribitClient) -> None:
     ],
     ids=str,
 )
-@pytest.mark.usefixtures("at_once")
-def test_what_passes_is_asked_again(
+@pytest.mark.usefixtures("no_pauses")
+def test_transient_errors_are_retried(
     exchange: Served, client: DeribitClient, fault: dict[str, str]
 ) -> None:
-    """Three retries, no more: the fourth try succeeds, or the error counts four attempts."""
-    order(exchange, calls=3, **fault)
+    """Three times: the fourth attempt succeeds, or its error has the number of attempts."""
+    inject_fault(exchange, calls=3, **fault)
     assert fetch(client) > 0
-    assert asked(exchange) == 4
+    assert count_calls(exchange) == 4
 
-    order(exchange, **fault)
+    inject_fault(exchange, **fault)
     with pytest.raises((Unreachable, Unavailable, RateLimited)) as caught:
         fetch(client)
-    assert (caught.value.attempts, asked(exchange)) == (4, 8)
+    assert (caught.value.attempts, count_calls(exchange)) == (4, 8)
 
 
-def test_timeout_is_named(exchange: Served, client: DeribitClient) -> None:
+def test_error_without_text_is_named_by_its_type(exchange: Served, client: DeribitClient) -> None:
     """An exchange that accepts the request and never responds leaves an error without a text."""
-    order(exchange, "timeout")
+    inject_fault(exchange, "timeout")
 
     with pytest.raises(Unreachable) as caught:
         client.fetch_index_names()
@@ -125,28 +114,28 @@ def test_timeout_is_named(exchange: Served, client: DeribitClient) -> None:
     ],
     ids=str,
 )
-def test_what_lasts_is_asked_once(
+def test_permanent_errors_are_not_retried(
     exchange: Served, client: DeribitClient, fault: dict[str, str], kind: type[ExchangeError]
 ) -> None:
-    """The exchange bans who repeats a question that is wrong."""
-    order(exchange, **fault)
+    """The exchange may ban a client for many invalid requests."""
+    inject_fault(exchange, **fault)
 
     with pytest.raises(kind) as caught:
         fetch(client)
 
-    assert (caught.value.attempts, asked(exchange)) == (1, 1)
+    assert (caught.value.attempts, count_calls(exchange)) == (1, 1)
 
 
-def test_an_unknown_index_is_refused(exchange: Served, client: DeribitClient) -> None:
-    """At once, in the exchange's own words."""
+def test_unknown_index_is_refused(exchange: Served, client: DeribitClient) -> None:
+    """Without a retry; the error has the exchange's message."""
     with pytest.raises(Refused, match=r"Invalid params.*invalid index") as caught:
         client.fetch_price("nope_usd", 60)
 
-    assert (caught.value.code, asked(exchange)) == (-32602, 1)
+    assert (caught.value.code, count_calls(exchange)) == (-32602, 1)
 
 
-def test_the_testnet_is_believed_only_where_it_is_configured() -> None:
-    """Both ways."""
+def test_price_of_other_net_is_refused() -> None:
+    """Testnet and production have different prices."""
     with serve(Options(testnet=True)) as exchange:
         with DeribitClient(exchange.url, testnet=True) as client:
             assert client.fetch_price("btc_usd", 60).price > 0
@@ -157,9 +146,9 @@ def test_the_testnet_is_believed_only_where_it_is_configured() -> None:
             client.fetch_price("btc_usd", 60)
 
 
-def test_retry_after_is_honoured(exchange: Served, client: DeribitClient) -> None:
-    """Not asked again before, and asked again after."""
-    order(exchange, "rate_limit", calls=1, retry_after=1)
+def test_retry_after_is_respected(exchange: Served, client: DeribitClient) -> None:
+    """The next attempt comes no earlier, and soon afterwards."""
+    inject_fault(exchange, "rate_limit", calls=1, retry_after=1)
     before = time.monotonic()
 
     assert fetch(client) > 0
@@ -167,18 +156,18 @@ def test_retry_after_is_honoured(exchange: Served, client: DeribitClient) -> Non
     assert 1 <= time.monotonic() - before < 2
 
 
-def test_a_retry_after_beyond_the_minute_ends_it(exchange: Served, client: DeribitClient) -> None:
-    """Waiting would be in vain; asking earlier would be rude."""
-    order(exchange, "rate_limit", retry_after=3_600)
+def test_retry_after_beyond_deadline_ends_attempts(exchange: Served, client: DeribitClient) -> None:
+    """An earlier attempt would be refused again."""
+    inject_fault(exchange, "rate_limit", retry_after=3_600)
 
     with pytest.raises(RateLimited):
         fetch(client)
 
-    assert asked(exchange) == 1
+    assert count_calls(exchange) == 1
 
 
-def test_pauses_grow_with_jitter_and_span_the_minute() -> None:
-    """2, 8, 32 seconds and a little more, never beyond the time there is."""
+def test_pauses_grow_with_jitter_up_to_deadline() -> None:
+    """2, 8 and 32 seconds and up to one more, but no longer than the time left."""
 
     def pauses(left: float) -> list[bool | float]:
         return [retry_delay(Unreachable("x", attempts=n), left) for n in (1, 2, 3)]
@@ -192,9 +181,9 @@ def test_pauses_grow_with_jitter_and_span_the_minute() -> None:
     assert retry_delay(ValueError(), 50) is False
 
 
-def test_the_first_pause_is_kept(exchange: Served, client: DeribitClient) -> None:
-    """As it is in production."""
-    order(exchange, "maintenance", calls=1)
+def test_first_pause_takes_two_seconds(exchange: Served, client: DeribitClient) -> None:
+    """Without the fixture that removes pauses."""
+    inject_fault(exchange, "maintenance", calls=1)
     before = time.monotonic()
 
     fetch(client)
@@ -202,22 +191,20 @@ def test_the_first_pause_is_kept(exchange: Served, client: DeribitClient) -> Non
     assert 2 <= time.monotonic() - before < 10
 
 
-def test_no_answer_is_waited_for_beyond_the_time_there_is(
-    client: DeribitClient, exchange: Served
-) -> None:
-    """One try, cut off."""
-    order(exchange, "timeout")
+def test_deadline_bounds_missing_response(client: DeribitClient, exchange: Served) -> None:
+    """The only attempt is cancelled."""
+    inject_fault(exchange, "timeout")
     before = time.monotonic()
 
     with pytest.raises(Unreachable, match="no complete response in time") as caught:
         fetch(client, within=0.5)
 
     assert 0.5 <= time.monotonic() - before < 5
-    assert (caught.value.attempts, asked(exchange)) == (1, 1)
+    assert (caught.value.attempts, count_calls(exchange)) == (1, 1)
 
 
-def test_nobody_listening_is_unreachable() -> None:
-    """The host is named."""
+def test_refused_connection_is_unreachable() -> None:
+    """The error names the host."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with (

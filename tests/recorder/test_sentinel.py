@@ -1,4 +1,4 @@
-"""The queue on a Redis that a sentinel watches: its master is killed, its replica takes over."""
+"""The queue on a Redis with a sentinel: the master is killed, and its replica takes over."""
 
 import subprocess
 import sys
@@ -12,8 +12,10 @@ import pytest
 import redis
 
 from ops.bench.processes import free_ports
-from tests.support.chaos.processes import run_process as another
-from tests.support.working import rows, this_minute, tick, wait_for, working
+from tests.support.chaos.processes import run_process
+from tests.support.database import read_polls
+from tests.support.waiting import current_minute, wait_until
+from tests.support.worker import running_worker, send_tick
 from tracker.embedded.account import MINIMAL_ENVIRONMENT
 from tracker.embedded.packages import find_programs
 from tracker.recorder.broker import connect_redis
@@ -34,10 +36,10 @@ sentinel failover-timeout {name} 5000
 
 
 @dataclass(frozen=True)
-class Watched:
-    """A master, its replica, and who watches them.
+class Replication:
+    """A master, its replica, and their sentinel.
 
-    sentinels: as the setting has them; nobody listens on the first.
+    sentinels: the setting; nothing listens on the first address.
     """
 
     master: "subprocess.Popen[bytes]"
@@ -47,7 +49,7 @@ class Watched:
 
 @contextmanager
 def server(program: Path, *words: object) -> Iterator["subprocess.Popen[bytes]"]:
-    """Redis with these *words*, killed at the end."""
+    """Redis with *words*, killed at the end."""
     command = [str(program), *map(str, words)]
     with subprocess.Popen(
         command, env=MINIMAL_ENVIRONMENT, cwd="/", stdout=subprocess.DEVNULL
@@ -58,8 +60,8 @@ def server(program: Path, *words: object) -> Iterator["subprocess.Popen[bytes]"]
             process.kill()
 
 
-def role(port: int) -> str:
-    """What the Redis on *port* is: master, slave, or nothing while it does not answer."""
+def read_role(port: int) -> str:
+    """The role of the Redis on *port*: master or slave; empty while it does not respond."""
     with redis.Redis(port=port, socket_timeout=2) as client:
         try:
             return str(client.info("replication")["role"])
@@ -67,8 +69,8 @@ def role(port: int) -> str:
             return ""
 
 
-def answers(settings: Settings) -> bool:
-    """Whether the sentinels know a master, and it answers."""
+def responds(settings: Settings) -> bool:
+    """Whether the sentinels know a master that responds."""
     with connect_redis(settings) as client:
         try:
             return bool(client.ping())
@@ -76,8 +78,8 @@ def answers(settings: Settings) -> bool:
             return False
 
 
-def in_step(port: int) -> bool:
-    """Whether the replica on *port* has all of its master."""
+def is_synchronized(port: int) -> bool:
+    """Whether the replica on *port* has the data of its master."""
     with redis.Redis(port=port, socket_timeout=2) as client:
         try:
             return str(client.info("replication")["master_link_status"]) == "up"
@@ -86,8 +88,8 @@ def in_step(port: int) -> bool:
 
 
 @pytest.fixture
-def watched(servers: Settings, tmp_path: Path) -> Iterator[Watched]:
-    """All three, at work."""
+def replication(servers: Settings, tmp_path: Path) -> Iterator[Replication]:
+    """Master, replica and sentinel, running."""
     program = find_programs(servers).redis
     master, replica, sentinel, nobody = free_ports(4)
     facts = {"sentinel": sentinel, "master": master, "name": NAME, "folder": tmp_path}
@@ -95,19 +97,19 @@ def watched(servers: Settings, tmp_path: Path) -> Iterator[Watched]:
     common = ("--bind", "127.0.0.1", "--save", "", "--repl-diskless-sync-delay", "0")
     with ExitStack() as stack:
         first = stack.enter_context(server(program, "--port", master, *common))
-        wait_for(lambda: role(master) == "master")
+        wait_until(lambda: read_role(master) == "master")
         of = ("--replicaof", "127.0.0.1", master)
         stack.enter_context(server(program, "--port", replica, *common, *of))
-        wait_for(lambda: in_step(replica))
+        wait_until(lambda: is_synchronized(replica))
         stack.enter_context(server(program, tmp_path / "sentinel.conf", "--sentinel"))
         with redis.Redis(port=sentinel) as client:
-            wait_for(lambda: knows_replica(client))
+            wait_until(lambda: knows_replica(client))
         sentinels = f"127.0.0.1:{nobody},127.0.0.1:{sentinel}"
-        yield Watched(first, (master, replica), sentinels)
+        yield Replication(first, (master, replica), sentinels)
 
 
 def knows_replica(sentinel: redis.Redis) -> bool:
-    """Whether it would know whom to promote."""
+    """Whether it knows a replica to promote."""
     try:
         return bool(sentinel.execute_command("SENTINEL", "REPLICAS", NAME))
     except redis.RedisError:
@@ -116,35 +118,37 @@ def knows_replica(sentinel: redis.Redis) -> bool:
 
 @pytest.fixture
 def exchange() -> Iterator[Served]:
-    """A stand-in without faults."""
+    """A simulated exchange without faults, on this machine's clock as the scheduler is."""
     with serve(Options(seed=7)) as served:
         yield served
 
 
-def test_ticks_go_on_when_the_master_is_killed(
-    database: Settings, conn: psycopg.Connection, exchange: Served, watched: Watched
+def test_worker_and_scheduler_use_promoted_replica(
+    database: Settings, conn: psycopg.Connection, exchange: Served, replication: Replication
 ) -> None:
-    """The worker finds the new one by itself; so does a scheduler that is started again."""
+    """A running worker, and a scheduler that its supervisor restarts."""
     settings = database.changed(
         redis_host="",
-        redis_sentinels=watched.sentinels,
+        redis_sentinels=replication.sentinels,
         redis_sentinel_master=NAME,
         client_base_url=exchange.url,
     )
-    with working(settings):
-        tick(settings, this_minute(10))
-        wait_for(lambda: len(rows(conn)) == 2)
-        watched.master.kill()
-        wait_for(lambda: answers(settings))
-        assert role(watched.ports[1]) == "master"
+    with running_worker(settings):
+        send_tick(settings, current_minute(10))
+        wait_until(lambda: len(read_polls(conn)) == 2)
+        replication.master.kill()
+        wait_until(lambda: responds(settings))
+        assert read_role(replication.ports[1]) == "master"
         conn.execute("TRUNCATE prices")
-        with another(settings, "scheduler"):
-            wait_for(lambda: len(rows(conn)) == 2)
+        with run_process(settings, "scheduler"):
+            wait_until(lambda: len(read_polls(conn)) == 2)
 
 
-def test_a_master_that_no_sentinel_knows_is_named(servers: Settings, watched: Watched) -> None:
-    """The scheduler says so in a line, and ends with status 1."""
-    settings = servers.changed(redis_sentinels=watched.sentinels, redis_sentinel_master="nobody")
+def test_unknown_master_ends_scheduler(servers: Settings, replication: Replication) -> None:
+    """With status 1 and a line that names it."""
+    settings = servers.changed(
+        redis_sentinels=replication.sentinels, redis_sentinel_master="nobody"
+    )
 
     done = subprocess.run(
         [sys.executable, "-m", "tracker", "scheduler"],

@@ -1,190 +1,169 @@
-"""The worker on a real queue and a real database: from a tick to rows, whatever else comes."""
+"""The worker on a real queue and database: from a tick to rows, whatever else it receives."""
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import psycopg
-import pytest
 import redis
 
-from tests.support.working import (
-    asked,
-    assert_true,
-    idle,
-    misses,
-    order,
-    rows,
-    send,
-    this_minute,
-    tick,
-    wait_for,
-    working,
-)
+from tests.support.clock import NOON, ManualClock
+from tests.support.database import read_misses, read_polls
+from tests.support.exchange import assert_true_polls, count_calls, inject_fault
+from tests.support.waiting import wait_until
+from tests.support.worker import is_idle, running_worker, send_message, send_tick
 from tracker.recorder.broker import create_broker
 from tracker.settings import Settings
 from tracker.simulator import Options, Served, serve
 from tracker.times import MINUTE
 
 BOTH = ["btc_usd", "eth_usd"]
+BOTH_AT_NOON = [(ticker, NOON) for ticker in BOTH]
 
 
-@pytest.fixture
-def exchange() -> Iterator[Served]:
-    """A stand-in without faults."""
-    with serve(Options(seed=11)) as served:
-        yield served
-
-
-@pytest.fixture
-def tracked(database: Settings, exchange: Served) -> Settings:
-    """Settings that lead to an empty queue, an empty database and the stand-in."""
-    with redis.from_url(database.broker_url) as client:
-        client.flushdb()
-    return database.changed(client_base_url=exchange.url, tickers=",".join(BOTH))
-
-
-def test_a_tick_becomes_a_row_of_each_index(
-    tracked: Settings, conn: psycopg.Connection, exchange: Served
+def test_tick_stores_a_price_of_each_index(
+    tracked: Settings, conn: psycopg.Connection, exchange: Served, clock: ManualClock
 ) -> None:
-    """Under the tick's minute, however late in it; the price is the exchange's own."""
-    minute = this_minute()
-    with working(tracked):
-        tick(tracked, minute + timedelta(seconds=7))
-        wait_for(lambda: len(rows(conn)) == 2 and idle(tracked))
+    """Under the tick's minute, at any second of it; the price is the exchange's own."""
+    with running_worker(tracked, clock):
+        send_tick(tracked, NOON + timedelta(seconds=7))
+        wait_until(lambda: len(read_polls(conn)) == 2 and is_idle(tracked))
 
-    assert rows(conn) == [(ticker, minute) for ticker in BOTH]
-    assert_true(conn, exchange)
-    assert misses(conn) == []
+    assert read_polls(conn) == BOTH_AT_NOON
+    assert_true_polls(conn, exchange)
+    assert read_misses(conn) == []
 
 
-def test_a_tick_is_the_schedulers_sign_of_life(tracked: Settings, conn: psycopg.Connection) -> None:
-    """When it was sent, not which minute it is for; the worker gives its own."""
-    before = datetime.now(UTC)
-    with working(tracked):
-        tick(tracked, before - timedelta(hours=1))
-        wait_for(lambda: conn.execute("SELECT FROM internal.heartbeats").rowcount)
+def test_tick_is_heartbeat_of_scheduler(
+    tracked: Settings, conn: psycopg.Connection, clock: ManualClock
+) -> None:
+    """It counts when the tick was sent, not for which minute; the server's clock is used."""
+    with running_worker(tracked, clock):
+        send_message(
+            tracked,
+            "tick",
+            sent_at=clock.moment - timedelta(minutes=5),
+            scheduled_at=str(NOON - timedelta(hours=1)),
+        )
+        wait_until(lambda: conn.execute("SELECT FROM internal.heartbeats").rowcount)
 
-    [(part, at)] = conn.execute("SELECT part, at FROM internal.heartbeats").fetchall()
+    query = "SELECT part, extract(EPOCH FROM now() - at)::float8 FROM internal.heartbeats"
+    [(part, age)] = conn.execute(query).fetchall()
     assert part == "scheduler"
-    assert before - timedelta(seconds=0.001) <= at <= datetime.now(UTC)
+    assert 300 <= age < 330
 
 
-def test_a_tick_sent_by_hand_means_the_minute_of_sending(
-    tracked: Settings, conn: psycopg.Connection
+def test_tick_sent_by_hand_is_for_minute_of_sending(
+    tracked: Settings, conn: psycopg.Connection, clock: ManualClock
 ) -> None:
-    """As when trying things out."""
-    minute = this_minute()
-    with working(tracked):
-        send(tracked, "tick")
-        wait_for(lambda: len(rows(conn)) == 2)
+    """Only the scheduler gives a tick its minute."""
+    with running_worker(tracked, clock):
+        send_message(tracked, "tick", sent_at=clock.moment)
+        wait_until(lambda: len(read_polls(conn)) == 2)
 
-    assert rows(conn) == [(ticker, minute) for ticker in BOTH]
+    assert read_polls(conn) == BOTH_AT_NOON
 
 
-def test_one_failing_index_hides_no_other(
-    tracked: Settings, conn: psycopg.Connection, exchange: Served
+def test_failed_poll_does_not_affect_other_indexes(
+    tracked: Settings, conn: psycopg.Connection, exchange: Served, clock: ManualClock
 ) -> None:
-    """One has its price, the other its miss with the reason."""
-    order(exchange, "testnet", index="btc_usd")
-    minute = this_minute()
-    with working(tracked):
-        tick(tracked, minute)
-        wait_for(lambda: rows(conn) and misses(conn))
+    """One index has its price, the other its miss with the reason."""
+    inject_fault(exchange, "testnet", index="btc_usd")
+    with running_worker(tracked, clock):
+        send_tick(tracked, NOON)
+        wait_until(lambda: read_polls(conn) and read_misses(conn))
 
-    assert rows(conn) == [("eth_usd", minute)]
-    assert misses(conn) == [("btc_usd", minute, "bad_answer")]
+    assert read_polls(conn) == [("eth_usd", NOON)]
+    assert read_misses(conn) == [("btc_usd", NOON, "bad_answer")]
 
 
-def test_a_miss_keeps_code_and_attempts(
-    tracked: Settings, conn: psycopg.Connection, exchange: Served
+def test_miss_has_code_and_attempts(
+    tracked: Settings, conn: psycopg.Connection, exchange: Served, clock: ManualClock
 ) -> None:
-    """Those of the exchange's last answer."""
-    order(exchange, "rate_limit", retry_after=600, code=10028)
-    with working(tracked):
-        tick(tracked, this_minute())
-        wait_for(lambda: len(misses(conn)) == 2)
+    """The code is that of the exchange's last response."""
+    inject_fault(exchange, "rate_limit", retry_after=600, code=10028)
+    with running_worker(tracked, clock):
+        send_tick(tracked, NOON)
+        wait_until(lambda: len(read_misses(conn)) == 2)
 
     query = "SELECT DISTINCT reason, code, attempts FROM misses"
     assert conn.execute(query).fetchall() == [("rate_limited", 10028, 1)]
 
 
-def test_what_comes_twice_changes_nothing(tracked: Settings, conn: psycopg.Connection) -> None:
-    """Two schedulers' ticks, and a redelivered poll: a row each, and no id burnt."""
-    minute = this_minute()
-    with working(tracked):
+def test_repeated_messages_are_idempotent(
+    tracked: Settings, conn: psycopg.Connection, clock: ManualClock
+) -> None:
+    """The ticks of two schedulers and a redelivered poll add no row and use no id."""
+    with running_worker(tracked, clock):
         for _ in range(2):
-            tick(tracked, minute)
-        wait_for(lambda: len(rows(conn)) == 2 and idle(tracked))
+            send_tick(tracked, NOON)
+        wait_until(lambda: len(read_polls(conn)) == 2 and is_idle(tracked))
         first = conn.execute("SELECT * FROM prices ORDER BY id").fetchall()
-        send(tracked, "poll", "btc_usd", minute.isoformat())
-        tick(tracked, minute)
-        wait_for(lambda: idle(tracked))
+        send_message(tracked, "poll", "btc_usd", NOON.isoformat())
+        send_tick(tracked, NOON)
+        wait_until(lambda: is_idle(tracked))
 
     assert conn.execute("SELECT * FROM prices ORDER BY id").fetchall() == first
-    assert misses(conn) == []
+    assert read_misses(conn) == []
     conn.execute(
-        "INSERT INTO prices (ticker, price, created_at) VALUES ('x_usd', 1.00, %s)", [minute]
+        "INSERT INTO prices (ticker, price, created_at) VALUES ('x_usd', 1.00, %s)", [NOON]
     )
-    burnt = conn.execute("SELECT max(id) - count(*) FROM prices").fetchone()
-    assert burnt is not None
-    assert burnt[0] <= 2  # a race between two polls of one minute may cost one each
+    [(unused,)] = conn.execute("SELECT max(id) - count(*) FROM prices").fetchall()
+    assert unused <= 2  # two concurrent polls of one minute may use one id each
 
 
-def test_two_hundred_indexes_take_few_statements(
-    tracked: Settings, conn: psycopg.Connection
+def test_two_hundred_indexes_take_few_transactions(
+    tracked: Settings, conn: psycopg.Connection, clock: ManualClock
 ) -> None:
-    """Of one tick, those that come while a statement is under way; a second tick adds nothing."""
+    """Prices that arrive during a statement are stored by the next one, all together."""
     names = tuple(f"i{number:03}_usd" for number in range(200))
-    with serve(Options(seed=11, indexes=names)) as exchange:
+    with serve(Options(indexes=names, clock=clock.microseconds)) as exchange:
         many = tracked.changed(client_base_url=exchange.url, tickers=",".join(names))
-        minute = this_minute(spare=30)
-        with working(many):
+        with running_worker(many, clock):
             with conn.transaction():
                 conn.execute("LOCK TABLE prices IN SHARE MODE")
-                tick(many, minute)
-                wait_for(lambda: asked(exchange) >= 200)
-            wait_for(lambda: len(rows(conn)) == 200 and idle(many))
+                send_tick(many, NOON)
+                wait_until(lambda: count_calls(exchange) >= 200)
+            wait_until(lambda: len(read_polls(conn)) == 200 and is_idle(many))
             query = "SELECT * FROM prices WHERE source = 'poll' ORDER BY id"
             first = conn.execute(query).fetchall()
-            by = "SELECT count(DISTINCT xmin::text) FROM prices WHERE source = 'poll'"
-            [(transactions,)] = conn.execute(by).fetchall()
-            tick(many, minute)
-            wait_for(lambda: idle(many))
+            writers = "SELECT count(DISTINCT xmin::text) FROM prices WHERE source = 'poll'"
+            [(transactions,)] = conn.execute(writers).fetchall()
+            send_tick(many, NOON)
+            wait_until(lambda: is_idle(many))
 
-    assert rows(conn) == [(ticker, minute) for ticker in names]
+    assert read_polls(conn) == [(ticker, NOON) for ticker in names]
     assert conn.execute(query).fetchall() == first
-    assert misses(conn) == []
+    assert read_misses(conn) == []
     assert transactions <= 20, transactions
 
 
-def test_late_messages_are_recorded_once(
-    tracked: Settings, conn: psycopg.Connection, exchange: Served
+def test_late_messages_are_recorded_as_misses(
+    tracked: Settings, conn: psycopg.Connection, exchange: Served, clock: ManualClock
 ) -> None:
-    """A price of now is not stored under a minute that is over; nor is the exchange asked."""
-    now = this_minute()
-    late = [now - timedelta(days=1), now - 2 * MINUTE]
-    with working(tracked):
+    """Once a minute, without a request: a current price belongs to no past minute."""
+    late = [NOON - timedelta(days=1), NOON - 2 * MINUTE]
+    with running_worker(tracked, clock):
         for minute in late * 2:
-            tick(tracked, minute)
-        wait_for(lambda: len(misses(conn)) == 4 and idle(tracked))
+            send_tick(tracked, minute)
+        wait_until(lambda: len(read_misses(conn)) == 4 and is_idle(tracked))
 
-    assert rows(conn) == []
-    assert misses(conn) == [(ticker, minute, "too_late") for minute in late for ticker in BOTH]
-    assert asked(exchange) == 0
+    assert read_polls(conn) == []
+    assert read_misses(conn) == [(ticker, minute, "too_late") for minute in late for ticker in BOTH]
+    assert count_calls(exchange) == 0
 
 
-def test_a_late_message_leaves_a_stored_minute_alone(
-    tracked: Settings, conn: psycopg.Connection
+def test_late_message_leaves_stored_minute(
+    tracked: Settings, conn: psycopg.Connection, clock: ManualClock
 ) -> None:
-    """It has its price: nothing is missing."""
-    late = this_minute() - MINUTE
+    """A minute with a price is no miss."""
+    late = NOON - MINUTE
     query = "INSERT INTO prices (ticker, price, created_at) VALUES ('btc_usd', 1.00, %s)"
     conn.execute(query, [late])
-    with working(tracked):
-        tick(tracked, late)
-        wait_for(lambda: misses(conn) and idle(tracked))
+    with running_worker(tracked, clock):
+        send_tick(tracked, late)
+        wait_until(lambda: read_misses(conn) and is_idle(tracked))
 
-    assert (rows(conn), misses(conn)) == ([("btc_usd", late)], [("eth_usd", late, "too_late")])
+    assert read_polls(conn) == [("btc_usd", late)]
+    assert read_misses(conn) == [("eth_usd", late, "too_late")]
 
 
 MALFORMED: list[tuple[str, str, list[object]]] = [
@@ -200,55 +179,59 @@ MALFORMED: list[tuple[str, str, list[object]]] = [
 ]
 
 
-def test_malformed_messages_change_nothing(tracked: Settings, conn: psycopg.Connection) -> None:
-    """They are put aside, not tried again; the next tick is served."""
-    with redis.from_url(tracked.broker_url) as client, working(tracked):
+def test_malformed_messages_are_rejected(
+    tracked: Settings, conn: psycopg.Connection, clock: ManualClock
+) -> None:
+    """Without a retry; the worker processes the next tick."""
+    with redis.from_url(tracked.broker_url) as client, running_worker(tracked, clock):
         for queue, actor, args in MALFORMED:
-            send(tracked, actor, *args, queue=queue)
-        wait_for(lambda: idle(tracked))
-        put_aside = sum(client.zcard(f"dramatiq:{queue}.XQ") for queue in ("default", "later"))
-        assert (rows(conn), misses(conn)) == ([], [])
-        tick(tracked, this_minute())
-        wait_for(lambda: len(rows(conn)) == 2)
+            send_message(tracked, actor, *args, queue=queue)
+        wait_until(lambda: is_idle(tracked))
+        rejected = sum(client.zcard(f"dramatiq:{queue}.XQ") for queue in ("default", "later"))
+        assert (read_polls(conn), read_misses(conn)) == ([], [])
+        send_tick(tracked, NOON)
+        wait_until(lambda: len(read_polls(conn)) == 2)
 
-    assert put_aside == len(MALFORMED)
+    assert rejected == len(MALFORMED)
 
 
-def test_what_is_no_message_holds_nothing_up(tracked: Settings, conn: psycopg.Connection) -> None:
-    """Somebody else wrote into our queue."""
+def test_undecodable_message_does_not_block_the_queue(
+    tracked: Settings, conn: psycopg.Connection, clock: ManualClock
+) -> None:
+    """Another program may write to the queue."""
     with redis.from_url(tracked.broker_url) as client:
         client.hset("dramatiq:default.msgs", "junk", b"\xff{")
         client.rpush("dramatiq:default", "junk")
-        tick(tracked, this_minute())
-        with working(tracked):
-            wait_for(lambda: len(rows(conn)) == 2, timeout=10)
+        send_tick(tracked, NOON)
+        with running_worker(tracked, clock):
+            wait_until(lambda: len(read_polls(conn)) == 2)
 
 
-def test_two_workers_share_the_work(tracked: Settings, conn: psycopg.Connection) -> None:
-    """Many ticks at once, one row for each minute and index."""
-    minute = this_minute()
-    with working(tracked), working(tracked):
-        for _ in range(10):
-            tick(tracked, minute)
-        wait_for(lambda: len(rows(conn)) == 2 and idle(tracked))
-
-    assert rows(conn) == [(ticker, minute) for ticker in BOTH]
-    assert misses(conn) == []
-
-
-def test_what_a_killed_worker_was_at_is_done_by_the_next(
-    tracked: Settings, conn: psycopg.Connection
+def test_two_workers_share_the_queue(
+    tracked: Settings, conn: psycopg.Connection, clock: ManualClock
 ) -> None:
-    """In its minute it still becomes a price: the silence of ten seconds is cut short here."""
-    minute = this_minute()
+    """Ten ticks of one minute are one row an index."""
+    with running_worker(tracked, clock), running_worker(tracked, clock):
+        for _ in range(10):
+            send_tick(tracked, NOON)
+        wait_until(lambda: len(read_polls(conn)) == 2 and is_idle(tracked))
+
+    assert read_polls(conn) == BOTH_AT_NOON
+    assert read_misses(conn) == []
+
+
+def test_messages_of_killed_worker_go_to_the_next(
+    tracked: Settings, conn: psycopg.Connection, clock: ManualClock
+) -> None:
+    """They are requeued once its heartbeat is ten seconds old, which is simulated here."""
     killed = create_broker(tracked)
     for ticker in BOTH:
-        send(tracked, "poll", ticker, minute.isoformat())
+        send_message(tracked, "poll", ticker, NOON.isoformat())
     assert len(killed.do_fetch("default", 10)) == 2
     killed.client.zadd("dramatiq:__heartbeats__", {killed.broker_id: 0})
     killed.client.close()
 
-    with working(tracked):
-        wait_for(lambda: len(rows(conn)) == 2, timeout=20)
+    with running_worker(tracked, clock):
+        wait_until(lambda: len(read_polls(conn)) == 2)
 
-    assert rows(conn) == [(ticker, minute) for ticker in BOTH]
+    assert read_polls(conn) == BOTH_AT_NOON

@@ -1,40 +1,32 @@
-"""The worker while the database or the queue is away: no price is lost, none is stored twice."""
+"""The worker during outages of database and queue: it loses no price, and stores none twice."""
 
 import os
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+import dramatiq
 import psycopg
 import pytest
 import redis
 from loguru import logger
 
+from tests.support.clock import NOON, ManualClock
+from tests.support.database import make_settings, read_misses, read_polls
+from tests.support.exchange import assert_true_polls, count_calls, inject_fault
 from tests.support.processes import paused
-from tests.support.servers import make_settings
-from tests.support.working import (
-    asked,
-    assert_true,
-    idle,
-    misses,
-    order,
-    rows,
-    send,
-    this_minute,
-    tick,
-    wait_for,
-    working,
-)
+from tests.support.waiting import wait_until
+from tests.support.worker import is_idle, running_worker, send_message, send_tick
 from tracker import migrations
 from tracker.database import Timeouts
 from tracker.embedded.home import home_servers, start_background, stop_background
 from tracker.embedded.servers import Server
 from tracker.settings import Settings
-from tracker.simulator import Options, Served, serve
+from tracker.simulator import Served
 from tracker.times import MINUTE
 
 pytestmark = pytest.mark.slow
@@ -43,8 +35,8 @@ BOTH = ["btc_usd", "eth_usd"]
 
 
 @pytest.fixture(scope="module")
-def own(open_tmp: Path) -> Iterator[Settings]:
-    """Servers of our own, that may be stopped."""
+def own_servers(open_tmp: Path) -> Iterator[Settings]:
+    """Servers of these tests, which may be stopped."""
     settings = make_settings(open_tmp / "outage")
     try:
         start_background(settings)
@@ -55,54 +47,54 @@ def own(open_tmp: Path) -> Iterator[Settings]:
 
 
 @pytest.fixture
-def exchange() -> Iterator[Served]:
-    """A stand-in without faults."""
-    with serve(Options(seed=13)) as served:
-        yield served
-
-
-@pytest.fixture
-def tracked(own: Settings, exchange: Served) -> Settings:
-    """Settings that lead to those servers, emptied, and to the stand-in."""
-    start_background(own)
-    with redis.from_url(own.broker_url) as client:
+def tracked(own_servers: Settings, exchange: Served) -> Settings:
+    """Settings of those servers, running and empty, and of the exchange."""
+    start_background(own_servers)
+    with redis.from_url(own_servers.broker_url) as client:
         client.flushdb()
-    with psycopg.connect(own.database_dsn, autocommit=True) as conn:
+    with psycopg.connect(own_servers.database_dsn, autocommit=True) as conn:
         conn.execute("TRUNCATE tickers, prices, misses, candles_1h RESTART IDENTITY")
-    return own.changed(client_base_url=exchange.url, tickers=",".join(BOTH))
+    return own_servers.changed(client_base_url=exchange.url, tickers=",".join(BOTH))
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorter waits than in production, of the same order."""
+def short_delays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let dramatiq reconnect sooner than in production."""
     monkeypatch.setattr("dramatiq.worker.CONSUMER_RESTART_DELAY_SECS", 0.5)
     monkeypatch.setattr("dramatiq.worker.POST_PROCESS_MESSAGE_RETRY_DELAY_SECS", 0.5)
 
 
-quick_worker = partial(working, timeouts=Timeouts(connect=2, response=2), redis_timeout=0.5)
+Worker = Callable[[], AbstractContextManager[dramatiq.Worker]]
 
 
 @pytest.fixture
-def postgres(own: Settings) -> Server:
+def worker(tracked: Settings, clock: ManualClock) -> Worker:
+    """A worker with shorter timeouts."""
+    timeouts = Timeouts(connect=2, response=2)
+    return partial(running_worker, tracked, clock, timeouts=timeouts, redis_timeout=0.5)
+
+
+@pytest.fixture
+def postgres(own_servers: Settings) -> Server:
     """The database server."""
-    return home_servers(own)[0]
+    return home_servers(own_servers)[0]
 
 
 @pytest.fixture
-def queue(own: Settings) -> Server:
+def queue(own_servers: Settings) -> Server:
     """The queue's server."""
-    return home_servers(own)[1]
+    return home_servers(own_servers)[1]
 
 
 def kill(server: Server) -> None:
-    """End *server* as a crash would."""
+    """Kill *server*."""
     os.kill(server.pid() or 0, signal.SIGKILL)
     assert server.wait_stopped()
 
 
 @contextmanager
-def warnings() -> Iterator[list[str]]:
-    """What is logged meanwhile, of warnings and errors."""
+def captured_warnings() -> Iterator[list[str]]:
+    """The warnings and errors of the log."""
     lines: list[str] = []
     number = logger.add(lines.append, level="WARNING", format="{message}")
     yield lines
@@ -110,182 +102,175 @@ def warnings() -> Iterator[list[str]]:
 
 
 def both_stored(settings: Settings) -> bool:
-    """Whether two prices are there."""
+    """Whether both indexes have a price."""
     with psycopg.connect(settings.database_dsn) as conn:
-        return len(rows(conn)) == 2
+        return len(read_polls(conn)) == 2
 
 
-def assert_stored(settings: Settings, exchange: Served, *minutes: object) -> None:
-    """Those minutes have the exchange's true prices, and nothing is missing or left over."""
+def assert_stored(settings: Settings, exchange: Served) -> None:
+    """Noon has the exchange's true prices; no miss is recorded and no message left."""
     with psycopg.connect(settings.database_dsn) as conn:
-        assert rows(conn) == [(ticker, minute) for minute in minutes for ticker in BOTH]
-        assert misses(conn) == []
-        assert_true(conn, exchange)
-    assert idle(settings)
+        assert read_polls(conn) == [(ticker, NOON) for ticker in BOTH]
+        assert read_misses(conn) == []
+        assert_true_polls(conn, exchange)
+    assert is_idle(settings)
 
 
-def test_a_price_outlives_the_database(
-    tracked: Settings, exchange: Served, postgres: Server
+def test_price_survives_restart_of_database(
+    tracked: Settings, exchange: Served, postgres: Server, worker: Worker
 ) -> None:
-    """Fetched while it was down, stored when it is back: once, under its own minute."""
-    minute = this_minute()
-    with quick_worker(tracked):
+    """It is fetched during the outage and stored afterwards, once, under its own minute."""
+    with worker():
         postgres.stop()
-        tick(tracked, minute)
-        wait_for(lambda: asked(exchange) == 2 and not polls(tracked))
+        send_tick(tracked, NOON)
+        wait_until(lambda: count_calls(exchange) == 2 and not count_polls(tracked))
         start_background(tracked)
-        wait_for(lambda: both_stored(tracked) and idle(tracked))
+        wait_until(lambda: both_stored(tracked) and is_idle(tracked))
 
-    assert_stored(tracked, exchange, minute)
+    assert_stored(tracked, exchange)
 
 
-def polls(settings: Settings) -> int:
-    """How many ticks and polls are queued or under way."""
+def count_polls(settings: Settings) -> int:
+    """The number of ticks and polls that are queued or in work."""
     with redis.from_url(settings.broker_url) as client:
         return int(client.hlen("dramatiq:default.msgs"))
 
 
-def in_memory(settings: Settings) -> int:
-    """How many messages are delayed in the worker's memory; the queue knows them as unfinished."""
+def count_delayed(settings: Settings) -> int:
+    """The number of delayed messages in the worker's memory, which are unfinished in the queue."""
     with redis.from_url(settings.broker_url) as client:
         return sum(client.scard(key) for key in client.keys("dramatiq:__acks__.*.later.DQ"))
 
 
-def test_a_restart_of_the_database_costs_nothing(
-    tracked: Settings, exchange: Served, postgres: Server
+def test_price_after_restart_of_database_is_stored_at_once(
+    tracked: Settings, exchange: Served, postgres: Server, worker: Worker
 ) -> None:
-    """The next price is stored at once: no dead connection sends it to the queue."""
-    minute = this_minute()
-    with quick_worker(tracked), warnings() as lines:
-        tick(tracked, minute)
-        wait_for(lambda: both_stored(tracked) and idle(tracked))
+    """The pool replaces its dead connections, and no price is queued."""
+    with worker(), captured_warnings() as lines:
+        send_tick(tracked, NOON)
+        wait_until(lambda: both_stored(tracked) and is_idle(tracked))
         kill(postgres)
         start_background(tracked)
         with psycopg.connect(tracked.database_dsn, autocommit=True) as conn:
             conn.execute("TRUNCATE prices")
-        tick(tracked, minute)
-        wait_for(lambda: both_stored(tracked) and idle(tracked), timeout=10)
+        send_tick(tracked, NOON)
+        wait_until(lambda: both_stored(tracked) and is_idle(tracked), timeout=10)
 
-    assert_stored(tracked, exchange, minute)
+    assert_stored(tracked, exchange)
     assert not [line for line in lines if "is queued" in line]
 
 
-def test_a_restart_of_the_database_in_the_middle_of_polls_costs_nothing(
-    tracked: Settings, exchange: Served, postgres: Server
+def test_restart_of_database_during_polls_loses_no_price(
+    tracked: Settings, exchange: Served, postgres: Server, worker: Worker
 ) -> None:
-    """Connections that served the minute before are dead; the minute's own prices are stored."""
-    minute = this_minute(spare=25)
-    with quick_worker(tracked):
-        tick(tracked, minute)
-        wait_for(lambda: both_stored(tracked) and idle(tracked))
+    """The connections of the previous minute are dead; the prices are stored all the same."""
+    with worker():
+        send_tick(tracked, NOON)
+        wait_until(lambda: both_stored(tracked) and is_idle(tracked))
         with psycopg.connect(tracked.database_dsn, autocommit=True) as conn:
             conn.execute("TRUNCATE prices")
-        order(exchange, "latency", delay=3.0, method="get_index_price")
-        before = asked(exchange)
-        tick(tracked, minute)
-        wait_for(lambda: asked(exchange) == before + 2)
+        inject_fault(exchange, "latency", delay=3.0, method="get_index_price")
+        before = count_calls(exchange)
+        send_tick(tracked, NOON)
+        wait_until(lambda: count_calls(exchange) == before + 2)
         kill(postgres)
         start_background(tracked)
-        wait_for(lambda: both_stored(tracked) and idle(tracked))
+        wait_until(lambda: both_stored(tracked) and is_idle(tracked))
 
-    assert_stored(tracked, exchange, minute)
+    assert_stored(tracked, exchange)
 
 
-def test_a_stopped_worker_leaves_no_connection(tracked: Settings) -> None:
-    """Its pool is open as long as it runs, and closed with it."""
+def test_stopped_worker_closes_its_connections(tracked: Settings, worker: Worker) -> None:
+    """Its pool is open only as long as it runs."""
     query = "SELECT FROM pg_stat_activity WHERE application_name = 'tracker-worker'"
     with psycopg.connect(tracked.database_dsn, autocommit=True) as conn:
-        with quick_worker(tracked):
-            tick(tracked, this_minute())
-            wait_for(lambda: both_stored(tracked) and idle(tracked))
+        with worker():
+            send_tick(tracked, NOON)
+            wait_until(lambda: both_stored(tracked) and is_idle(tracked))
             assert conn.execute(query).rowcount >= 1
-        wait_for(lambda: conn.execute(query).rowcount == 0, timeout=5)
+        wait_until(lambda: conn.execute(query).rowcount == 0, timeout=5)
 
 
-def test_a_price_outlives_a_database_that_is_stopped(
-    tracked: Settings, exchange: Served, postgres: Server
+def test_price_survives_unresponsive_database(
+    tracked: Settings, exchange: Served, postgres: Server, worker: Worker
 ) -> None:
-    """It does not hang up; the worker does, and tries again."""
-    minute = this_minute()
-    with quick_worker(tracked):
+    """The worker closes the connection, and retries."""
+    with worker():
         with paused(postgres.pid()):
-            tick(tracked, minute)
-            wait_for(lambda: asked(exchange) == 2 and not polls(tracked))
-        wait_for(lambda: both_stored(tracked) and idle(tracked))
+            send_tick(tracked, NOON)
+            wait_until(lambda: count_calls(exchange) == 2 and not count_polls(tracked))
+        wait_until(lambda: both_stored(tracked) and is_idle(tracked))
 
-    assert_stored(tracked, exchange, minute)
+    assert_stored(tracked, exchange)
 
 
-def test_a_restart_of_redis_costs_nothing(
-    tracked: Settings, exchange: Served, queue: Server
+def test_price_survives_restart_of_redis(
+    tracked: Settings, exchange: Served, queue: Server, worker: Worker
 ) -> None:
-    """Polls under way end well, and the next tick is served, in the same minute."""
-    order(exchange, "latency", delay=1.0)
-    minute = this_minute()
-    with quick_worker(tracked):
-        tick(tracked, minute)
-        wait_for(lambda: asked(exchange) == 2)
+    """Polls in work succeed, and so does the next tick of the same minute."""
+    inject_fault(exchange, "latency", delay=1.0)
+    with worker():
+        send_tick(tracked, NOON)
+        wait_until(lambda: count_calls(exchange) == 2)
         kill(queue)
         time.sleep(1)
         start_background(tracked)
-        tick(tracked, minute)
-        wait_for(lambda: both_stored(tracked) and idle(tracked))
+        send_tick(tracked, NOON)
+        wait_until(lambda: both_stored(tracked) and is_idle(tracked))
 
-    assert_stored(tracked, exchange, minute)
+    assert_stored(tracked, exchange)
 
 
-def test_a_pause_of_redis_costs_nothing(tracked: Settings, exchange: Served, queue: Server) -> None:
-    """Time-outs are no other error to a consumer than a lost connection: none dies of it."""
-    minute = this_minute()
-    with quick_worker(tracked) as worker:
+def test_consumers_survive_unresponsive_redis(
+    tracked: Settings, exchange: Served, queue: Server, worker: Worker
+) -> None:
+    """A timeout is handled as a lost connection is."""
+    with worker() as running:
         with paused(queue.pid()):
             time.sleep(2)
-        tick(tracked, minute)
-        wait_for(lambda: both_stored(tracked) and idle(tracked))
-        assert all(consumer.is_alive() for consumer in worker.consumers.values())
+        send_tick(tracked, NOON)
+        wait_until(lambda: both_stored(tracked) and is_idle(tracked))
+        assert all(consumer.is_alive() for consumer in running.consumers.values())
 
-    assert_stored(tracked, exchange, minute)
+    assert_stored(tracked, exchange)
 
 
-def test_a_price_outlives_database_and_queue_together(
-    tracked: Settings, exchange: Served, postgres: Server, queue: Server
+def test_price_survives_outage_of_database_and_queue(
+    tracked: Settings, exchange: Served, postgres: Server, queue: Server, worker: Worker
 ) -> None:
-    """Delayed until the database is back, and delayed again until the queue is."""
-    minute = this_minute()
-    with quick_worker(tracked) as worker:
+    """It is delayed until the database is available, and again until the queue is."""
+    with worker() as running:
         postgres.stop()
-        tick(tracked, minute)
-        wait_for(lambda: in_memory(tracked) == 2)
+        send_tick(tracked, NOON)
+        wait_until(lambda: count_delayed(tracked) == 2)
         kill(queue)
         time.sleep(1)
         start_background(tracked)
-        wait_for(lambda: both_stored(tracked) and idle(tracked), timeout=30)
-        assert all(consumer.is_alive() for consumer in worker.consumers.values())
+        wait_until(lambda: both_stored(tracked) and is_idle(tracked), timeout=30)
+        assert all(consumer.is_alive() for consumer in running.consumers.values())
 
-    assert_stored(tracked, exchange, minute)
+    assert_stored(tracked, exchange)
 
 
-def test_a_long_outage_does_not_keep_polls_waiting(
-    tracked: Settings, exchange: Served, postgres: Server
+def test_backlog_does_not_delay_polls(
+    tracked: Settings, exchange: Served, postgres: Server, worker: Worker
 ) -> None:
-    """Two hundred prices wait for a stopped database; this minute's are fetched all the same."""
-    minute = this_minute()
+    """Two hundred prices wait for an unresponsive database; new ones are fetched at once."""
     with paused(postgres.pid()):
         for back in range(1, 201):
-            late = (minute - back * MINUTE).isoformat()
-            send(tracked, "store", "btc_usd", late, "1.00", late, queue="later")
-        with quick_worker(tracked):
-            tick(tracked, minute)
-            wait_for(lambda: asked(exchange) == 2, timeout=8)
+            late = (NOON - back * MINUTE).isoformat()
+            send_message(tracked, "store", "btc_usd", late, "1.00", late, queue="later")
+        with worker():
+            send_tick(tracked, NOON)
+            wait_until(lambda: count_calls(exchange) == 2, timeout=8)
 
 
-def test_an_emptied_queue_is_worked_on(tracked: Settings, exchange: Served) -> None:
-    """What it held is gone; what comes is served."""
-    minute = this_minute()
-    with quick_worker(tracked), redis.from_url(tracked.broker_url) as client:
+def test_worker_survives_flushed_queue(tracked: Settings, exchange: Served, worker: Worker) -> None:
+    """Its messages are lost; the next tick is processed."""
+    with worker(), redis.from_url(tracked.broker_url) as client:
         client.flushall()
         client.script_flush()
-        tick(tracked, minute + timedelta(seconds=1))
-        wait_for(lambda: both_stored(tracked) and idle(tracked))
+        send_tick(tracked, NOON + timedelta(seconds=1))
+        wait_until(lambda: both_stored(tracked) and is_idle(tracked))
 
-    assert_stored(tracked, exchange, minute)
+    assert_stored(tracked, exchange)

@@ -1,4 +1,4 @@
-"""Worker and scheduler as processes of their own: started, signalled, killed, and started again."""
+"""Worker and scheduler as processes: started, signalled, killed, and started again."""
 
 import json
 import signal
@@ -16,28 +16,19 @@ import psycopg
 import pytest
 import redis
 
-from tests.support.servers import make_settings
-from tests.support.working import (
-    asked,
-    assert_true,
-    idle,
-    misses,
-    order,
-    rows,
-    send,
-    this_minute,
-    tick,
-    wait_for,
-)
+from tests.support.database import make_settings, read_misses, read_polls
+from tests.support.exchange import assert_true_polls, count_calls, inject_fault
+from tests.support.waiting import current_minute, wait_until
+from tests.support.worker import is_idle, send_message, send_tick
 from tracker.embedded.home import home_servers, start_background, stop_background
 from tracker.settings import CHECKOUT, Settings
 from tracker.simulator import Options, Served, serve
-from tracker.times import minute_of
+from tracker.times import MINUTE, minute_of
 
 pytestmark = pytest.mark.slow
 
 BOTH = ["btc_usd", "eth_usd"]
-# The scheduler with a clock that stands two seconds before a minute when it first looks.
+# The scheduler, with a clock that it first reads two seconds before the end of a minute.
 SHORT_MINUTE = """
 import functools, sys
 import pendulum, periodiq
@@ -52,21 +43,21 @@ main()
 
 @dataclass
 class Running:
-    """A process of ours and what it says."""
+    """A process and its log."""
 
     process: subprocess.Popen[bytes]
     output: Path
 
     def lines(self) -> list[dict[str, str]]:
-        """Its log: every line is a JSON object."""
+        """The lines of its log, which are JSON objects."""
         return [json.loads(line) for line in self.output.read_text().splitlines()]
 
-    def says(self, words: str) -> bool:
-        """Whether one of its lines begins so."""
-        return any(line["message"].startswith(words) for line in self.lines())
+    def has_logged(self, start: str) -> bool:
+        """Whether a message begins with *start*."""
+        return any(line["message"].startswith(start) for line in self.lines())
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = 15) -> float:
-        """Signal it and wait: how many seconds that took."""
+        """Signal it and wait for its end. Returns the seconds that took."""
         before = time.monotonic()
         self.process.send_signal(number)
         self.process.wait(seconds)
@@ -80,14 +71,14 @@ class Running:
 
 @pytest.fixture
 def exchange() -> Iterator[Served]:
-    """A stand-in without faults."""
+    """A simulated exchange without faults, on this machine's clock as the processes are."""
     with serve(Options(seed=17)) as served:
         yield served
 
 
 @pytest.fixture
 def tracked(database: Settings, exchange: Served) -> Settings:
-    """Settings that lead to an empty queue, an empty database and the stand-in."""
+    """Settings of that exchange, an empty queue and an empty database."""
     with redis.from_url(database.broker_url) as client:
         client.flushall()
     changes = {"client_base_url": exchange.url, "tickers": ",".join(BOTH), "log_format": "json"}
@@ -96,7 +87,7 @@ def tracked(database: Settings, exchange: Served) -> Settings:
 
 @contextmanager
 def running(settings: Settings, folder: Path, *words: str) -> Iterator[Running]:
-    """`python` with those words, killed at the end if it still runs."""
+    """`python` with *words*, killed at the end if it still runs."""
     output = folder / f"{time.monotonic_ns()}.log"
     command = [sys.executable, *words]
     environment = settings.environment() | {"dramatiq_restart_delay": "500"}  # milliseconds
@@ -115,22 +106,22 @@ def running(settings: Settings, folder: Path, *words: str) -> Iterator[Running]:
 def worker(settings: Settings, folder: Path) -> Iterator[Running]:
     """A worker that has started."""
     with running(settings, folder, "-m", "tracker", "worker") as process:
-        wait_for(lambda: process.says("polling btc_usd, eth_usd from http://127.0.0.1"))
+        wait_until(lambda: process.has_logged("polling btc_usd, eth_usd from http://127.0.0.1"))
         yield process
 
 
-def test_a_worker_works_and_ends_when_told(
+def test_worker_stores_prices_until_sigterm(
     tracked: Settings, conn: psycopg.Connection, exchange: Served, tmp_path: Path
 ) -> None:
-    """Rows from a tick; a line for each with ticker and minute; small; quickly gone, exit 0."""
+    """It logs ticker and minute of each price, stays small, and exits 0 at once."""
     with worker(tracked, tmp_path) as process:
-        minute = this_minute()
-        tick(tracked, minute)
-        wait_for(lambda: len(rows(conn)) == 2 and idle(tracked))
+        minute = current_minute()
+        send_tick(tracked, minute)
+        wait_until(lambda: len(read_polls(conn)) == 2 and is_idle(tracked))
         memory, took = process.memory(), process.stop()
 
-    assert rows(conn) == [(ticker, minute) for ticker in BOTH]
-    assert_true(conn, exchange)
+    assert read_polls(conn) == [(ticker, minute) for ticker in BOTH]
+    assert_true_polls(conn, exchange)
     stored = [line for line in process.lines() if line["message"] == "stored"]
     assert {line["ticker"] for line in stored} == set(BOTH)
     assert {line["minute"] for line in stored} == {minute.isoformat()}
@@ -140,17 +131,17 @@ def test_a_worker_works_and_ends_when_told(
     assert (memory < 110, took < 5) == (True, True), (memory, took)
 
 
-def test_a_signal_in_the_middle_of_a_poll_ends_it(
+def test_signal_during_poll_ends_worker(
     tracked: Settings, exchange: Served, tmp_path: Path
 ) -> None:
-    """In time, told twice too; the poll's end is no miss, and its message is not lost."""
-    order(exchange, "timeout", method="get_index_price")
+    """In time, also at a second signal; the poll is no miss, and its message remains."""
+    inject_fault(exchange, "timeout", method="get_index_price")
     other = tracked.changed(redis_celery_broker_db=2)
     with worker(tracked, tmp_path) as once, worker(other, tmp_path) as twice:
-        minute = this_minute(spare=25)  # time for a second try of each
+        minute = minute_of(datetime.now(UTC)) + MINUTE  # a poll that ends later than this test
         for settings in (tracked, other):
-            send(settings, "poll", "btc_usd", minute.isoformat())
-        wait_for(lambda: asked(exchange) == 4)
+            send_message(settings, "poll", "btc_usd", minute.isoformat())
+        wait_until(lambda: count_calls(exchange) == 2)
         twice.process.send_signal(signal.SIGINT)
         once.process.send_signal(signal.SIGTERM)
         time.sleep(0.2)
@@ -162,41 +153,41 @@ def test_a_signal_in_the_middle_of_a_poll_ends_it(
         assert process.process.returncode == 0
         assert not any("exception" in line for line in process.lines())
     with psycopg.connect(tracked.database_dsn) as conn:
-        assert (rows(conn), misses(conn), idle(tracked)) == ([], [], False)
+        assert (read_polls(conn), read_misses(conn), is_idle(tracked)) == ([], [], False)
 
 
-def test_a_killed_worker_leaves_nothing_that_hinders_the_next(
+def test_killed_worker_does_not_block_the_next(
     tracked: Settings, conn: psycopg.Connection, exchange: Served, tmp_path: Path
 ) -> None:
-    """In the middle of a poll; the same message again, and the price is there, once."""
-    order(exchange, "timeout", method="get_index_price", calls=1)
+    """It dies during a poll; the repeated message stores the price once."""
+    inject_fault(exchange, "timeout", method="get_index_price", calls=1)
     with worker(tracked, tmp_path) as process:
-        minute = this_minute(spare=30)  # a call that times out, and the start of another worker
-        send(tracked, "poll", "btc_usd", minute.isoformat())
-        wait_for(lambda: asked(exchange) == 2)
+        minute = current_minute(spare=15)  # the start of another worker
+        send_message(tracked, "poll", "btc_usd", minute.isoformat())
+        wait_until(lambda: count_calls(exchange) == 1)
         process.stop(signal.SIGKILL)
     with worker(tracked, tmp_path):
         for _ in range(2):
-            send(tracked, "poll", "btc_usd", minute.isoformat())
-        wait_for(lambda: rows(conn))
+            send_message(tracked, "poll", "btc_usd", minute.isoformat())
+        wait_until(lambda: read_polls(conn))
 
-    assert rows(conn) == [("btc_usd", minute)]
-    assert misses(conn) == []
+    assert read_polls(conn) == [("btc_usd", minute)]
+    assert read_misses(conn) == []
 
 
-def test_a_worker_waits_for_servers_that_are_away(
+def test_worker_waits_for_unavailable_servers(
     exchange: Served, open_tmp: Path, tmp_path: Path
 ) -> None:
-    """Neither queue nor exchange at its start: a line for each, no traceback, and it goes on."""
+    """Without queue and exchange at its start it logs a line for each, without a traceback."""
     own = make_settings(open_tmp / "late", log_format="json", client_base_url=exchange.url)
-    order(exchange, "maintenance", calls=1)
+    inject_fault(exchange, "maintenance", calls=1)
     with worker(own, tmp_path) as process:
-        wait_for(lambda: process.says("the names in TICKERS could not be checked: "))
-        wait_for(lambda: process.says("Consumer encountered a connection error: "))
+        wait_until(lambda: process.has_logged("the names in TICKERS could not be checked: "))
+        wait_until(lambda: process.has_logged("Consumer encountered a connection error: "))
         try:
             start_background(own.changed(postgres_host="none"))
-            tick(own, datetime.now(UTC))
-            wait_for(lambda: asked(exchange) == 2)
+            send_tick(own, datetime.now(UTC))
+            wait_until(lambda: count_calls(exchange) == 2)
         finally:
             stop_background(own.changed(postgres_host="none"))
         process.stop()
@@ -205,32 +196,33 @@ def test_a_worker_waits_for_servers_that_are_away(
     assert not any("exception" in line for line in process.lines())
 
 
-def queued(settings: Settings) -> list[dict[str, Any]]:
-    """The messages that wait in the queue."""
+def read_queue(settings: Settings) -> list[dict[str, Any]]:
+    """The messages in the queue."""
     with redis.from_url(settings.broker_url) as client:
         return [json.loads(message) for message in client.hvals("dramatiq:default.msgs")]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_the_scheduler_ticks_at_once(
+def test_scheduler_sends_tick_at_its_start(
     tracked: Settings, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    """For the present minute; told to end, it does."""
-    minute = this_minute()
+    """For the current minute; a signal ends it, without a line in the log."""
+    first = minute_of(datetime.now(UTC))
     with running(tracked, tmp_path, "-m", "tracker", "scheduler") as process:
-        wait_for(lambda: queued(tracked))
+        wait_until(lambda: read_queue(tracked))
         memory, took = process.memory(), process.stop(number)
 
-    (message,) = queued(tracked)
+    [message] = read_queue(tracked)
     scheduled = datetime.fromisoformat(message["options"]["scheduled_at"])
-    assert (message["actor_name"], minute_of(scheduled)) == ("tick", minute)
+    assert message["actor_name"] == "tick"
+    assert first <= minute_of(scheduled) <= datetime.now(UTC)
     assert process.process.returncode == code
     assert process.lines() == []
     assert (memory < 110, took < 5) == (True, True), (memory, took)
 
 
-def test_the_scheduler_ends_if_redis_is_away_at_its_start(tmp_path: Path) -> None:
-    """Exit 1 in one line: whoever supervises it starts it again."""
+def test_scheduler_without_redis_exits(tmp_path: Path) -> None:
+    """With status 1 and one line: its supervisor restarts it."""
     away = make_settings(tmp_path / "nowhere", log_format="json")
     with running(away, tmp_path, "-m", "tracker", "scheduler") as process:
         assert process.process.wait(20) == 1
@@ -240,14 +232,14 @@ def test_the_scheduler_ends_if_redis_is_away_at_its_start(tmp_path: Path) -> Non
     assert line["process"] == "scheduler"
 
 
-def test_the_scheduler_ends_if_redis_is_away_at_a_tick(open_tmp: Path, tmp_path: Path) -> None:
-    """The next tick in time, the one after it in vain."""
+def test_scheduler_that_loses_redis_exits_at_next_tick(open_tmp: Path, tmp_path: Path) -> None:
+    """It sends the first tick, and fails to send the second."""
     own = make_settings(open_tmp / "ticking", log_format="json", postgres_host="none")
     (server,) = home_servers(own)
     start_background(own)
     try:
         with running(own, tmp_path, "-c", SHORT_MINUTE) as process:
-            wait_for(lambda: len(queued(own)) == 1)
+            wait_until(lambda: len(read_queue(own)) == 1)
             server.stop()
             assert process.process.wait(20) == 1
     finally:
@@ -258,10 +250,10 @@ def test_the_scheduler_ends_if_redis_is_away_at_a_tick(open_tmp: Path, tmp_path:
     ]
 
 
-def test_a_tick_comes_each_minute(tracked: Settings, tmp_path: Path) -> None:
-    """At its start, by the scheduler's clock."""
+def test_scheduler_sends_tick_at_start_of_next_minute(tracked: Settings, tmp_path: Path) -> None:
+    """By the scheduler's clock."""
     with running(tracked, tmp_path, "-c", SHORT_MINUTE):
-        wait_for(lambda: len(queued(tracked)) == 2)
+        wait_until(lambda: len(read_queue(tracked)) == 2)
 
-    times = sorted(message["options"]["scheduled_at"] for message in queued(tracked))
+    times = sorted(message["options"]["scheduled_at"] for message in read_queue(tracked))
     assert datetime.fromisoformat(times[1]).second == 0

@@ -18,12 +18,12 @@ UNKNOWN_INDEX = (
 MAINTENANCE = b'{"jsonrpc":"2.0","error":{"message":"system_maintenance","code":11051}}'
 
 
-def read(content: bytes, status: int = 200, **headers: str) -> Quote:
+def parse_btc(content: bytes, status: int = 200, **headers: str) -> Quote:
     """The quote of btc_usd in production."""
-    return parse_quote(envelope(content, status, **headers), "btc_usd")
+    return parse_quote(parse_response(content, status, **headers), "btc_usd")
 
 
-def envelope(
+def parse_response(
     content: bytes, status: int = 200, *, testnet: bool = False, **headers: str
 ) -> dict[str, Any]:
     """The JSON-RPC object of a response, of production if nothing else is given."""

@@ -1,4 +1,4 @@
-"""The exchange's errors: what passes, what lasts, and how long to wait."""
+"""The exchange's errors: transient or permanent, and the pause before a retry."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -8,11 +8,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.support.recordings import MAINTENANCE, PRODUCTION, UNKNOWN_INDEX, read
+from tests.support.recordings import MAINTENANCE, PRODUCTION, UNKNOWN_INDEX, parse_btc
 from tracker.errors import ExchangeError, RateLimited, Refused, Unavailable
 
-PASSING = (10001, 10040, 10041, 10047, 10048, 10066, 11051, 11056, 11094, 13025, 13028, 13503)
-LASTING = (
+TRANSIENT = (10001, 10040, 10041, 10047, 10048, 10066, 11051, 11056, 11094, 13025, 13028, 13503)
+PERMANENT = (
     *(-32700, -32600, -32601, -32602, -32000, 10030),
     *(11029, 11043, 11049, 11050, 12005, 13018, 13020),
 )
@@ -24,39 +24,39 @@ def failed(code: object) -> bytes:
 
 
 @pytest.mark.parametrize("status", [200, 400, 500, 503])
-@pytest.mark.parametrize("code", PASSING)
-def test_a_passing_error_is_unavailable(code: int, status: int) -> None:
-    """Whatever the HTTP status: the body is read first."""
+@pytest.mark.parametrize("code", TRANSIENT)
+def test_transient_error_is_unavailable(code: int, status: int) -> None:
+    """With any HTTP status: the code is more specific."""
     with pytest.raises(Unavailable) as caught:
-        read(failed(code), status)
+        parse_btc(failed(code), status)
 
     assert (caught.value.transient, caught.value.code) == (True, code)
 
 
 @pytest.mark.parametrize("status", [200, 400, 429, 500])
-@pytest.mark.parametrize("code", LASTING)
-def test_a_lasting_error_is_refused(code: int, status: int) -> None:
-    """Whatever the HTTP status."""
+@pytest.mark.parametrize("code", PERMANENT)
+def test_permanent_error_is_refused(code: int, status: int) -> None:
+    """With any HTTP status."""
     with pytest.raises(Refused) as caught:
-        read(failed(code), status)
+        parse_btc(failed(code), status)
 
     assert (caught.value.transient, caught.value.code) == (False, code)
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>slow down</html>", b"{}", MAINTENANCE[:40]])
-def test_429_is_a_rate_limit_whatever_its_body(content: bytes) -> None:
-    """Empty, HTML, or JSON that says nothing."""
+def test_429_with_any_body_is_rate_limit(content: bytes) -> None:
+    """Empty, HTML, or JSON without an error."""
     with pytest.raises(RateLimited) as caught:
-        read(content, 429)
+        parse_btc(content, 429)
 
     assert (caught.value.code, caught.value.reason) == (429, "rate_limited")
 
 
 @pytest.mark.parametrize("status", [200, 400, 429])
-def test_10028_is_a_rate_limit(status: int) -> None:
+def test_10028_is_rate_limit(status: int) -> None:
     """With HTTP 429 or without."""
     with pytest.raises(RateLimited) as caught:
-        read(failed(10028), status)
+        parse_btc(failed(10028), status)
 
     assert caught.value.code == 10028
 
@@ -65,12 +65,12 @@ def test_10028_is_a_rate_limit(status: int) -> None:
 @pytest.mark.parametrize(
     ("status", "kind"), [(200, Refused), (400, Refused), (429, RateLimited), (502, Unavailable)]
 )
-def test_an_unknown_code_leaves_it_to_the_status(
+def test_unknown_code_is_classified_by_status(
     code: object, status: int, kind: type[ExchangeError]
 ) -> None:
-    """What is recorded is what came, and fits the column."""
+    """The recorded code fits its column."""
     with pytest.raises(kind) as caught:
-        read(failed(code), status)
+        parse_btc(failed(code), status)
 
     assert caught.value.code == (status if status != 200 else 424242 if code == 424242 else None)
 
@@ -80,22 +80,22 @@ def test_an_unknown_code_leaves_it_to_the_status(
     [(204, Refused), (302, Refused), (403, Refused), (404, Refused), (500, Unavailable),
      (502, Unavailable), (503, Unavailable), (504, Unavailable), (520, Unavailable)],
 )  # fmt: skip
-def test_a_price_under_a_bad_status_is_none(status: int, kind: type[ExchangeError]) -> None:
-    """A body that looks right does not excuse its status."""
+def test_price_with_error_status_is_refused(status: int, kind: type[ExchangeError]) -> None:
+    """Even if the body is valid."""
     with pytest.raises(kind, match=f"HTTP {status}: ") as caught:
-        read(PRODUCTION, status)
+        parse_btc(PRODUCTION, status)
 
     assert caught.value.code == status
 
 
-def test_an_error_says_what_the_exchange_said() -> None:
-    """Words, reason and code, for the log."""
+def test_error_has_message_of_exchange() -> None:
+    """With reason and code, for the log."""
     with pytest.raises(
         Refused, match=r"exchange error 'Invalid params' \('invalid index'\), code -32602"
     ):
-        read(UNKNOWN_INDEX, 400)
+        parse_btc(UNKNOWN_INDEX, 400)
     with pytest.raises(Unavailable, match="exchange error 'system_maintenance', code 11051"):
-        read(MAINTENANCE, 503)
+        parse_btc(MAINTENANCE, 503)
 
 
 def in_an_hour(seconds: int = 3600) -> str:
@@ -116,10 +116,10 @@ def in_an_hour(seconds: int = 3600) -> str:
     ],
     ids=["seconds", "spaces", "zero", "huge", "date", "past date", "last date"],
 )
-def test_retry_after_is_seconds_or_a_date(value: str, low: float, high: float) -> None:
+def test_retry_after_is_seconds_or_date(value: str, low: float, high: float) -> None:
     """Seconds from now, never negative."""
     with pytest.raises(RateLimited) as caught:
-        read(b"", 429, **{"retry-after": value})
+        parse_btc(b"", 429, **{"retry-after": value})
 
     assert caught.value.retry_after is not None
     assert low <= caught.value.retry_after <= high
@@ -129,9 +129,9 @@ def test_retry_after_is_seconds_or_a_date(value: str, low: float, high: float) -
     st.text() | st.sampled_from(["soon", "-7", "1.5", "\u0667", "Fri, 99 Foo 2026 25:61:61 GMT"])
 )
 @example("Fri, 31 Dec 2026 23:59:59 -0000")
-def test_any_other_retry_after_is_as_good_as_none(value: str) -> None:
-    """Nonsense harms nobody."""
+def test_invalid_retry_after_is_ignored(value: str) -> None:
+    """It is None, or at least not negative."""
     with pytest.raises(Unavailable) as caught:
-        read(MAINTENANCE, 503, **{"retry-after": value})
+        parse_btc(MAINTENANCE, 503, **{"retry-after": value})
 
     assert caught.value.retry_after is None or caught.value.retry_after >= 0

@@ -1,4 +1,4 @@
-"""Parsing the exchange's responses: a quote, or the one error that tells what is wrong with it."""
+"""The parser of the exchange's responses: a quote, or an error that names the invalid member."""
 
 import json
 from datetime import UTC, datetime
@@ -9,26 +9,26 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.support.recordings import PRODUCTION, TESTNET, envelope, read
+from tests.support.recordings import PRODUCTION, TESTNET, parse_btc, parse_response
 from tracker.errors import ExchangeError, InvalidResponse, Refused, Unavailable
 from tracker.models import Quote
 from tracker.recorder.deribit import parse_names, parse_quote
 from tracker.settings import CHECKOUT
 
 RECORDED = CHECKOUT.parent / "shared" / "data" / "deribit"
-recorded = pytest.mark.skipif(not RECORDED.exists(), reason=f"no recorded answers in {RECORDED}")
+recorded = pytest.mark.skipif(not RECORDED.exists(), reason=f"no recorded responses in {RECORDED}")
 
 
 def priced(price: str) -> bytes:
-    """A production answer with that price."""
+    """A response of production with that price."""
     return PRODUCTION.replace(b'"index_price":83065.3', f'"index_price":{price}'.encode())
 
 
-def test_a_recorded_answer_is_a_quote() -> None:
+def test_recorded_response_is_quote() -> None:
     """The price is exact, the time is usOut to the microsecond."""
     observed_at = datetime(2026, 9, 29, 5, 39, 27, 85908, tzinfo=UTC)
 
-    assert read(PRODUCTION) == Quote(
+    assert parse_btc(PRODUCTION) == Quote(
         ticker="btc_usd", price=Decimal("83065.30"), observed_at=observed_at
     )
 
@@ -46,9 +46,9 @@ def test_a_recorded_answer_is_a_quote() -> None:
         ("123456789012345678.123456789012", "123456789012345678.123456789012"),
     ],
 )
-def test_a_price_keeps_every_digit(number: str, price: str) -> None:
+def test_price_has_every_digit(number: str, price: str) -> None:
     """Two decimals at least, and never through a float."""
-    assert f"{read(priced(number)).price:f}" == price
+    assert f"{parse_btc(priced(number)).price:f}" == price
 
 
 @pytest.mark.parametrize(
@@ -56,10 +56,10 @@ def test_a_price_keeps_every_digit(number: str, price: str) -> None:
     ["0", "-1", "0.0", "-0.01", "1e19", "1e-19", "1e999999", "1e999999999", "1e-999999999",
      f"0.{'1' * 31}", "9" * 5_000, "null", "true", '"83065.3"', "[1]", "{}"],
 )  # fmt: skip
-def test_what_is_no_price_is_refused(number: str) -> None:
-    """Zero, negative, beyond belief, or no number at all; in a line that can be read."""
+def test_invalid_price_is_refused(number: str) -> None:
+    """Zero, negative, not credible, or not a number; the error is short."""
     with pytest.raises(InvalidResponse, match=r"^index_price: ") as caught:
-        read(priced(number))
+        parse_btc(priced(number))
 
     assert len(str(caught.value)) < 160
 
@@ -68,14 +68,14 @@ def test_what_is_no_price_is_refused(number: str) -> None:
     "number",
     ["0", "-1", "1.5", "1e999999999", "1e17", "null", "true", '"1790660367085908"', "[]"],
 )
-def test_what_is_no_time_is_refused(number: str) -> None:
-    """Nothing is stored without the exchange's own time, and no number hangs the process."""
+def test_invalid_time_is_refused(number: str) -> None:
+    """A price needs the exchange's time; a huge number does not block the process."""
     with pytest.raises(InvalidResponse, match=r"^usOut: "):
-        read(PRODUCTION.replace(b'"usOut":1790660367085908', f'"usOut":{number}'.encode()))
+        parse_btc(PRODUCTION.replace(b'"usOut":1790660367085908', f'"usOut":{number}'.encode()))
 
 
 @pytest.mark.parametrize(
-    ("content", "culprit"),
+    ("content", "message"),
     [
         (TESTNET, "^testnet: expected False, got 'True'"),
         (PRODUCTION.replace(b"false", b"0"), "^testnet: "),
@@ -97,52 +97,52 @@ def test_what_is_no_time_is_refused(number: str) -> None:
         (b"\xff\xfe\xfd", "^not JSON"),
     ],
 )  # fmt: skip
-def test_a_bad_answer_names_the_culprit(content: bytes, culprit: str) -> None:
-    """One typed error, one line."""
-    with pytest.raises(InvalidResponse, match=culprit) as caught:
-        read(content)
+def test_invalid_response_names_invalid_member(content: bytes, message: str) -> None:
+    """In one line; the error is not transient."""
+    with pytest.raises(InvalidResponse, match=message) as caught:
+        parse_btc(content)
 
     assert not caught.value.transient
     assert "\n" not in str(caught.value)
 
 
-def test_production_is_not_believed_where_the_testnet_is_configured() -> None:
-    """The flag is checked both ways."""
-    quote = parse_quote(envelope(TESTNET, testnet=True), "btc_usd")
+def test_production_is_refused_where_testnet_is_configured() -> None:
+    """And a response of the testnet is accepted."""
+    quote = parse_quote(parse_response(TESTNET, testnet=True), "btc_usd")
     assert quote.price == Decimal("83065.30")
     with pytest.raises(InvalidResponse, match="testnet: expected True, got 'False'"):
-        envelope(PRODUCTION, testnet=True)
+        parse_response(PRODUCTION, testnet=True)
 
 
-def test_names_are_read() -> None:
-    """A list of strings; anything else is refused."""
-    names = parse_names(envelope(b'{"result":["btc_usd","eth_usd"]}'))
+def test_index_names_are_parsed() -> None:
+    """Only from a list of strings."""
+    names = parse_names(parse_response(b'{"result":["btc_usd","eth_usd"]}'))
     assert names == {"btc_usd", "eth_usd"}
     for result in (b'"btc_usd"', b'[{"name":"btc_usd"}]', b"{}", b"null"):
         with pytest.raises(InvalidResponse, match=r"^result: not a list of index names"):
-            parse_names(envelope(b'{"result":%s}' % result))
+            parse_names(parse_response(b'{"result":%s}' % result))
 
 
 @recorded
 @pytest.mark.parametrize("file", sorted(RECORDED.glob("*.json")), ids=lambda file: file.stem)
-def test_recorded_answers_are_understood(file: Path) -> None:
-    """Prices of both nets become quotes, errors become refusals, maintenance passes."""
+def test_recorded_responses_are_parsed(file: Path) -> None:
+    """Prices of both nets are quotes, errors are refused, maintenance is transient."""
     content = file.read_bytes()
     document = json.loads(content, parse_float=Decimal)
     if "result" in document:
-        quote = parse_quote(envelope(content, testnet=document["testnet"]), "btc_usd")
+        quote = parse_quote(parse_response(content, testnet=document["testnet"]), "btc_usd")
         assert quote.price == document["result"]["index_price"]
     else:
         with pytest.raises(Unavailable if "maintenance" in file.stem else Refused):
-            read(content)
+            parse_btc(content)
 
 
 @recorded
-def test_recorded_names_are_understood() -> None:
-    """All of them, the tracked ones among them."""
+def test_recorded_index_names_are_parsed() -> None:
+    """They contain the tracked ones."""
     names = (RECORDED / "results" / "index_price_names.json").read_bytes()
 
-    assert {"btc_usd", "eth_usd"} <= parse_names(envelope(b'{"result":%s}' % names))
+    assert {"btc_usd", "eth_usd"} <= parse_names(parse_response(b'{"result":%s}' % names))
 
 
 statuses = st.sampled_from([200, 204, 302, 400, 404, 429, 500, 503])
@@ -156,13 +156,13 @@ documents = st.recursive(
 )
 
 
-def quote_or_error(content: bytes, status: int) -> None:
-    """The promise: a quote, or an ExchangeError that a log line can show."""
+def assert_quote_or_error(content: bytes, status: int) -> None:
+    """Assert that the result is a quote, or an ExchangeError of at most one log line."""
     try:
-        said = str(read(content, status).price)
+        text = str(parse_btc(content, status).price)
     except ExchangeError as error:
-        said = str(error)
-    assert 0 < len(said.encode()) < 400
+        text = str(error)
+    assert 0 < len(text.encode()) < 400
 
 
 @given(st.binary(), statuses)
@@ -175,30 +175,30 @@ def quote_or_error(content: bytes, status: int) -> None:
 @example(priced('1,"index_price":2'), 200)
 @example(priced("1" * 500_000), 200)
 @example(priced("-1" + "0" * 500_000), 200)
-def test_any_bytes_are_a_quote_or_an_exchange_error(content: bytes, status: int) -> None:
-    """Whatever comes over the wire, nothing else gets through."""
-    quote_or_error(content, status)
+def test_any_bytes_are_quote_or_exchange_error(content: bytes, status: int) -> None:
+    """No other exception leaves the parser."""
+    assert_quote_or_error(content, status)
 
 
 @given(documents, statuses)
-def test_any_json_is_a_quote_or_an_exchange_error(document: object, status: int) -> None:
+def test_any_json_is_quote_or_exchange_error(document: object, status: int) -> None:
     """NaN, infinities and lone surrogates included: Python writes them."""
-    quote_or_error(json.dumps(document).encode(), status)
+    assert_quote_or_error(json.dumps(document).encode(), status)
 
 
 tokens = st.binary(max_size=8) | st.sampled_from([b"1e999999999", b"NaN", b"-", b'":', b"[", b"}"])
 
 
 @given(st.data(), documents, statuses)
-def test_any_change_of_a_good_answer_is_a_quote_or_an_exchange_error(
+def test_any_change_of_response_is_quote_or_exchange_error(
     data: st.DataObject, value: object, status: int
 ) -> None:
-    """One member replaced, or a few bytes."""
+    """Of one member, or of a few bytes."""
     document = json.loads(PRODUCTION)
     where = data.draw(st.sampled_from([document, document["result"]]))
     where[data.draw(st.sampled_from(sorted(where)))] = value
-    quote_or_error(json.dumps(document).encode(), status)
+    assert_quote_or_error(json.dumps(document).encode(), status)
 
     start, length = data.draw(st.integers(0, 200)), data.draw(st.integers(0, 20))
     changed = PRODUCTION[:start] + data.draw(tokens) + PRODUCTION[start + length :]
-    quote_or_error(changed, 200)
+    assert_quote_or_error(changed, 200)

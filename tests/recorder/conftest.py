@@ -1,0 +1,34 @@
+"""A worker's surroundings, whose clock stands: an exchange, an empty queue and database."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+import redis
+
+from tests.support.clock import NOON, ManualClock
+from tracker.settings import Settings
+from tracker.simulator import Options, Served, serve
+
+SEED = 1  # of the prices that tests.support.chaos.truth expects
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """The clock of worker and exchange: 20 seconds after noon."""
+    return ManualClock(NOON + timedelta(seconds=20))
+
+
+@pytest.fixture
+def exchange(clock: ManualClock) -> Iterator[Served]:
+    """A simulated exchange without faults."""
+    with serve(Options(seed=SEED, clock=clock.microseconds)) as served:
+        yield served
+
+
+@pytest.fixture
+def tracked(database: Settings, exchange: Served) -> Settings:
+    """Settings of that exchange, an empty queue and an empty database, for two indexes."""
+    with redis.from_url(database.broker_url) as client:
+        client.flushdb()
+    return database.changed(client_base_url=exchange.url, tickers="btc_usd,eth_usd")

@@ -1,0 +1,85 @@
+"""A worker in this process, messages to its queue, and its metrics."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import dramatiq
+import httpx
+import redis
+from prometheus_client.parser import text_string_to_metric_families
+
+from tracker.database import DEFAULT_TIMEOUTS, Database, Timeouts
+from tracker.recorder.broker import ResilientBroker, create_broker, declare_tick
+from tracker.recorder.deribit import DeribitClient
+from tracker.recorder.worker import MAX_CONNECTIONS, start_worker
+from tracker.settings import Settings
+from tracker.times import Clock
+
+
+@contextmanager
+def running_worker(
+    settings: Settings,
+    clock: Clock | None = None,
+    *,
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
+    redis_timeout: float = 3.0,
+) -> Iterator[dramatiq.Worker]:
+    """A running worker; without *clock* it has the clock of this machine."""
+    broker = create_broker(settings, ResilientBroker, redis_timeout)
+    with (
+        DeribitClient(settings.client_base_url) as client,
+        Database(settings.database_dsn, MAX_CONNECTIONS, timeouts) as database,
+    ):
+        worker = start_worker(settings, broker, client, database, clock or Clock())
+        try:
+            yield worker
+        finally:
+            worker.stop(timeout=10_000)
+            broker.client.close()
+
+
+def send_tick(settings: Settings, at: datetime) -> None:
+    """Send the tick of *at*, as the scheduler does."""
+    broker = create_broker(settings)
+    actor = declare_tick(broker, settings.tickers)
+    actor.send_with_options(scheduled_at=str(at))
+    broker.client.close()
+
+
+def send_message(
+    settings: Settings,
+    actor: str,
+    *args: object,
+    queue: str = "default",
+    sent_at: datetime | None = None,
+    **options: object,
+) -> None:
+    """Send any message."""
+    broker = create_broker(settings)
+    message: dramatiq.Message[Any] = dramatiq.Message(queue, actor, args, {}, options)
+    if sent_at is not None:
+        message = message.copy(message_timestamp=int(sent_at.timestamp() * 1000))
+    broker.enqueue(message)
+    broker.client.close()
+
+
+def is_idle(settings: Settings) -> bool:
+    """Whether no message is queued, delayed or in work."""
+    with redis.from_url(settings.broker_url) as client:
+        keys = client.keys("dramatiq:*")
+    return not [key for key in keys if b"heartbeats" not in key and b".XQ" not in key]
+
+
+def scrape_metrics(port: int) -> dict[tuple[str, ...], float]:
+    """Each sample by its name and the values of its labels; none while the port is closed."""
+    try:
+        text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    except httpx.TransportError:
+        return {}
+    samples = (s for family in text_string_to_metric_families(text) for s in family.samples)
+    return {
+        (sample.name, *dict(sorted(sample.labels.items())).values()): sample.value
+        for sample in samples
+    }
