@@ -113,7 +113,7 @@ def declare_actors(
 
     @dramatiq.actor(broker=broker, **retried)
     def store(ticker: str, minute: str, price: str, observed_at: str) -> None:
-        """Store a price that was observed in its minute, however late the database is."""
+        """Store a price of its minute, also long after it."""
         moment = datetime.fromisoformat(observed_at)
         quote = Quote(ticker=ticker, price=Decimal(price), observed_at=moment)
         with _retried_later(), logger.contextualize(ticker=ticker, minute=minute, price=price):
@@ -122,7 +122,7 @@ def declare_actors(
 
     @dramatiq.actor(broker=broker, **retried)
     def miss(ticker: str, minute: str, reason: str, code: int | None, attempts: int) -> None:
-        """Record a minute that could not be polled, however late the database is."""
+        """Record a minute that could not be polled, also long after it."""
         moment = datetime.fromisoformat(minute)
         with _retried_later():
             poller.record_miss(ticker, moment, reason, code=code, attempts=attempts)
@@ -135,16 +135,16 @@ def declare_actors(
             with suppress(DatabaseDown):
                 repairer.repair(now)
 
-    @dramatiq.actor(broker=broker, queue_name=LATER, max_retries=0)
-    def heard(sent_at: str) -> None:
+    @dramatiq.actor(broker=broker, actor_name="heard", queue_name=LATER, max_retries=0)
+    def record_scheduler_heartbeat(sent_at: str) -> None:
         """Record when the scheduler sent a tick; a clock ahead of ours counts as now."""
         age = max(clock.now() - datetime.fromisoformat(sent_at), timedelta())
         with suppress(DatabaseDown):
             database.run(queries.record_heartbeat, "scheduler", age)
 
-    @dramatiq.actor(broker=broker, queue_name=LATER, max_retries=0)
-    def tidy() -> None:
-        """Apply the retention, however late this message comes."""
+    @dramatiq.actor(broker=broker, actor_name="tidy", queue_name=LATER, max_retries=0)
+    def drop_old_prices() -> None:
+        """Apply the retention, also if this message is late."""
         apply_retention(settings, clock.now(), client.fetch_time)
 
 
