@@ -19,10 +19,10 @@ from tracker.embedded.home import started
 from tracker.settings import Settings
 
 # Half of Hypothesis' usual number; just test --hypothesis-profile=long looks longer.
-hypothesis.settings.register_profile("short", max_examples=50)
-hypothesis.settings.register_profile("long", max_examples=1000)
+hypothesis.settings.register_profile("short", max_examples=50, deadline=None)
+hypothesis.settings.register_profile("long", max_examples=1000, deadline=None)
 # For another Python: the logic is the same, and one example shows what differs.
-hypothesis.settings.register_profile("brief", max_examples=10)
+hypothesis.settings.register_profile("brief", max_examples=10, deadline=None)
 hypothesis.settings.load_profile("short")
 
 _EMPTY = "TRUNCATE tickers, prices, misses, internal.heartbeats RESTART IDENTITY"
