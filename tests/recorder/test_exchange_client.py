@@ -17,7 +17,7 @@ from tracker.errors import (
     Unavailable,
     Unreachable,
 )
-from tracker.recorder.deribit import DeribitClient, retry_delay
+from tracker.recorder.deribit import DeribitClient
 from tracker.simulator import Options, Served, price_at, serve
 
 SEED = 5
@@ -164,21 +164,6 @@ def test_retry_after_beyond_deadline_ends_attempts(exchange: Served, client: Der
         fetch(client)
 
     assert count_calls(exchange) == 1
-
-
-def test_pauses_grow_with_jitter_up_to_deadline() -> None:
-    """2, 8 and 32 seconds and up to one more, but no longer than the time left."""
-
-    def pauses(left: float) -> list[bool | float]:
-        return [retry_delay(Unreachable("x", attempts=n), left) for n in (1, 2, 3)]
-
-    for pause, least in zip(pauses(50), (2, 8, 32), strict=True):
-        assert least <= pause <= least + 1
-    assert pauses(50) != pauses(50)
-    assert pauses(5)[1:] == [5, 5]
-    assert pauses(0) == pauses(-1) == [False] * 3
-    assert retry_delay(Unreachable("x", retry_after=0), 50) >= 2
-    assert retry_delay(ValueError(), 50) is False
 
 
 def test_first_pause_takes_two_seconds(exchange: Served, client: DeribitClient) -> None:

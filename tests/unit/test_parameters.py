@@ -1,9 +1,10 @@
 """The query string: what is understood, what is refused, and that nothing else can happen."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import example, given
@@ -19,6 +20,7 @@ from tracker.web.prices import TOLERANCE
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 HALF = timedelta(seconds=0.5)
+BERLIN = ZoneInfo("Europe/Berlin")
 LEAP = datetime(2016, 12, 31, 23, 59, 59, tzinfo=UTC)
 LAST = datetime.max.replace(tzinfo=UTC)
 SECONDS_BELOW, MILLISECONDS_BELOW = 10**11, 10**14  # how large a Unix time of each unit may be
@@ -166,6 +168,107 @@ def test_a_moment_is_read_back_from_every_spelling(
         assert parse_moment(seconds) == moment
     if microseconds >= MILLISECONDS_BELOW:
         assert parse_moment(str(microseconds)) == moment
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1", 1), ("10", 10), ("007", 7), ("0", None), ("11", None), ("1 ", None)]
+)
+def test_integer_is_in_its_range(text: str, value: int | None) -> None:
+    """The reason names both ends."""
+    size = params.integer("size", 1, 10, "How many.")
+    schema = {"type": "integer", "minimum": 1, "maximum": 10}
+    assert (size.name, size.schema, size.description) == ("size", schema, "How many.")
+    if value is not None:
+        assert size.parse(text) == value
+        return
+    with pytest.raises(ValueError, match="whole") as caught:
+        size.parse(text)
+    assert str(caught.value) == f"is not a whole number from 1 to 10: {text!r}"
+
+
+def test_choice_has_names_of_its_schema() -> None:
+    side = params.choice("side", ("left", "right"), "Which side.")
+    schema = {"type": "string", "enum": ["left", "right"]}
+    assert (side.name, side.schema, side.description) == ("side", schema, "Which side.")
+    assert side.parse("right") == "right"
+    with pytest.raises(ValueError, match="is not") as caught:
+        side.parse("up")
+    assert str(caught.value) == "is not one of left, right: 'up'"
+
+
+def test_moment_explains_its_formats() -> None:
+    date = params.moment("date", "A minute.", required=True)
+    assert (date.name, date.schema, date.required) == ("date", params.MOMENT_SCHEMA, True)
+    assert date.description == f"A minute. {params.MOMENT_TEXT}"
+    assert date.parse("2024-01-15T12:00Z") == NOON
+    assert not params.moment("date", "A minute.").required
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("source", ("source",)),
+        ("source,observed_at", ("source", "observed_at")),
+        ("observed_at,source", ("source", "observed_at")),
+    ],
+)
+def test_include_is_in_order_of_columns(text: str, expected: tuple[str, ...]) -> None:
+    assert params.INCLUDE.parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "has ''; allowed: source, observed_at"),
+        ("source,id", "has 'id'; allowed: source, observed_at"),
+        ("source, observed_at", "has ' observed_at'; allowed: source, observed_at"),
+        ("source,source", "has 'source' more than once"),
+    ],
+)
+def test_invalid_include_has_reason(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match="has") as caught:
+        params.INCLUDE.parse(text)
+    assert str(caught.value) == reason
+
+
+def test_zone_has_iana_name() -> None:
+    assert params.ZONE.parse("Europe/Berlin") == BERLIN
+    for name in ("Europe/Bonn", "localtime", "../etc/passwd", ""):
+        with pytest.raises(ValueError, match="is not") as caught:
+            params.ZONE.parse(name)
+        expected = f"is not an IANA time zone such as Europe/Berlin: {name!r}"
+        assert str(caught.value) == expected
+
+
+def test_fields_have_defaults_of_query() -> None:
+    """As the OpenAPI document has them; none for a required or an empty one."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Query:
+        required: Annotated[str, params.TICKER]
+        limit: Annotated[int, params.LIMIT] = 50
+        order: Annotated[str, params.ORDER] = "desc"
+        start: Annotated[datetime | None, params.START] = None
+        include: Annotated[tuple[str, ...], params.INCLUDE] = ()
+        text: Annotated[str, replace(params.FORMAT, name="text")] = ""
+        zone: Annotated[ZoneInfo, params.ZONE] = BERLIN
+
+    fields = params.query_fields(Query)
+    assert {name: (field.attribute, field.default) for name, field in fields.items()} == {
+        "ticker": ("required", {}),
+        "limit": ("limit", {"default": 50}),
+        "order": ("order", {"default": "desc"}),
+        "start_date": ("start", {}),
+        "include": ("include", {}),
+        "text": ("text", {}),
+        "tz": ("zone", {"default": "Europe/Berlin"}),
+    }
+
+
+def test_endpoint_without_parameters_has_none() -> None:
+    with pytest.raises(BadRequest) as caught:
+        parse_query(QueryParams("a=1"), params.NoQuery)
+    assert caught.value.errors == {"a": "is not a parameter here; parameters: none"}
 
 
 @given(st.integers(-5, 1005))

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tracker.times import format_moment, minute_of, parse_moment
+from tracker.times import Clock, format_moment, minute_of, parse_moment
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 
@@ -53,6 +53,13 @@ def test_iso_week_ends_on_sunday() -> None:
     assert parse_moment("2024-W02-7") == NOON.replace(day=14, hour=0)
     with pytest.raises(ValueError, match="neither"):
         parse_moment("2024-W02-8")
+
+
+def test_clock_shows_utc() -> None:
+    before = datetime.now(UTC)
+    now = Clock().now()
+    assert before <= now <= datetime.now(UTC)
+    assert now.tzinfo is UTC
 
 
 @pytest.mark.parametrize(
