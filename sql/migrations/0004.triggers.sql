@@ -258,9 +258,9 @@ BEGIN
     WITH day AS MATERIALIZED (
         SELECT touched_day.ticker, touched_day.bucket, stored.*
           FROM (
-            SELECT DISTINCT change.ticker, time_bucket(INTERVAL '1 day', hour) AS bucket
+            SELECT DISTINCT change.ticker, time_bucket(INTERVAL '1 day', touched_hour) AS bucket
               FROM unnest(touched) AS change
-             CROSS JOIN unnest(change.hours) AS hour
+             CROSS JOIN unnest(change.hours) AS touched_hour
           ) AS touched_day
          CROSS JOIN LATERAL (
             SELECT first(open, hour.bucket) AS open, max(high) AS high, min(low) AS low,

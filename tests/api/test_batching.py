@@ -18,7 +18,7 @@ from tracker.queries.prices import PageQuery, PricePage
 from tracker.settings import Settings
 from tracker.times import FIRST, LAST, MINUTE
 from tracker.web.batching import MAX_BATCH, MAX_LINES, PageBatcher
-from tracker.web.database import DEADLINE, Database
+from tracker.web.database import QUERY_DEADLINE, Database
 from tracker.web.responses import CSV, JSON, PriceFormat
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -101,7 +101,7 @@ async def outcomes(pages: PageBatcher, batch: Sequence[PageQuery]) -> list[objec
 
 def in_time() -> float:
     """The deadline of a request that begins now."""
-    return asyncio.get_running_loop().time() + DEADLINE
+    return asyncio.get_running_loop().time() + QUERY_DEADLINE
 
 
 def query(number: int, count: int = 5) -> PageQuery:

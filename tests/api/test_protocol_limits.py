@@ -340,7 +340,7 @@ def test_every_answer_has_a_deadline(
     base: Settings, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It says so, and nothing of it is left: the next one is served."""
-    monkeypatch.setattr(endpoint, "DEADLINE", 0.3)
+    monkeypatch.setattr(endpoint, "RESPONSE_DEADLINE", 0.3)
     with locked(base):
         answer = client.get("/tickers")
     assert problem(answer, 503) == {"server": "did not respond within 0.3 seconds"}
@@ -352,7 +352,7 @@ def test_what_has_begun_may_last(
     client: httpx.Client, writer: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stream outlives the deadline of its beginning."""
-    monkeypatch.setattr(endpoint, "DEADLINE", 0.5)
+    monkeypatch.setattr(endpoint, "RESPONSE_DEADLINE", 0.5)
     with following(client.base_url, "btc_usd") as stream:
         time.sleep(0.8)
         writer.execute(
@@ -370,7 +370,10 @@ def test_request_deadline_exceeds_every_database_deadline(
     The longest request: an export of an index that is tracked no more looks it up, connects, and
     waits for its first line.
     """
-    assert database.DEADLINE + database.CONNECT_TIMEOUT + exports.BEGIN_TIMEOUT < endpoint.DEADLINE
+    assert (
+        database.QUERY_DEADLINE + database.CONNECT_TIMEOUT + exports.BEGIN_TIMEOUT
+        < endpoint.RESPONSE_DEADLINE
+    )
     with locked(base):
         answer = client.get("/prices/export?ticker=btc_usd")
     assert problem(answer, 503) == {"database": "does not respond"}

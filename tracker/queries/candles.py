@@ -38,7 +38,8 @@ async def regular_candles(
 ) -> list[Candle]:
     """Up to *count* candles of *within*, descending unless *ascending*.
 
-    width: divides a day. Candles below an hour are computed from prices, below a day from hours.
+    width: divides a day; from an hour on, consists of whole hours. Candles below an hour are
+        computed from prices, below a day from hours.
     within: consists of whole buckets, at least one.
     """
     if width < HOUR:

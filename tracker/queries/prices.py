@@ -82,7 +82,7 @@ EMPTY_PAGE = PricePage(None, None, None, more=False)
 
 
 async def price_pages(conn: AsyncConnection, batch: Sequence[PageQuery]) -> list[PricePage]:
-    """A page for each query of *batch*, in its order; all have the same order and template."""
+    """A page for each query of *batch*, in its order; all have one direction and with_source."""
     rows = [
         {
             "place": place,

@@ -20,7 +20,7 @@ from prometheus_client.registry import REGISTRY, Collector
 from redis import Redis, Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
+from redis.retry import Retry as RedisRetry
 
 from tracker.recorder import metrics
 from tracker.settings import Settings
@@ -106,7 +106,7 @@ def connect_redis(settings: Settings, timeout: float = _REDIS_TIMEOUT) -> Redis:
     options: dict[str, Any] = {
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
-        "retry": Retry(NoBackoff(), 0),
+        "retry": RedisRetry(NoBackoff(), 0),
     }
     if not settings.redis_sentinels:
         return Redis.from_url(settings.broker_url, **options)

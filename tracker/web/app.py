@@ -110,7 +110,7 @@ def create_app(
                 "feed": feed,
                 "streams": Streams(feed, primary, metrics, settings.stream_clients, stream_options),
                 "exports": Exports(settings.read_dsn),
-                "pages": PageBatcher(database),
+                "batcher": PageBatcher(database),
                 "cache": ResponseCache(feed) if cache else None,
             }
 

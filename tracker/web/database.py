@@ -17,7 +17,7 @@ from tracker.errors import DatabaseDown, MigrationsPending, describe
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
 
-DEADLINE = 1.5  # seconds; a client gets the 503 of an unavailable database within two
+QUERY_DEADLINE = 1.5  # seconds; a client gets the 503 of an unavailable database within two
 CONNECT_TIMEOUT = 2  # seconds
 # UTC by a name that needs no zone files. Excluding chunks at run time takes longer than reading
 # them, and compiling a query takes longer than running it.
@@ -96,13 +96,13 @@ class Database:
     async def run(self, work: Work[T], deadline: float | None = None) -> T:
         """The result of *work*, which only reads. Raises DatabaseDown, MigrationsPending.
 
-        deadline: on the loop's clock; by default DEADLINE seconds from now.
+        deadline: on the loop's clock; by default QUERY_DEADLINE seconds from now.
 
         After a restart of the server each pooled connection fails once, and a replica cancels
         queries to apply changes, as a failed serialization: another connection is tried.
         """
         loop = asyncio.get_running_loop()
-        deadline = deadline or loop.time() + DEADLINE
+        deadline = deadline or loop.time() + QUERY_DEADLINE
         with translate_errors():
             while True:
                 async with self._pool.connection(timeout=deadline - loop.time()) as conn:

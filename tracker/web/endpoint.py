@@ -28,7 +28,7 @@ Q = TypeVar("Q")
 
 # Seconds until a response must begin. Each query has a shorter deadline of its own (database.py),
 # and an export one for its first line: 8.5 s is the longest sum.
-DEADLINE = 10.0
+RESPONSE_DEADLINE = 10.0
 
 # The paths that RATE_LIMIT applies to: those that read prices; not health or metrics, which
 # operators need, nor pages and their files.
@@ -51,7 +51,7 @@ class State(TypedDict):
     feed: Feed
     streams: Streams
     exports: Exports
-    pages: PageBatcher
+    batcher: PageBatcher
     cache: ResponseCache | None
 
 
@@ -109,7 +109,7 @@ class Endpoint(Generic[Q]):
     async def _respond(self, request: AppRequest) -> Response:
         """The response to *request*, which begins within the deadline; errors become problems."""
         try:
-            async with asyncio.timeout(DEADLINE) as deadline:
+            async with asyncio.timeout(RESPONSE_DEADLINE) as deadline:
                 query = parse_query(
                     request.query_params, self.query, ignore_unknown=self.ignore_unknown
                 )
@@ -126,7 +126,7 @@ class Endpoint(Generic[Q]):
         except TimeoutError:
             if not deadline.expired():
                 raise
-            why = f"did not respond within {DEADLINE:g} seconds"
+            why = f"did not respond within {RESPONSE_DEADLINE:g} seconds"
             return problems.unavailable(request, {"server": why})
         except Exception:  # noqa: BLE001 -- the client gets a 500, the log the reason
             logger.bind(request_id=request.scope["request_id"]).exception("a request failed")

@@ -13,11 +13,11 @@ from psycopg import AsyncConnection
 from starlette.responses import Response
 
 from tracker import gaps, queries, rows
-from tracker.gaps import Coverage, Gap, Span
+from tracker.gaps import DAY, HOUR, Coverage, Gap, Span
 from tracker.times import minute_of
 from tracker.web import params, responses, schemas
 from tracker.web.endpoint import AppRequest, endpoint, require_ticker
-from tracker.web.params import COVERAGE_WIDTHS, TickerQuery
+from tracker.web.params import TickerQuery
 from tracker.web.responses import negotiate, rows_response
 
 START = params.moment(
@@ -30,6 +30,7 @@ END = params.moment(
     "Where the window ends, exclusive, and the cursor: the next page ends where this one begins;"
     " default, and never after: the current minute, which is not yet missing.",
 )
+COVERAGE_WIDTHS = {"1h": HOUR, "1d": DAY}
 INTERVAL = params.choice("interval", COVERAGE_WIDTHS, "The width of a bucket.")
 
 _MAX_MINUTES = max(COVERAGE_WIDTHS.values()).total_seconds() // 60

@@ -8,7 +8,6 @@ document.
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, dataclass, fields
-from datetime import timedelta
 from functools import cache
 from typing import Annotated, Any, TypeVar, get_type_hints
 from zoneinfo import ZoneInfo, available_timezones
@@ -26,11 +25,9 @@ Schema = dict[str, Any]
 
 MAX_LIMIT = 1000
 DEFAULT_LIMIT = 50
-MAX_TOLERANCE = 86_400  # seconds
 ORDERS = ("desc", "asc")
 FORMATS = ("json", "csv", "ndjson")
 LINE_FORMATS = ("csv", "ndjson")  # those that need no end, and can be streamed
-COVERAGE_WIDTHS = {"1h": timedelta(hours=1), "1d": timedelta(days=1)}
 
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,9}")
 

@@ -13,16 +13,18 @@ from tracker.queries.prices import EMPTY_PAGE, PageQuery, PricePage
 from tracker.times import EPOCH, FIRST, LAST, MINUTE, format_moment, minute_of
 from tracker.web import params, responses, schemas
 from tracker.web.batching import PageBatcher
-from tracker.web.database import DEADLINE
+from tracker.web.database import QUERY_DEADLINE
 from tracker.web.endpoint import AppRequest, endpoint, require_ticker
 from tracker.web.params import TickerQuery
 from tracker.web.responses import CSV, DataResponse, PriceFormat, negotiate
+
+_MAX_TOLERANCE = 86_400  # seconds
 
 DATE = params.moment("date", "Any moment of the requested minute.", required=True)
 TOLERANCE = params.integer(
     "tolerance",
     0,
-    params.MAX_TOLERANCE,
+    _MAX_TOLERANCE,
     "How many seconds the `created_at` of a price may be away from `date`: the nearest price is"
     " returned, the earlier of two. The price of the minute that contains `date` always qualifies.",
 )
@@ -102,7 +104,7 @@ async def list_prices(request: AppRequest, query: PricesQuery) -> Response:
     dependency = await require_ticker(request, query.ticker)
     price_format = PriceFormat(negotiate(request, query.format), query.include)
     now = datetime.now(UTC)
-    page = await fetch_page(request.state["pages"], query, price_format, now)
+    page = await fetch_page(request.state["batcher"], query, price_format, now)
     links = responses.page_links(request, page.older, page.newer, ascending=query.order == "asc")
     lifetime = responses.SETTLED if page.past else responses.until_next_price(page.newest, now)
     body = price_format.render_list(page.lines)
@@ -127,9 +129,9 @@ async def get_last_price(request: AppRequest, query: LastPriceQuery) -> Response
     price_format = PriceFormat(negotiate(request, query.format), query.include)
     now = datetime.now(UTC)
     minutes = listing_minutes(None, None, now, ascending=False)
-    pages, deadline = request.state["pages"], _deadline()
+    batcher, deadline = request.state["batcher"], _deadline()
     page = await fetch_prices(
-        pages, query.ticker, minutes, 1, price_format, deadline=deadline, ascending=False
+        batcher, query.ticker, minutes, 1, price_format, deadline=deadline, ascending=False
     )
     if page.text is None:
         raise NotFound({"ticker": f"no price of {query.ticker} yet"})
@@ -156,7 +158,7 @@ async def get_filtered_price(request: AppRequest, query: FilteredPriceQuery) -> 
     dependency = await require_ticker(request, query.ticker)
     price_format = PriceFormat(negotiate(request, query.format), query.include)
     now = datetime.now(UTC)
-    page = await fetch_nearest(request.state["pages"], query, price_format)
+    page = await fetch_nearest(request.state["batcher"], query, price_format)
     if page.text is None:
         reason = f"no price of {query.ticker} for {format_moment(minute_of(query.date))}"
         if query.tolerance:
@@ -191,7 +193,7 @@ class ListedPage:
 
 
 async def fetch_page(
-    pages: PageBatcher, query: PricesQuery, price_format: PriceFormat, now: datetime
+    batcher: PageBatcher, query: PricesQuery, price_format: PriceFormat, now: datetime
 ) -> ListedPage:
     """The page of *query*, adjacent to its cursor. Raises DatabaseDown, MigrationsPending."""
     ascending = query.order == "asc"
@@ -203,11 +205,11 @@ async def fetch_page(
         first = max(first, minute_number(query.after) + 1)
     has_cursor = query.before is not None or query.after is not None
     reads_ascending = query.before is None if has_cursor else ascending
-    fetch = partial(fetch_prices, pages, query.ticker, deadline=_deadline())
+    fetch = partial(fetch_prices, batcher, query.ticker, deadline=_deadline())
 
     page = await fetch(range(first, stop), query.limit, price_format, ascending=reads_ascending)
-    following = page.last_at if page.more else None
-    preceding = None
+    next_read = page.last_at if page.more else None
+    previous_read = None
     if has_cursor:
         boundary = first if reads_ascending else stop - 1  # the first minute in reading order
         if page.first_at:
@@ -216,10 +218,10 @@ async def fetch_page(
             behind = range(listing.start, min(boundary, listing.stop))
         else:
             behind = range(max(boundary + 1, listing.start), listing.stop)
-        if (await fetch(behind, 1, _PLAIN, ascending=not reads_ascending)).text:
-            preceding = minute_at(boundary)
-    if following and reads_ascending:
-        stop = minute_number(following) + 1  # no later minute was read
+        if (await fetch(behind, 1, _ANY_FORMAT, ascending=not reads_ascending)).text:
+            previous_read = minute_at(boundary)
+    if next_read and reads_ascending:
+        stop = minute_number(next_read) + 1  # no later minute was read
 
     lines = page.text
     if lines and reads_ascending != ascending:
@@ -228,13 +230,13 @@ async def fetch_page(
         lines=lines,
         newest=page.last_at if reads_ascending else page.first_at,
         past=stop <= max(first, minute_number(now)),
-        older=preceding if reads_ascending else following,
-        newer=following if reads_ascending else preceding,
+        older=previous_read if reads_ascending else next_read,
+        newer=next_read if reads_ascending else previous_read,
     )
 
 
 async def fetch_nearest(
-    pages: PageBatcher, query: FilteredPriceQuery, price_format: PriceFormat
+    batcher: PageBatcher, query: FilteredPriceQuery, price_format: PriceFormat
 ) -> PricePage:
     """The price whose minute begins nearest to the date, the earlier of two."""
     offset, tolerance = query.date - EPOCH, timedelta(seconds=query.tolerance)
@@ -242,7 +244,12 @@ async def fetch_nearest(
     earlier = range(min(-((tolerance - offset) // MINUTE), minute), minute + 1)
     later = range(minute + 1, (offset + tolerance) // MINUTE + 1)
     fetch = partial(
-        fetch_prices, pages, query.ticker, count=1, price_format=price_format, deadline=_deadline()
+        fetch_prices,
+        batcher,
+        query.ticker,
+        count=1,
+        price_format=price_format,
+        deadline=_deadline(),
     )
     before = await fetch(earlier, ascending=False)
     after = await fetch(later, ascending=True)
@@ -252,7 +259,7 @@ async def fetch_nearest(
 
 
 async def fetch_prices(
-    pages: PageBatcher,
+    batcher: PageBatcher,
     ticker: str,
     minutes: range,
     count: int,
@@ -273,7 +280,7 @@ async def fetch_prices(
         ascending=ascending,
         with_source=bool(price_format.extras),
     )
-    return await pages.fetch(query, deadline)
+    return await batcher.fetch(query, deadline)
 
 
 def listing_minutes(
@@ -307,8 +314,8 @@ def minute_at(number: int) -> datetime:
 
 def _deadline() -> float:
     """Until when a request that begins now may wait for its pages, on the loop's clock."""
-    return asyncio.get_running_loop().time() + DEADLINE
+    return asyncio.get_running_loop().time() + QUERY_DEADLINE
 
 
 _FIRST_MINUTE, _LAST_MINUTE = minute_number(FIRST), minute_number(LAST)
-_PLAIN = PriceFormat(CSV)  # of prices whose number alone matters
+_ANY_FORMAT = PriceFormat(CSV)  # of prices whose number alone matters

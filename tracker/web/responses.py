@@ -45,9 +45,10 @@ SETTLED = {"Cache-Control": f"max-age={_MAX_AGE}, must-revalidate"}
 _QUALITY = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
 _MAX_HEADERS = 256  # cached: clients send few different ones repeatedly
 _MAX_TEMPLATES = 1000
-_PLAIN = "=&%+:,/"  # what needs no quoting in a query, besides letters and digits
+_UNQUOTED = "=&%+:,/"  # what needs no quoting in a query, besides letters and digits
 
-# A price is stored two seconds after its minute begins; a response may be a second old already.
+# A price is stored two seconds after its minute begins. One second less, because a shared
+# response may be a second old.
 _NEXT_PRICE = MINUTE + timedelta(seconds=1)
 _MIN_AGE = 1  # seconds: the price is overdue, and may be stored at any moment
 
@@ -250,7 +251,7 @@ def link_header(request: Request[Any], cursors: Mapping[str, tuple[str, datetime
     if not cursors:
         return {}
     replaced = {"before", "after", *(name for name, _ in cursors.values())}
-    query = quote(request.scope["query_string"].decode("latin-1"), safe=_PLAIN)
+    query = quote(request.scope["query_string"].decode("latin-1"), safe=_UNQUOTED)
     parts = [part for part in query.split("&") if part]
     parts = [part for part in parts if unquote_plus(part.partition("=")[0]) not in replaced]
     if "limit" not in request.query_params:

@@ -5,6 +5,7 @@ export const HOUR = 60 * MINUTE;
 export const DAY = 24 * HOUR;
 const FIRST_MONDAY = 4 * DAY; // 1970 began on a Thursday
 
+/* Ascending: defaultInterval takes the first that fits. */
 const WIDTHS = {
   "1m": MINUTE, "5m": 5 * MINUTE, "15m": 15 * MINUTE, "30m": 30 * MINUTE,
   "1h": HOUR, "4h": 4 * HOUR, "1d": DAY, "1w": 7 * DAY, "1M": 30 * DAY,
