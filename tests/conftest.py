@@ -12,8 +12,8 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
+from tests.support.api import serve_api
 from tests.support.database import Run, create_database, make_settings
-from tests.support.serving import served
 from tracker import migrations
 from tracker.embedded.home import started
 from tracker.settings import Settings
@@ -113,7 +113,7 @@ def writer(base: Settings) -> Iterator[psycopg.Connection]:
 @pytest.fixture(scope="module")
 def client(base: Settings) -> Iterator[httpx.Client]:
     """A client of the API on that database; btc_usd and eth_usd are configured."""
-    with served(base) as client:
+    with serve_api(base) as client:
         yield client
 
 

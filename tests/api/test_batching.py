@@ -1,4 +1,4 @@
-"""Page queries that meet share a round trip: each returns what it would return alone."""
+"""Concurrent page queries share a round trip; each returns what it would return alone."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg import AsyncConnection
 
-from tests.support.servers import Run
+from tests.support.database import Run
 from tracker import queries
 from tracker.errors import DatabaseDown, MigrationsPending
 from tracker.queries.prices import PageQuery, PricePage
@@ -64,7 +64,7 @@ def archive(base: Settings) -> Settings:
 
 @pytest.fixture(scope="module")
 def database(run: Run, archive: Settings) -> Iterator[Database]:
-    """As the API has it."""
+    """The API's pool on that database."""
     opened = Database.opened(archive.database_dsn)
     yield run(opened.__aenter__())
     run(opened.__aexit__(None, None, None))
@@ -75,7 +75,6 @@ def database(run: Run, archive: Settings) -> Iterator[Database]:
 def test_concurrent_queries_return_what_single_ones_return(
     run: Run, database: Database, reader: AsyncConnection, batch: list[PageQuery]
 ) -> None:
-    """Of any kind, length and number, all at the same time."""
     pages = PageBatcher(database)
 
     async def both() -> tuple[list[PricePage], list[PricePage]]:
@@ -87,30 +86,30 @@ def test_concurrent_queries_return_what_single_ones_return(
 
 
 async def fetch_all(pages: PageBatcher, batch: Sequence[PageQuery]) -> list[PricePage]:
-    """The pages of *batch*, requested at the same time."""
-    deadline = in_time()
+    """The pages of *batch*, requested concurrently."""
+    deadline = make_deadline()
     return await asyncio.gather(*(pages.fetch(each, deadline) for each in batch))
 
 
 async def outcomes(pages: PageBatcher, batch: Sequence[PageQuery]) -> list[object]:
-    """The same, with errors in their places."""
-    deadline = in_time()
+    """The same; errors are returned in their places."""
+    deadline = make_deadline()
     fetches = [pages.fetch(each, deadline) for each in batch]
     return await asyncio.gather(*fetches, return_exceptions=True)
 
 
-def in_time() -> float:
+def make_deadline() -> float:
     """The deadline of a request that begins now."""
     return asyncio.get_running_loop().time() + QUERY_DEADLINE
 
 
-def query(number: int, count: int = 5) -> PageQuery:
+def make_query(number: int, count: int = 5) -> PageQuery:
     """The query whose first price is that of *number*."""
     template = FORMATS[False, False].template("btc_usd")
-    return PageQuery("btc_usd", template, FIRST, at(number), count, ascending=False)
+    return PageQuery("btc_usd", template, FIRST, minute_of_price(number), count, ascending=False)
 
 
-def at(number: int) -> datetime:
+def minute_of_price(number: int) -> datetime:
     """The minute of the price of that *number*."""
     return START + number * 100 * MINUTE
 
@@ -128,21 +127,20 @@ class RecordingFetch:
         self.lines.append(sum(each.count for each in batch))
         if not self._seconds:
             return await queries.price_pages(conn, batch)
-        took = self._seconds * len(batch)
-        await conn.execute("SELECT pg_sleep(%s)", [took])
-        return [replace(each, seconds=took) for each in await queries.price_pages(conn, batch)]
+        duration = self._seconds * len(batch)
+        await conn.execute("SELECT pg_sleep(%s)", [duration])
+        return [replace(each, seconds=duration) for each in await queries.price_pages(conn, batch)]
 
 
-def test_single_client_waits_for_nobody(run: Run, database: Database) -> None:
-    """One after the other: each in a round trip of its own."""
+def test_single_client_has_a_round_trip_for_each_query(run: Run, database: Database) -> None:
     fetch = RecordingFetch()
     pages = PageBatcher(database, fetch)
 
     async def one_by_one() -> list[datetime | None]:
-        deadline = in_time()
-        return [(await pages.fetch(query(number), deadline)).first_at for number in range(5)]
+        deadline = make_deadline()
+        return [(await pages.fetch(make_query(number), deadline)).first_at for number in range(5)]
 
-    assert run(one_by_one()) == [at(number) for number in range(5)]
+    assert run(one_by_one()) == [minute_of_price(number) for number in range(5)]
     assert fetch.sizes == [1] * 5
 
 
@@ -152,12 +150,11 @@ def test_single_client_waits_for_nobody(run: Run, database: Database) -> None:
 def test_batches_are_full_but_bounded(
     run: Run, database: Database, count: int, number: int
 ) -> None:
-    """Few round trips, none of them long; each query gets its own page."""
     fetch = RecordingFetch()
-    batch = [query(each, count) for each in range(number)]
+    batch = [make_query(each, count) for each in range(number)]
     found = run(fetch_all(PageBatcher(database, fetch), batch))
 
-    assert [page.first_at for page in found] == [at(each) for each in range(number)]
+    assert [page.first_at for page in found] == [minute_of_price(each) for each in range(number)]
     assert sum(fetch.sizes) == number
     assert max(fetch.sizes) <= MAX_BATCH
     assert all(lines <= max(MAX_LINES, count) for lines in fetch.lines)
@@ -165,13 +162,14 @@ def test_batches_are_full_but_bounded(
     assert len(fetch.sizes) <= 2 + number / min(MAX_BATCH, fitting)
 
 
-def test_cancelled_query_takes_nothing_from_others(run: Run, database: Database) -> None:
-    """Neither before nor while it is sent."""
+def test_cancelled_query_does_not_affect_others(run: Run, database: Database) -> None:
     pages = PageBatcher(database)
 
     async def cancel_half() -> list[datetime | None]:
-        deadline = in_time()
-        tasks = [asyncio.ensure_future(pages.fetch(query(each), deadline)) for each in range(40)]
+        deadline = make_deadline()
+        tasks = [
+            asyncio.ensure_future(pages.fetch(make_query(each), deadline)) for each in range(40)
+        ]
         await asyncio.sleep(0)
         for task in tasks[::2]:
             task.cancel()
@@ -179,18 +177,19 @@ def test_cancelled_query_takes_nothing_from_others(run: Run, database: Database)
         assert all(task.cancelled() for task in tasks[::2])
         return [page.first_at for page in found]
 
-    assert run(cancel_half()) == [at(number) for number in range(1, 40, 2)]
-    assert [page.first_at for page in run(fetch_all(pages, [query(7)]))] == [at(7)]
+    assert run(cancel_half()) == [minute_of_price(number) for number in range(1, 40, 2)]
+    assert [page.first_at for page in run(fetch_all(pages, [make_query(7)]))] == [
+        minute_of_price(7)
+    ]
 
 
 @pytest.mark.parametrize(
     ("statement", "error"),
     [("SELECT pg_sleep(9)", DatabaseDown), ("SELECT 1 FROM nowhere", MigrationsPending)],
 )
-def test_error_reaches_every_query_and_ends(
+def test_error_reaches_every_query_in_time(
     run: Run, database: Database, statement: str, error: type[Exception]
 ) -> None:
-    """In time for the last, too."""
     fails = True
 
     async def fetch(conn: AsyncConnection, batch: Sequence[PageQuery]) -> list[PricePage]:
@@ -202,55 +201,55 @@ def test_error_reaches_every_query_and_ends(
 
     async def request() -> list[object]:
         async with asyncio.timeout(4):  # 1.5 s are promised; one after the other it would be 6
-            return await outcomes(pages, [query(number) for number in range(100)])
+            return await outcomes(pages, [make_query(number) for number in range(100)])
 
     assert {type(each) for each in run(request())} == {error}
     fails = False
-    assert {each.first_at for each in run(request())} == {at(number) for number in range(100)}
+    assert {each.first_at for each in run(request())} == {
+        minute_of_price(number) for number in range(100)
+    }
 
 
 def test_failing_query_fails_alone(run: Run, database: Database) -> None:
-    """The others of its batch are sent again."""
-
     async def fetch(conn: AsyncConnection, batch: Sequence[PageQuery]) -> list[PricePage]:
         if any(each.count == 1 for each in batch):
             await conn.execute("SELECT 1 FROM nowhere")
         return await queries.price_pages(conn, batch)
 
-    batch = [query(number, 1 if number == 7 else 5) for number in range(20)]
+    batch = [make_query(number, 1 if number == 7 else 5) for number in range(20)]
     found = run(outcomes(PageBatcher(database, fetch), batch))
     assert isinstance(found.pop(7), MigrationsPending)
-    assert [each.first_at for each in found] == [at(number) for number in range(20) if number != 7]
+    assert [each.first_at for each in found] == [
+        minute_of_price(number) for number in range(20) if number != 7
+    ]
 
 
-def test_slow_queries_go_one_by_one(run: Run, database: Database) -> None:
-    """Together they would exceed their time-out: after the first batches that is known."""
+def test_slow_queries_are_sent_one_by_one(run: Run, database: Database) -> None:
+    """Together they would exceed their timeout; the first batches show that."""
     fetch = RecordingFetch(seconds=0.1)
     pages = PageBatcher(database, fetch)
-    batch = [query(number) for number in range(32)]
+    batch = [make_query(number) for number in range(32)]
 
     run(outcomes(pages, batch))
     fetch.sizes.clear()
     found = run(outcomes(pages, batch))
-    assert [each.first_at for each in found] == [at(number) for number in range(32)]
+    assert [each.first_at for each in found] == [minute_of_price(number) for number in range(32)]
     assert fetch.sizes == [1] * 32
 
 
 def test_queries_of_a_request_share_its_deadline(run: Run, database: Database) -> None:
-    """A second query, of a second as the first, would otherwise succeed."""
     pages = PageBatcher(database, RecordingFetch(seconds=1.0))
 
     async def two_queries() -> None:
-        deadline = in_time()
-        await pages.fetch(query(1), deadline)
+        deadline = make_deadline()
+        await pages.fetch(make_query(1), deadline)
         with pytest.raises(DatabaseDown):
-            await pages.fetch(query(2), deadline)
+            await pages.fetch(make_query(2), deadline)
 
     run(two_queries())
 
 
 def test_number_of_waiting_queries_is_bounded(run: Run, database: Database) -> None:
-    """The others fail at once."""
     pages = PageBatcher(database, max_waiting=5)
-    found = run(outcomes(pages, [query(number) for number in range(20)]))
+    found = run(outcomes(pages, [make_query(number) for number in range(20)]))
     assert [type(each) for each in found] == [PricePage] * 5 + [DatabaseDown] * 15

@@ -20,8 +20,8 @@ from ops.bench.processes import BenchError
 from ops.bench.report import Figure, alternate, ratios, render_table
 from ops.bench.servers import fill_database
 from ops.bench.wrk import run_wrk
-from tests.support.servers import fresh_database
-from tests.support.serving import served
+from tests.support.api import serve_api
+from tests.support.database import create_database
 from tracker import migrations
 from tracker.settings import Settings
 
@@ -102,7 +102,7 @@ def test_unknown_line_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.fixture(scope="module")
 def filled(servers: Settings) -> Iterator[Settings]:
     """A database as the benchmark fills it."""
-    with fresh_database(servers) as settings:
+    with create_database(servers) as settings:
         migrations.apply(settings.database_dsn)
         fill_database(settings, NAMES, MINUTES)
         yield settings
@@ -112,7 +112,7 @@ def filled(servers: Settings) -> Iterator[Settings]:
 def test_filled_database_equals_polled_one(filled: Settings) -> None:
     """The triggers derive the same from the same rows."""
     with (
-        fresh_database(filled) as other,
+        create_database(filled) as other,
         psycopg.connect(filled.database_dsn) as conn,
         psycopg.connect(other.database_dsn, autocommit=True) as triggered,
     ):
@@ -135,7 +135,7 @@ def test_filled_database_equals_polled_one(filled: Settings) -> None:
 @pytest.mark.slow
 def test_both_statements_insert_the_same_prices(servers: Settings) -> None:
     """The next minutes after the history; only the product's triggers update candles."""
-    with fresh_database(servers) as settings:
+    with create_database(servers) as settings:
         migrations.apply(settings.database_dsn)
         fill_database(settings, NAMES, MINUTES)
         with psycopg.connect(settings.database_dsn, autocommit=True) as conn:
@@ -163,7 +163,7 @@ def test_both_statements_insert_the_same_prices(servers: Settings) -> None:
 @pytest.mark.parametrize("uncached", [False, True])
 def test_wrk_measures_the_api(filled: Settings, *, uncached: bool) -> None:
     """The API counts each request."""
-    with served(filled) as client:
+    with serve_api(filled) as client:
         url = str(client.base_url)
         now = int(httpx.get(f"{url}/udf/time").text)
         path = "/v1/prices?ticker=btc_usd" if uncached else RANDOM_PAGE
@@ -188,7 +188,7 @@ def test_wrk_measures_the_api(filled: Settings, *, uncached: bool) -> None:
 @pytest.mark.slow
 def test_failed_request_is_an_error(filled: Settings) -> None:
     """Because a server that responds with errors is fast."""
-    with served(filled) as client:
+    with serve_api(filled) as client:
         url = f"{client.base_url}/v1/prices?ticker=nonsense"
 
         with pytest.raises(BenchError, match=r"errors in \d+ requests"):

@@ -1,4 +1,4 @@
-"""Candles of every interval and zone are what a few lines of Python make of the stored prices."""
+"""Candles of every interval and zone against a model in Python."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg import AsyncConnection
 
-from tests.support.servers import Run
+from tests.support.database import Run
 from tracker.candles import INTERVALS, UNITS, make_grid
 from tracker.gaps import Span
 from tracker.models import Candle
@@ -123,8 +123,8 @@ def agree(run: Run, reader: AsyncConnection, writes: list[Write], asked: Questio
 
 @settings(deadline=None)
 @given(writes=writes, asked=questions)
-def test_candles_are_made_of_the_prices_alone(
+def test_candles_match_the_model(
     run: Run, reader: AsyncConnection, writes: list[Write], asked: Question
 ) -> None:
-    """Whatever was polled, repaired and imported in whatever order, from either end."""
+    """In both orders, after any polls, repairs and deletions."""
     agree(run, reader, writes, asked)

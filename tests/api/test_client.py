@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.bench.processes import free_ports
-from tests.support.serving import served
-from tests.support.working import wait_for
+from tests.support.api import serve_api
+from tests.support.waiting import wait_until
 from tracker.client import (
     AsyncClient,
     Client,
@@ -64,7 +64,7 @@ def url(base: Settings) -> Iterator[str]:
     """The API of a database with three prices."""
     with psycopg.connect(base.database_dsn) as conn:
         conn.execute(ROWS, {"at": NOON, "seen": SEEN})
-    with served(base) as client:
+    with serve_api(base) as client:
         yield f"{client.base_url}/v1"
 
 
@@ -275,7 +275,7 @@ def test_readme_example_runs(url: str, writer: psycopg.Connection) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         shown = [process.stdout.readline().strip() for _ in range(4)]
-        wait_for(lambda: _followed(url))
+        wait_until(lambda: _followed(url))
         writer.execute(INSERT, [NOON + timedelta(days=50), 1])
         last = process.stdout.readline()
         process.kill()

@@ -1,4 +1,4 @@
-"""The database goes away, stands still, comes back: the API says so in time, and recovers."""
+"""An outage of the database is reported in time, and the API recovers."""
 
 import gc
 import os
@@ -15,12 +15,11 @@ import httpx
 import psycopg
 import pytest
 
-from tests.support.processes import paused
-from tests.support.servers import make_settings
-from tests.support.serving import problem, served
+from tests.support.api import error_reasons, serve_api
+from tests.support.database import make_settings, postmaster_pid
+from tests.support.processes import pause_process
 from tracker import migrations
 from tracker.embedded.home import started
-from tracker.embedded.servers import Postgres
 from tracker.settings import Settings
 from tracker.times import minute_of
 
@@ -28,13 +27,13 @@ pytestmark = pytest.mark.slow
 
 PAGE = "/prices?ticker=btc_usd"
 CLIENTS = 60  # six for each pooled connection
-IN_TIME = 4.0  # seconds; two are promised, and machines of tests are busy
-BACK = 10.0  # seconds to recover; one is usual
+MAX_SECONDS = 4.0  # seconds; two are promised, and machines of tests are busy
+MAX_RECOVERY = 10.0  # seconds to recover; one is usual
 
 
 @pytest.fixture(scope="module")
-def own(open_tmp: Path) -> Settings:
-    """A PostgreSQL of this file's own; it is stopped, and has a schema and a price."""
+def stopped(open_tmp: Path) -> Settings:
+    """A separate PostgreSQL with the schema and a price; it is stopped."""
     settings = make_settings(open_tmp / "web-outage", redis_host="127.0.0.1")
     with started(settings, durable=False):
         migrations.apply(settings.database_dsn)
@@ -44,41 +43,36 @@ def own(open_tmp: Path) -> Settings:
     return settings
 
 
-def postmaster(settings: Settings) -> int | None:
-    """PostgreSQL's first process."""
-    return Postgres(settings).pid()
-
-
-def refused_in_time(client: httpx.Client) -> None:
-    """Many at once are told, each in time and in the same words."""
+def assert_unavailable_in_time(client: httpx.Client) -> None:
+    """Concurrent requests all get the same error in time."""
     with ThreadPoolExecutor(CLIENTS) as threads:
-        answers = list(threads.map(client.get, [PAGE] * CLIENTS))
-    for answer in answers:
-        assert problem(answer, 503) == {"database": "does not respond"}
-        assert int(answer.headers["retry-after"]) > 0
-        assert answer.elapsed.total_seconds() < IN_TIME
+        responses = list(threads.map(client.get, [PAGE] * CLIENTS))
+    for response in responses:
+        assert error_reasons(response, 503) == {"database": "does not respond"}
+        assert int(response.headers["retry-after"]) > 0
+        assert response.elapsed.total_seconds() < MAX_SECONDS
 
 
-def recovered(client: httpx.Client, settings: Settings) -> float:
-    """Seconds until prices are served again; then to many at once, over the pool's connections."""
-    begun = time.monotonic()
+def wait_for_recovery(client: httpx.Client, settings: Settings) -> float:
+    """Seconds until prices are served; then concurrent requests succeed, too."""
+    started_at = time.monotonic()
     while client.get(PAGE).status_code != 200:
-        assert time.monotonic() - begun < 3 * BACK
+        assert time.monotonic() - started_at < 3 * MAX_RECOVERY
         time.sleep(0.05)
-    seconds = time.monotonic() - begun
+    seconds = time.monotonic() - started_at
 
     with ThreadPoolExecutor(CLIENTS) as threads:
-        answers = list(threads.map(client.get, [PAGE] * CLIENTS * 3))
-    assert {answer.status_code for answer in answers} == {200}
+        responses = list(threads.map(client.get, [PAGE] * CLIENTS * 3))
+    assert {response.status_code for response in responses} == {200}
     with psycopg.connect(settings.database_dsn, autocommit=True) as conn:
-        while connections(conn) > 10:  # the server may still have to notice who is gone
-            assert time.monotonic() - begun < 3 * BACK
+        while count_connections(conn) > 10:  # the server may still have to notice who is gone
+            assert time.monotonic() - started_at < 3 * MAX_RECOVERY
             time.sleep(0.05)
     return seconds
 
 
-def connections(conn: psycopg.Connection) -> int:
-    """How many the API has."""
+def count_connections(conn: psycopg.Connection) -> int:
+    """The number of the API's connections."""
     ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'tracker-web'"
     found = conn.execute(ours).fetchone()
     assert found
@@ -86,16 +80,16 @@ def connections(conn: psycopg.Connection) -> int:
 
 
 @pytest.fixture
-def uncollected() -> Iterator[None]:
-    """The garbage collector does not come by."""
+def without_garbage_collection() -> Iterator[None]:
+    """Disables the garbage collector."""
     gc.disable()
     yield
     gc.enable()
 
 
-@pytest.mark.usefixtures("uncollected")
-def test_connection_that_takes_too_long_is_closed(open_tmp: Path) -> None:
-    """At once: the server, when it goes on, finds the line dead and forgets it."""
+@pytest.mark.usefixtures("without_garbage_collection")
+def test_slow_connection_attempt_is_closed(open_tmp: Path) -> None:
+    """The server can then detect the closed connection."""
     folder = open_tmp / "silent"
     folder.mkdir()
     with socket.socket(socket.AF_UNIX) as silent:
@@ -103,64 +97,64 @@ def test_connection_that_takes_too_long_is_closed(open_tmp: Path) -> None:
         silent.listen()
         silent.settimeout(5)
         with (
-            served(make_settings(folder, postgres_host=str(folder), redis_host="none")) as client,
-            silent.accept()[0] as line,
+            serve_api(
+                make_settings(folder, postgres_host=str(folder), redis_host="none")
+            ) as client,
+            silent.accept()[0] as connection,
         ):
-            assert problem(client.get(PAGE), 503) == {"database": "does not respond"}
-            line.settimeout(5)
-            while line.recv(1000):
+            assert error_reasons(client.get(PAGE), 503) == {"database": "does not respond"}
+            connection.settimeout(5)
+            while connection.recv(1000):
                 pass
     shutil.rmtree(folder)
 
 
-def test_the_server_is_killed_and_comes_back(own: Settings) -> None:
-    """After more than ten seconds too, when the pool has given up every connection."""
-    with served(own, cache=False) as client:
-        with started(own, durable=False):
-            recovered(client, own)
-            begun = time.monotonic()
-            os.kill(postmaster(own) or 0, signal.SIGKILL)
+def test_api_recovers_from_a_killed_server(stopped: Settings) -> None:
+    """Also after more than ten seconds, when the pool has given up every connection."""
+    with serve_api(stopped, cache=False) as client:
+        with started(stopped, durable=False):
+            wait_for_recovery(client, stopped)
+            started_at = time.monotonic()
+            os.kill(postmaster_pid(stopped) or 0, signal.SIGKILL)
             while client.get(PAGE).status_code == 200:  # its children take a moment to notice
-                assert time.monotonic() - begun < BACK
-            refused_in_time(client)
-        while time.monotonic() - begun < 10:
-            refused_in_time(client)
-        with started(own, durable=False):
-            assert recovered(client, own) < BACK
+                assert time.monotonic() - started_at < MAX_RECOVERY
+            assert_unavailable_in_time(client)
+        while time.monotonic() - started_at < 10:
+            assert_unavailable_in_time(client)
+        with started(stopped, durable=False):
+            assert wait_for_recovery(client, stopped) < MAX_RECOVERY
 
 
-def test_the_server_restarts_between_two_requests(own: Settings) -> None:
-    """Every pooled connection is dead, and no client learns of it."""
-    with served(own, cache=False) as client:
-        with started(own, durable=False):
-            recovered(client, own)
-        with started(own, durable=False):
+def test_restart_between_requests_is_not_noticed(stopped: Settings) -> None:
+    """Every pooled connection is dead."""
+    with serve_api(stopped, cache=False) as client:
+        with started(stopped, durable=False):
+            wait_for_recovery(client, stopped)
+        with started(stopped, durable=False):
             assert client.get(PAGE).status_code == 200
 
 
-def test_the_server_stands_still_and_goes_on(own: Settings) -> None:
-    """Who waits on an open connection is told in time; afterwards none of them is lost."""
-    with started(own, durable=False), served(own, cache=False) as client:
-        recovered(client, own)
-        with paused(postmaster(own)):
-            refused_in_time(client)
+def test_api_recovers_from_an_unresponsive_server(stopped: Settings) -> None:
+    with started(stopped, durable=False), serve_api(stopped, cache=False) as client:
+        wait_for_recovery(client, stopped)
+        with pause_process(postmaster_pid(stopped)):
+            assert_unavailable_in_time(client)
             with ThreadPoolExecutor(4) as threads:
                 paths = ("/health/ready", "/health/live", "/metrics", "/openapi.json")
                 ready, *others = threads.map(client.get, paths)
-            assert problem(ready, 503) == {"database": "does not respond"}
-            assert [answer.status_code for answer in others] == [200, 200, 200]
+            assert error_reasons(ready, 503) == {"database": "does not respond"}
+            assert [response.status_code for response in others] == [200, 200, 200]
             assert "tracker_database_up 0.0" in others[1].text
-        assert recovered(client, own) < BACK
+        assert wait_for_recovery(client, stopped) < MAX_RECOVERY
 
 
-def test_the_api_starts_and_stops_without_the_server(own: Settings) -> None:
-    """It is away at the start, comes, and stands still at the end: nothing waits for it."""
-    with served(own, cache=False) as client:
-        refused_in_time(client)
-        with started(own, durable=False):
-            assert recovered(client, own) < BACK
-            with paused(postmaster(own)):
-                with served(own, cache=False) as other:
-                    refused_in_time(other)
-                    begun = time.monotonic()
-                assert time.monotonic() - begun < 10
+def test_api_starts_and_stops_without_the_server(stopped: Settings) -> None:
+    with serve_api(stopped, cache=False) as client:
+        assert_unavailable_in_time(client)
+        with started(stopped, durable=False):
+            assert wait_for_recovery(client, stopped) < MAX_RECOVERY
+            with pause_process(postmaster_pid(stopped)):
+                with serve_api(stopped, cache=False) as other:
+                    assert_unavailable_in_time(other)
+                    started_at = time.monotonic()
+                assert time.monotonic() - started_at < 10

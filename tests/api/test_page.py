@@ -12,10 +12,10 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.support.api import serve_api
 from tests.support.browser import DESKTOP, PHONE, SMALL, TIMEOUT, Observed, chromium, open_page
-from tests.support.servers import fresh_database
-from tests.support.serving import served
-from tests.support.working import wait_for
+from tests.support.database import create_database
+from tests.support.waiting import wait_until
 from tracker import migrations
 from tracker.settings import Settings
 from tracker.times import minute_of
@@ -73,7 +73,7 @@ def history(base: Settings) -> Settings:
 @pytest.fixture(scope="module")
 def web(history: Settings) -> Iterator[httpx.Client]:
     """The web process."""
-    with served(history) as client:
+    with serve_api(history) as client:
         yield client
 
 
@@ -91,8 +91,8 @@ def load(page: Page, web: httpx.Client) -> None:
     """Open the page, and wait until it is live."""
     page.goto(f"{web.base_url}/")
     expect(page.locator("#connection")).to_contain_text("Live", timeout=TIMEOUT)
-    wait_for(lambda: page.locator("#chart").get_attribute("data-bars"))
-    wait_for(lambda: page.locator("#days li").count())
+    wait_until(lambda: page.locator("#chart").get_attribute("data-bars"))
+    wait_until(lambda: page.locator("#days li").count())
 
 
 def store_price(
@@ -152,7 +152,7 @@ def test_range_and_interval_adjust_each_other(observed: Observed) -> None:
     expect(page.locator("#interval input[value='4h']")).to_be_checked()
     page.locator("#interval input[value='1m']").check(force=True)
     expect(page.locator("#range input[value='24h']")).to_be_checked()
-    wait_for(lambda: count_bars(page)["bars"] > 1300)
+    wait_until(lambda: count_bars(page)["bars"] > 1300)
     expect(page.locator("#chart")).to_have_attribute("data-type", "line")  # a minute has no body
     assert page.evaluate("location.hash") == "#ticker=btc_usd&range=24h&interval=1m&type=candles"
 
@@ -187,7 +187,7 @@ def test_repair_fills_bucket(observed: Observed, history: Settings) -> None:
     now = minute_of(datetime.now(UTC))
     store_price(history, "btc_usd", "99999.99", now - timedelta(minutes=330), "chart")
 
-    wait_for(lambda: count_bars(observed.page)["missing"] < before["missing"])
+    wait_until(lambda: count_bars(observed.page)["missing"] < before["missing"])
     assert count_bars(observed.page)["partial"] == before["partial"] + 1
 
 
@@ -212,9 +212,9 @@ def test_coverage_of_each_day_is_reached_by_keyboard(observed: Observed) -> None
 
 def test_empty_database_shows_first_price(browser: Browser, servers: Settings) -> None:
     """The page has no price yet; the first one appears when it is stored."""
-    with fresh_database(servers) as empty, open_page(browser) as observed:
+    with create_database(servers) as empty, open_page(browser) as observed:
         migrations.apply(empty.database_dsn)
-        with served(empty) as web:
+        with serve_api(empty) as web:
             page = observed.page
             page.goto(f"{web.base_url}/")
             expect(page.locator("#connection")).to_contain_text("Live")
@@ -231,7 +231,7 @@ def test_page_recovers_from_outage(browser: Browser, history: Settings) -> None:
     """The web process stops and starts: the page shows the outage, then fetches missed prices."""
     with ExitStack() as stack, open_page(browser) as observed:
         page = observed.page
-        with served(history) as web:
+        with serve_api(history) as web:
             port = web.base_url.port
             load(page, web)
         expect(page.locator("#connection")).to_contain_text(
@@ -241,7 +241,7 @@ def test_page_recovers_from_outage(browser: Browser, history: Settings) -> None:
         store_price(history, "btc_usd", "100777.77", minute_of(datetime.now(UTC)))
 
         assert port is not None
-        stack.enter_context(served(history, port=port))
+        stack.enter_context(serve_api(history, port=port))
         expect(page.locator("#connection")).to_contain_text("Live", timeout=30_000)
         expect(page.locator("#chart")).to_have_attribute("data-close", "100777.77")
         expect(page.locator("#tickers label").first).to_contain_text("100,777.77")

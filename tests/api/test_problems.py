@@ -1,28 +1,26 @@
-"""The page that problem types point to."""
+"""The page that problem types link to."""
 
 import re
 
 import httpx
 import pytest
 
-from tests.support.serving import ANCHORS, problem
+from tests.support.api import ANCHORS, error_reasons
 
 
 @pytest.mark.parametrize("prefix", ["", "/v1"])
-def test_every_kind_of_error_has_a_section(client: httpx.Client, prefix: str) -> None:
-    """With its status; the page needs nothing from elsewhere, and nothing may be added to it."""
-    answer = client.get(f"{prefix}/problems")
+def test_every_problem_type_has_a_section(client: httpx.Client, prefix: str) -> None:
+    response = client.get(f"{prefix}/problems")
 
-    assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
-    assert not re.search(r"https?:|src=|href=|<style|<script", answer.text)
-    sections = re.findall(r'<section id="([a-z-]+)">\s*<h2>(\d+) ', answer.text)
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert response.headers["content-security-policy"].startswith("default-src 'none'")
+    assert not re.search(r"https?:|src=|href=|<style|<script", response.text)
+    sections = re.findall(r'<section id="([a-z-]+)">\s*<h2>(\d+) ', response.text)
     assert {int(status): anchor for anchor, status in sections} == ANCHORS
     assert len(sections) == len(ANCHORS)
 
 
 def test_every_documented_error_has_a_section(client: httpx.Client) -> None:
-    """The statuses of all operations are among those that the page explains."""
     paths = client.get("/openapi.json").json()["paths"].values()
     found = {int(status) for item in paths for status in item["get"]["responses"]}
     errors = {status for status in found if status >= 400}
@@ -33,10 +31,9 @@ def test_every_documented_error_has_a_section(client: httpx.Client) -> None:
     ("path", "status"),
     [("/nowhere", 404), ("/v1/prices", 422), ("/v1/health/ready", 503), ("/v1/prices/last", 422)],
 )
-def test_a_type_leads_to_its_section(client: httpx.Client, path: str, status: int) -> None:
-    """From wherever the error came."""
-    answer = client.get(path)
-    assert problem(answer, status)
+def test_problem_type_links_to_its_section(client: httpx.Client, path: str, status: int) -> None:
+    response = client.get(path)
+    assert error_reasons(response, status)
 
-    place = answer.url.join(answer.json()["type"])
-    assert f'<section id="{place.fragment}">' in client.get(place).text
+    target = response.url.join(response.json()["type"])
+    assert f'<section id="{target.fragment}">' in client.get(target).text

@@ -1,8 +1,7 @@
-"""Clients that send too much, too slowly, or do not read; and what browsers are told."""
+"""Clients that send too much, send too slowly, or do not read."""
 
 import hashlib
 import inspect
-import re
 import socket
 import time
 from collections.abc import Iterator
@@ -12,348 +11,232 @@ import httpx
 import psycopg
 import pytest
 import uvicorn
-from loguru import logger
 from uvicorn.protocols.http import httptools_impl
 
-from tests.support.servers import make_settings
-from tests.support.serving import problem, served
-from tests.support.streaming import following
+from tests.support.api import error_reasons, serve_api
+from tests.support.database import make_settings
+from tests.support.logs import capture_log
+from tests.support.stream import open_stream
 from tracker.settings import Settings
 from tracker.web import database, endpoint, exports, protocol, server
 
 HEAD = b"GET /health/live HTTP/1.1\r\nHost: here\r\n"
-ASKED = HEAD + b"\r\n"
+REQUEST = HEAD + b"\r\n"
 LAST = "/prices/last?ticker=btc_usd"
 UVICORN_SOURCE = "1d4e1c579df4168433a61a01f10c628b31c1790e72dd9769d2b8633b22214033"
-PATIENCE = 20.0  # seconds; machines are shared
-MARKS = {
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cross-origin-resource-policy": "cross-origin",
-    "content-security-policy": "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
-}
+TIMEOUT = 20.0  # seconds
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Settings that lead to no server."""
-    nowhere = {"postgres_host": "127.0.0.1", "postgres_port": 1, "redis_host": "127.0.0.1"}
-    return make_settings(tmp_path_factory.mktemp("home"), **nowhere)
+def unavailable(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings of unavailable servers."""
+    addresses = {"postgres_host": "127.0.0.1", "postgres_port": 1, "redis_host": "127.0.0.1"}
+    return make_settings(tmp_path_factory.mktemp("home"), **addresses)
 
 
 @pytest.fixture(scope="module")
-def lonely(alone: Settings) -> Iterator[httpx.Client]:
+def api(unavailable: Settings) -> Iterator[httpx.Client]:
     """A client of an API without a database."""
-    with served(alone) as client:
+    with serve_api(unavailable) as client:
         yield client
 
 
 @contextmanager
-def dialled(client: httpx.Client, receive_buffer: int | None = None) -> Iterator[socket.socket]:
-    """A connection to the API of *client*, byte by byte."""
-    with socket.socket() as line:
-        line.settimeout(PATIENCE)
+def connect(client: httpx.Client, receive_buffer: int | None = None) -> Iterator[socket.socket]:
+    """A raw connection to the API of *client*."""
+    with socket.socket() as connection:
+        connection.settimeout(TIMEOUT)
         if receive_buffer:
-            line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        line.connect((client.base_url.host, client.base_url.port))
-        yield line
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        connection.connect((client.base_url.host, client.base_url.port))
+        yield connection
 
 
-def all_of(line: socket.socket) -> bytes:
-    """What comes until the API hangs up."""
-    pieces = []
+def receive_all(connection: socket.socket) -> bytes:
+    """All bytes until the API disconnects."""
+    chunks = []
     try:
-        while piece := line.recv(65_536):
-            pieces.append(piece)
+        while chunk := connection.recv(65_536):
+            chunks.append(chunk)
     except ConnectionResetError:
         pass
-    return b"".join(pieces)
+    return b"".join(chunks)
 
 
-def receive_response(line: socket.socket) -> httpx.Response:
-    """The next response, whole: head and body may come one after the other."""
+def receive_response(connection: socket.socket) -> httpx.Response:
+    """The next complete response."""
     received = b""
     while True:
-        piece = line.recv(65_536)
-        assert piece, "the API has hung up"
-        received += piece
+        chunk = connection.recv(65_536)
+        assert chunk, "the API has hung up"
+        received += chunk
         if b"\r\n\r\n" in received:
-            response = parsed(received)
+            response = parse_response(received)
             if len(response.content) >= int(response.headers["content-length"]):
                 return response
 
 
-def flood(line: socket.socket, piece: bytes, size: int) -> int:
-    """How many bytes of *size* could be sent."""
+def send_many(connection: socket.socket, chunk: bytes, size: int) -> int:
+    """The number of bytes that could be sent, *size* at most."""
     sent = 0
     try:
         while sent < size:
-            line.sendall(piece)
-            sent += len(piece)
+            connection.sendall(chunk)
+            sent += len(chunk)
     except (ConnectionResetError, BrokenPipeError):
         pass
     return sent
 
 
-def parsed(answer: bytes) -> httpx.Response:
-    """*answer* as httpx has it."""
-    head, _, body = answer.partition(b"\r\n\r\n")
+def parse_response(response: bytes) -> httpx.Response:
+    """A response as a value of httpx."""
+    head, _, body = response.partition(b"\r\n\r\n")
     status, *lines = head.split(b"\r\n")
-    pairs = [line.split(b": ", 1) for line in lines]
+    pairs = [connection.split(b": ", 1) for connection in lines]
     return httpx.Response(int(status.split()[1]), headers=pairs, content=body)
 
 
 @pytest.fixture
-def told() -> Iterator[list[str]]:
-    """Every error that is logged."""
-    lines: list[str] = []
-    sink = logger.add(lines.append, format="{message}", level="ERROR")
-    yield lines
-    logger.remove(sink)
+def logged() -> Iterator[list[str]]:
+    """The errors that are logged."""
+    with capture_log("ERROR") as lines:
+        yield lines
 
 
-def serves(client: httpx.Client) -> bool:
-    """Whether others are still served."""
+def is_live(client: httpx.Client) -> bool:
+    """Whether other clients are still served."""
     return client.get("/health/live").status_code == 200
 
 
-@pytest.mark.parametrize(("over", "status"), [(0, 422), (1, 414)])
-def test_an_address_has_a_greatest_length(lonely: httpx.Client, over: int, status: int) -> None:
-    """With path, query and the question mark."""
-    path = "/health/live?a="
-    answer = lonely.get(path + "a" * (protocol.MAX_ADDRESS - len(path) + over))
-
-    assert problem(answer, status)
-
-
-def test_an_address_without_end_is_414(lonely: httpx.Client) -> None:
-    """The parser has a limit of its own, at 64 kB, and would say 400."""
-    with dialled(lonely) as line:
-        line.sendall(b"GET /" + b"a" * 200_000)
-        assert problem(parsed(all_of(line)), 414) == {"address": "is longer than 8192 bytes"}
-    assert serves(lonely)
-
-
-@pytest.mark.parametrize(
-    "headers", [b"X-One: " + b"a" * 33_000 + b"\r\n", b"X-Many: a\r\n" * 1000], ids=["long", "many"]
-)
-def test_headers_have_a_greatest_length(lonely: httpx.Client, headers: bytes) -> None:
-    """Together; each takes some bytes beside its own."""
-    with dialled(lonely) as line:
-        line.sendall(HEAD + headers + b"\r\n")
-        assert problem(parsed(all_of(line)), 431) == {"headers": "are longer than 32768 bytes"}
-    assert lonely.get("/health/live", headers={"X-One": "a" * 30_000}).status_code == 200
-
-
-@pytest.mark.parametrize("piece", [b"a" * 8192, b"X-A: b\r\n" * 1024], ids=["value", "lines"])
-def test_headers_without_end_are_431(lonely: httpx.Client, piece: bytes) -> None:
-    """Before they end; what still comes is thrown away until the client has read why."""
-    with dialled(lonely) as line:
-        line.sendall(HEAD + b"X-Begun: ")
-        flood(line, piece, 1_000_000)
-        assert problem(parsed(all_of(line)), 431)
-    assert serves(lonely)
-
-
-def test_a_small_body_is_ignored(lonely: httpx.Client) -> None:
-    """And the connection goes on."""
-    with dialled(lonely) as line:
+def test_small_body_is_ignored(api: httpx.Client) -> None:
+    with connect(api) as connection:
         for _ in range(2):
-            line.sendall(HEAD + b"Content-Length: 60000\r\n\r\n" + b"a" * 60_000)
-            assert receive_response(line).status_code == 200
+            connection.sendall(HEAD + b"Content-Length: 60000\r\n\r\n" + b"a" * 60_000)
+            assert receive_response(connection).status_code == 200
 
 
 @pytest.mark.parametrize(
-    ("header", "piece"),
+    ("header", "chunk"),
     [
         (b"Content-Length: 99999999999\r\n\r\n", b"a" * 65_536),
         (b"Transfer-Encoding: chunked\r\n\r\n", b"8000\r\n" + b"a" * 32_768 + b"\r\n"),
     ],
     ids=["length", "chunks"],
 )
-def test_a_body_without_end_is_cut_off(lonely: httpx.Client, header: bytes, piece: bytes) -> None:
-    """What was asked is answered first."""
-    with dialled(lonely) as line:
-        line.sendall(HEAD + header)
-        assert receive_response(line).status_code == 200
-        assert flood(line, piece, 100_000_000) < 50_000_000
-    assert serves(lonely)
+def test_endless_body_is_cut_off(api: httpx.Client, header: bytes, chunk: bytes) -> None:
+    """After the response."""
+    with connect(api) as connection:
+        connection.sendall(HEAD + header)
+        assert receive_response(connection).status_code == 200
+        assert send_many(connection, chunk, 100_000_000) < 50_000_000
+    assert is_live(api)
 
 
-def test_half_a_request_is_408(lonely: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However slowly it trickles, and on a connection that has served one before."""
+def test_incomplete_request_is_408(api: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slowly it arrives, on a new or a used connection."""
     monkeypatch.setattr(protocol, "_REQUEST_TIMEOUT", 0.3)
-    with dialled(lonely) as line, dialled(lonely) as other:
-        other.sendall(ASKED)
+    with connect(api) as connection, connect(api) as other:
+        other.sendall(REQUEST)
         assert receive_response(other).status_code == 200
         for byte in b"GET /":
-            line.sendall(bytes([byte]))
+            connection.sendall(bytes([byte]))
             time.sleep(0.02)
         other.sendall(b"GET /")
-        for each in (line, other):
-            assert list(problem(parsed(all_of(each)), 408)) == ["request"]
+        for sock in (connection, other):
+            assert list(error_reasons(parse_response(receive_all(sock)), 408)) == ["request"]
 
 
-def test_who_asks_nothing_is_left(lonely: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At once or after an answer, silent or with blank lines: nothing is said."""
+def test_idle_connection_is_closed_silently(
+    api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(protocol, "_REQUEST_TIMEOUT", 0.3)
-    with dialled(lonely) as line, dialled(lonely) as blank:
-        blank.sendall(ASKED)
+    with connect(api) as connection, connect(api) as blank:
+        blank.sendall(REQUEST)
         assert receive_response(blank).status_code == 200
         blank.sendall(b"\r\n")
-        assert (all_of(line), all_of(blank)) == (b"", b"")
+        assert (receive_all(connection), receive_all(blank)) == (b"", b"")
 
 
-def test_half_a_body_ends_the_connection(
-    lonely: httpx.Client, monkeypatch: pytest.MonkeyPatch
+def test_incomplete_body_closes_the_connection_after_the_response(
+    api: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was asked is answered."""
     monkeypatch.setattr(protocol, "_REQUEST_TIMEOUT", 0.3)
-    with dialled(lonely) as line:
-        line.sendall(HEAD + b"Content-Length: 5\r\n\r\nab")
-        answer = all_of(line)
-    assert answer.startswith(b"HTTP/1.1 200 ")
-    assert answer.count(b"HTTP/1.1") == 1
+    with connect(api) as connection:
+        connection.sendall(HEAD + b"Content-Length: 5\r\n\r\nab")
+        response = receive_all(connection)
+    assert response.startswith(b"HTTP/1.1 200 ")
+    assert response.count(b"HTTP/1.1") == 1
 
 
-def test_some_requests_may_be_sent_ahead(lonely: httpx.Client) -> None:
-    """As RFC 9112 allows; not so many that they fill the memory."""
-    with dialled(lonely) as line:
-        line.sendall(ASKED * protocol.MAX_PIPELINED + HEAD + b"Connection: close\r\n\r\n")
-        assert all_of(line).count(b'{"status":"live"}') == protocol.MAX_PIPELINED + 1
-    with dialled(lonely) as line:
-        line.sendall(ASKED * 1000)
-        assert protocol.MAX_PIPELINED < all_of(line).count(b'{"status":"live"}') < 1000
-    assert serves(lonely)
+def test_number_of_pipelined_requests_is_bounded(api: httpx.Client) -> None:
+    with connect(api) as connection:
+        connection.sendall(REQUEST * protocol.MAX_PIPELINED + HEAD + b"Connection: close\r\n\r\n")
+        assert receive_all(connection).count(b'{"status":"live"}') == protocol.MAX_PIPELINED + 1
+    with connect(api) as connection:
+        connection.sendall(REQUEST * 1000)
+        assert protocol.MAX_PIPELINED < receive_all(connection).count(b'{"status":"live"}') < 1000
+    assert is_live(api)
 
 
-def test_what_is_no_request_follows_one(lonely: httpx.Client) -> None:
-    """The one is answered, and nothing is written into its answer."""
-    with dialled(lonely) as line:
-        line.sendall(ASKED + b"\x16\x03\x01\r\n\r\n")
-        assert parsed(all_of(line)).json() == {"status": "live"}
+def test_garbage_after_a_request_does_not_affect_its_response(api: httpx.Client) -> None:
+    with connect(api) as connection:
+        connection.sendall(REQUEST + b"\x16\x03\x01\r\n\r\n")
+        assert parse_response(receive_all(connection)).json() == {"status": "live"}
 
 
-def test_what_is_not_http_is_told_so(lonely: httpx.Client) -> None:
-    """As every error is."""
-    with dialled(lonely) as line:
-        line.sendall(b"\x16\x03\x01\r\n\r\n")
-        answer = parsed(all_of(line))
-    assert problem(answer, 400) == {"request": "is not valid HTTP"}
-    assert {name: answer.headers[name] for name in MARKS} == MARKS | {
-        "cross-origin-resource-policy": "same-origin"
-    }
-
-
-def test_who_reads_nothing_is_left(
-    lonely: httpx.Client, monkeypatch: pytest.MonkeyPatch, told: list[str]
+def test_client_that_does_not_read_is_disconnected(
+    api: httpx.Client, monkeypatch: pytest.MonkeyPatch, logged: list[str]
 ) -> None:
-    """And who reads slowly is not."""
+    """A slow reader is not."""
     monkeypatch.setattr(protocol, "_READ_TIMEOUT", 0.5)
-    asked = b"GET /page/swagger-ui.js HTTP/1.1\r\nHost: here\r\n\r\n" * 4  # more than kernels keep
-    whole = len(lonely.get("/page/swagger-ui.js", headers={"Accept-Encoding": "identity"}).content)
-    with dialled(lonely, 4096) as still, dialled(lonely) as slow:
-        still.sendall(asked)
-        slow.sendall(asked)
+    requests = (
+        b"GET /page/swagger-ui.js HTTP/1.1\r\nHost: here\r\n\r\n" * 4
+    )  # more than kernels keep
+    whole = len(api.get("/page/swagger-ui.js", headers={"Accept-Encoding": "identity"}).content)
+    with connect(api, 4096) as idle, connect(api) as slow:
+        idle.sendall(requests)
+        slow.sendall(requests)
         got = 0
-        while got < 4 * whole and (piece := slow.recv(65_536)):
-            got += len(piece)
+        while got < 4 * whole and (chunk := slow.recv(65_536)):
+            got += len(chunk)
             time.sleep(0.01)
         assert got > 4 * whole
-        assert len(all_of(still)) < 4 * whole
-    assert told == []
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [
-        ("GET", "/health/live", 200),
-        ("GET", "/openapi.json", 200),
-        ("GET", "/nowhere", 404),
-        ("POST", "/prices", 405),
-        ("GET", "/prices", 422),
-        ("HEAD", "/prices", 422),
-        ("GET", LAST, 503),
-        ("GET", "/udf/history?symbol=x", 422),
-    ],
-)
-def test_every_answer_is_guarded(lonely: httpx.Client, method: str, path: str, status: int) -> None:
-    """Errors too; each header stands once."""
-    answer = lonely.request(method, path)
-
-    assert answer.status_code == status
-    assert {name: answer.headers.get_list(name) for name in MARKS} == {
-        name: [value] for name, value in MARKS.items()
-    }
-
-
-def test_pages_keep_their_own_policy(lonely: httpx.Client) -> None:
-    """A page loads its scripts; the rest is the same."""
-    for path in ("/", "/docs", "/page/style.css"):
-        found = lonely.get(path).headers
-        assert re.search("script-src 'self'", found["content-security-policy"])
-        assert len(found.get_list("content-security-policy")) == 1
-        assert {name: found[name] for name in list(MARKS)[:3]} == dict(list(MARKS.items())[:3])
-
-
-def test_what_others_may_not_read_they_may_not_embed(alone: Settings) -> None:
-    """Where not every origin may read it, an answer is no other page's picture or script."""
-    with served(alone.changed(cors_origins="https://a.example")) as client:
-        found = client.get("/health/live", headers={"Origin": "https://a.example"}).headers
-    assert found["cross-origin-resource-policy"] == "same-origin"
-    assert found["access-control-allow-origin"] == "https://a.example"
+        assert len(receive_all(idle)) < 4 * whole
+    assert logged == []
 
 
 @contextmanager
-def locked(settings: Settings) -> Iterator[None]:
-    """Whoever reads prices waits."""
+def lock_prices(settings: Settings) -> Iterator[None]:
+    """Block every reader of prices."""
     with psycopg.connect(settings.database_dsn) as conn:
         conn.execute("LOCK TABLE prices IN ACCESS EXCLUSIVE MODE")
         yield
 
 
-def test_a_stream_and_an_unchanged_answer_are_guarded(
-    client: httpx.Client, writer: psycopg.Connection
-) -> None:
-    """Whatever way an answer takes."""
-    writer.execute(
-        "INSERT INTO tickers (ticker, since) VALUES ('btc_usd', date_trunc('minute', now()))"
-    )
-    stream = client.head("/prices/stream?ticker=btc_usd")
-    known = client.get("/tickers").headers["etag"]
-    unchanged = client.get("/tickers", headers={"If-None-Match": known})
-
-    assert (stream.status_code, unchanged.status_code) == (200, 304)
-    for answer in (stream, unchanged):
-        assert {name: answer.headers[name] for name in MARKS} == MARKS
+def test_locked_table_is_503_in_time(base: Settings, client: httpx.Client) -> None:
+    with lock_prices(base):
+        response = client.get(LAST)
+    assert error_reasons(response, 503) == {"database": "does not respond"}
+    assert response.elapsed.total_seconds() < 4
 
 
-def test_the_database_has_a_deadline(base: Settings, client: httpx.Client) -> None:
-    """However it comes that it does not answer."""
-    with locked(base):
-        answer = client.get(LAST)
-    assert problem(answer, 503) == {"database": "does not respond"}
-    assert answer.elapsed.total_seconds() < 4
-
-
-def test_every_answer_has_a_deadline(
+def test_request_has_a_deadline(
     base: Settings, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It says so, and nothing of it is left: the next one is served."""
+    """The API serves the next request."""
     monkeypatch.setattr(endpoint, "RESPONSE_DEADLINE", 0.3)
-    with locked(base):
-        answer = client.get("/tickers")
-    assert problem(answer, 503) == {"server": "did not respond within 0.3 seconds"}
-    assert int(answer.headers["retry-after"]) > 0
+    with lock_prices(base):
+        response = client.get("/tickers")
+    assert error_reasons(response, 503) == {"server": "did not respond within 0.3 seconds"}
+    assert int(response.headers["retry-after"]) > 0
     assert client.get("/prices?ticker=btc_usd").status_code == 200
 
 
-def test_what_has_begun_may_last(
+def test_stream_outlives_the_request_deadline(
     client: httpx.Client, writer: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stream outlives the deadline of its beginning."""
     monkeypatch.setattr(endpoint, "RESPONSE_DEADLINE", 0.5)
-    with following(client.base_url, "btc_usd") as stream:
+    with open_stream(client.base_url, "btc_usd") as stream:
         time.sleep(0.8)
         writer.execute(
             "INSERT INTO prices (ticker, price, created_at)"
@@ -367,35 +250,29 @@ def test_request_deadline_exceeds_every_database_deadline(
 ) -> None:
     """An outage of the database is reported as one, whatever the request does first.
 
-    The longest request: an export of an index that is tracked no more looks it up, connects, and
-    waits for its first line.
+    The longest request is an export of an index that is no longer configured: it looks the index
+    up, connects, and waits for the first line.
     """
-    assert (
-        database.QUERY_DEADLINE + database.CONNECT_TIMEOUT + exports.BEGIN_TIMEOUT
-        < endpoint.RESPONSE_DEADLINE
-    )
-    with locked(base):
-        answer = client.get("/prices/export?ticker=btc_usd")
-    assert problem(answer, 503) == {"database": "does not respond"}
+    assert database.QUERY_DEADLINE + database.CONNECT_TIMEOUT + exports.BEGIN_TIMEOUT < endpoint.RESPONSE_DEADLINE
+    with lock_prices(base):
+        response = client.get("/prices/export?ticker=btc_usd")
+    assert error_reasons(response, 503) == {"database": "does not respond"}
 
 
-def test_internals_of_uvicorn_are_those_that_were_tested() -> None:
-    """protocol.py subclasses them: after a change, read it again, and record the new source."""
+def test_protocol_matches_uvicorn_source() -> None:
+    """protocol.py subclasses it: read it again after a change, and record the new hash."""
     assert uvicorn.__version__.startswith(server.TESTED_UVICORN)
     source = inspect.getsource(httptools_impl).encode()
     assert hashlib.sha256(source).hexdigest() == UVICORN_SOURCE
 
 
 def test_untested_uvicorn_serves_without_limits(
-    alone: Settings, monkeypatch: pytest.MonkeyPatch
+    unavailable: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a warning, and with uvicorn's own protocol."""
+    """A warning is logged, and uvicorn's own protocol serves."""
     monkeypatch.setattr(uvicorn, "__version__", "9.0.0")
-    warnings: list[str] = []
-    sink = logger.add(warnings.append, format="{message}", level="WARNING")
-    with served(alone) as client:
+    with capture_log("WARNING", "{message}") as lines, serve_api(unavailable) as client:
         response = client.get("/health/live?" + "a" * protocol.MAX_ADDRESS)
-    logger.remove(sink)
 
     assert response.status_code == 422
-    assert warnings[0].startswith("requests are not limited in size or time: uvicorn 9.0.0")
+    assert lines[0].startswith("requests are not limited in size or time: uvicorn 9.0.0")

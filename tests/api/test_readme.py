@@ -1,4 +1,4 @@
-"""The README is true: its commands exist and run, and its requests are answered as it says."""
+"""The commands and requests of the README work as it shows."""
 
 import re
 import shlex
@@ -12,8 +12,8 @@ import httpx
 import psycopg
 import pytest
 
-from tests.support.running import just
-from tests.support.serving import served
+from tests.support.api import serve_api
+from tests.support.recipes import run_recipe
 from tracker.cli import main
 from tracker.settings import CHECKOUT, Settings
 
@@ -25,7 +25,7 @@ COMMANDS = [
     for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
     for line in block.split("\n")
 ]
-ASKED = [shlex.split(line) for line in COMMANDS if line.startswith("tracker ")]
+COMMAND_LINES = [shlex.split(line) for line in COMMANDS if line.startswith("tracker ")]
 REQUESTS = [shlex.split(line) for line in COMMANDS if line.startswith("curl ")]
 RECIPES = {words.split()[0] for words in re.findall(r"ops/just ([a-z][^`\n]*)", README)}
 
@@ -51,26 +51,24 @@ RUN_BY = {
 
 @pytest.fixture
 def api(database: Settings, conn: psycopg.Connection) -> Iterator[httpx.Client]:
-    """An API with the minutes that the README asks for, and some before now."""
+    """An API with the minutes of the README's examples."""
     start = datetime(2026, 11, 20, 9, 28, tzinfo=UTC)
     rows = [("btc_usd", Decimal("103201.56"), start + n * timedelta(minutes=1)) for n in range(5)]
     insert = "INSERT INTO prices (ticker, price, created_at) VALUES (%s, %s, %s)"
     conn.cursor().executemany(insert, rows)
-    with served(database) as client:
+    with serve_api(database) as client:
         yield client
 
 
-def test_requests_are_answered(api: httpx.Client) -> None:
-    """Each curl of the README gets 200, but for the one that shows an error."""
+def test_requests_of_the_readme_succeed(api: httpx.Client) -> None:
     assert len(REQUESTS) == 8
     for words in REQUESTS:
         path = words[-1].removeprefix("http://127.0.0.1:8000")
-        with api.stream("GET", path) as answer:  # one of them never ends
-            assert answer.status_code == (422 if "limit=0" in path else 200), path
+        with api.stream("GET", path) as response:  # one of them never ends
+            assert response.status_code == (422 if "limit=0" in path else 200), path
 
 
-def test_answers_are_as_shown(api: httpx.Client) -> None:
-    """The shapes in the README are those of the API."""
+def test_responses_match_the_readme(api: httpx.Client) -> None:
     price = api.get("/v1/prices/filtered?ticker=btc_usd&date=2026-11-20T09:30:41Z")
     shown = '{"id":1,"ticker":"btc_usd","price":"103201.56","created_at":"2026-11-20T09:30:00Z"}'
     assert shown in README
@@ -81,21 +79,20 @@ def test_answers_are_as_shown(api: httpx.Client) -> None:
     link = api.get("/v1/prices?ticker=btc_usd&start_date=2026-11-20T09:32:00Z&limit=2").links[
         "next"
     ]
-    asked = link["url"].replace("&start_date=2026-11-20T09:32:00Z", "")
-    assert f'link: <{asked}>; rel="next"' in README
+    expected = link["url"].replace("&start_date=2026-11-20T09:32:00Z", "")
+    assert f'link: <{expected}>; rel="next"' in README
     exported = api.get("/v1/prices/export?ticker=btc_usd&start_date=2026-11-20").text
     head, first, *_ = exported.split("\r\n")
     assert f"    {head}\n    {first}\n" in README
 
 
-@pytest.mark.parametrize("words", ASKED, ids=" ".join)
-def test_tables_are_as_shown(
+@pytest.mark.parametrize("words", COMMAND_LINES, ids=" ".join)
+def test_tables_match_the_readme(
     api: httpx.Client,
     words: list[str],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The command line prints below each command what the README has there."""
     options = ["--format", "table", "--url", str(api.base_url)]
     monkeypatch.setattr(sys, "argv", [*words, *options])
     with pytest.raises(SystemExit) as ended:
@@ -106,16 +103,14 @@ def test_tables_are_as_shown(
     assert f"```sh\n{' '.join(words)}\n```\n\n{printed}\n" in README
 
 
-def test_recipes_exist_and_are_run(tmp_path: Path) -> None:
-    """Every recipe it names is one of the Justfile's, and some test or CI runs it."""
+def test_recipes_of_the_readme_exist_and_are_tested(tmp_path: Path) -> None:
     env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
-    assert set(just("--summary", env=env).stdout.split()) >= RECIPES
+    assert set(run_recipe("--summary", env=env).stdout.split()) >= RECIPES
     assert RUN_BY.keys() >= RECIPES
     for recipe, file in RUN_BY.items():
         assert recipe in (CHECKOUT / "tests" / file).read_text(), f"{file} does not run {recipe}"
 
 
-def test_places_exist() -> None:
-    """The table of places names nothing that is gone."""
-    for place in re.findall(r"`((?:tracker|sql|ops|tests)[a-z_/]*(?:\.py)?)`", README):
-        assert (CHECKOUT / place).exists(), place
+def test_paths_of_the_readme_exist() -> None:
+    for path in re.findall(r"`((?:tracker|sql|ops|tests)[a-z_/]*(?:\.py)?)`", README):
+        assert (CHECKOUT / path).exists(), path

@@ -1,4 +1,4 @@
-"""Reads from a streaming replica: while it lags, while it must catch up, and without a primary."""
+"""Reads from a streaming replica: while it lags, after a conflict, and without a primary."""
 
 import os
 import signal
@@ -12,14 +12,14 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
-from prometheus_client.parser import text_string_to_metric_families as families
 from psycopg import AsyncConnection
 
+from tests.support.api import error_reasons, read_metric, serve_api
+from tests.support.database import Run, make_settings, read_polls
 from tests.support.replica import run_standby, wait_for_replay
-from tests.support.servers import Run, make_settings
-from tests.support.serving import problem, served
-from tests.support.streaming import following
-from tests.support.working import rows, this_minute, tick, wait_for, working
+from tests.support.stream import open_stream
+from tests.support.waiting import current_minute, wait_until
+from tests.support.working import tick, working
 from tracker import migrations
 from tracker.embedded.home import home_servers, started
 from tracker.settings import Settings
@@ -34,35 +34,35 @@ INSERT = "INSERT INTO prices (ticker, price, created_at) VALUES (%s, %s, %s)"
 
 @dataclass(frozen=True)
 class Pair:
-    """A primary, its standby, and the API that writes to no one and reads from the second."""
+    """A primary, its standby, and an API that reads from the standby."""
 
     primary: Settings
     standby: Settings
 
     @property
     def api(self) -> Settings:
-        """Its settings; it may see no more of the standby's state than anyone."""
+        """Its settings; tracker_web has no right to see more of the standby's state."""
         read = str(self.standby.sockets)
         return self.primary.changed(read_postgres_host=read, postgres_user="tracker_web")
 
-    def store(self, minute: datetime, price: str) -> None:
-        """A price of each index, on the primary."""
+    def insert_price(self, minute: datetime, price: str) -> None:
+        """Insert a price of each index on the primary."""
         with psycopg.connect(self.primary.database_dsn, autocommit=True) as conn:
             for ticker in self.primary.tickers:
                 conn.execute(INSERT, [ticker, price, minute])
 
-    def replay(self, verb: str) -> None:
+    def set_replay(self, verb: str) -> None:
         """Pause or resume the standby's replay."""
         with psycopg.connect(self.standby.database_dsn, autocommit=True) as conn:
             conn.execute(f"SELECT pg_wal_replay_{verb}()".encode())
             query = "SELECT pg_get_wal_replay_pause_state()"
             wanted = "paused" if verb == "pause" else "not paused"
-            wait_for(lambda: conn.execute(query).fetchone() == (wanted,))
+            wait_until(lambda: conn.execute(query).fetchone() == (wanted,))
 
 
 @contextmanager
-def paired(folder: Path, servers: Settings) -> Iterator[Pair]:
-    """Both in *folder*, migrated; the queue is that of *servers*."""
+def run_pair(folder: Path, servers: Settings) -> Iterator[Pair]:
+    """Run both in *folder*, migrated; the queue is that of *servers*."""
     queue = str(servers.sockets / "redis.sock")
     homes = [make_settings(folder / name, redis_host=queue) for name in ("primary", "standby")]
     pair = Pair(*homes)
@@ -76,73 +76,74 @@ def paired(folder: Path, servers: Settings) -> Iterator[Pair]:
 
 @pytest.fixture(scope="module")
 def pair(open_tmp: Path, servers: Settings) -> Iterator[Pair]:
-    """Two that every test leaves as they were, but for their prices."""
+    """A running pair."""
     folder = open_tmp / "pair"
     folder.mkdir()
-    with paired(folder, servers) as pair:
+    with run_pair(folder, servers) as pair:
         yield pair
 
 
-def lag(client: httpx.Client) -> float | None:
-    """As readiness tells it."""
-    answer = client.get("/health/ready")
-    assert answer.status_code == 200, answer.text
-    found: float | None = answer.json()["replica"]["lag_seconds"]
+def readiness_lag(client: httpx.Client) -> float | None:
+    """The lag by /health/ready."""
+    response = client.get("/health/ready")
+    assert response.status_code == 200, response.text
+    found: float | None = response.json()["replica"]["lag_seconds"]
     return found
 
 
-def measured(client: httpx.Client) -> float:
-    """As Prometheus sees it."""
-    found = {family.name: family for family in families(client.get("/metrics").text)}
-    return found["tracker_replica_lag_seconds"].samples[0].value
+def newest_price(client: httpx.Client) -> str:
+    """The newest price of btc_usd."""
+    response = client.get("/prices/last", params={"ticker": "btc_usd"})
+    assert response.status_code == 200, response.text
+    return str(response.json()["price"])
 
 
-def last(client: httpx.Client) -> str:
-    """The newest price."""
-    answer = client.get("/prices/last", params={"ticker": "btc_usd"})
-    assert answer.status_code == 200, answer.text
-    return str(answer.json()["price"])
-
-
-def test_a_lagging_replica_is_seen_and_the_stream_does_not_wait_for_it(pair: Pair) -> None:
-    """Prices are the replica's, with an ETag of its own; events are the primary's, at once."""
+def test_lag_is_reported_and_does_not_delay_the_stream(pair: Pair) -> None:
+    """Prices and their ETag are the replica's, events the primary's."""
     minute = minute_of(datetime.now(UTC))
-    pair.store(minute - MINUTE, "1.00")
+    pair.insert_price(minute - MINUTE, "1.00")
     wait_for_replay(pair.primary, pair.standby)
-    with served(pair.api) as client, following(client.base_url) as stream:
+    with serve_api(pair.api) as client, open_stream(client.base_url) as stream:
         page = client.get("/prices", params={"ticker": "btc_usd"})
-        assert (lag(client), measured(client)) == (0.0, 0.0)
-        pair.replay("pause")
+        assert (readiness_lag(client), read_metric(client, "tracker_replica_lag_seconds")) == (
+            0.0,
+            0.0,
+        )
+        pair.set_replay("pause")
         try:
-            pair.store(minute, "2.00")
+            pair.insert_price(minute, "2.00")
             (event,) = stream.take(1)
             assert event.data["price"] == "2.00"
-            assert last(client) == "1.00"
-            again = {"If-None-Match": page.headers["etag"]}
+            assert newest_price(client) == "1.00"
+            condition = {"If-None-Match": page.headers["etag"]}
             params = {"ticker": "btc_usd"}
-            assert client.get("/prices", params=params, headers=again).status_code == 304
-            wait_for(lambda: (lag(client) or 0) > 0 and measured(client) > 0)
-            late = client.get("/health/state").json()["parts"][-1]
-            assert late["name"] == "replica"
+            assert client.get("/prices", params=params, headers=condition).status_code == 304
+            wait_until(
+                lambda: (
+                    (readiness_lag(client) or 0) > 0
+                    and read_metric(client, "tracker_replica_lag_seconds") > 0
+                )
+            )
+            part = client.get("/health/state").json()["parts"][-1]
+            assert part["name"] == "replica"
         finally:
-            pair.replay("resume")
+            pair.set_replay("resume")
         wait_for_replay(pair.primary, pair.standby)
-        assert last(client) == "2.00"
-        assert client.get("/prices", params=params, headers=again).status_code == 200
-        assert lag(client) == 0.0
+        assert newest_price(client) == "2.00"
+        assert client.get("/prices", params=params, headers=condition).status_code == 200
+        assert readiness_lag(client) == 0.0
         state = client.get("/health/state").json()["parts"][-1]
         assert state == {"name": "replica", "state": "up", "words": "is in sync"}
 
 
-def test_a_read_that_stands_in_the_way_is_made_again(pair: Pair, run: Run) -> None:
-    """The replica ends it to catch up; the client gets its answer all the same."""
-    tries = []
+def test_read_cancelled_by_replay_is_retried(pair: Pair, run: Run) -> None:
+    attempts = []
 
     async def count(conn: AsyncConnection) -> int:
         async with conn.transaction():
             cursor = await conn.execute("SELECT count(*) FROM tickers")
-            tries.append(conn)
-            if len(tries) == 1:
+            attempts.append(conn)
+            if len(attempts) == 1:
                 lock()
                 await conn.execute("SELECT pg_sleep(60)")
         (found,) = await cursor.fetchone() or (None,)
@@ -157,43 +158,39 @@ def test_a_read_that_stands_in_the_way_is_made_again(pair: Pair, run: Run) -> No
             return await database.run(count)
 
     assert run(read()) >= 0
-    assert len(tries) == 2
+    assert len(attempts) == 2
 
 
-def test_a_replica_that_is_away_is_named(pair: Pair) -> None:
-    """No price is read elsewhere; the primary and its stream are as ever."""
-    with served(pair.primary.changed(read_postgres_host="/nowhere")) as client:
+def test_unavailable_replica_is_reported(pair: Pair) -> None:
+    with serve_api(pair.primary.changed(read_postgres_host="/nowhere")) as client:
         params = {"ticker": "btc_usd"}
-        assert problem(client.get("/prices", params=params), 503) == {
+        assert error_reasons(client.get("/prices", params=params), 503) == {
             "database": "does not respond"
         }
         parts = {part["name"]: part for part in client.get("/health/state").json()["parts"]}
         assert parts["database"]["state"] == "up"
         assert parts["replica"]["state"] == "down"
-        with following(client.base_url) as stream:
-            pair.store(minute_of(datetime.now(UTC)) - timedelta(days=20), "4.00")
+        with open_stream(client.base_url) as stream:
+            pair.insert_price(minute_of(datetime.now(UTC)) - timedelta(days=20), "4.00")
             assert stream.take(1)[0].data["price"] == "4.00"
-        assert isnan(measured(client))
+        assert isnan(read_metric(client, "tracker_replica_lag_seconds"))
 
 
-def test_reads_outlive_the_primary_and_the_standby_takes_its_place(
-    open_tmp: Path, servers: Settings
-) -> None:
-    """Killed: prices go on, the stream waits, the lag shows; promoted, it is but a variable."""
+def test_reads_survive_a_failover(open_tmp: Path, servers: Settings) -> None:
     folder = open_tmp / "outlived"
     folder.mkdir()
-    with paired(folder, servers) as pair:
-        pair.store(minute_of(datetime.now(UTC)) - MINUTE, "1.00")
+    with run_pair(folder, servers) as pair:
+        pair.insert_price(minute_of(datetime.now(UTC)) - MINUTE, "1.00")
         wait_for_replay(pair.primary, pair.standby)
-        with served(pair.api) as client:
-            assert (last(client), lag(client)) == ("1.00", 0.0)
+        with serve_api(pair.api) as client:
+            assert (newest_price(client), readiness_lag(client)) == ("1.00", 0.0)
             (primary,) = home_servers(pair.primary)
             os.kill(primary.pid() or 0, signal.SIGKILL)
-            wait_for(lambda: lag(client))
-            assert {last(client) for _ in range(20)} == {"1.00"}
-            assert measured(client) > 0
-            answer = client.get("/prices/stream", params={"ticker": "btc_usd"})
-            assert problem(answer, 503) == {"database": "does not respond"}
+            wait_until(lambda: readiness_lag(client))
+            assert {newest_price(client) for _ in range(20)} == {"1.00"}
+            assert read_metric(client, "tracker_replica_lag_seconds") > 0
+            response = client.get("/prices/stream", params={"ticker": "btc_usd"})
+            assert error_reasons(response, 503) == {"database": "does not respond"}
             parts = {
                 part["name"]: part["state"] for part in client.get("/health/state").json()["parts"]
             }
@@ -207,10 +204,10 @@ def test_reads_outlive_the_primary_and_the_standby_takes_its_place(
                     postgres_host=str(pair.standby.sockets), client_base_url=exchange.url
                 )
                 with working(promoted):
-                    tick(promoted, this_minute())
-                    wait_for(lambda: len(rows(conn)) == 2)
-            with served(promoted) as client, following(client.base_url) as stream:
-                assert last(client) != "1.00"
+                    tick(promoted, current_minute())
+                    wait_until(lambda: len(read_polls(conn)) == 2)
+            with serve_api(promoted) as client, open_stream(client.base_url) as stream:
+                assert newest_price(client) != "1.00"
                 assert "replica" not in client.get("/health/ready").json()
                 long_ago = minute_of(datetime.now(UTC)) - timedelta(days=9)
                 conn.execute(INSERT, ["btc_usd", "3.00", long_ago])

@@ -1,4 +1,4 @@
-"""What is tracked, over real HTTP: counts, ends, and the last day's movement."""
+"""The tracked indexes over HTTP: counts, first and newest prices, and the last day's movement."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,7 +7,8 @@ import httpx
 import psycopg
 import pytest
 
-from tests.support.serving import problem
+from tests.support.api import error_reasons
+from tests.support.database import insert_prices
 from tracker.times import MINUTE
 
 NOON = datetime(2024, 1, 15, 12, 30, tzinfo=UTC)
@@ -25,33 +26,25 @@ NOTHING = {
 }
 
 
-def store(conn: psycopg.Connection, prices: dict[datetime, str], ticker: str = "btc_usd") -> None:
-    """Prices of one index."""
-    conn.cursor().executemany(
-        "INSERT INTO prices (ticker, created_at, price) VALUES (%s, %s, %s)",
-        [(ticker, minute, price) for minute, price in prices.items()],
-    )
-
-
-def found(client: httpx.Client) -> dict[str, dict[str, Any]]:
+def get_tickers(client: httpx.Client) -> dict[str, dict[str, Any]]:
     """Each index by its name."""
-    answer = client.get("/tickers")
-    assert answer.status_code == 200, answer.text
-    return {row["ticker"]: row for row in answer.json()}
+    response = client.get("/tickers")
+    assert response.status_code == 200, response.text
+    return {row["ticker"]: row for row in response.json()}
 
 
-def day(client: httpx.Client) -> list[str | None]:
-    """How btc_usd moved: change, percent, high, low."""
-    return list(found(client)["btc_usd"].values())[-4:]
+def get_movement(client: httpx.Client) -> list[str | None]:
+    """The movement of btc_usd: change, percent, high, low."""
+    return list(get_tickers(client)["btc_usd"].values())[-4:]
 
 
 @pytest.mark.parametrize("prefix", ["", "/v1"])
-def test_all_that_is_polled_or_stored_is_there(
+def test_configured_and_stored_indexes_are_listed(
     client: httpx.Client, writer: psycopg.Connection, prefix: str
 ) -> None:
-    """Those polled first, in the order of TICKERS; then those of old, by name."""
-    store(writer, {NOON: "2.00"}, "old_usd")
-    store(writer, {NOON: "1.50", NOON + 3 * MINUTE: "1.75"}, "eth_usd")
+    """The configured ones first, in the order of TICKERS."""
+    insert_prices(writer, "old_usd", {NOON: "2.00"})
+    insert_prices(writer, "eth_usd", {NOON: "1.50", NOON + 3 * MINUTE: "1.75"})
     writer.execute("INSERT INTO tickers (ticker, since) VALUES ('ape_usd', %s)", [NOON])
 
     rows = client.get(f"{prefix}/tickers").json()
@@ -79,20 +72,19 @@ def test_all_that_is_polled_or_stored_is_there(
     }
 
 
-def test_rows_are_counted_whatever_changes(
+def test_rows_are_counted_after_every_change(
     client: httpx.Client, writer: psycopg.Connection
 ) -> None:
-    """Holes are not counted; repaired ones are; what is deleted is not."""
-    store(writer, {NOON + n * 7 * MINUTE: "1.00" for n in range(100)})
-    assert found(client)["btc_usd"]["rows"] == 100
-    store(writer, {NOON + MINUTE: "1.00"})
-    assert found(client)["btc_usd"]["rows"] == 101
+    insert_prices(writer, "btc_usd", {NOON + n * 7 * MINUTE: "1.00" for n in range(100)})
+    assert get_tickers(client)["btc_usd"]["rows"] == 100
+    insert_prices(writer, "btc_usd", {NOON + MINUTE: "1.00"})
+    assert get_tickers(client)["btc_usd"]["rows"] == 101
     writer.execute("DELETE FROM prices WHERE created_at > %s", [NOON + 7 * MINUTE])
-    assert found(client)["btc_usd"]["rows"] == 3
+    assert get_tickers(client)["btc_usd"]["rows"] == 3
 
 
 @pytest.mark.parametrize(
-    ("before", "past"),
+    ("age", "past"),
     [
         (DAY, "100.00"),
         (DAY + 59 * MINUTE, "100.00"),
@@ -100,64 +92,66 @@ def test_rows_are_counted_whatever_changes(
         (DAY - MINUTE, None),
     ],
 )
-def test_the_change_is_that_since_a_day_before(
-    client: httpx.Client, writer: psycopg.Connection, before: timedelta, past: str | None
+def test_change_compares_with_the_price_a_day_before(
+    client: httpx.Client, writer: psycopg.Connection, age: timedelta, past: str | None
 ) -> None:
     """The price 24 hours before the newest, or the last one of the hour that ends there."""
-    store(writer, {NOON - before: "100.00", NOON: "98.765"})
+    insert_prices(writer, "btc_usd", {NOON - age: "100.00", NOON: "98.765"})
 
     expected = ["-1.235", "-1.2350"] if past else [None, None]
-    assert day(client)[:2] == expected
+    assert get_movement(client)[:2] == expected
 
 
-def test_the_nearest_price_counts(client: httpx.Client, writer: psycopg.Connection) -> None:
-    """Of that hour the last one; an equal price is a change of zero, and has no sign."""
-    store(writer, {NOON - DAY - n * MINUTE: f"{300 + n}.00" for n in (3, 20, 50)})
-    store(writer, {NOON: "303.00"})
-    assert day(client)[:2] == ["0.00", "0.0000"]
-
-    store(writer, {NOON + MINUTE: "302.999999999"})
-    assert day(client)[:2] == ["-0.000000001", "0.0000"]
-
-
-def test_high_and_low_are_those_of_the_day(
+def test_change_uses_the_last_price_of_that_hour(
     client: httpx.Client, writer: psycopg.Connection
 ) -> None:
-    """To the minute at its start, up to the newest; what lies before is not in it."""
-    store(writer, {NOON - DAY - MINUTE: "1.00", NOON - DAY: "9.00", NOON: "5.00"})
-    assert day(client)[2:] == ["9.00", "5.00"]
-    store(writer, {NOON - DAY + 5 * MINUTE: "4.00", NOON - 9 * HOUR: "3.00"})
-    assert day(client)[2:] == ["9.00", "3.00"]
-    store(writer, {NOON + MINUTE: "5.00"})
-    assert day(client)[2:] == ["5.00", "3.00"]
+    """An equal price is a change of zero, without a sign."""
+    insert_prices(
+        writer, "btc_usd", {NOON - DAY - n * MINUTE: f"{300 + n}.00" for n in (3, 20, 50)}
+    )
+    insert_prices(writer, "btc_usd", {NOON: "303.00"})
+    assert get_movement(client)[:2] == ["0.00", "0.0000"]
+
+    insert_prices(writer, "btc_usd", {NOON + MINUTE: "302.999999999"})
+    assert get_movement(client)[:2] == ["-0.000000001", "0.0000"]
 
 
-def test_a_price_to_come_is_not_the_newest(
+def test_high_and_low_cover_the_last_day(client: httpx.Client, writer: psycopg.Connection) -> None:
+    insert_prices(
+        writer, "btc_usd", {NOON - DAY - MINUTE: "1.00", NOON - DAY: "9.00", NOON: "5.00"}
+    )
+    assert get_movement(client)[2:] == ["9.00", "5.00"]
+    insert_prices(writer, "btc_usd", {NOON - DAY + 5 * MINUTE: "4.00", NOON - 9 * HOUR: "3.00"})
+    assert get_movement(client)[2:] == ["9.00", "3.00"]
+    insert_prices(writer, "btc_usd", {NOON + MINUTE: "5.00"})
+    assert get_movement(client)[2:] == ["5.00", "3.00"]
+
+
+def test_price_in_the_future_is_not_the_newest(
     client: httpx.Client, writer: psycopg.Connection
 ) -> None:
-    """A clock that was wrong once does not hide what is known."""
-    store(writer, {NOON: "5.00", datetime(2999, 1, 1, tzinfo=UTC): "6.00"})
+    insert_prices(writer, "btc_usd", {NOON: "5.00", datetime(2999, 1, 1, tzinfo=UTC): "6.00"})
 
-    row = found(client)["btc_usd"]
+    row = get_tickers(client)["btc_usd"]
     assert (row["rows"], row["newest"]["price"], row["high_24h"]) == (2, "5.00", "5.00")
 
 
-def test_extremes_are_exact(client: httpx.Client, writer: psycopg.Connection) -> None:
-    """No digit is lost, however many there are."""
+def test_movement_keeps_every_digit(client: httpx.Client, writer: psycopg.Connection) -> None:
     tiny = "0." + "0" * 29 + "1"
-    store(writer, {NOON - DAY: tiny, NOON: "123456789012345678.00"})
+    insert_prices(writer, "btc_usd", {NOON - DAY: tiny, NOON: "123456789012345678.00"})
 
-    change, percent, high, low = day(client)
+    change, percent, high, low = get_movement(client)
     assert change == "123456789012345677." + "9" * 30
     assert percent is not None
     assert percent.startswith("12345678901234567799999")
     assert (high, low) == ("123456789012345678.00", tiny)
 
 
-def test_as_csv_objects_are_columns(client: httpx.Client, writer: psycopg.Connection) -> None:
-    """What is null is empty."""
-    store(writer, {NOON: "1.50"})
-    header, polled, never, end = client.get("/tickers?format=csv").text.split("\r\n")
+def test_csv_has_a_column_for_each_nested_value(
+    client: httpx.Client, writer: psycopg.Connection
+) -> None:
+    insert_prices(writer, "btc_usd", {NOON: "1.50"})
+    header, polled, unpolled, end = client.get("/tickers?format=csv").text.split("\r\n")
 
     assert header.split(",") == [
         "ticker",
@@ -177,11 +171,10 @@ def test_as_csv_objects_are_columns(client: httpx.Client, writer: psycopg.Connec
     assert polled.split(",") == [
         *("btc_usd", "true", at, "1", "1.50", at, "1.50", at, "", "", "1.50", "1.50")
     ]
-    assert (never, end) == ("eth_usd,true,,0,,,,,,,,", "")
+    assert (unpolled, end) == ("eth_usd,true,,0,,,,,,,,", "")
 
 
-def test_there_is_nothing_to_ask(client: httpx.Client) -> None:
-    """But the format."""
-    assert problem(client.get("/tickers?ticker=btc_usd"), 422) == {
+def test_format_is_the_only_parameter(client: httpx.Client) -> None:
+    assert error_reasons(client.get("/tickers?ticker=btc_usd"), 422) == {
         "ticker": "is not a parameter here; parameters: format"
     }

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.bench.processes import free_ports
+from tests.support.api import serve_api
 from tests.support.commands import TIMEOUT, start_tracker
-from tests.support.serving import served
 from tracker import client, rows
 from tracker.cli import main
 from tracker.gaps import DAY, Coverage, Gap
@@ -49,7 +49,7 @@ def url(base: Settings) -> Iterator[str]:
         conn.execute(ROWS, {"at": NOON})
         conn.execute(MANY, [NOON])
     tickers = ("btc_usd", "eth_usd", "sol_usd")
-    with served(base.changed(tickers=tickers)) as client:
+    with serve_api(base.changed(tickers=tickers)) as client:
         yield f"{client.base_url}/v1"
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
+from tests.support.api import serve_api
 from tests.support.commands import (
     COLOUR,
     TIMEOUT,
@@ -16,7 +17,6 @@ from tests.support.commands import (
     run_at_terminal,
     start_tracker,
 )
-from tests.support.serving import served
 from tracker.settings import Settings
 
 pytestmark = pytest.mark.slow
@@ -35,7 +35,7 @@ def url(base: Settings) -> Iterator[str]:
     """The API of a database with three prices."""
     with psycopg.connect(base.database_dsn) as conn:
         conn.execute(ROWS, {"at": NOON})
-    with served(base) as client:
+    with serve_api(base) as client:
         yield f"{client.base_url}/v1"
 
 

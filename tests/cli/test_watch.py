@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.bench.processes import free_ports
+from tests.support.api import serve_api
 from tests.support.commands import TIMEOUT, open_terminal, read_line, start_tracker
-from tests.support.serving import served
 from tracker.cli.watch import PriceChange, price_changes
 from tracker.models import SourcedPrice
 from tracker.settings import Settings
@@ -65,7 +65,7 @@ def add(
 def test_watch_shows_changes_and_repairs(base: Settings, stored: psycopg.Connection) -> None:
     """With signs and colours, after the newest price of each index."""
     with (
-        served(base) as client,
+        serve_api(base) as client,
         open_terminal() as screen,
         start_tracker(
             *("watch", "btc_usd", "eth_usd", "--url", str(client.base_url)),
@@ -105,7 +105,7 @@ def test_watch_shows_changes_and_repairs(base: Settings, stored: psycopg.Connect
 @pytest.mark.slow
 def test_watch_in_pipe_writes_line_per_price(base: Settings, stored: psycopg.Connection) -> None:
     """At once: JSON objects, or CSV with a header."""
-    with served(base) as client:
+    with serve_api(base) as client:
         url = str(client.base_url)
         with (
             start_tracker("watch", "--url", url) as one,
@@ -139,14 +139,14 @@ def test_watch_reports_lost_connection_and_resumes(
     port = free_ports(1)[0]
     words = ("watch", "btc_usd", "--url", f"http://127.0.0.1:{port}")
     with ExitStack() as service, ExitStack() as rest:
-        service.enter_context(served(base, port=port))
+        service.enter_context(serve_api(base, port=port))
         process = rest.enter_context(start_tracker(*words))
         read_line(process.stdout)
         service.close()
         assert read_line(process.stderr) == "tracker: connection lost; reconnecting\n"
         add(stored, "btc_usd", 1, "1.10")
         add(stored, "btc_usd", 2, "1.20")
-        with served(base, port=port):
+        with serve_api(base, port=port):
             assert read_line(process.stderr).startswith("tracker: connected again")
             found = [json.loads(read_line(process.stdout))["price"] for _ in range(2)]
             add(stored, "btc_usd", 3, "1.30")

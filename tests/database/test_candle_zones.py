@@ -11,9 +11,9 @@ import psycopg
 import pytest
 from psycopg.errors import InvalidParameterValue
 
+from tests.support.api import serve_api
 from tests.support.database import insert_prices
 from tests.support.reference import random_walk
-from tests.support.serving import served
 from tracker.gaps import DAY
 from tracker.settings import Settings
 from tracker.times import MINUTE
@@ -98,7 +98,7 @@ def test_sql_and_api_return_the_same_candles(
     base: Settings, series: dict[datetime, Decimal], zone: str
 ) -> None:
     query = "SELECT start, close, samples FROM candles('btc_usd', %s, '-infinity', 'infinity', %s)"
-    with served(base) as client, psycopg.connect(base.database_dsn) as conn:
+    with serve_api(base) as client, psycopg.connect(base.database_dsn) as conn:
         for width, interval in INTERVALS.items():
             parameters = {"ticker": "btc_usd", "interval": interval, "tz": zone, "order": "asc"}
             response = client.get("/prices/candles", params={**parameters, "limit": 1000})

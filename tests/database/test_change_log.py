@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import AsyncConnection
 
+from tests.support.database import Run
 from tests.support.derived import (
     ADD_PRICES,
     TICKERS,
@@ -23,7 +24,6 @@ from tests.support.derived import (
     read_change_log,
     read_revisions,
 )
-from tests.support.servers import Run
 from tracker.settings import Settings
 from tracker.times import MINUTE
 from tracker.web.stream import events

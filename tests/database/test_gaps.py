@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg import AsyncConnection
 
-from tests.support.servers import Run
+from tests.support.database import Run
 from tracker import gaps, queries
 from tracker.gaps import DAY, HOUR, NOT_POLLED, Coverage, Gap, RecordedGap, Span
 from tracker.settings import Settings

@@ -17,12 +17,12 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
+from tests.support.api import serve_api
+from tests.support.database import Run, create_database
 from tests.support.query_plans import Node, StatementLog, logging_role
 from tests.support.query_plans import count_rows_read as rows_read
 from tests.support.query_plans import find_scans as scans_of
-from tests.support.servers import Run, fresh_database
-from tests.support.serving import served
-from tests.support.working import wait_for
+from tests.support.waiting import wait_until
 from tracker import migrations, queries
 from tracker.models import Quote
 from tracker.settings import CHECKOUT, Settings
@@ -52,7 +52,7 @@ def archive(servers: Settings) -> Iterator[Settings]:
         "generate_series('2020-01-01Z', '2024-01-01Z', INTERVAL '30 min') AS at,"
         " unnest(ARRAY['btc_usd', 'eth_usd']) AS ticker"
     )
-    with fresh_database(servers) as settings:
+    with create_database(servers) as settings:
         migrations.apply(settings.database_dsn)
         with psycopg.connect(settings.database_dsn, autocommit=True) as conn:
             conn.execute("SET session_replication_role = replica")  # without triggers: faster
@@ -124,7 +124,7 @@ def products(archive: Settings, run: Run) -> Iterator[dict[str, Product]]:
             reader = run(connect(dsn, "plans"))
             stack.callback(lambda reader=reader: run(reader.close()))
             writer = stack.enter_context(psycopg.connect(dsn, autocommit=True))
-            client = stack.enter_context(served(log.settings))
+            client = stack.enter_context(serve_api(log.settings))
             found[name] = Product(client, log, run, reader, writer, generic=name == "generic")
         yield found
 
@@ -296,7 +296,7 @@ def test_pages_of_one_round_trip_read_their_own_rows_only(
         return bool(plans)
 
     with ThreadPoolExecutor(12) as pool:
-        wait_for(shared)
+        wait_until(shared)
     for pages, nodes in plans:
         scans = [scan for scan in scans_of(nodes) if scan["Actual Loops"]]
         read = rows_read(scans)
@@ -409,7 +409,7 @@ def call_all(product: Product, folder: Path) -> None:
     for path in ("/tickers", "/health/ready", "/health/state", "/prices?ticker=doge_usd"):
         product.client.get(path)
     following = {"method": "GET", "url": "/prices/stream", "params": {"ticker": TICKERS}}
-    with served(product.log.settings) as client, client.stream(**following) as answer:
+    with serve_api(product.log.settings) as client, client.stream(**following) as answer:
         assert answer.status_code == 200  # a new process listens first
     product.run(queries.changed_minutes(product.reader, "btc_usd", 0, 0, 10))
     product.run(queries.replica_lag(product.reader))
@@ -497,7 +497,7 @@ def test_columns_added_to_the_tables_change_no_response(product: Product, tmp_pa
 def test_every_statement_of_transfers_is_sent(servers: Settings, tmp_path: Path) -> None:
     """The same for imports, exports, backups of both kinds, and what restores them."""
     minute = UNTIL - HOUR
-    with fresh_database(servers) as settings, logging_role(settings, "plans_backup") as log:
+    with create_database(servers) as settings, logging_role(settings, "plans_backup") as log:
         source = log.settings
         migrations.apply(source.database_dsn)
         with psycopg.connect(source.database_dsn) as conn:
@@ -506,7 +506,7 @@ def test_every_statement_of_transfers_is_sent(servers: Settings, tmp_path: Path)
         export_and_import(source.database_dsn, tmp_path)
         for kind in KINDS:
             backup(source, str(tmp_path / kind), kind)
-            with fresh_database(source) as target:
+            with create_database(source) as target:
                 migrations.apply(target.database_dsn)
                 restore(target, str(tmp_path / kind))
         # Only a terminal sees progress (test_progress); the server has the role (test_backup).

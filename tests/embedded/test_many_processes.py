@@ -15,12 +15,12 @@ import pytest
 import redis
 
 from ops.bench.processes import free_ports
+from tests.support.api import linked_url
 from tests.support.chaos.processes import run_process
 from tests.support.database import read_misses, read_polls
 from tests.support.debian import linked_command
 from tests.support.exchange import assert_true_polls, count_calls, inject_fault
 from tests.support.processes import pause_process
-from tests.support.serving import linked_url
 from tests.support.stream import open_stream
 from tests.support.waiting import current_minute, wait_until
 from tests.support.working import idle, tick

@@ -1,4 +1,4 @@
-"""The stream over real HTTP: each price as it is stored, once, wherever a client begins."""
+"""The stream over HTTP: each price once as it is stored, from any event id on."""
 
 import random
 import time
@@ -15,34 +15,35 @@ from itertools import count
 import httpx
 import psycopg
 import pytest
-from prometheus_client.parser import text_string_to_metric_families as prometheus
 
-from tests.support.serving import problem, served
-from tests.support.streaming import Following, Told, following
-from tests.support.working import wait_for
+from tests.support.api import error_reasons, format_moment, read_metric, serve_api
+from tests.support.stream import (
+    INSERT_MINUTES,
+    StreamClient,
+    StreamEvent,
+    count_subscribers,
+    open_stream,
+)
+from tests.support.waiting import wait_until
 from tracker.settings import Settings
 from tracker.times import MINUTE
 from tracker.web.stream.responses import StreamOptions
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
-FILL = (
-    "INSERT INTO prices (ticker, created_at, price)"
-    " SELECT %s, %s + n * INTERVAL '1 minute', 1.50 FROM generate_series(0, %s - 1) AS n"
-)
-QUICK = StreamOptions(heartbeat=0.1, write_timeout=0.5, linger=0.5)
-SMALL = 4096  # bytes
+OPTIONS = StreamOptions(heartbeat=0.1, write_timeout=0.5, linger=0.5)
+SMALL_BUFFER = 4096  # bytes
 
 
 @pytest.fixture(scope="module")
 def client(base: Settings) -> Iterator[httpx.Client]:
     """A client of the API on that database."""
-    with served(base, QUICK) as client:
+    with serve_api(base, OPTIONS) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def fresh_days() -> Iterator[datetime]:
-    """Days on which nothing is stored yet: the tests of this file share the log of changes."""
+    """Days without prices: the tests of this file share the change log."""
     return (NOON + n * timedelta(days=10) for n in count())
 
 
@@ -60,46 +61,31 @@ def writer(base: Settings) -> Iterator[psycopg.Connection]:
 
 
 @pytest.fixture(autouse=True)
-def _settled(client: httpx.Client, writer: psycopg.Connection) -> None:
-    """What was stored before is no news any more."""
-    asked = "SELECT 'btc_usd:' || coalesce(max(revision), 0) FROM tickers WHERE ticker = 'btc_usd'"
+def _is_current(client: httpx.Client, writer: psycopg.Connection) -> None:
+    """The stream has sent everything that is stored."""
+    query = "SELECT 'btc_usd:' || coalesce(max(revision), 0) FROM tickers WHERE ticker = 'btc_usd'"
 
-    def told() -> bool:
-        with following(client.base_url) as stream:
-            return (stream.id,) == writer.execute(asked).fetchone()
+    def received() -> bool:
+        with open_stream(client.base_url) as stream:
+            return (stream.id,) == writer.execute(query).fetchone()
 
-    wait_for(told)
-
-
-def text(moment: datetime) -> str:
-    """A moment as the API writes it."""
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+    wait_until(received)
 
 
-def measured(client: httpx.Client) -> dict[str, float]:
-    """What /metrics says, by name."""
-    families = prometheus(client.get("/metrics").text)
-    return {sample.name: sample.value for family in families for sample in family.samples}
-
-
-def followers(client: httpx.Client) -> float:
-    """How many streams are open."""
-    return measured(client)["tracker_stream_clients"]
-
-
-def test_a_price_is_told_as_it_is_stored(
+def test_stored_price_is_sent_within_a_second(
     client: httpx.Client, writer: psycopg.Connection, day: datetime
 ) -> None:
-    """Within a second of its commit, with where it comes from; a repaired one says so."""
     insert = (
         "INSERT INTO prices (ticker, created_at, price, source, observed_at)"
         " VALUES ('btc_usd', %s, %s, %s, %s) RETURNING id"
     )
-    with following(client.base_url) as stream:
+    with open_stream(client.base_url) as stream:
         before = stream.id
         for n, (price, source) in enumerate((("68241.50", "poll"), ("68240.993333", "chart"))):
-            seen = day + n * MINUTE + timedelta(seconds=7.25)
-            found = writer.execute(insert, [day + n * MINUTE, price, source, seen]).fetchone()
+            observed_at = day + n * MINUTE + timedelta(seconds=7.25)
+            found = writer.execute(
+                insert, [day + n * MINUTE, price, source, observed_at]
+            ).fetchone()
             stored = time.monotonic()
             [event] = stream.take(1)
 
@@ -113,15 +99,15 @@ def test_a_price_is_told_as_it_is_stored(
                 "id": found[0],
                 "ticker": "btc_usd",
                 "price": price,
-                "created_at": text(day + n * MINUTE),
+                "created_at": format_moment(day + n * MINUTE),
                 "source": source,
-                "observed_at": f"{seen:%Y-%m-%dT%H:%M:%S.%fZ}",
+                "observed_at": f"{observed_at:%Y-%m-%dT%H:%M:%S.%fZ}",
             }
             assert event.id == f"btc_usd:{int(before.partition(':')[2]) + n + 1}"
 
 
-def test_it_is_a_stream_that_nobody_keeps_or_packs(client: httpx.Client) -> None:
-    """By GET; HEAD has the same headers, and takes no place."""
+def test_stream_is_neither_cached_nor_compressed(client: httpx.Client) -> None:
+    """HEAD has the same headers and takes no place."""
     url = "/prices/stream?ticker=btc_usd"
     wanted = {
         "content-type": "text/event-stream; charset=utf-8",
@@ -129,8 +115,8 @@ def test_it_is_a_stream_that_nobody_keeps_or_packs(client: httpx.Client) -> None
         "x-accel-buffering": "no",
     }
     head = client.head(url, headers={"Accept-Encoding": "gzip"})
-    with client.stream("GET", url, headers={"Accept-Encoding": "gzip"}) as answer:
-        for headers in (head.headers, answer.headers):
+    with client.stream("GET", url, headers={"Accept-Encoding": "gzip"}) as response:
+        for headers in (head.headers, response.headers):
             assert {name: headers[name] for name in wanted} == wanted
             assert "content-length" not in headers
             assert "content-encoding" not in headers
@@ -138,251 +124,219 @@ def test_it_is_a_stream_that_nobody_keeps_or_packs(client: httpx.Client) -> None
     assert head.content == b""
 
 
-def test_several_indexes_in_one_stream(
+def test_stream_of_several_indexes_sends_no_other(
     client: httpx.Client, writer: psycopg.Connection, day: datetime
 ) -> None:
-    """Those that were asked for and no other; the id holds the place in each of them."""
-    writer.execute(FILL, ["old_usd", day, 1])  # an index that is not configured
+    writer.execute(INSERT_MINUTES, ["old_usd", day, 1])  # an index that is not configured
     with (
-        following(client.base_url, "eth_usd,btc_usd") as both,
-        following(client.base_url, "old_usd") as other,
+        open_stream(client.base_url, "eth_usd,btc_usd") as both,
+        open_stream(client.base_url, "old_usd") as other,
     ):
         for ticker in ("btc_usd", "eth_usd", "old_usd", "btc_usd"):
             day += MINUTE
-            writer.execute(FILL, [ticker, day, 1])
+            writer.execute(INSERT_MINUTES, [ticker, day, 1])
         got = both.take(3)
         [alone] = other.take(1)
 
     assert sorted(event.data["ticker"] for event in got) == ["btc_usd", "btc_usd", "eth_usd"]
     assert alone.data["ticker"] == "old_usd"
     assert [part.partition(":")[0] for part in got[-1].id.split(",")] == ["eth_usd", "btc_usd"]
-    with following(client.base_url, "eth_usd,btc_usd", last_id=got[0].id) as again:
-        rest = [event.data for event in again.take(2)]
+    with open_stream(client.base_url, "eth_usd,btc_usd", last_id=got[0].id) as resumed:
+        rest = [event.data for event in resumed.take(2)]
         assert sorted(rest, key=str) == sorted((event.data for event in got[1:]), key=str)
-        assert again.id == got[-1].id
+        assert resumed.id == got[-1].id
 
 
-def test_who_comes_back_gets_the_rest(
+def test_reconnected_client_receives_missed_events(
     client: httpx.Client, writer: psycopg.Connection, day: datetime
 ) -> None:
-    """By the header as browsers send it, or by the parameter; the header is the newer one."""
-    with following(client.base_url) as stream:
+    """By the header or by the parameter; the header takes precedence."""
+    with open_stream(client.base_url) as stream:
         first = stream.id
-        writer.execute(FILL, ["btc_usd", day, 700])
+        writer.execute(INSERT_MINUTES, ["btc_usd", day, 700])
         got = stream.take(3)
     writer.execute("UPDATE prices SET source = 'chart' WHERE created_at = %s", [day + 9 * MINUTE])
     writer.execute("DELETE FROM prices WHERE created_at = %s", [day + 8 * MINUTE])
 
-    with following(client.base_url, last_id=got[-1].id) as stream:
+    with open_stream(client.base_url, last_id=got[-1].id) as stream:
         rest = stream.take(696)
     shown = [event.data["created_at"] for event in rest]
-    assert shown[:7] == [text(day + n * MINUTE) for n in (3, 4, 5, 6, 7, 10, 11)]
-    assert rest[-1].data == {**rest[-1].data, "created_at": text(day + 9 * MINUTE)}
+    assert shown[:7] == [format_moment(day + n * MINUTE) for n in (3, 4, 5, 6, 7, 10, 11)]
+    assert rest[-1].data == {**rest[-1].data, "created_at": format_moment(day + 9 * MINUTE)}
     assert rest[-1].data["source"] == "chart"
     url = f"btc_usd&last_event_id={first}"
-    with following(client.base_url, url) as stream:
-        assert stream.take(1)[0].data["created_at"] == text(day)
-    with following(client.base_url, url, last_id=rest[-1].id) as stream:
-        writer.execute(FILL, ["btc_usd", day + timedelta(days=9), 1])
-        assert stream.take(1)[0].data["created_at"] == text(day + timedelta(days=9))
+    with open_stream(client.base_url, url) as stream:
+        assert stream.take(1)[0].data["created_at"] == format_moment(day)
+    with open_stream(client.base_url, url, last_id=rest[-1].id) as stream:
+        writer.execute(INSERT_MINUTES, ["btc_usd", day + timedelta(days=9), 1])
+        assert stream.take(1)[0].data["created_at"] == format_moment(day + timedelta(days=9))
 
 
-def test_what_is_too_much_is_to_be_read_anew(
+def test_large_change_is_sent_as_a_reset(
     client: httpx.Client, writer: psycopg.Connection, day: datetime
 ) -> None:
-    """An event names the index and the range; the stream goes on behind it."""
-    with following(client.base_url) as stream:
+    with open_stream(client.base_url) as stream:
         before = stream.id
-        writer.execute(FILL, ["btc_usd", day, 1001])
-        writer.execute(FILL, ["btc_usd", day - MINUTE, 1])
+        writer.execute(INSERT_MINUTES, ["btc_usd", day, 1001])
+        writer.execute(INSERT_MINUTES, ["btc_usd", day - MINUTE, 1])
         reset, price = stream.take(2)
-    with following(client.base_url, last_id=before) as stream:
+    with open_stream(client.base_url, last_id=before) as stream:
         assert stream.take(2) == [reset, price]
-    with following(client.base_url, last_id="btc_usd:987654321") as stream:
+    with open_stream(client.base_url, last_id="btc_usd:987654321") as stream:
         ahead = stream.take(1)[0]
 
-    ends = {"from": text(day), "to": text(day + 1000 * MINUTE)}
+    ends = {"from": format_moment(day), "to": format_moment(day + 1000 * MINUTE)}
     assert reset[:2] == ("reset", {"ticker": "btc_usd", **ends})
-    assert price.data["created_at"] == text(day - MINUTE)
+    assert price.data["created_at"] == format_moment(day - MINUTE)
     ends = {"from": None, "to": None}
-    assert ahead == Told("reset", {"ticker": "btc_usd", **ends}, price.id)
+    assert ahead == StreamEvent("reset", {"ticker": "btc_usd", **ends}, price.id)
 
 
-@pytest.mark.parametrize(
-    ("query", "header", "culprit"),
-    [
-        ("", "", "ticker"),
-        ("ticker=BTC", "", "ticker"),
-        ("ticker=never_usd", "", "ticker"),
-        ("ticker=btc_usd&ticker=btc_usd", "", "ticker"),
-        ("ticker=btc_usd&limit=5", "", "limit"),
-        ("ticker=btc_usd&last_event_id=", "", "last_event_id"),
-        ("ticker=btc_usd&last_event_id=btc_usd:1&last_event_id=btc_usd:1", "", "last_event_id"),
-        ("ticker=btc_usd&last_event_id=btc_usd:1,btc_usd:1", "", "last_event_id"),
-        ("ticker=btc_usd&last_event_id=btc_usd:1.0", "", "last_event_id"),
-        ("ticker=btc_usd", "17", "Last-Event-ID"),
-        ("ticker=btc_usd", "btc_usd:-1", "Last-Event-ID"),
-        ("ticker=btc_usd", "btc_usd:1,", "Last-Event-ID"),
-    ],
-)
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_what_is_wrong_is_named(
-    client: httpx.Client, query: str, header: str, culprit: str, method: str
-) -> None:
-    """Before the stream begins."""
-    headers = {"Last-Event-ID": header} if header else {}
-    answer = client.request(method, f"/prices/stream?{query}", headers=headers)
-
-    assert answer.status_code == 422
-    assert method == "HEAD" or list(problem(answer, 422)) == [culprit]
-
-
-def test_signs_of_life_bring_the_id_up_to_date(
+def test_heartbeats_update_the_event_id(
     client: httpx.Client, writer: psycopg.Connection, day: datetime
 ) -> None:
-    """Comments, not events; what is deleted moves the id and is not told."""
-    with following(client.base_url) as stream:
-        writer.execute(FILL, ["btc_usd", day, 1])
+    """Heartbeats are comments; a deletion changes the id and sends no event."""
+    with open_stream(client.base_url) as stream:
+        writer.execute(INSERT_MINUTES, ["btc_usd", day, 1])
         [event] = stream.take(1)
         before = event.id
         writer.execute("DELETE FROM prices WHERE created_at = %s", [day])
-        writer.execute(FILL, ["eth_usd", day, 1])
-        time.sleep(5 * QUICK.heartbeat)
-        writer.execute(FILL, ["btc_usd", day + MINUTE, 1])
+        writer.execute(INSERT_MINUTES, ["eth_usd", day, 1])
+        time.sleep(5 * OPTIONS.heartbeat)
+        writer.execute(INSERT_MINUTES, ["btc_usd", day + MINUTE, 1])
         [event] = stream.take(1)
 
     assert stream.comments >= 3
-    assert event.data["created_at"] == text(day + MINUTE)
+    assert event.data["created_at"] == format_moment(day + MINUTE)
     revision = int(before.partition(":")[2])
     assert event.id == f"btc_usd:{revision + 2}"
 
 
-def test_only_so_many_may_follow(base: Settings) -> None:
-    """One more is told when to come back; whoever leaves makes room at once."""
-    with served(base.changed(stream_clients=3)) as client, ExitStack() as others:
+def test_number_of_subscribers_is_bounded(base: Settings) -> None:
+    with serve_api(base.changed(stream_clients=3)) as client, ExitStack() as others:
         for _ in range(3):
-            others.enter_context(following(client.base_url))
+            others.enter_context(open_stream(client.base_url))
         refused = client.get("/prices/stream?ticker=btc_usd")
 
-        assert list(problem(refused, 503)) == ["stream"]
+        assert list(error_reasons(refused, 503)) == ["stream"]
         assert int(refused.headers["retry-after"]) > 0
         assert client.get("/prices?ticker=btc_usd").status_code == 200
         others.close()
-        wait_for(lambda: followers(client) == 0, 5)
-        with following(client.base_url):
-            assert followers(client) == 1
+        wait_until(lambda: count_subscribers(client) == 0, 5)
+        with open_stream(client.base_url):
+            assert count_subscribers(client) == 1
 
 
-def flood(writer: psycopg.Connection, client: httpx.Client, day: datetime) -> int:
-    """Store prices until a client is dropped: how many it took."""
-    dropped = measured(client)["tracker_stream_dropped_total"]
+def insert_until_dropped(writer: psycopg.Connection, client: httpx.Client, day: datetime) -> int:
+    """Insert prices until a client is disconnected; returns their number."""
+    dropped = read_metric(client, "tracker_stream_dropped_total")
     for n in count():
         assert n < 100
-        if measured(client)["tracker_stream_dropped_total"] > dropped:
+        if read_metric(client, "tracker_stream_dropped_total") > dropped:
             return 1000 * n
-        writer.execute(FILL, ["btc_usd", day + n * 1000 * MINUTE, 1000])
-        time.sleep(QUICK.write_timeout / 4)
+        writer.execute(INSERT_MINUTES, ["btc_usd", day + n * 1000 * MINUTE, 1000])
+        time.sleep(OPTIONS.write_timeout / 4)
     return 0
 
 
-def test_a_slow_reader_is_dropped_and_told(
+def test_slow_consumer_is_disconnected_with_a_reason(
     base: Settings, writer: psycopg.Connection, day: datetime
 ) -> None:
-    """When it reads at last: what was sent, why it ends, and later the rest; others have it all."""
-    with served(base, replace(QUICK, linger=30)) as client, ThreadPoolExecutor(1) as threads:
+    """It can resume, and other clients receive everything."""
+    with serve_api(base, replace(OPTIONS, linger=30)) as client, ThreadPoolExecutor(1) as threads:
         with (
-            following(client.base_url) as quick,
-            following(client.base_url, receive_buffer=SMALL) as slow,
+            open_stream(client.base_url) as quick,
+            open_stream(client.base_url, receive_buffer=SMALL_BUFFER) as slow,
         ):
-            everything = threads.submit(lambda: list(until(quick, day - MINUTE)))
-            stored = flood(writer, client, day)
-            assert followers(client) == 1
+            everything = threads.submit(lambda: list(events_until(quick, day - MINUTE)))
+            stored = insert_until_dropped(writer, client, day)
+            assert count_subscribers(client) == 1
             got = list(slow.events())
-            writer.execute(FILL, ["btc_usd", day - MINUTE, 1])
+            writer.execute(INSERT_MINUTES, ["btc_usd", day - MINUTE, 1])
             everything.result()
-        with following(client.base_url, last_id=slow.id) as stream:
-            rest = list(until(stream, day - MINUTE))
+        with open_stream(client.base_url, last_id=slow.id) as stream:
+            rest = list(events_until(stream, day - MINUTE))
 
     assert got.pop() == ("dropped", {"reason": "the client read too slowly"}, got[-1].id)
     assert len(got) + len(rest) == stored + 1
     assert [event.data for event in got + rest] == [event.data for event in everything.result()]
 
 
-def until(stream: Following, minute: datetime) -> Iterator[Told]:
-    """What comes, up to the price of *minute*."""
+def events_until(stream: StreamClient, minute: datetime) -> Iterator[StreamEvent]:
+    """The events up to the price of *minute*."""
     for event in stream.events():
         yield event
-        if event.data["created_at"] == text(minute):
+        if event.data["created_at"] == format_moment(minute):
             return
 
 
-def test_a_reader_that_never_reads_is_cut_off(
+def test_client_that_never_reads_is_disconnected(
     client: httpx.Client, writer: psycopg.Connection, day: datetime
 ) -> None:
-    """Its connection ends some seconds later, without the last words."""
-    with following(client.base_url, receive_buffer=SMALL) as slow:
-        flood(writer, client, day)
-        time.sleep(2 * QUICK.linger)
+    with open_stream(client.base_url, receive_buffer=SMALL_BUFFER) as slow:
+        insert_until_dropped(writer, client, day)
+        time.sleep(2 * OPTIONS.linger)
         names = set()
         with suppress(HTTPException, OSError):
             names |= {event.name for event in slow.events()}
     assert "dropped" not in names
 
 
-def test_it_ends_with_the_server(base: Settings, writer: psycopg.Connection, day: datetime) -> None:
-    """At once, and who reads is told; nobody who does not read holds it up."""
+def test_shutdown_ends_streams_at_once(
+    base: Settings, writer: psycopg.Connection, day: datetime
+) -> None:
     with ExitStack() as streams:
-        with served(base) as client:
-            stream = streams.enter_context(following(client.base_url))
+        with serve_api(base) as client:
+            stream = streams.enter_context(open_stream(client.base_url))
             for _ in range(3):
-                streams.enter_context(following(client.base_url, receive_buffer=SMALL))
-            writer.execute(FILL, ["eth_usd", day, 1])
+                streams.enter_context(open_stream(client.base_url, receive_buffer=SMALL_BUFFER))
+            writer.execute(INSERT_MINUTES, ["eth_usd", day, 1])
             for n in range(3):
-                writer.execute(FILL, ["btc_usd", day + 1000 * n * MINUTE, 1000])
+                writer.execute(INSERT_MINUTES, ["btc_usd", day + 1000 * n * MINUTE, 1000])
             got = stream.take(3000)
             stopped = time.monotonic()
         assert time.monotonic() - stopped < 2
         assert list(stream.events()) == [("bye", {"reason": "the server stops"}, got[-1].id)]
 
 
-class Witness:
-    """A client that is cut off again and again, and keeps all that it was told."""
+class InterruptedClient:
+    """A client that reconnects repeatedly, and collects all events."""
 
     def __init__(self, client: httpx.Client, seed: int) -> None:
-        """It begins now."""
-        self.got: list[Told] = []
+        """Start at the current event id."""
+        self.got: list[StreamEvent] = []
         self._chance = random.Random(seed)
         self._url = client.base_url
-        with following(self._url, "btc_usd,eth_usd") as stream:
+        with open_stream(self._url, "btc_usd,eth_usd") as stream:
             self._id = stream.id
 
-    def watch(self, last: datetime) -> None:
-        """Follow until the price of *last* of both indexes."""
-        left = {"btc_usd", "eth_usd"}
-        while left:
-            with following(self._url, "btc_usd,eth_usd", last_id=self._id) as stream:
+    def collect(self, last: datetime) -> None:
+        """Collect events until the price of *last* of both indexes."""
+        remaining = {"btc_usd", "eth_usd"}
+        while remaining:
+            with open_stream(self._url, "btc_usd,eth_usd", last_id=self._id) as stream:
                 for _ in range(self._chance.randrange(25)):
                     [event] = stream.take(1)
                     self.got.append(event)
-                    if event.data["created_at"] == text(last):
-                        left.discard(event.data["ticker"])
-                    if not left:
+                    if event.data["created_at"] == format_moment(last):
+                        remaining.discard(event.data["ticker"])
+                    if not remaining:
                         break
                 self._id = stream.id
 
 
-def change(base: Settings, seed: int, day: datetime) -> None:
-    """Insert and repair prices of some hours; no price is ever used twice."""
-    chance = random.Random(seed)
+def insert_and_repair(base: Settings, seed: int, day: datetime) -> None:
+    """Insert and repair prices of some hours; each price is unique."""
+    rng = random.Random(seed)
     with psycopg.connect(base.database_dsn, autocommit=True) as conn:
         for n in range(60):
             parameters = {
-                "ticker": chance.choice(["btc_usd", "eth_usd"]),
+                "ticker": rng.choice(["btc_usd", "eth_usd"]),
                 "minutes": [
-                    day + m * MINUTE for m in chance.sample(range(300), chance.choice([1, 1, 5]))
+                    day + m * MINUTE for m in rng.sample(range(300), rng.choice([1, 1, 5]))
                 ],
                 "price": Decimal(f"{1 + seed}{n:03}.50"),
-                "source": chance.choice(["poll", "chart"]),
+                "source": rng.choice(["poll", "chart"]),
             }
             conn.execute(CHANGE, parameters)
 
@@ -396,19 +350,19 @@ CHANGE = (
 )
 
 
-def test_whoever_is_cut_off_anywhere_misses_nothing_and_gets_nothing_twice(
+def test_reconnecting_clients_miss_nothing_and_receive_nothing_twice(
     client: httpx.Client, base: Settings, writer: psycopg.Connection, day: datetime
 ) -> None:
-    """While many insert and repair: what one was told last of each minute is what is stored."""
+    """While several writers insert and repair; the last event of each minute equals its price."""
     last = day - MINUTE
-    witnesses = [Witness(client, seed) for seed in range(5)]
+    clients = [InterruptedClient(client, seed) for seed in range(5)]
     with ThreadPoolExecutor(9) as threads:
-        watching = [threads.submit(witness.watch, last) for witness in witnesses]
-        list(threads.map(change, [base] * 4, range(4), [day] * 4))
+        watching = [threads.submit(subscriber.collect, last) for subscriber in clients]
+        list(threads.map(insert_and_repair, [base] * 4, range(4), [day] * 4))
         for ticker in ("btc_usd", "eth_usd"):
-            writer.execute(FILL, [ticker, last, 1])
-        for each in watching:
-            each.result()
+            writer.execute(INSERT_MINUTES, [ticker, last, 1])
+        for event in watching:
+            event.result()
 
     query = (
         "SELECT ticker, created_at, price::text, source FROM prices"
@@ -416,15 +370,15 @@ def test_whoever_is_cut_off_anywhere_misses_nothing_and_gets_nothing_twice(
     )
     stored = set(writer.execute(query, [last, day + 300 * MINUTE]))
     assert len(stored) > 300
-    for witness in witnesses:
-        told = [(*row(event),) for event in witness.got]
-        assert max(Counter(told).values()) == 1
-        final = {each[:2]: each for each in told}
+    for subscriber in clients:
+        received = [(*to_row(event),) for event in subscriber.got]
+        assert max(Counter(received).values()) == 1
+        final = {event[:2]: event for event in received}
         assert set(final.values()) == stored
 
 
-def row(event: Told) -> tuple[str, datetime, str, str]:
-    """A told price as the database has it."""
+def to_row(event: StreamEvent) -> tuple[str, datetime, str, str]:
+    """An event's price as a database row."""
     data = event.data
     minute = datetime.fromisoformat(data["created_at"])
     return data["ticker"], minute, data["price"], data["source"]

@@ -12,6 +12,7 @@ import psycopg
 
 from tracker.embedded.home import home_servers, prepare_servers, started
 from tracker.embedded.packages import find_programs
+from tracker.embedded.servers import Postgres
 from tracker.settings import Settings
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -61,6 +62,11 @@ def create_database(servers: Settings) -> Iterator[Settings]:
             conn.execute(f"DROP DATABASE {settings.postgres_db} WITH (FORCE)")
 
 
+def postmaster_pid(settings: Settings) -> int | None:
+    """The process id of the embedded PostgreSQL."""
+    return Postgres(settings).pid()
+
+
 def list_databases(settings: Settings) -> set[str]:
     """The names of all databases on that server."""
     with psycopg.connect(settings.changed(postgres_db="postgres").database_dsn) as conn:
@@ -76,7 +82,7 @@ def login(settings: Settings, role: str) -> psycopg.Connection:
 def insert_prices(
     conn: psycopg.Connection,
     ticker: str,
-    series: Mapping[datetime, Decimal],
+    series: Mapping[datetime, Decimal | str],
     source: str = "poll",
 ) -> None:
     """Insert the *series* in one statement."""
@@ -86,6 +92,17 @@ def insert_prices(
         " AS given (minute, price)",
         [ticker, source, list(series), list(series.values())],
     )
+
+
+def insert_minutes(
+    conn: psycopg.Connection,
+    minutes: Iterable[datetime],
+    ticker: str = "btc_usd",
+    price: str = "1.50",
+    source: str = "poll",
+) -> None:
+    """Insert the same *price* for each of the *minutes*."""
+    insert_prices(conn, ticker, dict.fromkeys(minutes, price), source)
 
 
 def insert_misses(

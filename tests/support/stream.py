@@ -9,6 +9,14 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from tests.support.api import read_metric
+
+# Parameters: index, first minute, number of minutes.
+INSERT_MINUTES = (
+    "INSERT INTO prices (ticker, created_at, price)"
+    " SELECT %s, %s + n * INTERVAL '1 minute', 1.50 FROM generate_series(0, %s - 1) AS n"
+)
+
 TIMEOUT = 30.0  # seconds
 
 
@@ -88,3 +96,8 @@ def open_stream(
         yield StreamClient(conn, response)
     finally:
         conn.close()
+
+
+def count_subscribers(client: httpx.Client) -> float:
+    """The number of open streams of that API."""
+    return read_metric(client, "tracker_stream_clients")

@@ -16,7 +16,7 @@ def wait_until(
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, f"not true within {timeout} s\n{describe()}"
-        time.sleep(0.05)
+        time.sleep(0.02)
 
 
 def current_minute(spare: float = 8) -> datetime:

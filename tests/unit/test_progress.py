@@ -5,8 +5,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.support.api import serve_api
 from tests.support.commands import TIMEOUT, open_terminal, start_tracker
-from tests.support.serving import served
 from tracker.progress import track_percentage
 from tracker.settings import Settings
 from tracker.simulator import serve
@@ -42,7 +42,7 @@ def test_many_pages_to_a_file(database: Settings, conn: psycopg.Connection, tmp_
     conn.execute(INSERT)
     name = tmp_path / "prices.csv"
     words = ("prices", "btc_usd", "--all", "--format=csv")
-    with served(database) as client, name.open("w") as stream:
+    with serve_api(database) as client, name.open("w") as stream:
         url = str(client.base_url)
         status, seen = run(database, *words, "--url", url, stdout=stream.fileno())
 

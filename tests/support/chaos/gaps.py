@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import httpx
 import psycopg
 
-from tests.support.serving import linked_url
+from tests.support.api import linked_url
 from tracker.times import MINUTE
 
 Gap = dict[str, object]
