@@ -1,4 +1,4 @@
-"""What every test may ask for: a real TimescaleDB and a real Redis of its own."""
+"""Fixtures of all tests: private TimescaleDB and Redis servers, databases and clients."""
 
 import asyncio
 import shutil
@@ -29,14 +29,14 @@ _EMPTY = "TRUNCATE tickers, prices, misses, internal.heartbeats RESTART IDENTITY
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add an option for whoever wants an answer in seconds."""
+    """Add the option --without-servers, for a result within seconds."""
     parser.addoption(
-        "--without-servers", action="store_true", help="leave out what needs a database or a queue"
+        "--without-servers", action="store_true", help="skip tests that need a database or a queue"
     )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what that option says; files that wait come first: nobody waits for them."""
+    """Apply that option; run slow files first, which balances the workers."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
     if config.getoption("--without-servers"):
@@ -52,7 +52,7 @@ def _needs_servers(item: pytest.Item) -> bool:
 
 @pytest.fixture(scope="session")
 def open_tmp() -> Iterator[Path]:
-    """A temporary folder that other users may enter: as root the servers run as one of them."""
+    """A temporary folder that other users may enter: root runs the servers as another user."""
     folder = Path(tempfile.mkdtemp(prefix="tracker-test-"))
     folder.chmod(0o755)
     yield folder
@@ -67,21 +67,21 @@ def settings(open_tmp: Path) -> Settings:
 
 @pytest.fixture(scope="session")
 def servers(settings: Settings) -> Iterator[Settings]:
-    """PostgreSQL and Redis, running; yields the settings that lead to them."""
+    """Settings of running PostgreSQL and Redis servers."""
     with started(settings, durable=False):
         yield settings
 
 
 @pytest.fixture(scope="session")
 def migrated(servers: Settings) -> Settings:
-    """The same servers, with the schema in place."""
+    """The same servers, with the schema."""
     migrations.apply(servers.database_dsn)
     return servers
 
 
 @pytest.fixture
 def database(migrated: Settings) -> Settings:
-    """A migrated database without a row; yields the settings that lead to it."""
+    """Settings of a migrated database without a row."""
     with psycopg.connect(migrated.database_dsn, autocommit=True) as conn:
         conn.execute(_EMPTY)
     return migrated

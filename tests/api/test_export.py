@@ -226,7 +226,9 @@ def test_killed_database_session_breaks_the_transfer(
         with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
             response.read()
 
-    assert [re.sub(":.*", "", line, flags=re.DOTALL) for line in logged] == ["an export was aborted"]
+    assert [re.sub(":.*", "", line, flags=re.DOTALL) for line in logged] == [
+        "an export was aborted"
+    ]
     assert client.get(EXPORT).status_code == 200
 
 
@@ -246,7 +248,9 @@ def test_unresponsive_database_breaks_the_transfer(
         finally:
             os.kill(pid, signal.SIGCONT)
 
-    assert [re.sub(":.*", "", line, flags=re.DOTALL) for line in logged] == ["an export was aborted"]
+    assert [re.sub(":.*", "", line, flags=re.DOTALL) for line in logged] == [
+        "an export was aborted"
+    ]
     wait_until_released(conn)
 
 

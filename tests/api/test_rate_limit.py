@@ -25,7 +25,7 @@ from tracker.embedded.servers import Redis as Server
 from tracker.settings import Settings
 from tracker.web.rate_limit import client_of
 
-PATH = "/udf/config"  # no database is asked for it
+PATH = "/udf/config"  # it needs no database
 HEADERS = ("ratelimit", "ratelimit-policy")
 NO_PROXIES = ()
 

@@ -153,11 +153,11 @@ def test_read_cancelled_by_replay_is_retried(pair: Pair, run: Run) -> None:
         with psycopg.connect(pair.primary.database_dsn) as conn:
             conn.execute("LOCK TABLE tickers IN ACCESS EXCLUSIVE MODE")
 
-    async def read() -> int:
+    async def count_retried() -> int:
         async with Database.opened(pair.api.read_dsn) as database:
             return await database.run(count)
 
-    assert run(read()) >= 0
+    assert run(count_retried()) >= 0
     assert len(attempts) == 2
 
 

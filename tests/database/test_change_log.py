@@ -1,4 +1,4 @@
-"""The log of changes: every revision is in it, and whoever reads it misses nothing."""
+"""The log of changes contains every revision, and its readers miss nothing."""
 
 import random
 from collections.abc import Iterator
@@ -55,19 +55,19 @@ def writer(base: Settings) -> Iterator[psycopg.Connection]:
 
 
 @pytest.fixture
-def empty(writer: psycopg.Connection) -> psycopg.Connection:
+def empty_log(writer: psycopg.Connection) -> psycopg.Connection:
     """The same, without a row."""
     writer.execute("TRUNCATE prices, tickers")
     return writer
 
 
-def rows(conn: psycopg.Connection) -> set[Row]:
-    """All that is stored."""
+def read_prices(conn: psycopg.Connection) -> set[Row]:
+    """All prices."""
     found = conn.execute("SELECT ticker, created_at, price, source FROM prices")
     return set(found.fetchall())
 
 
-async def walk(conn: AsyncConnection, ticker: str, position: Position) -> list[EventPage]:
+async def read_pages(conn: AsyncConnection, ticker: str, position: Position) -> list[EventPage]:
     """Every page after *position*."""
     pages = [await fetch_events(conn, ticker, position)]
     while pages[-1].more:
@@ -75,104 +75,106 @@ async def walk(conn: AsyncConnection, ticker: str, position: Position) -> list[E
     return pages
 
 
-def told(pages: list[EventPage]) -> list[dict[str, Any]]:
+def event_data(pages: list[EventPage]) -> list[dict[str, Any]]:
     """The data of each event that has some, with the event's name."""
     bodies = [event.body.decode() for page in pages for event in page.events if event.body]
     lines = [body.removeprefix("event: ").split("\ndata: ") for body in bodies]
     return [{"event": name, **orjson.loads(data)} for name, data in lines]
 
 
-def test_the_log_goes_with_its_index(empty: psycopg.Connection) -> None:
-    """If it comes back, its revisions begin anew."""
-    empty.execute(FILL, [NOON, 3])
-    empty.execute(FILL.replace("btc", "eth"), [NOON, 3])
+def test_log_is_deleted_with_its_index(empty_log: psycopg.Connection) -> None:
+    """If the index returns, its revisions restart."""
+    empty_log.execute(FILL, [NOON, 3])
+    empty_log.execute(FILL.replace("btc", "eth"), [NOON, 3])
 
-    empty.execute("DELETE FROM tickers WHERE ticker = 'btc_usd'")
-    assert [row[:2] for row in read_change_log(empty)] == [("eth_usd", 1)]
-    empty.execute("TRUNCATE prices, tickers")
-    assert read_change_log(empty) == []
-    empty.execute(FILL, [NOON, 1])
-    assert [row[:2] for row in read_change_log(empty)] == [("btc_usd", 1)]
+    empty_log.execute("DELETE FROM tickers WHERE ticker = 'btc_usd'")
+    assert [row[:2] for row in read_change_log(empty_log)] == [("eth_usd", 1)]
+    empty_log.execute("TRUNCATE prices, tickers")
+    assert read_change_log(empty_log) == []
+    empty_log.execute(FILL, [NOON, 1])
+    assert [row[:2] for row in read_change_log(empty_log)] == [("btc_usd", 1)]
 
 
-def test_a_large_statement_leaves_its_range(empty: psycopg.Connection) -> None:
-    """Up to 1,000 minutes are listed; one more, and only their ends are."""
-    empty.execute(FILL, [NOON, 1000])
-    empty.execute(FILL, [NOON + timedelta(days=1), 1001])
+def test_large_statement_logs_its_range(empty_log: psycopg.Connection) -> None:
+    """Up to 1,000 minutes are listed; of more, only first and last."""
+    empty_log.execute(FILL, [NOON, 1000])
+    empty_log.execute(FILL, [NOON + timedelta(days=1), 1001])
 
     log = "SELECT first_minute, last_minute, cardinality(minutes) FROM internal.changes"
-    assert empty.execute(f"{log} ORDER BY revision").fetchall() == [
+    assert empty_log.execute(f"{log} ORDER BY revision").fetchall() == [
         (NOON + MINUTE, NOON + 1000 * MINUTE, 1000),
         (NOON + timedelta(days=1, minutes=1), NOON + timedelta(days=1, minutes=1001), None),
     ]
 
 
-def test_the_log_keeps_20000_revisions(
-    empty: psycopg.Connection, reader: AsyncConnection, run: Run
+def test_log_has_at_most_20000_revisions(
+    empty_log: psycopg.Connection, reader: AsyncConnection, run: Run
 ) -> None:
-    """Each new one takes the place of one; who was away for longer is told to read all anew."""
-    empty.execute("INSERT INTO tickers VALUES ('btc_usd', %s, 30000)", [NOON])
-    empty.execute(
+    """Each new one replaces one; readers of older positions get a reset."""
+    empty_log.execute("INSERT INTO tickers VALUES ('btc_usd', %s, 30000)", [NOON])
+    empty_log.execute(
         "INSERT INTO internal.changes SELECT 'btc_usd', n, 1, %(at)s, %(at)s, ARRAY[%(at)s]"
         " FROM generate_series(10001, 30000) AS n",
         {"at": NOON},
     )
     for n in range(3):
-        empty.execute(FILL, [NOON + n * MINUTE, 1])
+        empty_log.execute(FILL, [NOON + n * MINUTE, 1])
 
     asked = "SELECT count(*), min(revision), max(revision) FROM internal.changes"
-    assert empty.execute(asked).fetchall() == [(20_000, 10_004, 30_003)]
+    assert empty_log.execute(asked).fetchall() == [(20_000, 10_004, 30_003)]
     for revision, whole in ((10_003, False), (15_002, False), (15_003, True), (30_003, True)):
-        [found] = run(walk(reader, "btc_usd", Position(revision)))
+        [found] = run(read_pages(reader, "btc_usd", Position(revision)))
         reset = [{"event": "reset", "ticker": "btc_usd", "from": None, "to": None}]
-        assert (told([found]) != reset) is whole
+        assert (event_data([found]) != reset) is whole
         assert found.position == Position(30_003)
 
 
-def test_what_is_ahead_of_the_database_is_reset(
-    empty: psycopg.Connection, reader: AsyncConnection, run: Run
+def test_position_ahead_of_database_is_reset(
+    empty_log: psycopg.Connection, reader: AsyncConnection, run: Run
 ) -> None:
-    """After a restore, say; for an index that is gone too. Who knows nothing is told nothing."""
-    empty.execute(FILL, [NOON, 3])
+    """After a restore, or of a deleted index; a reader without a position gets no reset."""
+    empty_log.execute(FILL, [NOON, 3])
     for ticker, position, newest in (
         ("btc_usd", Position(2), Position(1)),
         ("btc_usd", Position(1, 1), Position(1)),
         ("eth_usd", Position(5), START),
     ):
-        [found] = run(walk(reader, ticker, position))
+        [found] = run(read_pages(reader, ticker, position))
         assert found.position == newest
         assert found.events[0].restarts
-        assert told([found]) == [{"event": "reset", "ticker": ticker, "from": None, "to": None}]
-    assert run(walk(reader, "eth_usd", START)) == [EventPage([], START, more=False)]
+        assert event_data([found]) == [
+            {"event": "reset", "ticker": ticker, "from": None, "to": None}
+        ]
+    assert run(read_pages(reader, "eth_usd", START)) == [EventPage([], START, more=False)]
 
 
-def test_a_range_is_told_in_its_place(
-    empty: psycopg.Connection, reader: AsyncConnection, run: Run
+def test_range_is_read_in_order(
+    empty_log: psycopg.Connection, reader: AsyncConnection, run: Run
 ) -> None:
-    """Between the prices before it and after it; a table that was emptied is a range of all."""
-    empty.execute(FILL, [NOON - 9 * MINUTE, 1])
-    empty.execute(FILL, [NOON, 1001])
-    empty.execute(FILL, [NOON - 7 * MINUTE, 1])
+    """Between the prices before it and after it; a truncated table is a range of everything."""
+    empty_log.execute(FILL, [NOON - 9 * MINUTE, 1])
+    empty_log.execute(FILL, [NOON, 1001])
+    empty_log.execute(FILL, [NOON - 7 * MINUTE, 1])
 
-    first, middle, last = told(run(walk(reader, "btc_usd", START)))
+    first, middle, last = event_data(run(read_pages(reader, "btc_usd", START)))
     assert [first["created_at"], last["created_at"]] == [
         "2024-01-15T11:52:00Z",
         "2024-01-15T11:54:00Z",
     ]
     ends = {"from": "2024-01-15T12:01:00Z", "to": "2024-01-16T04:41:00Z"}
     assert middle == {"event": "reset", "ticker": "btc_usd", **ends}
-    empty.execute("TRUNCATE prices")
-    [event] = told(run(walk(reader, "btc_usd", Position(3))))
+    empty_log.execute("TRUNCATE prices")
+    [event] = event_data(run(read_pages(reader, "btc_usd", Position(3))))
     assert event == {"event": "reset", "ticker": "btc_usd", "from": None, "to": None}
 
 
-def test_from_every_position_one_gets_what_changed_since_and_nothing_twice(
-    empty: psycopg.Connection,
+def test_every_position_yields_later_changes_once(
+    empty_log: psycopg.Connection,
     reader: AsyncConnection,
     run: Run,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """In pages of any size: who applies them to what was then has what is now, but deletions."""
+    """In pages of any size: applied to the old rows they yield the current ones, less deletions."""
     chance = random.Random(7)
     states: list[tuple[dict[str, int], set[Row]]] = [({}, set())]
     for _ in range(120):
@@ -184,15 +186,15 @@ def test_from_every_position_one_gets_what_changed_since_and_nothing_twice(
             "source": chance.choice(["poll", "chart", "import"]),
             "price": Decimal(chance.randrange(1, 10**6)).scaleb(-2),
         }
-        empty.execute(chance.choice(STATEMENTS), parameters)
-        states.append((read_revisions(empty), rows(empty)))
-    now = {row[:2]: row for row in rows(empty)}
+        empty_log.execute(chance.choice(STATEMENTS), parameters)
+        states.append((read_revisions(empty_log), read_prices(empty_log)))
+    now = {row[:2]: row for row in read_prices(empty_log)}
 
     for known, then in states[::7]:
         monkeypatch.setattr(events, "_PAGE", chance.randrange(1, 40))
         for ticker in TICKERS[:2]:
             start = Position(known.get(ticker, 0))
-            got = told(run(walk(reader, ticker, start)))
+            got = event_data(run(read_pages(reader, ticker, start)))
             minutes = [datetime.fromisoformat(each["created_at"]) for each in got]
             assert len(set(minutes)) == len(minutes)
             held = {row[1]: row for row in then if row[0] == ticker}
@@ -203,21 +205,21 @@ def test_from_every_position_one_gets_what_changed_since_and_nothing_twice(
             }
 
 
-def test_every_event_is_a_place_to_go_on_from(
-    empty: psycopg.Connection,
+def test_every_event_is_a_resumable_position(
+    empty_log: psycopg.Connection,
     reader: AsyncConnection,
     run: Run,
 ) -> None:
-    """In the midst of a statement too: the events after it are those that come again."""
-    empty.execute(FILL, [NOON, 5])
-    empty.execute("UPDATE prices SET price = 2.50 WHERE created_at > %s", [NOON + 3 * MINUTE])
-    empty.execute("DELETE FROM prices WHERE created_at = %s", [NOON + MINUTE])
-    empty.execute(FILL, [NOON + 9 * MINUTE, 4])
+    """Also in the middle of a statement: the events after it are repeated."""
+    empty_log.execute(FILL, [NOON, 5])
+    empty_log.execute("UPDATE prices SET price = 2.50 WHERE created_at > %s", [NOON + 3 * MINUTE])
+    empty_log.execute("DELETE FROM prices WHERE created_at = %s", [NOON + MINUTE])
+    empty_log.execute(FILL, [NOON + 9 * MINUTE, 4])
 
-    [whole] = run(walk(reader, "btc_usd", START))
-    assert len(told([whole])) == 8
+    [whole] = run(read_pages(reader, "btc_usd", START))
+    assert len(event_data([whole])) == 8
     for n, event in enumerate(whole.events):
-        [rest] = run(walk(reader, "btc_usd", event.position))
+        [rest] = run(read_pages(reader, "btc_usd", event.position))
         assert rest.events == whole.events[n + 1 :]
 
 
@@ -228,14 +230,14 @@ def test_every_event_is_a_place_to_go_on_from(
         min_size=1,
     )
 )
-def test_a_position_is_read_as_it_is_shown(known: dict[str, Position]) -> None:
-    """Whatever it is; and it has no character that a header or a URL would change."""
+def test_position_round_trips(known: dict[str, Position]) -> None:
+    """It has no character that a header or a URL would change."""
     assert parse_positions(format_positions(known)) == known
     assert format_positions(known).isascii()
 
 
 @given(st.text() | st.from_regex(r"[a-z_]+:[0-9.]+(,[a-z_]+:[0-9.]+)*", fullmatch=True))
-def test_what_is_no_position_is_refused(text: str) -> None:
-    """Anything in, positions or ValueError out."""
+def test_invalid_position_is_rejected(text: str) -> None:
+    """Any text yields positions or a ValueError."""
     with suppress(ValueError):
         assert format_positions(parse_positions(text)).count(":") == text.count(":")

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from psycopg import AsyncConnection
 from psycopg.errors import InsufficientPrivilege, UniqueViolation
 
-from tests.api import test_candle_model as candles
-from tests.support import examples
+from tests.support import candle_model, examples
 from tests.support.community import apply_migrations, run_community_edition
 from tests.support.database import Run, insert_misses, insert_prices
 from tests.support.derived import DAYS_OF_PRICES, assert_daily_candles
@@ -130,16 +129,18 @@ def test_examples_return_the_expected_rows(conn: psycopg.Connection) -> None:
 def test_candles_match_the_model(server: str, run: Run) -> None:
     with psycopg.connect(server, autocommit=True) as conn:
         conn.execute(_EMPTY)
-        for day in candles.DAYS:
+        for day in candle_model.CANDLE_DAYS:
             insert_prices(
                 conn, "btc_usd", random_walk(7, datetime.fromisoformat(f"{day}T00Z"), 300, 500)
             )
 
     @settings(deadline=None, max_examples=20)
-    @given(writes=candles.writes, asked=candles.questions, plain=st.booleans())
-    def check(writes: list[candles.Write], asked: candles.Question, *, plain: bool) -> None:
+    @given(writes=candle_model.writes, query=candle_model.candle_queries, plain=st.booleans())
+    def check(
+        writes: list[candle_model.Write], query: candle_model.CandleQuery, *, plain: bool
+    ) -> None:
         emptied = [("TRUNCATE prices", {})] if plain else []
-        candles.agree(run, reader, emptied + writes, asked)
+        candle_model.assert_candles_match(run, reader, emptied + writes, query)
 
     reader = run(AsyncConnection.connect(server, autocommit=True))
     try:

@@ -120,14 +120,14 @@ def test_pages_cover_the_range_once(
 def test_newest_minutes_and_recent_hours_match_the_prices(
     run: Run, reader: AsyncConnection, stored: Stored, wanted: list[str], now: datetime
 ) -> None:
-    async def found() -> tuple[list[datetime | None], list[tuple[object, ...]]]:
+    async def read_summary() -> tuple[list[datetime | None], list[tuple[object, ...]]]:
         async with reader.transaction(force_rollback=True):
             await insert_archive(reader, stored)
             newest = await queries.newest_minutes(reader, wanted, now)
             hours = await queries.recent_hours(reader, wanted, now)
             return newest, hours
 
-    newest, hours = run(found())
+    newest, hours = run(read_summary())
     month = [key for key in stored if now - timedelta(days=31) <= key[1] <= now]
     assert newest == [max((at for of, at in month if of == name), default=None) for name in wanted]
     minute = minute_of(now)
@@ -172,7 +172,7 @@ def test_price_keeps_every_digit(
 def test_tracked_indexes_and_applied_migrations_are_listed(
     run: Run, base: Settings, reader: AsyncConnection
 ) -> None:
-    async def found() -> list[str]:
+    async def list_names() -> list[str]:
         async with reader.transaction(force_rollback=True):
             await insert_archive(
                 reader, {(name, BOUNDARY): Decimal("1.00") for name in ("b_usd", "a_usd")}
@@ -183,7 +183,7 @@ def test_tracked_indexes_and_applied_migrations_are_listed(
         async with await AsyncConnection.connect(base.database_dsn, dbname="postgres") as conn:
             await queries.applied_migrations(conn)
 
-    assert [name for name in run(found()) if name < "btc_usd"] == ["a_usd", "b_usd"]
+    assert [name for name in run(list_names()) if name < "btc_usd"] == ["a_usd", "b_usd"]
     assert run(queries.applied_migrations(reader)) == migrations.names()
     with pytest.raises(UndefinedTable):
         run(unmigrated())

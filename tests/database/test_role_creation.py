@@ -1,7 +1,5 @@
 """Roles belong to the server: many databases, owners with few rights, passwords."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -11,8 +9,8 @@ import psycopg
 import pytest
 from psycopg.errors import InsufficientPrivilege
 
-from tests.support.servers import fresh_database, make_settings
-from tests.support.working import login
+from tests.support.commands import run_command
+from tests.support.database import create_database, login, make_settings
 from tracker import migrations
 from tracker.database import connect
 from tracker.embedded.home import psql_command, psql_environment, servers_run, started
@@ -42,46 +40,44 @@ RIGHTS = """
 
 
 @pytest.fixture(scope="module")
-def server(open_tmp: Path) -> Iterator[Settings]:
-    """A server of its own: its roles are nobody else's."""
+def own_server(open_tmp: Path) -> Iterator[Settings]:
+    """A private server, whose roles belong to no other test."""
     settings = make_settings(open_tmp / "roles-home")
     with started(settings, durable=False):
         yield settings
 
 
 @pytest.fixture
-def admin(server: Settings) -> Iterator[psycopg.Connection]:
-    """Its superuser; there is no role of ours before, and none after."""
-    with psycopg.connect(server.database_dsn, autocommit=True) as conn:
+def admin(own_server: Settings) -> Iterator[psycopg.Connection]:
+    """Its superuser; the roles do not exist before, nor after."""
+    with psycopg.connect(own_server.database_dsn, autocommit=True) as conn:
         yield conn
         for role in ROLES:
             conn.execute(f"DROP ROLE IF EXISTS {role}")
 
 
 @pytest.fixture
-def fresh(server: Settings, admin: psycopg.Connection) -> Iterator[Settings]:
-    """A database without the schema, on a server without roles of ours."""
-    assert present(admin) == set()
-    with fresh_database(server) as settings:
+def fresh_database(own_server: Settings, admin: psycopg.Connection) -> Iterator[Settings]:
+    """A database without the schema, on a server without the roles."""
+    assert existing_roles(admin) == set()
+    with create_database(own_server) as settings:
         yield settings
 
 
-def present(admin: psycopg.Connection) -> set[str]:
+def existing_roles(admin: psycopg.Connection) -> set[str]:
     found = admin.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)", [list(ROLES)])
     return {name for (name,) in found}
 
 
-def rights(settings: Settings) -> set[tuple[str, ...]]:
+def read_privileges(settings: Settings) -> set[tuple[str, ...]]:
     with psycopg.connect(settings.database_dsn) as conn:
         return set(conn.execute(RIGHTS).fetchall())
 
 
-def test_databases_of_one_server_migrate_at_once(
-    server: Settings, admin: psycopg.Connection
-) -> None:
-    """Whoever is first makes the roles; all of them give the same rights."""
+def test_concurrent_migrations_share_roles(own_server: Settings, admin: psycopg.Connection) -> None:
+    """The first one creates the roles; all of them grant the same privileges."""
     with ExitStack() as stack:
-        databases = [stack.enter_context(fresh_database(server)) for _ in range(4)]
+        databases = [stack.enter_context(create_database(own_server)) for _ in range(4)]
         for each in databases:
             migrations.apply(each.database_dsn)
             migrations.rollback(each.database_dsn, "0")
@@ -91,36 +87,36 @@ def test_databases_of_one_server_migrate_at_once(
             done = list(threads.map(migrations.apply, [each.database_dsn for each in databases]))
 
         assert all(names == migrations.names() for names in done)
-        assert present(admin) == set(ROLES)
-        assert len(rights(databases[0])) > 20
-        assert all(rights(each) == rights(databases[0]) for each in databases)
+        assert existing_roles(admin) == set(ROLES)
+        assert len(read_privileges(databases[0])) > 20
+        assert all(read_privileges(each) == read_privileges(databases[0]) for each in databases)
 
 
-def test_a_rollback_takes_no_role_from_another_database(
-    server: Settings, fresh: Settings, admin: psycopg.Connection
+def test_rollback_retains_roles_of_other_databases(
+    own_server: Settings, fresh_database: Settings, admin: psycopg.Connection
 ) -> None:
-    """Its own rights go, all of them; the roles, their settings and the neighbour's rights stay."""
-    with fresh_database(server) as neighbour:
-        for each in (fresh, neighbour):
+    """Its own privileges are revoked; roles, their settings and the other's privileges stay."""
+    with create_database(own_server) as neighbour:
+        for each in (fresh_database, neighbour):
             migrations.apply(each.database_dsn)
         admin.execute("ALTER ROLE analyst CONNECTION LIMIT 3")
-        given = rights(neighbour)
-        migrations.rollback(fresh.database_dsn, "0")
+        given = read_privileges(neighbour)
+        migrations.rollback(fresh_database.database_dsn, "0")
 
-        assert present(admin) == set(ROLES)
-        assert rights(fresh) == set()
-        assert rights(neighbour) == given
-        migrations.apply(fresh.database_dsn)
-        assert rights(fresh) == given
+        assert existing_roles(admin) == set(ROLES)
+        assert read_privileges(fresh_database) == set()
+        assert read_privileges(neighbour) == given
+        migrations.apply(fresh_database.database_dsn)
+        assert read_privileges(fresh_database) == given
     query = "SELECT rolconnlimit FROM pg_roles WHERE rolname = 'analyst'"
     assert admin.execute(query).fetchone() == (3,)
 
 
 @pytest.fixture
-def managed(server: Settings, admin: psycopg.Connection) -> Iterator[Settings]:
-    """A database as a managed server gives it: an owner who is no superuser, the extension."""
+def managed_database(own_server: Settings, admin: psycopg.Connection) -> Iterator[Settings]:
+    """A database of a managed server: an owner who is no superuser, and the extension."""
     admin.execute("CREATE ROLE plain LOGIN")
-    with fresh_database(server) as settings:
+    with create_database(own_server) as settings:
         admin.execute(f"ALTER DATABASE {settings.postgres_db} OWNER TO plain")
         with psycopg.connect(settings.database_dsn, autocommit=True) as conn:
             conn.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
@@ -128,45 +124,47 @@ def managed(server: Settings, admin: psycopg.Connection) -> Iterator[Settings]:
     admin.execute("DROP ROLE plain")
 
 
-def test_an_owner_who_may_make_no_roles_goes_without(
-    managed: Settings, admin: psycopg.Connection
+def test_owner_without_createrole_migrates_without_roles(
+    managed_database: Settings, admin: psycopg.Connection
 ) -> None:
-    """It is told in a line; all works as the owner, and rights can be given later."""
-    done = migrate(managed)
-    assert (done.returncode, done.stdout.count("applied")) == (0, len(migrations.names()))
+    """One line warns; the owner can do everything, and privileges can be granted later."""
+    status, output, errors = run_command(managed_database, "migrate")
+    assert (status, output.count("applied")) == (0, len(migrations.names()))
     said = "missing roles: analyst, tracker_web, tracker_worker; plain may not create roles."
-    assert done.stderr.startswith(said)
-    assert done.stderr.count("\n") == 1
-    assert present(admin) == set()
-    with login(managed, "plain") as conn:
+    assert errors.startswith(said)
+    assert errors.count("\n") == 1
+    assert existing_roles(admin) == set()
+    with login(managed_database, "plain") as conn:
         conn.execute(PRICE)
         assert conn.execute("SELECT count(*) FROM latest_prices").fetchone() == (1,)
 
     admin.execute("CREATE ROLE tracker_web LOGIN")
-    with login(managed, "tracker_web") as conn:
+    with login(managed_database, "tracker_web") as conn:
         with pytest.raises(InsufficientPrivilege):
             conn.execute("SELECT FROM prices")
-        assert migrate(managed).stdout == "the database is up to date\n"
+        assert run_command(managed_database, "migrate")[1] == "the database is up to date\n"
         assert conn.execute("SELECT FROM prices").rowcount == 1
 
 
-def test_an_owner_with_createrole_is_enough(managed: Settings, admin: psycopg.Connection) -> None:
-    """No superuser is needed for roles, their settings, rights and passwords."""
+def test_owner_with_createrole_creates_roles(
+    managed_database: Settings, admin: psycopg.Connection
+) -> None:
+    """Roles, their settings, privileges and passwords need no superuser."""
     admin.execute("ALTER ROLE plain CREATEROLE")
-    migrations.apply(managed.database_dsn)
-    migrations.set_role_passwords(managed.database_dsn, {"analyst": "a word"})
+    migrations.apply(managed_database.database_dsn)
+    migrations.set_role_passwords(managed_database.database_dsn, {"analyst": "a word"})
 
-    with login(managed, "tracker_worker") as conn:
+    with login(managed_database, "tracker_worker") as conn:
         conn.execute(PRICE)
-    with login(managed, "analyst") as conn:
+    with login(managed_database, "analyst") as conn:
         assert conn.execute("SELECT count(*) FROM latest_prices").fetchone() == (1,)
         assert conn.execute("SHOW statement_timeout").fetchone() == ("1min",)
-    migrations.rollback(managed.database_dsn, "0")
+    migrations.rollback(managed_database.database_dsn, "0")
 
 
 @pytest.fixture
-def guarded(fresh: Settings, admin: psycopg.Connection) -> Iterator[Settings]:
-    """A migrated database on a server that asks the roles for a password, and logs everything."""
+def guarded_server(fresh_database: Settings, admin: psycopg.Connection) -> Iterator[Settings]:
+    """A migrated database on a server that requires passwords of the roles, and logs everything."""
     [(file,)] = admin.execute("SHOW hba_file").fetchall()
     hba = Path(file)
     before = hba.read_text()
@@ -174,78 +172,76 @@ def guarded(fresh: Settings, admin: psycopg.Connection) -> Iterator[Settings]:
     admin.execute("ALTER SYSTEM SET log_statement = 'all'")
     admin.execute("ALTER SYSTEM SET log_min_error_statement = 'error'")
     admin.execute("SELECT pg_reload_conf()")
-    migrations.apply(fresh.database_dsn)
-    yield fresh
+    migrations.apply(fresh_database.database_dsn)
+    yield fresh_database
     hba.write_text(before)
     admin.execute("ALTER SYSTEM RESET ALL")
     admin.execute("SELECT pg_reload_conf()")
 
 
-def test_passwords_come_from_files_and_are_seen_nowhere(
-    guarded: Settings, admin: psycopg.Connection, tmp_path: Path
+def test_passwords_from_files_are_not_disclosed(
+    guarded_server: Settings, admin: psycopg.Connection, tmp_path: Path
 ) -> None:
-    """`migrate` sets them, again when they change: not in its output, nor in the server's log."""
+    """`migrate` sets them whenever they change; neither its output nor the server logs them."""
     for secret in ("h'unter \\2", "*another one*"):
         (tmp_path / "web").write_text(f"{secret}\n")
-        set_up = guarded.changed(tracker_web_password_file=tmp_path / "web")
-        done = migrate(set_up)
-        assert (done.returncode, done.stderr) == (0, "")
-        web = guarded.changed(postgres_user="tracker_web", postgres_password_file=tmp_path / "web")
+        set_up = guarded_server.changed(tracker_web_password_file=tmp_path / "web")
+        status, output, errors = run_command(set_up, "migrate")
+        assert (status, errors) == (0, "")
+        web = guarded_server.changed(
+            postgres_user="tracker_web", postgres_password_file=tmp_path / "web"
+        )
         with psycopg.connect(web.database_dsn) as conn:
             assert conn.execute("SELECT FROM prices").rowcount == 0
         kept = "SELECT rolpassword FROM pg_authid WHERE rolname = 'tracker_web'"
         [(hashed,)] = admin.execute(kept).fetchall()
         assert hashed.startswith("SCRAM-SHA-256$")
 
-        log = (guarded.home / "log" / "postgres.log").read_text()
+        log = (guarded_server.home / "log" / "postgres.log").read_text()
         assert "ALTER ROLE" in log
-        seen = [done.stdout, log, repr(web), " ".join(psql_command(web, []))]
+        seen = [output, log, repr(web), " ".join(psql_command(web, []))]
         assert not [text for text in seen if secret in text]
         assert psql_environment(web)["PGPASSWORD"] == secret
 
 
-def migrate(settings: Settings) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "tracker", "migrate"]
-    env = settings.environment()
-    return subprocess.run(words, env=env, check=False, capture_output=True, text=True, timeout=60)
-
-
-def test_a_wrong_password_is_refused_and_not_repeated(guarded: Settings) -> None:
-    """Neither by the errors of worker and migrations, nor by what psycopg says."""
-    wrong = guarded.changed(postgres_user="tracker_worker", postgres_password="letmein")
-    migrations.set_role_passwords(guarded.database_dsn, {"tracker_worker": "right"})
+def test_wrong_password_is_rejected_and_not_disclosed(guarded_server: Settings) -> None:
+    """Neither by errors of worker and migrations, nor by those of psycopg."""
+    wrong = guarded_server.changed(postgres_user="tracker_worker", postgres_password="letmein")
+    migrations.set_role_passwords(guarded_server.database_dsn, {"tracker_worker": "right"})
 
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(wrong.database_dsn)
     with pytest.raises(DatabaseDown) as told, connect(wrong.database_dsn):
         pass
-    done = migrate(wrong)
-    assert done.returncode == 1
-    assert "letmein" not in f"{told.value}{done.stdout}{done.stderr}"
+    status, output, errors = run_command(wrong, "migrate")
+    assert status == 1
+    assert "letmein" not in f"{told.value}{output}{errors}"
 
 
-def test_a_role_that_is_not_there_is_named(fresh: Settings) -> None:
+def test_missing_role_is_named(fresh_database: Settings) -> None:
     """So is an owner who may not alter it; in one line, with the variable."""
     with pytest.raises(SettingsError, match=r'^ANALYST_PASSWORD_FILE: role "analyst" does not'):
-        migrations.set_role_passwords(fresh.database_dsn, {"analyst": "x"})
-    migrations.apply(fresh.database_dsn)
-    worker = fresh.changed(postgres_user="tracker_worker")
+        migrations.set_role_passwords(fresh_database.database_dsn, {"analyst": "x"})
+    migrations.apply(fresh_database.database_dsn)
+    worker = fresh_database.changed(postgres_user="tracker_worker")
     with pytest.raises(SettingsError, match=r"^ANALYST_PASSWORD_FILE: permission denied"):
         migrations.set_role_passwords(worker.database_dsn, {"analyst": "x"})
 
 
-def test_databases_may_set_passwords_at_once(fresh: Settings) -> None:
-    """The server refuses one of two at a time; that one tries again."""
-    migrations.apply(fresh.database_dsn)
+def test_concurrent_password_changes_succeed(fresh_database: Settings) -> None:
+    """The server rejects one of two at a time, which then retries."""
+    migrations.apply(fresh_database.database_dsn)
     with ThreadPoolExecutor(4) as threads:
         list(
             threads.map(
-                migrations.set_role_passwords, [fresh.database_dsn] * 8, [{"analyst": "x"}] * 8
+                migrations.set_role_passwords,
+                [fresh_database.database_dsn] * 8,
+                [{"analyst": "x"}] * 8,
             )
         )
 
 
-def test_no_role_of_ours_is_made_a_superuser(server: Settings, admin: psycopg.Connection) -> None:
-    """The embedded server makes POSTGRES_USER its owner, but not if that names one of them."""
-    assert servers_run(server.changed(postgres_user="analyst"))
-    assert present(admin) == set()
+def test_role_is_not_made_superuser(own_server: Settings, admin: psycopg.Connection) -> None:
+    """The embedded server makes POSTGRES_USER its owner, but not if that is one of the roles."""
+    assert servers_run(own_server.changed(postgres_user="analyst"))
+    assert existing_roles(admin) == set()

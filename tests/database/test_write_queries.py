@@ -110,10 +110,10 @@ def write_concurrently(
     """The results of concurrent writers."""
     start = Barrier(WRITERS)
 
-    def one(number: int) -> bool:
+    def write_one(number: int) -> bool:
         with psycopg.connect(database.database_dsn, autocommit=True) as conn:
             start.wait(timeout=30)
             return write(conn, number)
 
     with ThreadPoolExecutor(WRITERS) as threads:
-        return list(threads.map(one, range(WRITERS)))
+        return list(threads.map(write_one, range(WRITERS)))

@@ -188,7 +188,7 @@ def header_cases() -> list[Case]:
     return found
 
 
-# What is no good request, or not one of HTTP/1.1, by name.
+# Invalid requests, and requests that are not HTTP/1.1, by name.
 RAW = {
     "garbage": b"hello\r\n\r\n",
     "no version": b"GET /health/live\r\n\r\n",

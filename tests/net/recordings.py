@@ -39,7 +39,7 @@ def check(name: str, behaviour: Cases, texts: Cases | None = None) -> None:
     differences = [
         text
         for kind, cases in found.items()
-        for text in _differences(kind, _read(FOLDER / kind / f"{name}.json"), cases)
+        for text in _differences(kind, _load_cases(FOLDER / kind / f"{name}.json"), cases)
     ]
     if differences:
         shown = "\n".join(differences[:SHOWN_CASES])
@@ -73,7 +73,7 @@ def shape(value: Any) -> Any:
     return f"<{type(value).__name__}>"
 
 
-def _read(path: Path) -> Cases:
+def _load_cases(path: Path) -> Cases:
     found: Cases = json.loads(path.read_text()) if path.exists() else {}
     return found
 

@@ -201,7 +201,7 @@ def _marked(value: str, form: re.Pattern[str], mark: str) -> str:
 
 
 def _body(case: Case, received: Received) -> tuple[Any, Any]:
-    """What is recorded of the body, and its texts; None where there are none."""
+    """The recorded part of the body, and its texts or None."""
     packed = received.header("content-encoding") == "gzip"
     text = (gzip.decompress(received.body) if packed else received.body).decode()
     media_type = received.header("content-type").partition(";")[0]

@@ -247,7 +247,7 @@ def test_text_formats_are_recorded(empty_product: Product, form: str) -> None:
 
 
 def test_bad_settings_are_refused(empty_product: Product) -> None:
-    """Every bad variable has its line; many are tried at once, because each is told."""
+    """Every invalid variable has its line, so that one run tries many."""
     behaviour: dict[str, Any] = {}
     texts: dict[str, Any] = {}
     for number in range(max(map(len, setting_cases.BAD_VALUES.values()))):

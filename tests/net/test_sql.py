@@ -135,7 +135,7 @@ def test_session_of_role_has_recorded_settings(filled: Product) -> None:
 
 
 def test_refusals_have_recorded_states(owner: psycopg.Connection) -> None:
-    """What no row may be, whoever writes."""
+    """Invalid rows are rejected from every role."""
     found = {}
     for name, statement in sql_cases.REFUSALS.items():
         with owner.transaction(force_rollback=True):

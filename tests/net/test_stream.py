@@ -153,7 +153,7 @@ def test_statements_of_many_rows_are_as_recorded(web: Web, conn: psycopg.Connect
 
 
 def test_resets_are_as_recorded(web: Web, conn: psycopg.Connection) -> None:
-    """A statement of more than 1,000 minutes; whoever resumes before it gets the same."""
+    """A statement of more than 1,000 minutes; a subscriber that resumes before it gets the same."""
     script = Script(conn, "reset_usd", 5_000)
     found: dict[str, list[str]] = {}
     with following(web, "ticker=reset_usd") as stream:

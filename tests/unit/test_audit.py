@@ -1,4 +1,4 @@
-"""The audit says what it looked at: stand-ins for its programs know what the test wants."""
+"""The audit names its sources: stand-ins replace its programs."""
 
 import os
 import subprocess
@@ -22,8 +22,8 @@ NPM = '#!/bin/sh\nprintf %s "${NPM_SAYS:-}"\nexit "${NPM_ENDS:-1}"\n'
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """Where the audit has its programs, as if it had installed them."""
+def fake_programs(tmp_path: Path) -> Path:
+    """The audit's folder of programs, as if installed."""
     (tmp_path / "bin").mkdir()
     for name, script in {"bandit": BANDIT, "pip-audit": PIP_AUDIT, "npm": NPM}.items():
         program = tmp_path / "bin" / name
@@ -34,32 +34,32 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def audit(place: Path, **said: str) -> tuple[int, str, list[str]]:
-    """Its exit status, all it said, and the locks that pip-audit was given."""
+def run_audit(fake_programs: Path, **said: str) -> tuple[int, str, list[str]]:
+    """Its exit status, its output, and the locks that pip-audit was given."""
     env = {
-        "PATH": f"{place}/bin:{os.environ['PATH']}",
-        "AUDIT": str(place),
-        "CALLS": str(place / "calls"),
+        "PATH": f"{fake_programs}/bin:{os.environ['PATH']}",
+        "AUDIT": str(fake_programs),
+        "CALLS": str(fake_programs / "calls"),
         **said,
     }
     done = subprocess.run(
         [CHECKOUT / "ops/audit"], env=env, capture_output=True, text=True, timeout=60, check=False
     )
-    calls = (place / "calls").read_text().splitlines()
+    calls = (fake_programs / "calls").read_text().splitlines()
     return done.returncode, done.stdout + done.stderr, [c for c in calls if "bad.txt" not in c]
 
 
-def test_without_a_source_it_says_so(place: Path) -> None:
-    """A line for each, and no lock is taken for audited."""
-    code, said, locks = audit(place)
+def test_audit_without_source_fails(fake_programs: Path) -> None:
+    """It writes a line for each, and regards no lock as audited."""
+    code, said, locks = run_audit(fake_programs)
     assert (code, locks) == (0, [])
     assert said.count("No source of advisories") == 2
 
 
 @pytest.mark.parametrize("source", ["pypi", "osv"])
-def test_with_a_source_it_asks_about_every_lock(place: Path, source: str) -> None:
-    """The first source that answers is enough."""
-    code, said, calls = audit(place, SOURCE=source, NPM_ENDS="0")
+def test_audit_checks_every_lock(fake_programs: Path, source: str) -> None:
+    """The first available source is enough."""
+    code, said, calls = run_audit(fake_programs, SOURCE=source, NPM_ENDS="0")
     assert code == 0
     assert "No source" not in said
     assert [call.split()[-1] for call in calls] == [str(lock) for lock in LOCKS]
@@ -75,8 +75,7 @@ def test_with_a_source_it_asks_about_every_lock(place: Path, source: str) -> Non
     ],
     ids=["code", "python", "npm"],
 )
-def test_what_it_finds_is_a_failure(place: Path, found: dict[str, str]) -> None:
-    """Wherever it is."""
-    code, said, _ = audit(place, **found)
+def test_vulnerability_fails_audit(fake_programs: Path, found: dict[str, str]) -> None:
+    code, said, _ = run_audit(fake_programs, **found)
     assert code == 1
     assert "Nothing found" not in said

@@ -1,4 +1,4 @@
-"""Where buckets begin: also where clocks are set over midnight, and at the ends of time."""
+"""Starts of buckets, also where clocks change at midnight, and at the ends of time."""
 
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from itertools import islice, pairwise
@@ -34,8 +34,8 @@ moments = st.integers(0, YEARS.minutes).map(lambda n: YEARS.since + n * MINUTE)
 ever = st.sampled_from([FIRST, FIRST + 20 * HOUR, LAST - 20 * HOUR, LAST]) | moments
 
 
-def lengths(zone: str, day: str, count: int = 3) -> list[tuple[str, float]]:
-    """The days from *day* on: when they begin, and how many hours they have."""
+def day_lengths(zone: str, day: str, count: int = 3) -> list[tuple[str, float]]:
+    """Start and number of hours of the days from *day* on."""
     since = datetime.fromisoformat(day).replace(tzinfo=UTC) - HOUR * 26
     grid = make_grid("1d", ZoneInfo(zone))
     days = islice(ascending_buckets(grid, Span(since, LAST)), count)
@@ -64,16 +64,14 @@ def lengths(zone: str, day: str, count: int = 3) -> list[tuple[str, float]]:
         ("Europe/Amsterdam", "1937-01-02", [("12-31 23:41", 24), ("01-01 23:41", 24)]),
     ],
 )
-def test_days_begin_when_the_calendar_says(
-    zone: str, day: str, expected: list[tuple[str, float]]
-) -> None:
+def test_days_begin_by_the_calendar(zone: str, day: str, expected: list[tuple[str, float]]) -> None:
     """By the IANA database, to the minute."""
-    assert lengths(zone, day, len(expected)) == expected
+    assert day_lengths(zone, day, len(expected)) == expected
     assert day_start(date.fromisoformat(day), ZoneInfo(zone)).tzinfo is UTC
 
 
 def test_weeks_begin_on_monday_and_months_on_the_first() -> None:
-    """At local midnight, whatever the clock has done meanwhile."""
+    """At local midnight, whatever the clock does between."""
     zone = ZoneInfo("Europe/Berlin")
     spring = Span(datetime(2024, 3, 20, tzinfo=UTC), datetime(2024, 5, 15, tzinfo=UTC))
     months = list(ascending_buckets(make_grid("1M", zone), spring))
@@ -129,7 +127,7 @@ def test_span_excludes_bucket_at_its_end() -> None:
 
 @given(interval=intervals, name=names, moment=ever)
 def test_every_minute_is_in_one_bucket(interval: str, name: str, moment: datetime) -> None:
-    """Buckets touch, are the same from both ends, and begin on a minute, in every zone."""
+    """Buckets touch, are the same in both directions, and begin on a minute, in every zone."""
     grid = make_grid(interval, ZoneInfo(name))
     before = list(islice(descending_buckets(grid, Span(FIRST, moment)), 4))
     after = list(islice(ascending_buckets(grid, Span(moment, LAST)), 4))
@@ -145,8 +143,8 @@ def test_every_minute_is_in_one_bucket(interval: str, name: str, moment: datetim
 
 
 @given(unit=st.sampled_from(UNITS), name=names, moment=moments)
-def test_a_bucket_begins_a_day_of_its_zone(unit: str, name: str, moment: datetime) -> None:
-    """A minute earlier the calendar shows another day, and never one that is later."""
+def test_bucket_begins_a_day_of_its_zone(unit: str, name: str, moment: datetime) -> None:
+    """A minute earlier the calendar shows an earlier day."""
     zone = ZoneInfo(name)
     start = bucket_start(make_grid(unit, zone), moment)
     day = local_date(start, zone)

@@ -106,7 +106,7 @@ def test_bad_line_has_a_reason(line: bytes | str, expected: str) -> None:
     ],
 )
 def test_bad_header_is_refused(header: str, expected: str) -> None:
-    """It names what is wrong with the columns."""
+    """The error names the wrong columns."""
     with pytest.raises(ValueError, match=f"header: {expected}"):
         parse("btc_usd,2024-01-15T12:00:00Z,1.25", header)
 

@@ -1,4 +1,4 @@
-"""Values: what they hold, and that they cannot be built wrong."""
+"""Values: what they contain, and that they are never invalid."""
 
 from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime, timedelta, timezone
@@ -23,7 +23,7 @@ credible = st.builds(
 
 
 @given(moments)
-def test_a_minute_contains_its_moment_and_starts_in_utc(moment: datetime) -> None:
+def test_minute_contains_its_moment_in_utc(moment: datetime) -> None:
     """Whatever the offset, even one of half an hour."""
     minute = minute_of(moment)
 
@@ -49,14 +49,14 @@ def test_a_minute_contains_its_moment_and_starts_in_utc(moment: datetime) -> Non
         ("0.123456789012345678901234567890", "0.123456789012345678901234567890"),
     ],
 )
-def test_a_price_has_two_decimals_at_least_and_every_digit(text: str, shown: str) -> None:
-    """Zeros are added, none is taken away, and nothing is rounded."""
+def test_price_has_all_digits_and_two_decimals(text: str, shown: str) -> None:
+    """Zeros are added, none is removed, and nothing is rounded."""
     assert f"{exact_price(Decimal(text)):f}" == shown
 
 
 @given(credible)
-def test_an_exact_price_is_the_same_number_and_stays_it(number: Decimal) -> None:
-    """Equal to what came, with two decimals at least; done twice it changes nothing."""
+def test_exact_price_is_idempotent(number: Decimal) -> None:
+    """It equals the number, with two decimals at least."""
     price = exact_price(number)
 
     assert price == number
@@ -68,14 +68,13 @@ def test_an_exact_price_is_the_same_number_and_stays_it(number: Decimal) -> None
     "text",
     ["0", "-0.00", "-1", "NaN", "sNaN", "Infinity", "1E+19", "1E-19", "1E+999999", f"0.{1:031}"],
 )
-def test_what_is_not_a_credible_price_is_refused(text: str) -> None:
+def test_implausible_price_is_rejected(text: str) -> None:
     """Zero, negative, not a number, too large, too small, too long."""
     with pytest.raises(ValueError, match=r"not a (positive number|credible price)"):
         exact_price(Decimal(text))
 
 
-def test_a_naive_time_is_refused() -> None:
-    """Nobody knows which moment it is."""
+def test_naive_time_is_rejected() -> None:
     with pytest.raises(ValueError, match="naive time"):
         minute_of(NOON.replace(tzinfo=None))
     with pytest.raises(ValueError, match="naive time"):
@@ -83,14 +82,13 @@ def test_a_naive_time_is_refused() -> None:
 
 
 @pytest.mark.parametrize("text", ["1", "1.5", "0.00", "-1.00", "NaN", "1E+2"])
-def test_a_quote_holds_an_exact_price_only(text: str) -> None:
-    """A price that the table would refuse does not come that far."""
+def test_quote_requires_exact_price(text: str) -> None:
+    """A price that the table would reject does not get that far."""
     with pytest.raises(ValueError, match=r"positive number|two decimals"):
         Quote(ticker="btc_usd", price=Decimal(text), observed_at=NOON)
 
 
-def test_a_quote_does_not_change() -> None:
-    """It is a value."""
+def test_quote_is_immutable() -> None:
     quote = Quote(ticker="btc_usd", price=Decimal("68241.50"), observed_at=NOON)
 
     with pytest.raises(FrozenInstanceError):

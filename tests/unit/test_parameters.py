@@ -1,4 +1,4 @@
-"""The query string: what is understood, what is refused, and that nothing else can happen."""
+"""The query string: every parameter is parsed or rejected with a reason."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -59,7 +59,7 @@ SHAPE = (
         ("2017-01-01T00:59:60.5+01:00", LEAP + HALF),
     ],
 )
-def test_an_iso_time_is_a_moment_in_utc(text: str, expected: datetime) -> None:
+def test_iso_time_is_utc_moment(text: str, expected: datetime) -> None:
     """Any offset, none, a bare date, lower case, white space around, a leap second."""
     assert parse_moment(text) == expected
     assert parse_moment(text).tzinfo is UTC
@@ -68,8 +68,8 @@ def test_an_iso_time_is_a_moment_in_utc(text: str, expected: datetime) -> None:
 @pytest.mark.parametrize("day", ["2024-01-15T", "2024-01-15 ", "20240115T"])
 @pytest.mark.parametrize("clock", ["17:30", "17:30:00", "17:30:00.000", "173000"])
 @pytest.mark.parametrize("offset", [" 05:30", " 0530", "  05:30", " +05:30"])
-def test_a_plus_may_come_as_a_space(day: str, clock: str, offset: str) -> None:
-    """`+` in a query string means a space: whoever forgets to escape it is understood."""
+def test_unescaped_plus_is_an_offset(day: str, clock: str, offset: str) -> None:
+    """`+` in a query string means a space."""
     assert parse_moment(day + clock + offset) == NOON
 
 
@@ -96,7 +96,7 @@ def test_a_plus_may_come_as_a_space(day: str, clock: str, offset: str) -> None:
         ("-62135596800", datetime.min.replace(tzinfo=UTC)),
     ],
 )
-def test_a_number_is_a_unix_time_of_the_unit_its_size_tells(text: str, expected: datetime) -> None:
+def test_number_is_unix_time_by_magnitude(text: str, expected: datetime) -> None:
     """Seconds below 1e11, milliseconds below 1e14, then microseconds; decimals of each."""
     assert parse_moment(text) == expected
 
@@ -124,8 +124,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_anything_else_is_refused(kind: str) -> None:
-    """The reason shows what came, short and printable."""
+def test_other_text_is_rejected(kind: str) -> None:
+    """The reason shows the text, short and printable."""
     for text in REFUSED[kind]:
         with pytest.raises(ValueError, match=r"^is (neither|outside)") as caught:
             parse_moment(text)
@@ -135,8 +135,7 @@ def test_anything_else_is_refused(kind: str) -> None:
 
 @given(st.text() | st.text("0123456789-+:.,TZW eE") | st.from_regex(SHAPE))
 @example("2024-01-15T12:00:00 05:30")
-def test_any_text_is_a_utc_moment_or_a_value_error(text: str) -> None:
-    """No other exception escapes, whatever arrives."""
+def test_any_text_is_utc_moment_or_value_error(text: str) -> None:
     try:
         moment = parse_moment(text)
     except ValueError:
@@ -151,10 +150,10 @@ moments = st.datetimes(timezones=offsets).filter(lambda moment: 1 < moment.year 
 @given(
     moments, st.sampled_from([str.upper, str.lower]), st.sampled_from("T "), st.sampled_from("+ ")
 )
-def test_a_moment_is_read_back_from_every_spelling(
+def test_moment_is_parsed_from_every_spelling(
     moment: datetime, cased: Callable[[str], str], separator: str, plus: str
 ) -> None:
-    """Offset, case, separator, a `+` lost on the way; Unix seconds with six decimals."""
+    """Offset, case, separator, an unescaped `+`; Unix seconds with six decimals."""
     text = cased(moment.isoformat(separator))
     since_1970 = moment - datetime(1970, 1, 1, tzinfo=UTC)
     microseconds = since_1970 // timedelta(microseconds=1)
@@ -272,8 +271,7 @@ def test_endpoint_without_parameters_has_none() -> None:
 
 
 @given(st.integers(-5, 1005))
-def test_a_limit_is_a_whole_number_from_1_to_1000(number: int) -> None:
-    """Both ends belong to it."""
+def test_limit_is_whole_number_from_1_to_1000(number: int) -> None:
     if 1 <= number <= 1000:
         assert params.LIMIT.parse(str(number)) == number
     else:
@@ -284,15 +282,14 @@ def test_a_limit_is_a_whole_number_from_1_to_1000(number: int) -> None:
 @pytest.mark.parametrize(
     "text", ["", "1.5", "1e3", "+5", " 5", "five", "\u0665", "0x5", "9" * 5000]
 )
-def test_a_limit_in_other_spellings_is_refused(text: str) -> None:
-    """Digits only."""
+def test_limit_has_digits_only(text: str) -> None:
     with pytest.raises(ValueError, match="whole number"):
         params.LIMIT.parse(text)
 
 
 @given(st.integers(-10, 10**10))
-def test_a_tolerance_is_a_whole_number_of_seconds_up_to_a_day(number: int) -> None:
-    """None is one too; nothing else is."""
+def test_tolerance_is_seconds_up_to_a_day(number: int) -> None:
+    """None is one too."""
     if 0 <= number <= 86_400:
         assert TOLERANCE.parse(str(number)) == number
     else:
@@ -309,7 +306,7 @@ def test_a_tolerance_is_a_whole_number_of_seconds_up_to_a_day(number: int) -> No
     ],
 )
 def test_choice_is_one_of_its_names(parameter: Parameter, names: str) -> None:
-    """As they are written; the reason lists them."""
+    """In the same spelling; the reason lists them."""
     assert [parameter.parse(name) for name in names.split()] == names.split()
     for other in ("", "CSV", "DESC", " asc", "xml"):
         with pytest.raises(ValueError, match=f"is not one of {names.replace(' ', ', ')}: "):
@@ -317,8 +314,8 @@ def test_choice_is_one_of_its_names(parameter: Parameter, names: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "btc", "BTC_USD", "btc_usd ", "btc_usd\x00", "b'_c", "_usd"])
-def test_a_ticker_that_cannot_be_one_is_refused(text: str) -> None:
-    """Whether it is tracked is asked later; the shape alone is settled here."""
+def test_invalid_ticker_is_rejected(text: str) -> None:
+    """Only its pattern is checked here."""
     assert params.TICKER.parse("btc-dvol_usdc") == "btc-dvol_usdc"
     with pytest.raises(ValueError, match="not an index name"):
         params.TICKER.parse(text)
@@ -326,7 +323,7 @@ def test_a_ticker_that_cannot_be_one_is_refused(text: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class ExampleQuery:
-    """A query as endpoints have it."""
+    """A query like those of endpoints."""
 
     ticker: Annotated[str, params.TICKER]
     limit: Annotated[int, params.LIMIT] = 50
@@ -360,14 +357,14 @@ def test_every_invalid_parameter_is_named_at_once() -> None:
 
 
 def test_defaults_are_those_of_the_query() -> None:
-    """What is not given has the default of its field."""
+    """A missing parameter has the default of its field."""
     assert parse_query(QueryParams("ticker=btc_usd"), ExampleQuery) == ExampleQuery(
         ticker="btc_usd", limit=50, start_date=None
     )
 
 
 def test_unknown_parameters_may_be_ignored() -> None:
-    """As charting libraries need it."""
+    """Charting libraries need it."""
     values = QueryParams("ticker=btc_usd&other=1")
     found = parse_query(values, ExampleQuery, ignore_unknown=True)
     assert found == ExampleQuery(ticker="btc_usd")

@@ -1,4 +1,4 @@
-"""Long work at a terminal shows how far it is on standard error; its output stays as it is."""
+"""Long work at a terminal shows its progress on standard error; its output stays the same."""
 
 from pathlib import Path
 
@@ -20,15 +20,17 @@ INSERT = (
 MINUTES = 1441
 
 
-def test_an_export_to_a_file(database: Settings, conn: psycopg.Connection, tmp_path: Path) -> None:
-    """Whether we or the shell opened it; a pipe's reader may have the terminal for itself."""
+def test_export_to_file_shows_progress(
+    database: Settings, conn: psycopg.Connection, tmp_path: Path
+) -> None:
+    """Opened by the export or the shell; not in a pipe, whose reader may use the terminal."""
     conn.execute(INSERT)
     name, redirected = tmp_path / "prices.csv", tmp_path / "redirected.csv"
 
-    status, seen = run(database, "export", str(name))
+    status, seen = run_at_terminal(database, "export", str(name))
     with redirected.open("w") as stream:
-        status_too, seen_too = run(database, "export", stdout=stream.fileno())
-    _, nothing = run(database, "export")
+        status_too, seen_too = run_at_terminal(database, "export", stdout=stream.fileno())
+    _, nothing = run_at_terminal(database, "export")
 
     assert (status, status_too, nothing) == (0, 0, "")
     assert ("writing" in seen, "writing" in seen_too) == (True, True)
@@ -37,21 +39,23 @@ def test_an_export_to_a_file(database: Settings, conn: psycopg.Connection, tmp_p
     assert name.read_text().count("\n") == MINUTES + 1
 
 
-def test_many_pages_to_a_file(database: Settings, conn: psycopg.Connection, tmp_path: Path) -> None:
+def test_pages_to_file_show_progress(
+    database: Settings, conn: psycopg.Connection, tmp_path: Path
+) -> None:
     """The bar counts them, and leaves the file alone."""
     conn.execute(INSERT)
     name = tmp_path / "prices.csv"
     words = ("prices", "btc_usd", "--all", "--format=csv")
     with serve_api(database) as client, name.open("w") as stream:
         url = str(client.base_url)
-        status, seen = run(database, *words, "--url", url, stdout=stream.fileno())
+        status, seen = run_at_terminal(database, *words, "--url", url, stdout=stream.fileno())
 
     assert (status, "reading" in seen) == (0, True)
     assert len(name.read_text().splitlines()) == MINUTES + 1
 
 
-def test_a_backfill_into_a_pipe(database: Settings) -> None:
-    """The bar is on standard error; what was done is on standard output all the same."""
+def test_backfill_in_pipe_shows_progress(database: Settings) -> None:
+    """The bar is on standard error, the result on standard output."""
     with serve() as exchange, open_terminal() as screen:
         settings = database.changed(client_base_url=exchange.url)
         words = ("backfill", "--ticker", "btc_usd", "--range", "2d")
@@ -73,8 +77,8 @@ def test_percentage_without_terminal_is_plain_lines(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err == "Downloading …\n  25 %\n  50 %\n  75 %\n"
 
 
-def run(database: Settings, *words: str, stdout: int | None = None) -> tuple[int, str]:
-    """The exit status of `tracker`, and what a terminal shows as its standard error."""
+def run_at_terminal(database: Settings, *words: str, stdout: int | None = None) -> tuple[int, str]:
+    """The exit status of `tracker`, and its standard error on a terminal."""
     env = database.environment() | {"TERM": "xterm"}
     pipe = {} if stdout is None else {"stdout": stdout}
     with open_terminal() as screen:
