@@ -28,7 +28,7 @@ NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 EXPORT = "/prices/export?ticker=btc_usd"
 LONG = "/prices/export?ticker=eth_usd&format=ndjson"
 MINUTES = 200_000  # of eth_usd: more than lies in the buffers between a server and a client
-TIMEOUT = 20.0  # seconds; machines are shared
+TIMEOUT = 20.0  # seconds
 
 
 @pytest.fixture(scope="module")

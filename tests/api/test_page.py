@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support.api import serve_api
-from tests.support.browser import DESKTOP, PHONE, SMALL, TIMEOUT, Observed, chromium, open_page
+from tests.support.browser import DESKTOP, PHONE, SMALL, TIMEOUT, MonitoredPage, chromium, open_page
 from tests.support.database import create_database
 from tests.support.waiting import wait_until
 from tracker import migrations
@@ -78,7 +78,7 @@ def web(history: Settings) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def observed(browser: Browser, web: httpx.Client) -> Iterator[Observed]:
+def observed(browser: Browser, web: httpx.Client) -> Iterator[MonitoredPage]:
     """The page, drawn and live. Afterwards: no error, and no request to another host."""
     with open_page(browser) as observed:
         load(observed.page, web)
@@ -116,7 +116,7 @@ def count_pixels(page: Page, colour: str) -> int:
     return int(page.evaluate(PIXELS, colour))
 
 
-def test_chart_shows_candles_gaps_and_repairs(observed: Observed) -> None:
+def test_chart_shows_candles_gaps_and_repairs(observed: MonitoredPage) -> None:
     """A day of 5-minute candles."""
     counts = count_bars(observed.page)
 
@@ -127,7 +127,7 @@ def test_chart_shows_candles_gaps_and_repairs(observed: Observed) -> None:
     assert min(count_pixels(observed.page, name) for name in colours) > 20
 
 
-def test_chart_type_changes_in_place(observed: Observed) -> None:
+def test_chart_type_changes_in_place(observed: MonitoredPage) -> None:
     assert count_pixels(observed.page, "accent") == 0
 
     observed.page.get_by_role("radio", name="Line").check(force=True)
@@ -143,7 +143,7 @@ def test_link_of_version_0_1_selects_line(browser: Browser, web: httpx.Client) -
         expect(observed.page.locator("#chart")).to_have_attribute("data-type", "line")
 
 
-def test_range_and_interval_adjust_each_other(observed: Observed) -> None:
+def test_range_and_interval_adjust_each_other(observed: MonitoredPage) -> None:
     """A range selects its default interval. An interval too short for the range shortens it."""
     page = observed.page
     page.get_by_role("radio", name="All").check(force=True)
@@ -157,7 +157,7 @@ def test_range_and_interval_adjust_each_other(observed: Observed) -> None:
     assert page.evaluate("location.hash") == "#ticker=btc_usd&range=24h&interval=1m&type=candles"
 
 
-def test_card_shows_every_digit(observed: Observed, history: Settings) -> None:
+def test_card_shows_every_digit(observed: MonitoredPage, history: Settings) -> None:
     """The API's decimal string with separators, neither rounded nor truncated."""
     minute = minute_of(datetime.now(UTC))
     store_price(history, "eth_usd", "123456789012.123456789", minute)
@@ -168,7 +168,7 @@ def test_card_shows_every_digit(observed: Observed, history: Settings) -> None:
         conn.execute("DELETE FROM prices WHERE price > 123456789000")
 
 
-def test_new_price_appears_without_reload(observed: Observed, history: Settings) -> None:
+def test_new_price_appears_without_reload(observed: MonitoredPage, history: Settings) -> None:
     """In card, chart and table, and it is announced."""
     page = observed.page
     loads = sum(url.endswith("main.js") for url in observed.requests)
@@ -181,7 +181,7 @@ def test_new_price_appears_without_reload(observed: Observed, history: Settings)
     assert sum(url.endswith("main.js") for url in observed.requests) == loads == 1
 
 
-def test_repair_fills_bucket(observed: Observed, history: Settings) -> None:
+def test_repair_fills_bucket(observed: MonitoredPage, history: Settings) -> None:
     """A price for a minute that was missing hours ago."""
     before = count_bars(observed.page)
     now = minute_of(datetime.now(UTC))
@@ -191,14 +191,14 @@ def test_repair_fills_bucket(observed: Observed, history: Settings) -> None:
     assert count_bars(observed.page)["partial"] == before["partial"] + 1
 
 
-def test_service_lists_components(observed: Observed) -> None:
+def test_service_lists_components(observed: MonitoredPage) -> None:
     """The database is up; no scheduler runs here."""
     service = observed.page.locator("#service")
     expect(service.locator("li", has_text="database").locator(".verdict")).to_have_text("up")
     expect(service.locator("li", has_text="scheduler")).to_contain_text("down")
 
 
-def test_coverage_of_each_day_is_reached_by_keyboard(observed: Observed) -> None:
+def test_coverage_of_each_day_is_reached_by_keyboard(observed: MonitoredPage) -> None:
     page = observed.page
     today = page.locator("#days li").last
     title = today.get_attribute("title") or ""
@@ -272,7 +272,7 @@ def test_axe_finds_no_serious_violation(
         assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
 
 
-def test_tab_reaches_every_control(observed: Observed) -> None:
+def test_tab_reaches_every_control(observed: MonitoredPage) -> None:
     """In their order, and each shows its focus."""
     page = observed.page
     reached = []
@@ -296,7 +296,7 @@ FOCUS = """() => {
 }"""
 
 
-def test_arrow_keys_select_candles(observed: Observed) -> None:
+def test_arrow_keys_select_candles(observed: MonitoredPage) -> None:
     """Escape returns to the newest candle."""
     page = observed.page
     candle = page.locator("#candle span").first
@@ -310,7 +310,7 @@ def test_arrow_keys_select_candles(observed: Observed) -> None:
     expect(candle).to_have_text(newest)
 
 
-def test_theme_survives_reload(observed: Observed) -> None:
+def test_theme_survives_reload(observed: MonitoredPage) -> None:
     """The selected theme overrides the system's."""
     background = "getComputedStyle(document.body).backgroundColor"
     light = observed.page.evaluate(background)

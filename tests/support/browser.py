@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
-TIMEOUT = 20_000  # milliseconds; machines are shared
+TIMEOUT = 20_000  # milliseconds
 
 DESKTOP = {"width": 1440, "height": 900}
 PHONE = {"width": 390, "height": 844}
@@ -35,7 +35,7 @@ def chromium() -> Iterator[Browser]:
 
 
 @dataclass
-class Observed:
+class MonitoredPage:
     """A page, the errors on its console, and the URLs that it requested."""
 
     page: Page
@@ -48,20 +48,22 @@ class Observed:
             urlsplit(url).netloc for url in self.requests if not url.startswith(("data:", "blob:"))
         }
 
+    def log_message(self, message: ConsoleMessage) -> None:
+        """Record *message* if it is an error."""
+        if message.type == "error":
+            self.errors.append(message.text)
+
 
 @contextmanager
-def open_page(browser: Browser, **options: Any) -> Iterator[Observed]:
+def open_page(browser: Browser, **options: Any) -> Iterator[MonitoredPage]:
     """A page in a context of its own; *options* are those of Playwright's new_context."""
     defaults = {"timezone_id": "Europe/Berlin", "viewport": DESKTOP}
     context = browser.new_context(**defaults | options)
     context.set_default_timeout(TIMEOUT)
     context.add_init_script(_LOG_VIOLATIONS)
     page = context.new_page()
-    observed = Observed(page)
-    page.on(
-        "console",
-        lambda message: message.type == "error" and observed.errors.append(message.text),
-    )
+    observed = MonitoredPage(page)
+    page.on("console", observed.log_message)
     page.on("pageerror", lambda error: observed.errors.append(str(error)))
     page.on("request", lambda request: observed.requests.append(request.url))
     yield observed

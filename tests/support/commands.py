@@ -15,7 +15,7 @@ from typing import IO
 
 from tracker.settings import CHECKOUT, Settings
 
-TIMEOUT = 30.0  # seconds; machines are shared
+TIMEOUT = 30.0  # seconds
 COLOUR = re.compile(r"\x1b\[(?:[0-9]+;)*3[0-9]m")
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 

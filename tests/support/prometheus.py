@@ -58,7 +58,7 @@ def run_prometheus(tracker: RunningRecipe, folder: Path, worker: int) -> Iterato
     """Scrape *tracker*, whose worker serves metrics on port *worker*."""
     ports = dict(zip(_PROGRAMS, free_ports(len(_PROGRAMS)), strict=True))
     targets = ports | {"web": int(tracker.env["WEB_PORT"]), "worker": worker}
-    home = Path(conninfo_to_dict(tracker.just("dsn").stdout.strip())["host"])
+    home = Path(str(conninfo_to_dict(tracker.just("dsn").stdout.strip())["host"]))
     commands = {
         "postgres": [
             program_path("prometheus-postgres-exporter"),

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -70,14 +71,12 @@ class RunningRecipe:
 
 
 def run_recipe(
-    *words: str, env: dict[str, str], **options: object
+    *words: str, env: dict[str, str], **options: Any
 ) -> subprocess.CompletedProcess[str]:
     """Run a recipe to its end."""
-    return subprocess.run(
-        [CHECKOUT / "ops/just", *words],
-        check=False,
-        **{"env": env, "capture_output": True, "text": True, "timeout": TIMEOUT, **options},
-    )
+    options = {"capture_output": True, "timeout": TIMEOUT, **options}
+    command = [str(CHECKOUT / "ops/just"), *words]
+    return subprocess.run(command, check=False, env=env, text=True, **options)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 from tests.support.compose import programs
 from tracker.embedded.account import bind_to_parent
@@ -36,14 +37,20 @@ class Engine:
     folder: Path
     env: Mapping[str, str]
 
-    def run(self, *words: str, timeout: float = 600, **options: object) -> str:
+    def run(
+        self,
+        *words: str,
+        timeout: float = 600,
+        stdin: int | IO[Any] | None = subprocess.DEVNULL,
+        **options: Any,
+    ) -> str:
         """The output of a program in the engine's environment.
 
         Raises AssertionError if it fails.
         """
-        done = subprocess.run(
+        done: subprocess.CompletedProcess[str] = subprocess.run(
             words, check=False, env=self.env, capture_output=True, text=True, timeout=timeout,
-            **{"stdin": subprocess.DEVNULL, **options},
+            stdin=stdin, **options,
         )  # fmt: skip
         shown = f"{' '.join(words)}:\n{done.stdout[-4000:]}{done.stderr[-4000:]}"
         assert done.returncode == 0, shown

@@ -79,7 +79,7 @@ class Stack:
         except (httpx.HTTPError, AssertionError):
             return None
 
-    def api(self, path: str, number: int = 1, **query: str) -> Any:
+    def api(self, path: str, number: int = 1, **query: Any) -> Any:
         """The API's response; None without a success."""
         return self.get_json("web", 8000, path, number, **query)
 
@@ -95,7 +95,7 @@ class Stack:
 
     def prices(self, ticker: str) -> dict[str, Row]:
         """The newest prices of *ticker* by their minute."""
-        query = {"ticker": ticker, "limit": "1000", "include": "source,observed_at"}
+        query: dict[str, Any] = {"ticker": ticker, "limit": 1000, "include": "source,observed_at"}
         return {row["created_at"]: row for row in self.api("/v1/prices", **query) or ()}
 
     def is_polled(self, minute: datetime) -> bool:
