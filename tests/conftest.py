@@ -102,6 +102,13 @@ def base(servers: Settings) -> Iterator[Settings]:
         yield settings
 
 
+@pytest.fixture(scope="module")
+def base_conn(base: Settings) -> Iterator[psycopg.Connection]:
+    """A connection to that database, each statement committed; rows remain between tests."""
+    with psycopg.connect(base.database_dsn, autocommit=True) as conn:
+        yield conn
+
+
 @pytest.fixture
 def writer(base: Settings) -> Iterator[psycopg.Connection]:
     """A connection to that database, each statement committed; it is empty at first."""

@@ -68,13 +68,6 @@ def url(base: Settings) -> Iterator[str]:
         yield f"{client.base_url}/v1"
 
 
-@pytest.fixture(scope="module")
-def writer(base: Settings) -> Iterator[psycopg.Connection]:
-    """A connection to that database."""
-    with psycopg.connect(base.database_dsn, autocommit=True) as conn:
-        yield conn
-
-
 async def _call_async(url: str, name: str, *args: Any, **options: Any) -> Any:
     async with AsyncClient(url) as client:
         found = getattr(client, name)(*args, **options)
@@ -162,10 +155,10 @@ def test_foreign_error_response_is_api_error() -> None:
     assert caught.value.transient
 
 
-def test_stream_resumes_at_last_id(url: str, writer: psycopg.Connection) -> None:
+def test_stream_resumes_at_last_id(url: str, base_conn: psycopg.Connection) -> None:
     """Also in another process; a reset names the minutes to read again."""
     events = Events("eth_usd:0")
-    writer.execute(INSERT, [NOON, 3])
+    base_conn.execute(INSERT, [NOON, 3])
     with Client(url) as client, closing(client.stream("eth_usd", events=events)) as stream:
         first = list(islice(stream, 2))
     assert events.last_id == "eth_usd:0.2"
@@ -176,8 +169,8 @@ def test_stream_resumes_at_last_id(url: str, writer: psycopg.Connection) -> None
             aclosing(client.stream("eth_usd", events=Events(events.last_id))) as stream,
         ):
             found = [await anext(stream)]
-            writer.execute(INSERT, [NOON + timedelta(days=1), 1001])
-            writer.execute(INSERT, [NOON - 9 * MINUTE, 1])
+            base_conn.execute(INSERT, [NOON + timedelta(days=1), 1001])
+            base_conn.execute(INSERT, [NOON - 9 * MINUTE, 1])
             return [*found, await anext(stream), await anext(stream)]
 
     third, reset, last = asyncio.run(rest())
@@ -266,7 +259,7 @@ def test_client_imports_no_database_or_settings() -> None:
     assert {name.removeprefix("tracker.") for name in found} == names
 
 
-def test_readme_example_runs(url: str, writer: psycopg.Connection) -> None:
+def test_readme_example_runs(url: str, base_conn: psycopg.Connection) -> None:
     """It prints stored prices, then a new one."""
     blocks = re.findall(r"```python\n(.*?)```", (CHECKOUT / "README.md").read_text(), re.DOTALL)
     [example] = [block for block in blocks if "tracker.client" in block]
@@ -276,7 +269,7 @@ def test_readme_example_runs(url: str, writer: psycopg.Connection) -> None:
         assert process.stdout
         shown = [process.stdout.readline().strip() for _ in range(4)]
         wait_until(lambda: _followed(url))
-        writer.execute(INSERT, [NOON + timedelta(days=50), 1])
+        base_conn.execute(INSERT, [NOON + timedelta(days=50), 1])
         last = process.stdout.readline()
         process.kill()
 

@@ -3,7 +3,6 @@
 import csv
 import json
 import threading
-from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -39,19 +38,12 @@ NEWEST = {
 }
 
 
-@pytest.fixture(scope="module")
-def writer(base: Settings) -> Iterator[psycopg.Connection]:
-    """A connection to a database that only this file uses."""
-    with psycopg.connect(base.database_dsn, autocommit=True) as conn:
-        yield conn
-
-
 @pytest.fixture
-def stored(writer: psycopg.Connection) -> psycopg.Connection:
+def stored(base_conn: psycopg.Connection) -> psycopg.Connection:
     """The same, with one price of btc_usd and none of eth_usd."""
-    writer.execute("TRUNCATE tickers, prices RESTART IDENTITY")
-    add(writer, "btc_usd", 0, "68241.50")
-    return writer
+    base_conn.execute("TRUNCATE tickers, prices RESTART IDENTITY")
+    add(base_conn, "btc_usd", 0, "68241.50")
+    return base_conn
 
 
 def add(

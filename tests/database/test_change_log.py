@@ -1,7 +1,6 @@
 """The log of changes contains every revision, and its readers miss nothing."""
 
 import random
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -24,7 +23,6 @@ from tests.support.derived import (
     read_change_log,
     read_revisions,
 )
-from tracker.settings import Settings
 from tracker.times import MINUTE
 from tracker.web.stream import events
 from tracker.web.stream.events import (
@@ -47,18 +45,11 @@ Row = tuple[str, datetime, Decimal, str]
 States = dict[tuple[str, Position], dict[str, Row]]
 
 
-@pytest.fixture(scope="module")
-def writer(base: Settings) -> Iterator[psycopg.Connection]:
-    """A connection to that database."""
-    with psycopg.connect(base.database_dsn, autocommit=True) as conn:
-        yield conn
-
-
 @pytest.fixture
-def empty_log(writer: psycopg.Connection) -> psycopg.Connection:
+def empty_log(base_conn: psycopg.Connection) -> psycopg.Connection:
     """The same, without a row."""
-    writer.execute("TRUNCATE prices, tickers")
-    return writer
+    base_conn.execute("TRUNCATE prices, tickers")
+    return base_conn
 
 
 def read_prices(conn: psycopg.Connection) -> set[Row]:

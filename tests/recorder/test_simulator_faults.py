@@ -13,6 +13,7 @@ from typing import Any, Self
 import httpx
 import pytest
 
+from tests.support.waiting import wait_until
 from tracker.simulator import Fault, Options, Served, price_at, serve
 
 SEED = 3
@@ -99,14 +100,6 @@ def count_responses(http: httpx.Client) -> dict[str, int]:
 def count_calls(http: httpx.Client) -> int:
     """All calls."""
     return int(http.get("/admin/counts").json()["total"])
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    """Poll for at most ten seconds."""
-    deadline = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_latency_delays_correct_response(http: httpx.Client, inject: Inject, clock: Clock) -> None:

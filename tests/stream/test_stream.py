@@ -53,27 +53,20 @@ def day(fresh_days: Iterator[datetime]) -> datetime:
     return next(fresh_days)
 
 
-@pytest.fixture(scope="module")
-def writer(base: Settings) -> Iterator[psycopg.Connection]:
-    """A connection to that database."""
-    with psycopg.connect(base.database_dsn, autocommit=True) as conn:
-        yield conn
-
-
 @pytest.fixture(autouse=True)
-def _is_current(client: httpx.Client, writer: psycopg.Connection) -> None:
+def _is_current(client: httpx.Client, base_conn: psycopg.Connection) -> None:
     """The stream has sent everything that is stored."""
     query = "SELECT 'btc_usd:' || coalesce(max(revision), 0) FROM tickers WHERE ticker = 'btc_usd'"
 
     def received() -> bool:
         with open_stream(client.base_url) as stream:
-            return (stream.id,) == writer.execute(query).fetchone()
+            return (stream.id,) == base_conn.execute(query).fetchone()
 
     wait_until(received)
 
 
 def test_stored_price_is_sent_within_a_second(
-    client: httpx.Client, writer: psycopg.Connection, day: datetime
+    client: httpx.Client, base_conn: psycopg.Connection, day: datetime
 ) -> None:
     insert = (
         "INSERT INTO prices (ticker, created_at, price, source, observed_at)"
@@ -83,7 +76,7 @@ def test_stored_price_is_sent_within_a_second(
         before = stream.id
         for n, (price, source) in enumerate((("68241.50", "poll"), ("68240.993333", "chart"))):
             observed_at = day + n * MINUTE + timedelta(seconds=7.25)
-            found = writer.execute(
+            found = base_conn.execute(
                 insert, [day + n * MINUTE, price, source, observed_at]
             ).fetchone()
             stored = time.monotonic()
@@ -125,16 +118,16 @@ def test_stream_is_neither_cached_nor_compressed(client: httpx.Client) -> None:
 
 
 def test_stream_of_several_indexes_sends_no_other(
-    client: httpx.Client, writer: psycopg.Connection, day: datetime
+    client: httpx.Client, base_conn: psycopg.Connection, day: datetime
 ) -> None:
-    writer.execute(INSERT_MINUTES, ["old_usd", day, 1])  # an index that is not configured
+    base_conn.execute(INSERT_MINUTES, ["old_usd", day, 1])  # an index that is not configured
     with (
         open_stream(client.base_url, "eth_usd,btc_usd") as both,
         open_stream(client.base_url, "old_usd") as other,
     ):
         for ticker in ("btc_usd", "eth_usd", "old_usd", "btc_usd"):
             day += MINUTE
-            writer.execute(INSERT_MINUTES, [ticker, day, 1])
+            base_conn.execute(INSERT_MINUTES, [ticker, day, 1])
         got = both.take(3)
         [alone] = other.take(1)
 
@@ -148,15 +141,17 @@ def test_stream_of_several_indexes_sends_no_other(
 
 
 def test_reconnected_client_receives_missed_events(
-    client: httpx.Client, writer: psycopg.Connection, day: datetime
+    client: httpx.Client, base_conn: psycopg.Connection, day: datetime
 ) -> None:
     """By the header or by the parameter; the header takes precedence."""
     with open_stream(client.base_url) as stream:
         first = stream.id
-        writer.execute(INSERT_MINUTES, ["btc_usd", day, 700])
+        base_conn.execute(INSERT_MINUTES, ["btc_usd", day, 700])
         got = stream.take(3)
-    writer.execute("UPDATE prices SET source = 'chart' WHERE created_at = %s", [day + 9 * MINUTE])
-    writer.execute("DELETE FROM prices WHERE created_at = %s", [day + 8 * MINUTE])
+    base_conn.execute(
+        "UPDATE prices SET source = 'chart' WHERE created_at = %s", [day + 9 * MINUTE]
+    )
+    base_conn.execute("DELETE FROM prices WHERE created_at = %s", [day + 8 * MINUTE])
 
     with open_stream(client.base_url, last_id=got[-1].id) as stream:
         rest = stream.take(696)
@@ -168,17 +163,17 @@ def test_reconnected_client_receives_missed_events(
     with open_stream(client.base_url, url) as stream:
         assert stream.take(1)[0].data["created_at"] == format_moment(day)
     with open_stream(client.base_url, url, last_id=rest[-1].id) as stream:
-        writer.execute(INSERT_MINUTES, ["btc_usd", day + timedelta(days=9), 1])
+        base_conn.execute(INSERT_MINUTES, ["btc_usd", day + timedelta(days=9), 1])
         assert stream.take(1)[0].data["created_at"] == format_moment(day + timedelta(days=9))
 
 
 def test_large_change_is_sent_as_a_reset(
-    client: httpx.Client, writer: psycopg.Connection, day: datetime
+    client: httpx.Client, base_conn: psycopg.Connection, day: datetime
 ) -> None:
     with open_stream(client.base_url) as stream:
         before = stream.id
-        writer.execute(INSERT_MINUTES, ["btc_usd", day, 1001])
-        writer.execute(INSERT_MINUTES, ["btc_usd", day - MINUTE, 1])
+        base_conn.execute(INSERT_MINUTES, ["btc_usd", day, 1001])
+        base_conn.execute(INSERT_MINUTES, ["btc_usd", day - MINUTE, 1])
         reset, price = stream.take(2)
     with open_stream(client.base_url, last_id=before) as stream:
         assert stream.take(2) == [reset, price]
@@ -193,17 +188,17 @@ def test_large_change_is_sent_as_a_reset(
 
 
 def test_heartbeats_update_the_event_id(
-    client: httpx.Client, writer: psycopg.Connection, day: datetime
+    client: httpx.Client, base_conn: psycopg.Connection, day: datetime
 ) -> None:
     """Heartbeats are comments; a deletion changes the id and sends no event."""
     with open_stream(client.base_url) as stream:
-        writer.execute(INSERT_MINUTES, ["btc_usd", day, 1])
+        base_conn.execute(INSERT_MINUTES, ["btc_usd", day, 1])
         [event] = stream.take(1)
         before = event.id
-        writer.execute("DELETE FROM prices WHERE created_at = %s", [day])
-        writer.execute(INSERT_MINUTES, ["eth_usd", day, 1])
+        base_conn.execute("DELETE FROM prices WHERE created_at = %s", [day])
+        base_conn.execute(INSERT_MINUTES, ["eth_usd", day, 1])
         time.sleep(5 * OPTIONS.heartbeat)
-        writer.execute(INSERT_MINUTES, ["btc_usd", day + MINUTE, 1])
+        base_conn.execute(INSERT_MINUTES, ["btc_usd", day + MINUTE, 1])
         [event] = stream.take(1)
 
     assert stream.comments >= 3
@@ -227,20 +222,20 @@ def test_number_of_subscribers_is_bounded(base: Settings) -> None:
             assert count_subscribers(client) == 1
 
 
-def insert_until_dropped(writer: psycopg.Connection, client: httpx.Client, day: datetime) -> int:
+def insert_until_dropped(base_conn: psycopg.Connection, client: httpx.Client, day: datetime) -> int:
     """Insert prices until a client is disconnected; returns their number."""
     dropped = read_metric(client, "tracker_stream_dropped_total")
     for n in count():
         assert n < 100
         if read_metric(client, "tracker_stream_dropped_total") > dropped:
             return 1000 * n
-        writer.execute(INSERT_MINUTES, ["btc_usd", day + n * 1000 * MINUTE, 1000])
+        base_conn.execute(INSERT_MINUTES, ["btc_usd", day + n * 1000 * MINUTE, 1000])
         time.sleep(OPTIONS.write_timeout / 4)
     return 0
 
 
 def test_slow_consumer_is_disconnected_with_a_reason(
-    base: Settings, writer: psycopg.Connection, day: datetime
+    base: Settings, base_conn: psycopg.Connection, day: datetime
 ) -> None:
     """It can resume, and other clients receive everything."""
     with serve_api(base, replace(OPTIONS, linger=30)) as client, ThreadPoolExecutor(1) as threads:
@@ -249,10 +244,10 @@ def test_slow_consumer_is_disconnected_with_a_reason(
             open_stream(client.base_url, receive_buffer=SMALL_BUFFER) as slow,
         ):
             everything = threads.submit(lambda: list(events_until(quick, day - MINUTE)))
-            stored = insert_until_dropped(writer, client, day)
+            stored = insert_until_dropped(base_conn, client, day)
             assert count_subscribers(client) == 1
             got = list(slow.events())
-            writer.execute(INSERT_MINUTES, ["btc_usd", day - MINUTE, 1])
+            base_conn.execute(INSERT_MINUTES, ["btc_usd", day - MINUTE, 1])
             everything.result()
         with open_stream(client.base_url, last_id=slow.id) as stream:
             rest = list(events_until(stream, day - MINUTE))
@@ -271,10 +266,10 @@ def events_until(stream: StreamClient, minute: datetime) -> Iterator[StreamEvent
 
 
 def test_client_that_never_reads_is_disconnected(
-    client: httpx.Client, writer: psycopg.Connection, day: datetime
+    client: httpx.Client, base_conn: psycopg.Connection, day: datetime
 ) -> None:
     with open_stream(client.base_url, receive_buffer=SMALL_BUFFER) as slow:
-        insert_until_dropped(writer, client, day)
+        insert_until_dropped(base_conn, client, day)
         time.sleep(2 * OPTIONS.linger)
         names = set()
         with suppress(HTTPException, OSError):
@@ -283,16 +278,16 @@ def test_client_that_never_reads_is_disconnected(
 
 
 def test_shutdown_ends_streams_at_once(
-    base: Settings, writer: psycopg.Connection, day: datetime
+    base: Settings, base_conn: psycopg.Connection, day: datetime
 ) -> None:
     with ExitStack() as streams:
         with serve_api(base) as client:
             stream = streams.enter_context(open_stream(client.base_url))
             for _ in range(3):
                 streams.enter_context(open_stream(client.base_url, receive_buffer=SMALL_BUFFER))
-            writer.execute(INSERT_MINUTES, ["eth_usd", day, 1])
+            base_conn.execute(INSERT_MINUTES, ["eth_usd", day, 1])
             for n in range(3):
-                writer.execute(INSERT_MINUTES, ["btc_usd", day + 1000 * n * MINUTE, 1000])
+                base_conn.execute(INSERT_MINUTES, ["btc_usd", day + 1000 * n * MINUTE, 1000])
             got = stream.take(3000)
             stopped = time.monotonic()
         assert time.monotonic() - stopped < 2
@@ -351,7 +346,7 @@ CHANGE = (
 
 
 def test_reconnecting_clients_miss_nothing_and_receive_nothing_twice(
-    client: httpx.Client, base: Settings, writer: psycopg.Connection, day: datetime
+    client: httpx.Client, base: Settings, base_conn: psycopg.Connection, day: datetime
 ) -> None:
     """While several writers insert and repair; the last event of each minute equals its price."""
     last = day - MINUTE
@@ -360,7 +355,7 @@ def test_reconnecting_clients_miss_nothing_and_receive_nothing_twice(
         watching = [threads.submit(subscriber.collect, last) for subscriber in clients]
         list(threads.map(insert_and_repair, [base] * 4, range(4), [day] * 4))
         for ticker in ("btc_usd", "eth_usd"):
-            writer.execute(INSERT_MINUTES, [ticker, last, 1])
+            base_conn.execute(INSERT_MINUTES, [ticker, last, 1])
         for event in watching:
             event.result()
 
@@ -368,7 +363,7 @@ def test_reconnecting_clients_miss_nothing_and_receive_nothing_twice(
         "SELECT ticker, created_at, price::text, source FROM prices"
         " WHERE created_at BETWEEN %s AND %s AND ticker <> 'old_usd'"
     )
-    stored = set(writer.execute(query, [last, day + 300 * MINUTE]))
+    stored = set(base_conn.execute(query, [last, day + 300 * MINUTE]))
     assert len(stored) > 300
     for subscriber in clients:
         received = [(*to_row(event),) for event in subscriber.got]
