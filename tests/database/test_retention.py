@@ -22,7 +22,7 @@ from tests.support.derived import assert_daily_candles, assert_islands
 from tests.support.logs import capture_log
 from tests.support.reference import Series, find_gaps, random_walk
 from tests.support.waiting import wait_until
-from tests.support.worker import is_queue_idle, run_worker, send_message, send_tick
+from tests.support.worker import is_idle, running_worker, send_message, send_tick
 from tracker import queries
 from tracker.errors import Unreachable
 from tracker.gaps import DAY, HOUR, floor_moment
@@ -392,11 +392,11 @@ def test_hourly_tick_applies_retention(database: Settings, conn: psycopg.Connect
 
 
 def _tick_of_retention(settings: Settings, conn: psycopg.Connection) -> None:
-    with run_worker(settings):
+    with running_worker(settings):
         send_tick(settings, NOW.replace(minute=17) - 2 * HOUR)
         wait_until(lambda: len(read_prices(conn)) == len(read_retained("btc_usd")))
         send_message(settings, "tidy", queue="later")
-        wait_until(lambda: is_queue_idle(settings))
+        wait_until(lambda: is_idle(settings))
     assert len(read_prices(conn)) == len(read_retained("btc_usd"))
 
 

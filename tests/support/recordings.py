@@ -18,13 +18,13 @@ UNKNOWN_INDEX = (
 MAINTENANCE = b'{"jsonrpc":"2.0","error":{"message":"system_maintenance","code":11051}}'
 
 
-def parse_btc_quote(content: bytes, status: int = 200, **headers: Any) -> Quote:
+def parse_btc(content: bytes, status: int = 200, **headers: Any) -> Quote:
     """The quote of btc_usd in production."""
-    return parse_quote(parse_content(content, status, **headers), "btc_usd")
+    return parse_quote(parse_response(content, status, **headers), "btc_usd")
 
 
-def parse_content(
-    content: bytes, status: int = 200, *, testnet: bool = False, **headers: str
+def parse_response(
+    content: bytes, status: int = 200, *, testnet: bool = False, **headers: Any
 ) -> dict[str, Any]:
     """The JSON-RPC object of a response, of production if nothing else is given."""
     return parse_envelope(HttpResponse(content, status, headers), testnet=testnet)
