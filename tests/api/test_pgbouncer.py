@@ -18,7 +18,7 @@ from tests.support.database import read_polls
 from tests.support.debian import linked_command
 from tests.support.stream import open_stream
 from tests.support.waiting import current_minute, wait_until
-from tests.support.working import tick, working
+from tests.support.worker import running_worker, send_tick
 from tracker.embedded.account import MINIMAL_ENVIRONMENT, Account
 from tracker.settings import Settings
 from tracker.simulator import Options, serve
@@ -131,9 +131,9 @@ def test_reads_are_prepared_and_the_feed_bypasses_it(
 def test_worker_stores_prices_through_it(bouncer: Bouncer, writer: psycopg.Connection) -> None:
     with serve(Options(seed=5)) as exchange, bouncer.run():
         settings = bouncer.pooled.changed(client_base_url=exchange.url)
-        with working(settings):
+        with running_worker(settings):
             minute = current_minute()
-            tick(settings, minute)
+            send_tick(settings, minute)
             wait_until(lambda: len(read_polls(writer)) == 2)
 
     assert read_polls(writer) == [("btc_usd", minute), ("eth_usd", minute)]

@@ -253,7 +253,10 @@ def test_request_deadline_exceeds_every_database_deadline(
     The longest request is an export of an index that is no longer configured: it looks the index
     up, connects, and waits for the first line.
     """
-    assert database.QUERY_DEADLINE + database.CONNECT_TIMEOUT + exports.BEGIN_TIMEOUT < endpoint.RESPONSE_DEADLINE
+    assert (
+        database.QUERY_DEADLINE + database.CONNECT_TIMEOUT + exports.BEGIN_TIMEOUT
+        < endpoint.RESPONSE_DEADLINE
+    )
     with lock_prices(base):
         response = client.get("/prices/export?ticker=btc_usd")
     assert error_reasons(response, 503) == {"database": "does not respond"}

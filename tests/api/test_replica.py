@@ -19,7 +19,7 @@ from tests.support.database import Run, make_settings, read_polls
 from tests.support.replica import run_standby, wait_for_replay
 from tests.support.stream import open_stream
 from tests.support.waiting import current_minute, wait_until
-from tests.support.working import tick, working
+from tests.support.worker import running_worker, send_tick
 from tracker import migrations
 from tracker.embedded.home import home_servers, started
 from tracker.settings import Settings
@@ -203,8 +203,8 @@ def test_reads_survive_a_failover(open_tmp: Path, servers: Settings) -> None:
                 promoted = pair.primary.changed(
                     postgres_host=str(pair.standby.sockets), client_base_url=exchange.url
                 )
-                with working(promoted):
-                    tick(promoted, current_minute())
+                with running_worker(promoted):
+                    send_tick(promoted, current_minute())
                     wait_until(lambda: len(read_polls(conn)) == 2)
             with serve_api(promoted) as client, open_stream(client.base_url) as stream:
                 assert newest_price(client) != "1.00"

@@ -14,7 +14,7 @@ from tests.support.chaos.faults import CHARTS
 from tests.support.chaos.gaps import make_gap
 from tests.support.chaos.processes import ALL
 from tests.support.exchange import count_calls, fetch_true_price
-from tests.support.working import send
+from tests.support.worker import send_message
 from tracker.gaps import floor_moment
 from tracker.times import MINUTE
 
@@ -29,7 +29,7 @@ def test_repeated_messages_store_one_price(demo: ChaosDemo) -> None:
         for _ in range(3):
             demo.send_tick(minute)
             for ticker in demo.tickers:
-                send(demo.settings, "poll", ticker, minute.isoformat())
+                send_message(demo.settings, "poll", ticker, minute.isoformat())
         demo.wait_until(demo.is_idle)
 
     assert demo.is_polled(minute)
@@ -45,7 +45,7 @@ def test_late_messages_store_only_observed_prices(demo: ChaosDemo) -> None:
     with demo.chaos(SEED):
         with demo.paused_scheduler():
             charts = count_calls(demo.exchange, CHARTS)
-            send(demo.settings, "repair", late.isoformat(), queue="later")
+            send_message(demo.settings, "repair", late.isoformat(), queue="later")
             demo.wait_until(demo.is_idle)
             assert count_calls(demo.exchange, CHARTS) == charts
         send_observed_prices(demo, old)
@@ -67,7 +67,7 @@ def send_observed_prices(demo: ChaosDemo, minute: datetime, price: str | None = 
     at = minute.isoformat()
     for ticker in demo.tickers:
         quoted = price or fetch_true_price(demo.exchange, ticker, minute)
-        send(demo.settings, "store", ticker, at, quoted, at, queue="later")
+        send_message(demo.settings, "store", ticker, at, quoted, at, queue="later")
 
 
 def test_assertions_detect_wrong_data(demo: ChaosDemo) -> None:

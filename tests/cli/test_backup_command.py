@@ -13,8 +13,8 @@ import pytest
 
 from tests.support.commands import TIMEOUT, run_command, start_command
 from tests.support.database import create_database, insert_misses, insert_prices, list_databases
+from tests.support.processes import command_line, process_tree
 from tests.support.reference import random_walk
-from tests.support.running import command, members
 from tests.support.waiting import wait_until
 from tracker import migrations
 from tracker.settings import CHECKOUT, Settings
@@ -115,11 +115,13 @@ def test_stopped_backup_leaves_no_file(
         blocker.execute("LOCK TABLE _yoyo_log IN ACCESS EXCLUSIVE MODE")
         with start_command(source, "backup", str(file)) as process:
             wait_until(lambda: count_lock_waits(conn, source))
-            [dump] = [pid for pid in members(process.pid) if "--format=custom" in command(pid)]
-            assert not [word for word in command(dump) if "very-secret" in word]
+            [dump] = [
+                pid for pid in process_tree(process.pid) if "--format=custom" in command_line(pid)
+            ]
+            assert not [word for word in command_line(dump) if "very-secret" in word]
             process.send_signal(number)
             assert process.wait(TIMEOUT) == (-9 if number == signal.SIGKILL else 130)
-            wait_until(lambda: not command(dump))
+            wait_until(lambda: not command_line(dump))
     assert not file.exists()
     if number != signal.SIGKILL:
         assert list(tmp_path.iterdir()) == []

@@ -23,7 +23,7 @@ from tests.support.exchange import assert_true_polls, count_calls, inject_fault
 from tests.support.processes import pause_process
 from tests.support.stream import open_stream
 from tests.support.waiting import current_minute, wait_until
-from tests.support.working import idle, tick
+from tests.support.worker import is_idle, send_tick
 from tracker.embedded.account import MINIMAL_ENVIRONMENT
 from tracker.settings import Settings
 from tracker.simulator import Options, Served, serve
@@ -163,9 +163,9 @@ def test_several_schedulers_store_a_minute_once(fleet: Fleet) -> None:
     minute = current_minute()
     wait_until(lambda: {"scheduler", "worker"} <= parts_up(fleet))
     for _ in range(3):
-        tick(fleet.settings, minute)
+        send_tick(fleet.settings, minute)
     wait_until(lambda: len([row for row in read_polls(fleet.conn) if row[1] == minute]) == 2)
-    wait_until(lambda: idle(fleet.settings))
+    wait_until(lambda: is_idle(fleet.settings))
 
     stored = read_polls(fleet.conn)
     assert len(stored) == len(set(stored))
@@ -229,12 +229,12 @@ def test_killed_web_is_replaced_by_the_other(fleet: Fleet) -> None:
 
 def test_polls_of_a_killed_worker_are_taken_over(fleet: Fleet) -> None:
     """Each ends as a price, or as a miss if its minute is over."""
-    wait_until(lambda: idle(fleet.settings))
+    wait_until(lambda: is_idle(fleet.settings))
     with pause_process(fleet.pid("worker2")), pause_process(fleet.pid("worker3")):
         inject_fault(fleet.exchange, "timeout", method="get_index_price", calls=2)
         before, minute = count_calls(fleet.exchange), current_minute()
         fleet.conn.execute("DELETE FROM prices WHERE source = 'poll'")
-        tick(fleet.settings, minute)
+        send_tick(fleet.settings, minute)
         wait_until(lambda: count_calls(fleet.exchange) >= before + 2)
         fleet.kill("worker1")
     wait_until(lambda: recorded_tickers(fleet.conn, minute) == set(fleet.settings.tickers), 60)

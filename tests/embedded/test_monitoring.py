@@ -19,7 +19,7 @@ from tests.support.database import make_settings
 from tests.support.prometheus import OPS, Prometheus, run_prometheus
 from tests.support.recipes import RunningRecipe, start_recipe
 from tests.support.waiting import current_minute
-from tests.support.working import tick
+from tests.support.worker import send_tick
 from tracker.settings import Settings
 
 pytestmark = pytest.mark.slow
@@ -42,7 +42,7 @@ class MonitoredDemo:
 
     def send_tick(self) -> None:
         """Send a tick for the current minute."""
-        tick(self.settings, current_minute())
+        send_tick(self.settings, current_minute())
 
     def faults(self, method: str, **fields: str) -> None:
         """Give the simulator a fault, or clear all."""

@@ -313,7 +313,7 @@ def test_socket_folder_of_another_user_is_refused(settings: Settings, tmp_path: 
 def test_sigkill_of_parent_ends_servers(other: Settings) -> None:
     script = (
         "import sys, time; from pathlib import Path\n"
-        "from tests.support.servers import make_settings\n"
+        "from tests.support.database import make_settings\n"
         "from tracker.embedded.home import started\n"
         "with started(make_settings(Path(sys.argv[1])), durable=False):\n"
         "    print('up', flush=True); time.sleep(60)"
@@ -336,7 +336,7 @@ def test_servers_need_no_root(settings: Settings, open_tmp: Path) -> None:
     own.home.parent.mkdir()
     script = (
         "import os, sys; from pathlib import Path\n"
-        "from tests.support.servers import make_settings\n"
+        "from tests.support.database import make_settings\n"
         "from tracker.embedded.home import home_servers, started\n"
         "own = make_settings(Path(sys.argv[1]), tracker_cache=Path(sys.argv[2]))\n"
         "with started(own, durable=False):\n"

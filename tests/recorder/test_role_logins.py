@@ -11,11 +11,11 @@ import psycopg
 import pytest
 import redis
 
+from tests.support.api import serve_api
 from tests.support.clock import ManualClock
 from tests.support.database import login, read_misses, read_polls
 from tests.support.exchange import inject_fault
-from tests.support.serving import served
-from tests.support.streaming import following
+from tests.support.stream import open_stream
 from tests.support.waiting import wait_until
 from tests.support.worker import is_idle, running_worker, send_tick
 from tracker import queries
@@ -133,7 +133,7 @@ def api(base: Settings, owner: psycopg.Connection) -> Iterator[httpx.Client]:
     """The API with its own role."""
     owner.execute(INSERT, [minute_of(datetime.now(UTC))])
     web = base.changed(postgres_user="tracker_web", tickers="btc_usd")
-    with served(web) as client:
+    with serve_api(web) as client:
         yield client
 
 
@@ -162,7 +162,7 @@ def test_readiness_reads_migrations_with_role_of_api(
 
 def test_stream_of_api_has_prices_of_worker_role(base: Settings, api: httpx.Client) -> None:
     """LISTEN needs no right."""
-    with following(api.base_url) as client, login(base, "tracker_worker") as conn:
+    with open_stream(api.base_url) as client, login(base, "tracker_worker") as conn:
         conn.execute(INSERT, [NOON + timedelta(days=2)])
         [event] = client.take(1)
     assert event.data["created_at"] == "2024-01-17T12:00:00Z"

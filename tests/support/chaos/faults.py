@@ -15,7 +15,7 @@ from dramatiq.errors import BrokerConnectionError
 from tests.support.chaos.processes import ProcessControl
 from tests.support.exchange import clear_faults, count_calls, inject_fault
 from tests.support.recipes import RunningRecipe
-from tests.support.working import idle, tick
+from tests.support.worker import is_idle, send_tick
 from tracker.settings import Settings
 from tracker.simulator import Served
 from tracker.times import MINUTE, minute_of
@@ -34,7 +34,7 @@ class FaultInjector(ProcessControl):
 
     def send_tick(self, at: datetime | None = None) -> None:
         """Send a tick for *at*; the default is the current minute."""
-        tick(self.settings, at or minute_of(datetime.now(UTC)))
+        send_tick(self.settings, at or minute_of(datetime.now(UTC)))
 
     def try_tick(self) -> bool:
         """Send a tick; False if the queue is unavailable."""
@@ -54,7 +54,7 @@ class FaultInjector(ProcessControl):
     def is_idle(self) -> bool:
         """Whether the queue is available and has no queued, delayed or unacknowledged message."""
         with suppress(redis.RedisError):
-            return idle(self.settings)
+            return is_idle(self.settings)
         return False
 
     def inject_fault(self, kind: str, **fields: object) -> None:
