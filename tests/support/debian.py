@@ -9,7 +9,7 @@ _PACKAGES = (
     *("prometheus", "promtool", "prometheus-alertmanager"),
     *("prometheus-postgres-exporter", "prometheus-redis-exporter", "prometheus-node-exporter"),
 )
-# These link to newer libraries than an older Debian has; what is not here is in our own bundle.
+# These link to newer libraries than an older Debian has; the others are in our own bundle.
 _LINKED_PACKAGES = ("pgbouncer", "nginx", "libcares2", "libcrypt1", "libevent-2.1-7t64")
 
 
