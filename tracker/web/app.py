@@ -111,15 +111,15 @@ def create_app(
                 "streams": Streams(feed, primary, metrics, settings.stream_clients, stream_options),
                 "exports": Exports(settings.read_dsn),
                 "batcher": PageBatcher(database),
-                "cache": ResponseCache(feed) if cache else None,
             }
 
+    endpoints = {
+        prefix + each.path: each
+        for each in ENDPOINTS  # the first ones are matched first
+        for prefix in (f"/{settings.api_version}", "")
+    }
     starlette = Starlette(
-        routes=[
-            Route(prefix + each.path, each.handle)
-            for each in ENDPOINTS  # the first ones are matched first
-            for prefix in (f"/{settings.api_version}", "")
-        ],
+        routes=[Route(path, each.handle) for path, each in endpoints.items()],
         lifespan=lifespan,
         exception_handlers={
             HTTPException: problems.handle_http_exception,
@@ -128,6 +128,8 @@ def create_app(
     )
     starlette.router.redirect_slashes = False
     app: ASGIApp = starlette
+    if cache:
+        app = ResponseCache(app, {p: each.handle for p, each in endpoints.items() if each.shared})
     if settings.rate_limit:
         from tracker.web.rate_limit import RateLimit  # noqa: PLC0415 -- 10 MB that few need
 

@@ -13,7 +13,7 @@ from tracker.errors import BadRequest, shorten
 from tracker.settings import Settings
 from tracker.web import problems
 from tracker.web.batching import PageBatcher
-from tracker.web.cache import ResponseCache, finish_response
+from tracker.web.cache import finish_response
 from tracker.web.database import Database
 from tracker.web.exports import Exports
 from tracker.web.metrics import Metrics
@@ -40,7 +40,6 @@ class State(TypedDict):
 
     database: for reading prices: a replica, if there is one.
     primary: the database that is written, for what a replica cannot tell.
-    cache: None if no response is shared.
     """
 
     settings: Settings
@@ -52,7 +51,6 @@ class State(TypedDict):
     streams: Streams
     exports: Exports
     batcher: PageBatcher
-    cache: ResponseCache | None
 
 
 AppRequest = Request[State]
@@ -100,13 +98,6 @@ class Endpoint(Generic[Q]):
     extend_problem: Callable[[str], Mapping[str, str]] | None = None
 
     async def handle(self, request: AppRequest) -> Response:
-        """The response to *request*, maybe shared with concurrent ones."""
-        cache = request.state["cache"]
-        if self.shared and cache:
-            return await cache.share(request, self._respond)
-        return await self._respond(request)
-
-    async def _respond(self, request: AppRequest) -> Response:
         """The response to *request*, which begins within the deadline; errors become problems."""
         try:
             async with asyncio.timeout(RESPONSE_DEADLINE) as deadline:
@@ -131,7 +122,7 @@ class Endpoint(Generic[Q]):
         except Exception:  # noqa: BLE001 -- the client gets a 500, the log the reason
             logger.bind(request_id=request.scope["request_id"]).exception("a request failed")
             return problems.server_error(request)
-        return finish_response(request, response)
+        return finish_response(request.scope, response)
 
 
 def endpoint(

@@ -85,8 +85,9 @@ def with_policy(headers: RawHeaders) -> RawHeaders:
 
     Data that is opened as a document may load nothing, and may not be framed.
     """
-    if any(name == _POLICY for name, _ in headers):
-        return headers
+    for name, _ in headers:
+        if name == _POLICY:
+            return headers
     return [*headers, (_POLICY, _DATA_POLICY)]
 
 
