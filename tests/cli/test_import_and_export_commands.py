@@ -95,6 +95,7 @@ def test_stopped_import_leaves_nothing(
         found = conn.execute(sessions).fetchone()
         return int(found[0]) if found else 0
 
+    wait_until(lambda: count() == 0)  # another test's session may still end
     with start_command(database, "import", "-") as process:
         assert process.stdin
         process.stdin.write(HEADER + LINE)

@@ -17,6 +17,7 @@ import redis
 from ops.bench.processes import free_ports
 from tests.support.api import linked_url
 from tests.support.chaos.processes import run_process
+from tests.support.chaos.truth import read_price_rows
 from tests.support.database import read_misses, read_polls
 from tests.support.debian import linked_command
 from tests.support.exchange import assert_true_polls, count_calls, inject_fault
@@ -244,5 +245,5 @@ def test_polls_of_a_killed_worker_are_taken_over(fleet: Fleet) -> None:
 
 def recorded_tickers(conn: psycopg.Connection, minute: datetime) -> set[str]:
     """The indexes that have a price or a miss of that minute."""
-    found = [*read_polls(conn), *((ticker, at) for ticker, at, _ in read_misses(conn))]
-    return {ticker for ticker, at in found if at == minute}
+    stored = {row.ticker for row in read_price_rows(conn) if row.minute == minute}
+    return stored | {ticker for ticker, at, _ in read_misses(conn) if at == minute}
