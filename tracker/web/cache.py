@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tracker.web.responses import DataResponse, accepts_gzip
+from tracker.web.responses import DataResponse, accepts_gzip, request_header
 from tracker.web.stream.feed import Feed
 
 MAX_AGE = 1.0  # seconds that a response is shared
@@ -70,11 +70,6 @@ def finish_response(scope: Scope, response: Response) -> Response:
         headers[b"content-length"] = b"%d" % len(response.body)
     response.raw_headers = list(headers.items())
     return response
-
-
-def request_header(scope: Scope, name: bytes) -> bytes:
-    """The header of that lower-case *name*; several lines are joined. Empty if there is none."""
-    return b",".join(value for each, value in scope["headers"] if each == name)
 
 
 @dataclass(slots=True)

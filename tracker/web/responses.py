@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote_plus
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from tracker import rows
 from tracker.errors import NotAcceptable
@@ -109,6 +110,11 @@ def preferred(accept: str, offered: tuple[str, ...]) -> str | None:
 
     best = max(offered, key=weight)
     return best if weight(best) > 0 else None
+
+
+def request_header(scope: Scope, name: bytes) -> bytes:
+    """The header of that lower-case *name*: several lines are joined; empty if it is missing."""
+    return b",".join(value for each, value in scope["headers"] if each == name)
 
 
 @lru_cache(_MAX_HEADERS)

@@ -11,6 +11,8 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tracker.web.responses import request_header
+
 RawHeaders = list[tuple[bytes, bytes]]
 
 _POLICY = b"content-security-policy"
@@ -58,16 +60,14 @@ class SecurityHeaders:
         if self._origins:
             headers.append((b"vary", b"Origin"))
         if self._is_allowed(scope):
-            headers += [(b"access-control-allow-origin", _origin(scope)), _EXPOSED]
+            headers += [
+                (b"access-control-allow-origin", request_header(scope, b"origin")),
+                _EXPOSED,
+            ]
         return headers
 
     def _is_allowed(self, scope: Scope) -> bool:
-        return not self._origins.isdisjoint((b"*", _origin(scope)))
-
-
-def _origin(scope: Scope) -> bytes:
-    """The Origin header; empty without one, invalid if there are several."""
-    return b",".join(value for name, value in scope["headers"] if name == b"origin")
+        return not self._origins.isdisjoint((b"*", request_header(scope, b"origin")))
 
 
 def security_headers(origins: Collection[str]) -> RawHeaders:
