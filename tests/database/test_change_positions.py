@@ -2,16 +2,17 @@
 
 import random
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import psycopg
 import pytest
 
-from tests.support.database import insert_prices
+from tests.support.database import drop_prices, insert_prices
 from tests.support.reference import random_walk
 from tests.support.waiting import wait_until
+from tracker.gaps import DAY, floor_moment
 from tracker.settings import Settings
 from tracker.times import MINUTE
 
@@ -147,19 +148,16 @@ def test_repair_increments_only_the_revision_of_its_month(writer: psycopg.Connec
 
 def test_retention_increments_no_revision_of_a_month(writer: psycopg.Connection) -> None:
     start = datetime(2024, 1, 8, tzinfo=UTC)
-    insert_prices(writer, "btc_usd", random_walk(1, start, 8 * 1440, 100))
+    series = random_walk(1, start, 8 * 1440, 100)
+    insert_prices(writer, "btc_usd", series)
     before = read_month_revisions(writer)
 
-    while True:
-        [(horizon, reached)] = writer.execute(
-            "SELECT horizon, reached FROM internal.drop_prices('2 days')"
-        ).fetchall()
-        if horizon == reached:
-            break
+    drop_prices(writer, 2 * DAY)
 
+    horizon = floor_moment(max(series) + MINUTE - 2 * DAY, DAY)
+    oldest = min(minute for minute in series if minute >= horizon)
     assert read_month_revisions(writer) == before
-    assert writer.execute("SELECT min(created_at) FROM prices").fetchone() == (horizon,)
-    assert horizon - start >= timedelta(days=5)
+    assert writer.execute("SELECT min(created_at) FROM prices").fetchone() == (oldest,)
 
 
 def read_month_revisions(conn: psycopg.Connection) -> dict[Any, int]:

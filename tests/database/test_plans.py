@@ -18,7 +18,7 @@ import pytest
 from psycopg import AsyncConnection
 
 from tests.support.api import serve_api
-from tests.support.database import Run, create_database
+from tests.support.database import Run, create_database, drop_prices
 from tests.support.query_plans import Node, StatementLog, logging_role
 from tests.support.query_plans import count_rows_read as rows_read
 from tests.support.query_plans import find_scans as scans_of
@@ -415,7 +415,7 @@ def call_all(product: Product, folder: Path) -> None:
     product.run(queries.replica_lag(product.reader))
     queries.record_heartbeat(product.writer, "worker")
     queries.missing_roles(product.writer, ["nobody"])
-    queries.drop_prices(product.writer, 100_000 * DAY)
+    drop_prices(product.writer, 100_000 * DAY)
     export_and_import(product.log.settings.database_dsn, folder)
 
 

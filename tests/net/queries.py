@@ -1,9 +1,12 @@
 """SQL as an outsider sends it: columns with types, rows as the server prints them, SQLSTATEs."""
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import psycopg
+from psycopg.errors import LockNotAvailable
+from psycopg.pq import TransactionStatus
 
 Observation = dict[str, Any] | list[str]
 
@@ -26,7 +29,7 @@ def run_query(conn: psycopg.Connection, statement: str) -> Observation:
     statements only the first counts.
     """
     try:
-        cursor = conn.execute(_translate(conn, statement).encode())
+        cursor = _execute(conn, _translate(conn, statement).encode())
     except psycopg.Error as error:
         return {"sqlstate": error.sqlstate, "message": error.diag.message_primary or ""}
     result = cursor.pgresult
@@ -35,6 +38,20 @@ def run_query(conn: psycopg.Connection, statement: str) -> Observation:
         return {"status": cursor.statusmessage}
     columns = [f"{each.name} {_type_name(conn, each.type_code)}" for each in cursor.description]
     return ["|".join(columns), *_lines(result)]
+
+
+def _execute(conn: psycopg.Connection, statement: bytes) -> psycopg.Cursor:
+    """Retention fails at once while another session, such as autovacuum, locks a chunk: retry."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return conn.execute(statement)
+        except LockNotAvailable:
+            if (
+                conn.info.transaction_status != TransactionStatus.IDLE
+                or time.monotonic() > deadline
+            ):
+                raise
 
 
 def run_queries(conn: psycopg.Connection, statements: Mapping[str, str]) -> dict[str, Observation]:

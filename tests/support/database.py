@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import psycopg
+from psycopg.errors import LockNotAvailable
 
+from tests.support.waiting import wait_until
+from tracker import queries
 from tracker.embedded.home import home_servers, prepare_servers, started
 from tracker.embedded.packages import find_programs
 from tracker.embedded.servers import Postgres
@@ -114,6 +117,19 @@ def insert_misses(
         " SELECT %s, minute, %s, 1 FROM unnest(%s::timestamptz[]) AS given (minute)",
         [ticker, reason, list(minutes)],
     )
+
+
+def drop_prices(conn: psycopg.Connection, retention: timedelta) -> None:
+    """Drop all prices older than *retention*; a lock of another session delays it."""
+
+    def is_dropped() -> bool:
+        try:
+            dropped = queries.drop_prices(conn, retention)
+        except LockNotAvailable:  # such as autovacuum's on a chunk
+            return False
+        return dropped.reached == dropped.horizon
+
+    wait_until(is_dropped)
 
 
 def read_polls(conn: psycopg.Connection) -> list[tuple[str, datetime]]:
