@@ -1,13 +1,12 @@
 """The whole tracker in one terminal: servers, migrations, then its processes."""
 
 import asyncio
-import contextlib
 import dataclasses
 import errno
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from threading import Thread
 from typing import Any
@@ -56,7 +55,8 @@ def run_dev_worker(settings: Settings) -> int:
 def _run(settings: Settings, *, simulated: bool) -> int:
     log = Log(sys.stdout, _NAMES)
     try:
-        with _sigterm_as_ctrl_c(), lock_home(settings):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the supervisor handles it
+        with lock_home(settings):
             _check_port("WEB_PORT", settings.web_host, settings.web_port)
             if simulated:
                 _check_port("SIMULATOR_PORT", "127.0.0.1", settings.simulator_port)
@@ -69,16 +69,6 @@ def _run(settings: Settings, *, simulated: bool) -> int:
     except TrackerError as error:
         sys.stderr.write(f"tracker: {error}\n")
         return 1
-
-
-@contextlib.contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """Until the supervisor handles signals, SIGTERM raises KeyboardInterrupt."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _check_port(variable: str, host: str, port: int) -> None:
