@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +14,7 @@ from typing import Any, Self
 from tracker.errors import EmbeddedError
 
 MINIMAL_ENVIRONMENT = {"PATH": os.defpath, "TZ": "UTC", "LC_ALL": "C"}
+CHECK_INTERVAL = 0.02  # seconds between checks of a process
 _NOBODY = 65534
 
 
@@ -43,11 +45,9 @@ class Account:
         if existing.st_uid != 0:
             return cls(existing.st_uid, existing.st_gid)
         for name in ("postgres", "nobody"):
-            try:
+            with suppress(KeyError):
                 entry = pwd.getpwnam(name)
-            except KeyError:
-                continue
-            return cls(entry.pw_uid, entry.pw_gid)
+                return cls(entry.pw_uid, entry.pw_gid)
         return cls(_NOBODY, _NOBODY)
 
     @property

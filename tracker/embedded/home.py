@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
-from tracker.embedded.account import MINIMAL_ENVIRONMENT, Account, bind_to_parent
+from tracker.embedded.account import CHECK_INTERVAL, MINIMAL_ENVIRONMENT, Account, bind_to_parent
 from tracker.embedded.packages import find_programs
-from tracker.embedded.servers import CHECK_INTERVAL, Postgres, Redis, Server, send_signal
+from tracker.embedded.servers import Postgres, Redis, Server, send_signal
 from tracker.errors import EmbeddedError
 from tracker.settings import Settings
 

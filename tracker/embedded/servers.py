@@ -16,12 +16,11 @@ from typing import ClassVar
 import psycopg
 from psycopg import sql
 
-from tracker.embedded.account import Account, run_command
+from tracker.embedded.account import CHECK_INTERVAL, Account, run_command
 from tracker.embedded.packages import Programs
 from tracker.errors import EmbeddedError, describe
 from tracker.settings import ROLES, Settings
 
-CHECK_INTERVAL = 0.02  # seconds
 _CONNECT_TIMEOUT = 2.0  # seconds
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
@@ -49,8 +48,6 @@ timescaledb.telemetry_level = off
 jit = off
 random_page_cost = 1.1
 max_locks_per_transaction = 128
-log_destination = 'stderr'
-logging_collector = off
 log_line_prefix = '%m [%p] '
 log_error_verbosity = terse
 log_min_error_statement = panic
@@ -64,15 +61,10 @@ full_page_writes = off
 """
 _REDIS_SETTINGS = {
     "port": "0",
-    "databases": "16",
     "appendonly": "yes",
     "save": "",
-    "maxmemory-policy": "noeviction",
-    "daemonize": "no",
-    "logfile": "",
     "loglevel": "warning",
     "unixsocketperm": "700",
-    "always-show-logo": "no",
 }
 
 
@@ -110,15 +102,12 @@ class Server(ABC):
         Raises EmbeddedError if the folder is unusable.
         """
 
-    def pid(self) -> int | None:
-        """The server's process, if it runs. Raises EmbeddedError as `pid_in` does."""
-        return self.pid_in(self.pidfile)
-
-    def pid_in(self, pidfile: Path) -> int | None:
-        """The process that wrote *pidfile*, if it is still the server of this home.
+    def pid(self, pidfile: Path | None = None) -> int | None:
+        """The server's process, if it runs.
 
         Raises EmbeddedError if the file cannot be read: the server may be running then.
         """
+        pidfile = pidfile or self.pidfile
         try:
             pid = int(pidfile.read_text().split("\n", 1)[0])
         except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -244,7 +233,7 @@ class Postgres(Server):
             self._initdb(data, programs)
         _check_version(data, programs.major)
         for pidfile in (data / "postmaster.pid", self.pidfile):
-            if self.pid_in(pidfile) is None:  # stale: the number may belong to another process
+            if self.pid(pidfile) is None:  # stale: the number may belong to another process
                 pidfile.unlink(missing_ok=True)
         _distrust_loopback(data / "pg_hba.conf")
         self._write_settings(data, programs, durable=durable)

@@ -16,14 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from tracker.embedded.account import MINIMAL_ENVIRONMENT, Account, bind_to_parent
+from tracker.embedded.account import CHECK_INTERVAL, MINIMAL_ENVIRONMENT, Account, bind_to_parent
 
 SUPERVISOR_NAME = "tracker"  # of the supervisor's own lines in the log
 _MAX_LINE = 65536  # bytes; longer lines are split
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _COLOURS = (36, 33, 32, 35, 34, 96, 93, 92)
 _CANNOT_START = 127  # exit code
-_CHECK_INTERVAL = 0.02  # seconds between checks for readiness
 _DRAIN_TIMEOUT = 0.5  # seconds for the rest of a dead process's output
 _DUPLICATE_INTERVAL = 0.5  # seconds: a parent may forward the Ctrl-C that we received too
 
@@ -231,7 +230,7 @@ class Supervisor:
             if time.monotonic() > deadline and not self._ready[process.name].is_set():
                 self._fail(f"{process.name} does not become ready")
                 return
-            await asyncio.sleep(_CHECK_INTERVAL)
+            await asyncio.sleep(CHECK_INTERVAL)
         self._ready[process.name].set()
 
     async def _stop_in_order(self, process: Process, handle: Handle) -> None:
