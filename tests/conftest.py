@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 from tests.support.api import serve_api
 from tests.support.database import Run, create_database, make_settings
 from tracker import migrations
-from tracker.embedded.home import started
+from tracker.embedded.home import running_servers
 from tracker.settings import Settings
 
 # Half of Hypothesis' usual number; just test --hypothesis-profile=long looks longer.
@@ -68,7 +68,7 @@ def settings(open_tmp: Path) -> Settings:
 @pytest.fixture(scope="session")
 def servers(settings: Settings) -> Iterator[Settings]:
     """Settings of running PostgreSQL and Redis servers."""
-    with started(settings, durable=False):
+    with running_servers(settings, durable=False):
         yield settings
 
 

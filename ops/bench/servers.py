@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 import psycopg
 
 from ops.bench.processes import SERVER, free_ports, run_command, running
-from tracker.embedded.home import started
+from tracker.embedded.home import running_servers
 from tracker.embedded.packages import find_programs
 from tracker.settings import Settings
 
@@ -71,7 +71,7 @@ class Bench:
         folder.chmod(0o755)  # as root, the servers run as another user
         try:
             embedded = embedded_settings(folder / "home")
-            with started(embedded), ExitStack() as stack:
+            with running_servers(embedded), ExitStack() as stack:
                 host = str(embedded.sockets)
                 settings = embedded.changed(
                     postgres_host=host,

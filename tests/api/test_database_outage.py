@@ -19,7 +19,7 @@ from tests.support.api import error_reasons, serve_api
 from tests.support.database import make_settings, postmaster_pid
 from tests.support.processes import pause_process
 from tracker import migrations
-from tracker.embedded.home import started
+from tracker.embedded.home import running_servers
 from tracker.settings import Settings
 from tracker.times import minute_of
 
@@ -35,7 +35,7 @@ MAX_RECOVERY = 10.0  # seconds to recover; one is usual
 def stopped(open_tmp: Path) -> Settings:
     """A separate PostgreSQL with the schema and a price; it is stopped."""
     settings = make_settings(open_tmp / "web-outage", redis_host="127.0.0.1")
-    with started(settings, durable=False):
+    with running_servers(settings, durable=False):
         migrations.apply(settings.database_dsn)
         with psycopg.connect(settings.database_dsn) as conn:
             insert = "INSERT INTO prices (ticker, price, created_at) VALUES ('btc_usd', 1.50, %s)"
@@ -112,7 +112,7 @@ def test_slow_connection_attempt_is_closed(open_tmp: Path) -> None:
 def test_api_recovers_from_a_killed_server(stopped: Settings) -> None:
     """Also after more than ten seconds, when the pool has given up every connection."""
     with serve_api(stopped, cache=False) as client:
-        with started(stopped, durable=False):
+        with running_servers(stopped, durable=False):
             wait_for_recovery(client, stopped)
             started_at = time.monotonic()
             os.kill(postmaster_pid(stopped) or 0, signal.SIGKILL)
@@ -121,21 +121,21 @@ def test_api_recovers_from_a_killed_server(stopped: Settings) -> None:
             assert_unavailable_in_time(client)
         while time.monotonic() - started_at < 10:
             assert_unavailable_in_time(client)
-        with started(stopped, durable=False):
+        with running_servers(stopped, durable=False):
             assert wait_for_recovery(client, stopped) < MAX_RECOVERY
 
 
 def test_restart_between_requests_is_not_noticed(stopped: Settings) -> None:
     """Every pooled connection is dead."""
     with serve_api(stopped, cache=False) as client:
-        with started(stopped, durable=False):
+        with running_servers(stopped, durable=False):
             wait_for_recovery(client, stopped)
-        with started(stopped, durable=False):
+        with running_servers(stopped, durable=False):
             assert client.get(PAGE).status_code == 200
 
 
 def test_api_recovers_from_an_unresponsive_server(stopped: Settings) -> None:
-    with started(stopped, durable=False), serve_api(stopped, cache=False) as client:
+    with running_servers(stopped, durable=False), serve_api(stopped, cache=False) as client:
         wait_for_recovery(client, stopped)
         with pause_process(postmaster_pid(stopped)):
             assert_unavailable_in_time(client)
@@ -151,7 +151,7 @@ def test_api_recovers_from_an_unresponsive_server(stopped: Settings) -> None:
 def test_api_starts_and_stops_without_the_server(stopped: Settings) -> None:
     with serve_api(stopped, cache=False) as client:
         assert_unavailable_in_time(client)
-        with started(stopped, durable=False):
+        with running_servers(stopped, durable=False):
             assert wait_for_recovery(client, stopped) < MAX_RECOVERY
             with pause_process(postmaster_pid(stopped)):
                 with serve_api(stopped, cache=False) as other:

@@ -21,7 +21,7 @@ from tests.support.waiting import current_minute, wait_until
 from tests.support.worker import running_worker, send_tick
 from tracker.embedded.account import MINIMAL_ENVIRONMENT, Account
 from tracker.settings import Settings
-from tracker.simulator import Options, serve
+from tracker.simulator import Options, running_simulator
 from tracker.times import MINUTE, minute_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("writer")]
@@ -129,7 +129,7 @@ def test_reads_are_prepared_and_the_feed_bypasses_it(
 
 
 def test_worker_stores_prices_through_it(bouncer: Bouncer, writer: psycopg.Connection) -> None:
-    with serve(Options(seed=5)) as exchange, bouncer.run():
+    with running_simulator(Options(seed=5)) as exchange, bouncer.run():
         settings = bouncer.pooled.changed(client_base_url=exchange.url)
         with running_worker(settings):
             minute = current_minute()

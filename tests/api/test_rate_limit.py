@@ -20,7 +20,7 @@ from tests.support.database import make_settings
 from tests.support.logs import capture_log
 from tests.support.stream import open_stream
 from tests.support.waiting import wait_until
-from tracker.embedded.home import started
+from tracker.embedded.home import running_servers
 from tracker.embedded.servers import Redis as Server
 from tracker.settings import Settings
 from tracker.web.rate_limit import client_of
@@ -34,7 +34,7 @@ NO_PROXIES = ()
 def counter(servers: Settings) -> Iterator[Settings]:
     """Settings with a separate Redis."""
     home = servers.home.parent / "counter"
-    with started(make_settings(home, postgres_host="127.0.0.1"), durable=False) as _:
+    with running_servers(make_settings(home, postgres_host="127.0.0.1"), durable=False) as _:
         socket = make_settings(home).sockets / "redis.sock"
         yield servers.changed(redis_host=str(socket), trusted_proxies=NO_PROXIES)
 
@@ -262,7 +262,7 @@ def test_without_redis_requests_are_not_limited(counter: Settings, logged: list[
         assert {response.status_code for response in responses} == {200}
         assert not any(set(HEADERS) & set(response.headers) for response in responses)
         assert "tracker_http_requests_uncounted_total 50.0" in client.get("/metrics").text
-        with started(unstarted, durable=False):
+        with running_servers(unstarted, durable=False):
             wait_until(lambda: client.get(PATH).status_code == 429)
 
     messages = [line for line in logged if line.startswith("requests are")]

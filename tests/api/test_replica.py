@@ -21,9 +21,9 @@ from tests.support.stream import open_stream
 from tests.support.waiting import current_minute, wait_until
 from tests.support.worker import running_worker, send_tick
 from tracker import migrations
-from tracker.embedded.home import home_servers, started
+from tracker.embedded.home import home_servers, running_servers
 from tracker.settings import Settings
-from tracker.simulator import Options, serve
+from tracker.simulator import Options, running_simulator
 from tracker.times import MINUTE, minute_of
 from tracker.web.database import Database
 
@@ -66,7 +66,7 @@ def run_pair(folder: Path, servers: Settings) -> Iterator[Pair]:
     queue = str(servers.sockets / "redis.sock")
     homes = [make_settings(folder / name, redis_host=queue) for name in ("primary", "standby")]
     pair = Pair(*homes)
-    with started(pair.primary, durable=False):
+    with running_servers(pair.primary, durable=False):
         migrations.apply(pair.primary.database_dsn)
         with psycopg.connect(pair.primary.database_dsn, autocommit=True) as conn:
             conn.execute("ALTER SYSTEM SET max_standby_streaming_delay = 0")  # of the standby
@@ -199,7 +199,7 @@ def test_reads_survive_a_failover(open_tmp: Path, servers: Settings) -> None:
 
         with psycopg.connect(pair.standby.database_dsn, autocommit=True) as conn:
             conn.execute("SELECT pg_promote()")
-            with serve(Options(seed=3)) as exchange:
+            with running_simulator(Options(seed=3)) as exchange:
                 promoted = pair.primary.changed(
                     postgres_host=str(pair.standby.sockets), client_base_url=exchange.url
                 )

@@ -18,7 +18,7 @@ from tests.support.exchange import fetch_true_price
 from tests.support.waiting import wait_until
 from tests.support.worker import scrape_metrics
 from tracker.settings import Settings
-from tracker.simulator import Served
+from tracker.simulator import Simulator
 from tracker.times import MINUTE, minute_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos]
@@ -38,7 +38,7 @@ def test_clock_skew_decides_between_price_and_miss(
     """
     log = tmp_path / "worker.log"
     metrics, port = free_ports(2)
-    exchange = Served("127.0.0.1", port)
+    exchange = Simulator("127.0.0.1", port)
     settings = database.changed(client_base_url=exchange.url, worker_metrics_port=metrics)
     with redis.from_url(settings.broker_url) as queue:
         queue.flushdb()

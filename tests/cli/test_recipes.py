@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.support.recipes import recipe_environment, run_recipe, start_recipe
-from tracker.simulator import serve
+from tracker.simulator import running_simulator
 
 pytestmark = pytest.mark.slow
 
@@ -64,7 +64,7 @@ def test_backup_can_be_restored(env: dict[str, str], open_tmp: Path) -> None:
 def test_dev_web_and_dev_worker_record_and_serve(env: dict[str, str]) -> None:
     """Together they do the same as `up`, with servers that run already."""
     recipe_output("upgrade", env=env)
-    with serve() as exchange:
+    with running_simulator() as exchange:
         home = Path(env["TRACKER_HOME"])
         with (
             start_recipe("dev-web", home) as web,

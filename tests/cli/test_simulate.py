@@ -16,16 +16,16 @@ import httpx
 import pytest
 
 from tracker.errors import SettingsError
-from tracker.simulator import Options, add_arguments, price_at, run, serve
+from tracker.simulator import Options, add_arguments, price_at, run_simulator, running_simulator
 from tracker.simulator.faults import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 import argparse, sys
-from tracker.simulator import add_arguments, run
+from tracker.simulator import add_arguments, run_simulator
 parser = argparse.ArgumentParser()
 add_arguments(parser)
-run(parser.parse_args(sys.argv[1:]), port=0)
+run_simulator(parser.parse_args(sys.argv[1:]), port=0)
 """
 
 
@@ -112,13 +112,16 @@ def test_malformed_option_exits_2(words: list[str], capsys: pytest.CaptureFixtur
 )
 def test_invalid_fault_prevents_start(words: list[str], reason: str) -> None:
     with pytest.raises(SettingsError, match=reason):
-        run(parse(*words), port=0)
+        run_simulator(parse(*words), port=0)
 
 
 def test_port_in_use_prevents_start() -> None:
     """The error names the port."""
-    with serve() as exchange, pytest.raises(SettingsError, match=f"port {exchange.port}"):
-        run(parse("--port", str(exchange.port)), port=0)
+    with (
+        running_simulator() as exchange,
+        pytest.raises(SettingsError, match=f"port {exchange.port}"),
+    ):
+        run_simulator(parse("--port", str(exchange.port)), port=0)
 
 
 def test_help_lists_every_kind_of_fault(capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,7 +148,7 @@ def test_shutdown_releases_threads_and_sockets() -> None:
             failed.append(error)
 
     def once() -> None:
-        with serve(Options()) as exchange:
+        with running_simulator(Options()) as exchange:
             httpx.post(f"{exchange.admin_url}/faults", json={"kind": "timeout"})
             callers = [threading.Thread(target=call, args=[exchange.url]) for _ in range(3)]
             for caller in callers:
@@ -165,7 +168,7 @@ def test_shutdown_releases_threads_and_sockets() -> None:
 
 def test_simulators_share_nothing() -> None:
     """Each has its own port and faults."""
-    with serve(Options(seed=1)) as one, serve(Options(seed=2)) as other:
+    with running_simulator(Options(seed=1)) as one, running_simulator(Options(seed=2)) as other:
         httpx.post(f"{one.admin_url}/faults", json={"kind": "maintenance"})
         statuses = [httpx.get(f"{each.url}/public/status").status_code for each in (one, other)]
 

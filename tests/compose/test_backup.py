@@ -8,7 +8,7 @@ import pytest
 from tests.support.compose.stack import STEADY, TICKERS, Stack, renamed_database
 from tests.support.database import make_settings
 from tracker import migrations
-from tracker.embedded.home import started
+from tracker.embedded.home import running_servers
 from tracker.transfer.backup import backup
 
 pytestmark = [pytest.mark.slow, pytest.mark.compose]
@@ -32,7 +32,7 @@ def test_embedded_database_moves_to_compose_by_csv(stack: Stack, open_tmp: Path)
     """The versions of TimescaleDB may differ."""
     file = open_tmp / "moving.zip"
     settings = make_settings(open_tmp / "moving")
-    with started(settings, durable=False):
+    with running_servers(settings, durable=False):
         migrations.apply(settings.database_dsn)
         with psycopg.connect(settings.database_dsn) as conn:
             conn.execute(

@@ -30,7 +30,7 @@ from tracker.transfer.backup import Kind, backup
 from tracker.transfer.exporting import Selection, export_file
 from tracker.transfer.importing import BadLines, import_file
 from tracker.transfer.restore import restore
-from tracker.web.database import connect
+from tracker.web.database import open_connection
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 START = datetime(2020, 1, 1, tzinfo=UTC)
@@ -121,7 +121,7 @@ def products(archive: Settings, run: Run) -> Iterator[dict[str, Product]]:
         for name, mode in MODES.items():
             log = stack.enter_context(logging_role(archive, f"plans_{name}", mode))
             dsn = log.settings.database_dsn
-            reader = run(connect(dsn, "plans"))
+            reader = run(open_connection(dsn, "plans"))
             stack.callback(lambda reader=reader: run(reader.close()))
             writer = stack.enter_context(psycopg.connect(dsn, autocommit=True))
             client = stack.enter_context(serve_api(log.settings))

@@ -28,7 +28,7 @@ from tracker.gaps import DAY, HOUR, floor_moment
 from tracker.models import Quote
 from tracker.recorder import retention
 from tracker.settings import Settings
-from tracker.simulator import serve
+from tracker.simulator import running_simulator
 from tracker.times import MINUTE, minute_of
 
 NOW = minute_of(datetime.now(UTC))
@@ -409,7 +409,7 @@ def test_default_retains_everything(filled_database: Settings, writer: psycopg.C
 def test_hourly_tick_applies_retention(database: Settings, conn: psycopg.Connection) -> None:
     """A message that comes twice, or late, does no harm."""
     insert_prices(conn, "btc_usd", SERIES["btc_usd"])
-    with serve() as exchange:
+    with running_simulator() as exchange:
         settings = database.changed(retention=KEPT, client_base_url=exchange.url)
         _tick_of_retention(settings, conn)
 
@@ -432,7 +432,7 @@ def test_backfill_skips_prices_beyond_retention(
     database: Settings, conn: psycopg.Connection
 ) -> None:
     """A chart reaches back a month; older prices than RETENTION are not stored."""
-    with serve() as exchange:
+    with running_simulator() as exchange:
         settings = database.changed(retention=KEPT, client_base_url=exchange.url)
         status, _, errors = run_command(settings, "backfill", "--range", "1m")
     assert (status, errors) == (0, "")

@@ -13,7 +13,7 @@ from tests.support.commands import run_command
 from tests.support.database import create_database, login, make_settings
 from tracker import migrations
 from tracker.database import connect
-from tracker.embedded.home import psql_command, psql_environment, servers_run, started
+from tracker.embedded.home import psql_command, psql_environment, running_servers, servers_are_ready
 from tracker.errors import DatabaseDown, SettingsError
 from tracker.settings import ROLES, Settings
 
@@ -43,7 +43,7 @@ RIGHTS = """
 def own_server(open_tmp: Path) -> Iterator[Settings]:
     """A private server, whose roles belong to no other test."""
     settings = make_settings(open_tmp / "roles-home")
-    with started(settings, durable=False):
+    with running_servers(settings, durable=False):
         yield settings
 
 
@@ -243,5 +243,5 @@ def test_concurrent_password_changes_succeed(fresh_database: Settings) -> None:
 
 def test_role_is_not_made_superuser(own_server: Settings, admin: psycopg.Connection) -> None:
     """The embedded server makes POSTGRES_USER its owner, but not if that is one of the roles."""
-    assert servers_run(own_server.changed(postgres_user="analyst"))
+    assert servers_are_ready(own_server.changed(postgres_user="analyst"))
     assert existing_roles(admin) == set()

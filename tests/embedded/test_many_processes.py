@@ -27,7 +27,7 @@ from tests.support.waiting import current_minute, wait_until
 from tests.support.worker import is_idle, send_tick
 from tracker.embedded.account import MINIMAL_ENVIRONMENT
 from tracker.settings import Settings
-from tracker.simulator import Options, Served, serve
+from tracker.simulator import Options, Simulator, running_simulator
 from tracker.times import MINUTE, minute_of
 
 pytestmark = pytest.mark.slow
@@ -76,7 +76,7 @@ class Fleet:
     """
 
     settings: Settings
-    exchange: Served
+    exchange: Simulator
     conn: psycopg.Connection
     proxy: httpx.Client
     webs: list[httpx.Client]
@@ -143,7 +143,7 @@ def fleet(base: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         client.flushall()
     ports = free_ports(2)
     with ExitStack() as stack:
-        exchange = stack.enter_context(serve(Options(seed=11)))
+        exchange = stack.enter_context(running_simulator(Options(seed=11)))
         urls = [f"http://127.0.0.1:{port}" for port in ports]
         webs = [stack.enter_context(httpx.Client(base_url=url, timeout=20)) for url in urls]
         conn = stack.enter_context(psycopg.connect(base.database_dsn, autocommit=True))

@@ -19,9 +19,9 @@ from tracker.embedded.home import (
     lock_home,
     psql_command,
     psql_environment,
-    servers_run,
+    running_servers,
+    servers_are_ready,
     start_background,
-    started,
     stop_background,
 )
 from tracker.embedded.servers import available_memory
@@ -71,20 +71,20 @@ def test_servers_listen_on_private_sockets_only(servers: Settings) -> None:
 
 
 def test_two_homes_have_separate_data(servers: Settings, other: Settings) -> None:
-    with started(other, durable=False):
+    with running_servers(other, durable=False):
         with redis.from_url(other.broker_url) as client:
             client.set("mine", "1")
         with redis.from_url(servers.broker_url) as client:
             assert client.get("mine") is None
         assert not set(pids(other)) & set(pids(servers))
 
-    assert not servers_run(other)
-    assert servers_run(servers)
+    assert not servers_are_ready(other)
+    assert servers_are_ready(servers)
 
 
 def test_stored_data_survives_sigkill(other: Settings) -> None:
     """Stale pid files are ignored, also when another process has the number by now."""
-    with started(other):
+    with running_servers(other):
         with psycopg.connect(other.database_dsn) as connection:
             connection.execute("CREATE TABLE kept AS SELECT 7 AS x")
         with redis.from_url(other.broker_url) as client:
@@ -98,7 +98,7 @@ def test_stored_data_survives_sigkill(other: Settings) -> None:
         _, rest = stale.read_text().split("\n", 1)
         stale.write_text(f"{os.getpid()}\n{rest}")
 
-    with started(other):
+    with running_servers(other):
         assert fetch_value(other, "SELECT x FROM kept") == 7
         with redis.from_url(other.broker_url) as client:
             assert client.get("kept") == b"7"
@@ -106,7 +106,7 @@ def test_stored_data_survives_sigkill(other: Settings) -> None:
 
 def test_shared_buffers_are_a_quarter_of_memory(other: Settings) -> None:
     """At most 8 GB; a container's limit counts."""
-    with started(other):
+    with running_servers(other):
         pages = fetch_value(
             other, "SELECT setting::bigint FROM pg_settings WHERE name = 'shared_buffers'"
         )
@@ -138,35 +138,37 @@ def test_available_memory_respects_container_limits(
 
 def test_incomplete_cluster_is_rebuilt(other: Settings) -> None:
     """A killed initdb leaves one behind."""
-    with started(other, durable=False):
+    with running_servers(other, durable=False):
         pass
     data = next(other.home.glob("postgres-*"))
     draft = data.rename(data.with_name(f"{data.name}.new"))
     (draft / "PG_VERSION").unlink()
 
-    with started(other, durable=False):
+    with running_servers(other, durable=False):
         assert fetch_value(other) == 42
 
 
 def test_other_major_version_is_refused(other: Settings) -> None:
     """The message names the next step, unlike PostgreSQL's own."""
-    with started(other, durable=False):
+    with running_servers(other, durable=False):
         pass
     data = next(other.home.glob("postgres-*"))
     (data / "PG_VERSION").write_text("9\n")
 
-    with pytest.raises(EmbeddedError, match=r"contains PostgreSQL 9.*TRACKER_HOME"), started(other):
+    wrong_version = r"contains PostgreSQL 9.*TRACKER_HOME"
+    with pytest.raises(EmbeddedError, match=wrong_version), running_servers(other):
         pass
 
 
 def test_failed_start_shows_log_and_stops_the_rest(other: Settings) -> None:
-    with started(other, durable=False):
+    with running_servers(other, durable=False):
         pass
     data = next(other.home.glob("postgres-*"))
     with (data / "postgresql.conf").open("a") as stream:
         stream.write("no_such_setting = 1\n")
 
-    with pytest.raises(EmbeddedError, match=r"(?s)postgres.*no_such_setting"), started(other):
+    log_line = r"(?s)postgres.*no_such_setting"
+    with pytest.raises(EmbeddedError, match=log_line), running_servers(other):
         pass
 
     assert not pids(other)
@@ -178,13 +180,13 @@ def test_background_start_and_stop_are_idempotent(other: Settings) -> None:
     first = pids(other)
     start_background(other)
 
-    assert servers_run(other)
+    assert servers_are_ready(other)
     assert pids(other) == first
     assert fetch_value(other) == 42
 
     stop_background(other)
     stop_background(other)
-    assert not servers_run(other)
+    assert not servers_are_ready(other)
     assert not [pid for pid in first if is_alive(pid)]
 
 
@@ -244,7 +246,7 @@ def test_loopback_tcp_needs_a_password(other: Settings) -> None:
     """
     address = f"127.{os.getpid() % 200 + 10}.{os.getpid() % 250}.1"  # nobody else's 5432
     tcp = other.changed(postgres_host=address)
-    with started(other, durable=False):
+    with running_servers(other, durable=False):
         assert fetch_value(other) == 42
     data = next(other.home.glob("postgres-*"))
     with (data / "postgresql.conf").open("a") as conf:
@@ -254,7 +256,7 @@ def test_loopback_tcp_needs_a_password(other: Settings) -> None:
         if old:
             hba.write_text(hba.read_text().replace("scram-sha-256", "trust") + own)
         before = [hba.stat()[n] for n in (ST_MODE, ST_UID, ST_GID)]
-        with started(other, durable=False):
+        with running_servers(other, durable=False):
             assert fetch_value(other) == 42
             assert fetch_value(other, "SHOW listen_addresses") == address
             with pytest.raises(psycopg.OperationalError, match="password"):
@@ -292,7 +294,7 @@ def test_long_home_path_moves_sockets(settings: Settings) -> None:
     assert not own.sockets.is_relative_to(deep)
 
     try:
-        with started(own, durable=False):
+        with running_servers(own, durable=False):
             assert fetch_value(own) == 42
     finally:
         own.sockets.rmdir()
@@ -304,7 +306,7 @@ def test_socket_folder_of_another_user_is_refused(settings: Settings, tmp_path: 
     own.sockets.symlink_to(tmp_path)
 
     try:
-        with pytest.raises(EmbeddedError, match="belongs to"), started(own):
+        with pytest.raises(EmbeddedError, match="belongs to"), running_servers(own):
             pass
     finally:
         own.sockets.unlink()
@@ -314,8 +316,8 @@ def test_sigkill_of_parent_ends_servers(other: Settings) -> None:
     script = (
         "import sys, time; from pathlib import Path\n"
         "from tests.support.database import make_settings\n"
-        "from tracker.embedded.home import started\n"
-        "with started(make_settings(Path(sys.argv[1])), durable=False):\n"
+        "from tracker.embedded.home import running_servers\n"
+        "with running_servers(make_settings(Path(sys.argv[1])), durable=False):\n"
         "    print('up', flush=True); time.sleep(60)"
     )
     with subprocess.Popen(
@@ -337,9 +339,9 @@ def test_servers_need_no_root(settings: Settings, open_tmp: Path) -> None:
     script = (
         "import os, sys; from pathlib import Path\n"
         "from tests.support.database import make_settings\n"
-        "from tracker.embedded.home import home_servers, started\n"
+        "from tracker.embedded.home import home_servers, running_servers\n"
         "own = make_settings(Path(sys.argv[1]), tracker_cache=Path(sys.argv[2]))\n"
-        "with started(own, durable=False):\n"
+        "with running_servers(own, durable=False):\n"
         "    print(os.getuid(), all(s.is_ready() for s in home_servers(own)))"
     )
     command = [sys.executable, "-c", script, str(own.home), str(own.cache)]

@@ -14,7 +14,7 @@ from typing import IO
 
 import pytest
 
-from tracker.embedded.home import lock_home, servers_run, start_background, stop_background
+from tracker.embedded.home import lock_home, servers_are_ready, start_background, stop_background
 from tracker.embedded.up import app_processes, check_exchange, run_demo, run_tracker
 from tracker.settings import CHECKOUT, Settings
 
@@ -141,7 +141,7 @@ def test_running_servers_are_used_and_not_stopped(own: Settings) -> None:
 
         assert process.wait(20) == 0
         assert time.monotonic() - started_at < 15
-    assert servers_run(own)
+    assert servers_are_ready(own)
 
 
 def read_until(stream: IO[str], *patterns: str) -> None:

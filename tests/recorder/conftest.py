@@ -8,7 +8,7 @@ import redis
 
 from tests.support.clock import NOON, ManualClock
 from tracker.settings import Settings
-from tracker.simulator import Options, Served, serve
+from tracker.simulator import Options, Simulator, running_simulator
 
 SEED = 1  # of the prices that tests.support.chaos.truth expects
 
@@ -20,14 +20,14 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def exchange(clock: ManualClock) -> Iterator[Served]:
+def exchange(clock: ManualClock) -> Iterator[Simulator]:
     """A simulated exchange without faults."""
-    with serve(Options(seed=SEED, clock=clock.microseconds)) as served:
-        yield served
+    with running_simulator(Options(seed=SEED, clock=clock.microseconds)) as simulator:
+        yield simulator
 
 
 @pytest.fixture
-def tracked(database: Settings, exchange: Served) -> Settings:
+def tracked(database: Settings, exchange: Simulator) -> Settings:
     """Settings of that exchange, an empty queue and an empty database, for two indexes."""
     with redis.from_url(database.broker_url) as client:
         client.flushdb()

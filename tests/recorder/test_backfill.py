@@ -10,19 +10,21 @@ import pytest
 
 from tests.support.exchange import clear_faults, inject_fault
 from tracker.settings import Settings
-from tracker.simulator import Served, serve
+from tracker.simulator import Simulator, running_simulator
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def exchange() -> Iterator[Served]:
+def exchange() -> Iterator[Simulator]:
     """A simulated exchange without faults, on this machine's clock."""
-    with serve() as served:
-        yield served
+    with running_simulator() as simulator:
+        yield simulator
 
 
-def backfill(settings: Settings, exchange: Served, *words: str) -> subprocess.CompletedProcess[str]:
+def backfill(
+    settings: Settings, exchange: Simulator, *words: str
+) -> subprocess.CompletedProcess[str]:
     env = settings.changed(client_base_url=exchange.url).environment()
     return subprocess.run(
         [sys.executable, "-m", "tracker", "backfill", *words],
@@ -41,7 +43,7 @@ def count(conn: psycopg.Connection, where: str) -> int:
 
 
 def test_backfill_is_idempotent(
-    database: Settings, exchange: Served, conn: psycopg.Connection
+    database: Settings, exchange: Simulator, conn: psycopg.Connection
 ) -> None:
     """The second run adds only minutes that began after the first one."""
     words = ("--ticker", "btc_usd", "--range", "2d", "--range", "1h")
@@ -59,7 +61,7 @@ def test_backfill_is_idempotent(
 
 
 def test_backfill_stores_all_charts_of_all_indexes(
-    database: Settings, exchange: Served, conn: psycopg.Connection
+    database: Settings, exchange: Simulator, conn: psycopg.Connection
 ) -> None:
     """That is the default; the finest chart comes first."""
     done = backfill(database, exchange)
@@ -72,7 +74,7 @@ def test_backfill_stores_all_charts_of_all_indexes(
 
 
 def test_transient_errors_are_retried(
-    database: Settings, exchange: Served, conn: psycopg.Connection
+    database: Settings, exchange: Simulator, conn: psycopg.Connection
 ) -> None:
     """A permanent error ends the command, with one line."""
     inject_fault(exchange, "rate_limit", calls=2)
@@ -87,7 +89,7 @@ def test_transient_errors_are_retried(
     assert "Traceback" not in failed.stderr
 
 
-def test_invalid_range_is_usage_error(database: Settings, exchange: Served) -> None:
+def test_invalid_range_is_usage_error(database: Settings, exchange: Simulator) -> None:
     """It names the value."""
     failed = backfill(database, exchange, "--range", "3h")
     assert failed.returncode == 2

@@ -19,7 +19,7 @@ from tracker.recorder.deribit import DeribitClient
 from tracker.recorder.poll import Poller
 from tracker.recorder.repair import Repairer
 from tracker.settings import Settings
-from tracker.simulator import Options, price_at, serve
+from tracker.simulator import Options, price_at, running_simulator
 from tracker.times import EPOCH, MINUTE
 
 RecorderAt = Callable[..., AbstractContextManager[tuple[ManualClock, Poller, Repairer]]]
@@ -47,7 +47,7 @@ def recorder_at(database: Settings) -> RecorderAt:
         clock = ManualClock(now)
         options = Options(seed=SEED, clock=clock.microseconds, clock_offset=ahead)
         with (
-            serve(options) as exchange,
+            running_simulator(options) as exchange,
             DeribitClient(exchange.url) as client,
             Database(database.database_dsn, 4) as connections,
         ):
@@ -158,7 +158,8 @@ def test_worker_stores_price_of_other_clock_under_minute_of_tick(
     """The tick decides the minute; the price is that of the exchange's own second."""
     minute = NOON - timedelta(hours=12)
     clock.moment = minute + timedelta(seconds=8)
-    with serve(Options(seed=SEED, clock=clock.microseconds, clock_offset=ahead)) as exchange:
+    options = Options(seed=SEED, clock=clock.microseconds, clock_offset=ahead)
+    with running_simulator(options) as exchange:
         settings = tracked.changed(client_base_url=exchange.url)
         with running_worker(settings, clock):
             send_tick(settings, minute)

@@ -18,20 +18,20 @@ from tracker.errors import (
     Unreachable,
 )
 from tracker.recorder.deribit import DeribitClient
-from tracker.simulator import Options, Served, price_at, serve
+from tracker.simulator import Options, Simulator, price_at, running_simulator
 
 SEED = 5
 
 
 @pytest.fixture
-def exchange() -> Iterator[Served]:
+def exchange() -> Iterator[Simulator]:
     """A simulated exchange without faults, on this machine's clock."""
-    with serve(Options(seed=SEED)) as served:
-        yield served
+    with running_simulator(Options(seed=SEED)) as simulator:
+        yield simulator
 
 
 @pytest.fixture
-def client(exchange: Served) -> Iterator[DeribitClient]:
+def client(exchange: Simulator) -> Iterator[DeribitClient]:
     """A client of that exchange."""
     with DeribitClient(exchange.url) as client:
         yield client
@@ -78,7 +78,7 @@ def test_index_names_are_fetched(client: DeribitClient) -> None:
 )
 @pytest.mark.usefixtures("no_pauses")
 def test_transient_errors_are_retried(
-    exchange: Served, client: DeribitClient, fault: dict[str, str]
+    exchange: Simulator, client: DeribitClient, fault: dict[str, str]
 ) -> None:
     """Three times: the fourth attempt succeeds, or its error has the number of attempts."""
     inject_fault(exchange, calls=3, **fault)
@@ -91,7 +91,9 @@ def test_transient_errors_are_retried(
     assert (caught.value.attempts, count_calls(exchange)) == (4, 8)
 
 
-def test_error_without_text_is_named_by_its_type(exchange: Served, client: DeribitClient) -> None:
+def test_error_without_text_is_named_by_its_type(
+    exchange: Simulator, client: DeribitClient
+) -> None:
     """An exchange that accepts the request and never responds leaves an error without a text."""
     inject_fault(exchange, "timeout")
 
@@ -115,7 +117,7 @@ def test_error_without_text_is_named_by_its_type(exchange: Served, client: Derib
     ids=str,
 )
 def test_permanent_errors_are_not_retried(
-    exchange: Served, client: DeribitClient, fault: dict[str, str], kind: type[ExchangeError]
+    exchange: Simulator, client: DeribitClient, fault: dict[str, str], kind: type[ExchangeError]
 ) -> None:
     """The exchange may ban a client for many invalid requests."""
     inject_fault(exchange, **fault)
@@ -126,7 +128,7 @@ def test_permanent_errors_are_not_retried(
     assert (caught.value.attempts, count_calls(exchange)) == (1, 1)
 
 
-def test_unknown_index_is_refused(exchange: Served, client: DeribitClient) -> None:
+def test_unknown_index_is_refused(exchange: Simulator, client: DeribitClient) -> None:
     """Without a retry; the error has the exchange's message."""
     with pytest.raises(Refused, match=r"Invalid params.*invalid index") as caught:
         client.fetch_price("nope_usd", 60)
@@ -136,7 +138,7 @@ def test_unknown_index_is_refused(exchange: Served, client: DeribitClient) -> No
 
 def test_price_of_other_net_is_refused() -> None:
     """Testnet and production have different prices."""
-    with serve(Options(testnet=True)) as exchange:
+    with running_simulator(Options(testnet=True)) as exchange:
         with DeribitClient(exchange.url, testnet=True) as client:
             assert client.fetch_price("btc_usd", 60).price > 0
         with (
@@ -146,7 +148,7 @@ def test_price_of_other_net_is_refused() -> None:
             client.fetch_price("btc_usd", 60)
 
 
-def test_retry_after_is_respected(exchange: Served, client: DeribitClient) -> None:
+def test_retry_after_is_respected(exchange: Simulator, client: DeribitClient) -> None:
     """The next attempt comes no earlier, and soon afterwards."""
     inject_fault(exchange, "rate_limit", calls=1, retry_after=1)
     before = time.monotonic()
@@ -156,7 +158,9 @@ def test_retry_after_is_respected(exchange: Served, client: DeribitClient) -> No
     assert 1 <= time.monotonic() - before < 2
 
 
-def test_retry_after_beyond_deadline_ends_attempts(exchange: Served, client: DeribitClient) -> None:
+def test_retry_after_beyond_deadline_ends_attempts(
+    exchange: Simulator, client: DeribitClient
+) -> None:
     """An earlier attempt would be refused again."""
     inject_fault(exchange, "rate_limit", retry_after=3_600)
 
@@ -166,7 +170,7 @@ def test_retry_after_beyond_deadline_ends_attempts(exchange: Served, client: Der
     assert count_calls(exchange) == 1
 
 
-def test_first_pause_takes_two_seconds(exchange: Served, client: DeribitClient) -> None:
+def test_first_pause_takes_two_seconds(exchange: Simulator, client: DeribitClient) -> None:
     """Without the fixture that removes pauses."""
     inject_fault(exchange, "maintenance", calls=1)
     before = time.monotonic()
@@ -176,7 +180,7 @@ def test_first_pause_takes_two_seconds(exchange: Served, client: DeribitClient) 
     assert 2 <= time.monotonic() - before < 10
 
 
-def test_deadline_bounds_missing_response(client: DeribitClient, exchange: Served) -> None:
+def test_deadline_bounds_missing_response(client: DeribitClient, exchange: Simulator) -> None:
     """The only attempt is cancelled."""
     inject_fault(exchange, "timeout")
     before = time.monotonic()

@@ -27,7 +27,7 @@ from tracker.recorder.broker import QueueMetrics, create_broker
 from tracker.recorder.deribit import DeribitClient
 from tracker.recorder.repair import Repairer
 from tracker.settings import Settings
-from tracker.simulator import Served, serve
+from tracker.simulator import Simulator, running_simulator
 
 
 def read_sample(name: str, **labels: str) -> float | None:
@@ -85,7 +85,9 @@ def test_scrape_succeeds_without_redis(tracked: Settings) -> None:
     broker.client.close()
 
 
-def test_failed_chart_is_counted(tracked: Settings, exchange: Served, clock: ManualClock) -> None:
+def test_failed_chart_is_counted(
+    tracked: Settings, exchange: Simulator, clock: ManualClock
+) -> None:
     """Once an index, and its minutes stay missing."""
     failures = "tracker_repair_failures_total"
     metrics.initialize(tracked.tickers)
@@ -117,7 +119,7 @@ def test_worker_process_exports_metrics_of_a_tick(database: Settings) -> None:
     [port] = free_ports(1)
     with redis.from_url(database.broker_url) as queue:
         queue.flushdb()
-    with serve() as exchange:
+    with running_simulator() as exchange:
         inject_fault(exchange, "error", code=-32602, index="eth_usd", method="get_index_price")
         settings = database.changed(client_base_url=exchange.url, worker_metrics_port=port)
         command = [sys.executable, "-m", "tracker", "worker"]

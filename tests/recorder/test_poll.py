@@ -19,7 +19,7 @@ from tracker.models import Quote
 from tracker.recorder.deribit import DeribitClient
 from tracker.recorder.poll import Poller, check_minute, check_tickers
 from tracker.settings import Settings
-from tracker.simulator import Options, Served, price_at, serve
+from tracker.simulator import Options, Simulator, price_at, running_simulator
 from tracker.times import MINUTE, Clock
 
 SEED = 1
@@ -38,7 +38,7 @@ def poller_with(database: Settings, clock: ManualClock) -> PollerWith:
         options = Options(seed=SEED, clock=clock.microseconds, clock_offset=ahead)
         dsn = database.changed(**changes).database_dsn
         with (
-            serve(options) as exchange,
+            running_simulator(options) as exchange,
             DeribitClient(exchange.url) as client,
             Database(dsn, 4, timeouts) as connections,
         ):
@@ -91,7 +91,7 @@ def test_poll_fetches_price_of_its_minute(poller: Poller, clock: ManualClock) ->
     assert fetched.price == price_at(SEED, "eth_usd", int(clock.moment.timestamp()))
 
 
-def test_poll_of_past_minute_makes_no_request(database: Settings, exchange: Served) -> None:
+def test_poll_of_past_minute_makes_no_request(database: Settings, exchange: Simulator) -> None:
     """Its price is no longer available: the exchange is not called, and no attempt counted."""
     clock = ManualClock(NOON + MINUTE)
     with (
@@ -108,7 +108,7 @@ def test_poll_of_past_minute_makes_no_request(database: Settings, exchange: Serv
 def test_early_tick_waits_for_its_minute(database: Settings) -> None:
     """By less than a second: the price is of that minute, not of the one before."""
     with (
-        serve(Options(seed=SEED)) as exchange,
+        running_simulator(Options(seed=SEED)) as exchange,
         DeribitClient(exchange.url) as client,
         Database(database.database_dsn, 1) as connections,
     ):
@@ -238,7 +238,7 @@ def test_response_timeout_bounds_hanging_statement(
     assert conn.execute("SELECT count(*) FROM prices").fetchone() == (1,)
 
 
-def test_unknown_tickers_are_logged(exchange: Served, lines: list[str]) -> None:
+def test_unknown_tickers_are_logged(exchange: Simulator, lines: list[str]) -> None:
     """Each in a line of its own."""
     with DeribitClient(exchange.url) as client:
         check_tickers(client, ["btc_usd", "nope_usd", "no-pe_usd"])
@@ -248,7 +248,9 @@ def test_unknown_tickers_are_logged(exchange: Served, lines: list[str]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["maintenance", "html", "missing", "reset"])
-def test_failed_check_of_tickers_is_logged(exchange: Served, lines: list[str], kind: str) -> None:
+def test_failed_check_of_tickers_is_logged(
+    exchange: Simulator, lines: list[str], kind: str
+) -> None:
     """In one line, and the worker starts."""
     inject_fault(exchange, kind)
     with DeribitClient(exchange.url) as client:

@@ -17,7 +17,7 @@ from tracker.models import Quote
 from tracker.recorder.deribit import DeribitClient
 from tracker.recorder.repair import Repairer
 from tracker.settings import Settings
-from tracker.simulator import Served
+from tracker.simulator import Simulator
 from tracker.times import MINUTE
 
 TICKERS = ("btc_usd", "eth_usd")
@@ -26,7 +26,7 @@ LAST = NOON - MINUTE  # the last complete minute
 
 
 @pytest.fixture
-def repairer(database: Settings, exchange: Served) -> Iterator[Repairer]:
+def repairer(database: Settings, exchange: Simulator) -> Iterator[Repairer]:
     """A repairer of two indexes."""
     with (
         DeribitClient(exchange.url) as client,
@@ -56,7 +56,7 @@ def insert_poll(conn: psycopg.Connection, minute: datetime) -> None:
 
 
 def test_new_database_gets_last_hour(
-    repairer: Repairer, exchange: Served, conn: psycopg.Connection, now: datetime
+    repairer: Repairer, exchange: Simulator, conn: psycopg.Connection, now: datetime
 ) -> None:
     """Every complete minute, with the chart's average; one request and transaction an index."""
     assert repairer.repair(now) == 2 * 59
@@ -72,7 +72,7 @@ def test_new_database_gets_last_hour(
 
 
 def test_complete_hour_needs_no_request(
-    repairer: Repairer, exchange: Served, now: datetime
+    repairer: Repairer, exchange: Simulator, now: datetime
 ) -> None:
     """Without a missing minute no chart is requested."""
     repairer.repair(now)
@@ -83,7 +83,7 @@ def test_complete_hour_needs_no_request(
 
 
 def test_repair_leaves_polled_prices(
-    repairer: Repairer, exchange: Served, conn: psycopg.Connection, now: datetime
+    repairer: Repairer, exchange: Simulator, conn: psycopg.Connection, now: datetime
 ) -> None:
     """It requests only the chart of the index with missing minutes."""
     repairer.repair(now)
@@ -114,7 +114,7 @@ def test_older_minutes_are_repaired_every_five_minutes(
 
 
 def test_minute_that_chart_lacks_is_requested_once(
-    repairer: Repairer, exchange: Served, conn: psycopg.Connection, now: datetime
+    repairer: Repairer, exchange: Simulator, conn: psycopg.Connection, now: datetime
 ) -> None:
     """It stays missing, and does not cost a request each minute."""
     ahead = now + 3 * MINUTE
@@ -128,7 +128,7 @@ def test_minute_that_chart_lacks_is_requested_once(
 
 @pytest.mark.parametrize("kind", ["maintenance", "rate_limit", "html", "truncated", "testnet"])
 def test_failed_chart_is_requested_again(
-    repairer: Repairer, exchange: Served, conn: psycopg.Connection, now: datetime, kind: str
+    repairer: Repairer, exchange: Simulator, conn: psycopg.Connection, now: datetime, kind: str
 ) -> None:
     """The failure stores nothing."""
     inject_fault(exchange, kind)
@@ -140,7 +140,7 @@ def test_failed_chart_is_requested_again(
 
 
 def test_failed_chart_does_not_affect_other_indexes(
-    repairer: Repairer, exchange: Served, conn: psycopg.Connection, now: datetime
+    repairer: Repairer, exchange: Simulator, conn: psycopg.Connection, now: datetime
 ) -> None:
     """Each index has a request of its own."""
     inject_fault(exchange, "maintenance", index="btc_usd")

@@ -24,7 +24,7 @@ from tracker.models import Quote
 from tracker.recorder.deribit import DeribitClient
 from tracker.recorder.repair import backfill
 from tracker.settings import Settings
-from tracker.simulator import Served
+from tracker.simulator import Simulator
 from tracker.times import minute_of
 from tracker.transfer.exporting import export_file, parse_selection
 from tracker.transfer.importing import import_file
@@ -70,7 +70,7 @@ def owner(base: Settings) -> Iterator[psycopg.Connection]:
 
 
 @pytest.fixture
-def worker(base: Settings, exchange: Served) -> Settings:
+def worker(base: Settings, exchange: Simulator) -> Settings:
     """Settings of a worker with its own role; the queue is empty."""
     with redis.from_url(base.broker_url) as client:
         client.flushdb()
@@ -80,7 +80,7 @@ def worker(base: Settings, exchange: Served) -> Settings:
 
 
 def test_worker_polls_and_repairs_with_its_role(
-    worker: Settings, owner: psycopg.Connection, exchange: Served, clock: ManualClock
+    worker: Settings, owner: psycopg.Connection, exchange: Simulator, clock: ManualClock
 ) -> None:
     """It stores a price, a miss, heartbeats, and the last hour from charts."""
     inject_fault(exchange, "testnet", index="eth_usd", method="get_index_price")

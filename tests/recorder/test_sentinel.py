@@ -20,7 +20,7 @@ from tracker.embedded.account import MINIMAL_ENVIRONMENT
 from tracker.embedded.packages import find_programs
 from tracker.recorder.broker import connect_redis
 from tracker.settings import CHECKOUT, Settings
-from tracker.simulator import Options, Served, serve
+from tracker.simulator import Options, Simulator, running_simulator
 
 pytestmark = pytest.mark.slow
 
@@ -117,14 +117,14 @@ def knows_replica(sentinel: redis.Redis) -> bool:
 
 
 @pytest.fixture
-def exchange() -> Iterator[Served]:
+def exchange() -> Iterator[Simulator]:
     """A simulated exchange without faults, on this machine's clock as the scheduler is."""
-    with serve(Options(seed=7)) as served:
-        yield served
+    with running_simulator(Options(seed=7)) as simulator:
+        yield simulator
 
 
 def test_worker_and_scheduler_use_promoted_replica(
-    database: Settings, conn: psycopg.Connection, exchange: Served, replication: Replication
+    database: Settings, conn: psycopg.Connection, exchange: Simulator, replication: Replication
 ) -> None:
     """A running worker, and a scheduler that its supervisor restarts."""
     settings = database.changed(

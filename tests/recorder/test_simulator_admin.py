@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tracker.simulator import Options, price_at, serve
+from tracker.simulator import Options, price_at, running_simulator
 from tracker.simulator.exchange import MAX_SERVED_PRICES, Exchange
 
 NOON = 1_790_683_200
@@ -16,7 +16,7 @@ NOON = 1_790_683_200
 @pytest.fixture(scope="module")
 def shared() -> Iterator[str]:
     """The URL of one simulator for the tests that do not change its state."""
-    with serve(Options(seed=5)) as exchange:
+    with running_simulator(Options(seed=5)) as exchange:
         yield exchange.root
 
 
@@ -134,7 +134,7 @@ def test_unknown_fault_id_is_not_found(http: httpx.Client) -> None:
 def fresh() -> Iterator[httpx.Client]:
     """A client of its own simulator."""
     with (
-        serve(Options(clock=lambda: NOON * 1_000_000)) as exchange,
+        running_simulator(Options(clock=lambda: NOON * 1_000_000)) as exchange,
         httpx.Client(base_url=exchange.root) as client,
     ):
         yield client

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.support.waiting import wait_until
-from tracker.simulator import Fault, Options, Served, price_at, serve
+from tracker.simulator import Fault, Options, Simulator, price_at, running_simulator
 
 SEED = 3
 SECOND = 1_000_000
@@ -45,16 +45,16 @@ def clock() -> Clock:
 
 
 @pytest.fixture(scope="module")
-def served(clock: Clock) -> Iterator[Served]:
+def simulator(clock: Clock) -> Iterator[Simulator]:
     """One simulator for all tests."""
-    with serve(Options(seed=SEED, clock=clock)) as exchange:
+    with running_simulator(Options(seed=SEED, clock=clock)) as exchange:
         yield exchange
 
 
 @pytest.fixture(scope="module")
-def client(served: Served) -> Iterator[httpx.Client]:
+def client(simulator: Simulator) -> Iterator[httpx.Client]:
     """Its client."""
-    with httpx.Client(base_url=served.root, timeout=20) as client:
+    with httpx.Client(base_url=simulator.root, timeout=20) as client:
         yield client
 
 
@@ -172,11 +172,11 @@ class PendingCall:
         self._response = httpx.get(self._url, timeout=20)
 
 
-def test_reset_sends_tcp_rst(served: Served, inject: Inject) -> None:
+def test_reset_sends_tcp_rst(simulator: Simulator, inject: Inject) -> None:
     """Without a byte before it."""
     inject("reset", calls=1)
 
-    with socket.create_connection((served.host, served.port), timeout=10) as client:
+    with socket.create_connection((simulator.host, simulator.port), timeout=10) as client:
         client.sendall(f"GET {PRICE} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         with pytest.raises(ConnectionResetError):
             client.recv(1)
@@ -420,7 +420,7 @@ def test_oldest_active_fault_applies(http: httpx.Client, inject: Inject) -> None
 
 
 def test_options_inject_faults_at_start() -> None:
-    with serve(Options(faults=(Fault(kind="html", code=404, calls=1),))) as exchange:
+    with running_simulator(Options(faults=(Fault(kind="html", code=404, calls=1),))) as exchange:
         statuses = [httpx.get(exchange.root + PRICE).status_code for _ in range(2)]
 
     assert statuses == [404, 200]
@@ -442,7 +442,7 @@ def test_last_frozen_call_has_frozen_price() -> None:
     ticks = count(NOON * SECOND, SECOND)
     options = Options(seed=SEED, faults=(Fault(kind="frozen", calls=1),), clock=lambda: next(ticks))
 
-    with serve(options) as exchange:
+    with running_simulator(options) as exchange:
         began = httpx.get(f"{exchange.admin_url}/faults").json()[0]["began"]
         response = httpx.get(exchange.root + PRICE)
 

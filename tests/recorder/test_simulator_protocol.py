@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracker.simulator import Options, price_at, serve
+from tracker.simulator import Options, price_at, running_simulator
 from tracker.simulator.calls import parse_message
 from tracker.simulator.prices import INDEX_NAMES
 
@@ -25,7 +25,7 @@ SECOND = 1_000_000
 def http() -> Iterator[httpx.Client]:
     """A client of one simulator for all tests; none of them changes its state."""
     with (
-        serve(Options(seed=SEED, indexes=("my-coin_usd",))) as exchange,
+        running_simulator(Options(seed=SEED, indexes=("my-coin_usd",))) as exchange,
         httpx.Client(base_url=exchange.url) as client,
     ):
         yield client
@@ -263,7 +263,7 @@ def test_parser_accepts_any_bytes(path: str, body: bytes, post: bool) -> None:  
 def test_options_set_clock_and_testnet_flag() -> None:
     options = Options(seed=SEED, clock=lambda: 1_000_000_500_000, clock_offset=-2.25, testnet=True)
 
-    with serve(options) as exchange:
+    with running_simulator(options) as exchange:
         body = exact(httpx.get(f"{exchange.url}/public/get_index_price?index_name=btc_usd"))
 
     assert (body["usOut"], body["testnet"]) == (999_998_250_000, True)

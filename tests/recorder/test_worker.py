@@ -12,7 +12,7 @@ from tests.support.waiting import wait_until
 from tests.support.worker import is_idle, running_worker, send_message, send_tick
 from tracker.recorder.broker import create_broker
 from tracker.settings import Settings
-from tracker.simulator import Options, Served, serve
+from tracker.simulator import Options, Simulator, running_simulator
 from tracker.times import MINUTE
 
 BOTH = ["btc_usd", "eth_usd"]
@@ -20,7 +20,7 @@ BOTH_AT_NOON = [(ticker, NOON) for ticker in BOTH]
 
 
 def test_tick_stores_a_price_of_each_index(
-    tracked: Settings, conn: psycopg.Connection, exchange: Served, clock: ManualClock
+    tracked: Settings, conn: psycopg.Connection, exchange: Simulator, clock: ManualClock
 ) -> None:
     """Under the tick's minute, at any second of it; the price is the exchange's own."""
     with running_worker(tracked, clock):
@@ -63,7 +63,7 @@ def test_tick_sent_by_hand_is_for_minute_of_sending(
 
 
 def test_failed_poll_does_not_affect_other_indexes(
-    tracked: Settings, conn: psycopg.Connection, exchange: Served, clock: ManualClock
+    tracked: Settings, conn: psycopg.Connection, exchange: Simulator, clock: ManualClock
 ) -> None:
     """One index has its price, the other its miss with the reason."""
     inject_fault(exchange, "testnet", index="btc_usd")
@@ -76,7 +76,7 @@ def test_failed_poll_does_not_affect_other_indexes(
 
 
 def test_miss_has_code_and_attempts(
-    tracked: Settings, conn: psycopg.Connection, exchange: Served, clock: ManualClock
+    tracked: Settings, conn: psycopg.Connection, exchange: Simulator, clock: ManualClock
 ) -> None:
     """The code is that of the exchange's last response."""
     inject_fault(exchange, "rate_limit", retry_after=600, code=10028)
@@ -115,7 +115,7 @@ def test_two_hundred_indexes_take_few_transactions(
 ) -> None:
     """Prices that arrive during a statement are stored by the next one, all together."""
     names = tuple(f"i{number:03}_usd" for number in range(200))
-    with serve(Options(indexes=names, clock=clock.microseconds)) as exchange:
+    with running_simulator(Options(indexes=names, clock=clock.microseconds)) as exchange:
         many = tracked.changed(client_base_url=exchange.url, tickers=",".join(names))
         with running_worker(many, clock):
             with conn.transaction():
@@ -137,7 +137,7 @@ def test_two_hundred_indexes_take_few_transactions(
 
 
 def test_late_messages_are_recorded_as_misses(
-    tracked: Settings, conn: psycopg.Connection, exchange: Served, clock: ManualClock
+    tracked: Settings, conn: psycopg.Connection, exchange: Simulator, clock: ManualClock
 ) -> None:
     """Once a minute, without a request: a current price belongs to no past minute."""
     late = [NOON - timedelta(days=1), NOON - 2 * MINUTE]

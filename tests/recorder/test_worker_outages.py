@@ -26,7 +26,7 @@ from tracker.database import Timeouts
 from tracker.embedded.home import home_servers, start_background, stop_background
 from tracker.embedded.servers import Server
 from tracker.settings import Settings
-from tracker.simulator import Served
+from tracker.simulator import Simulator
 from tracker.times import MINUTE
 
 pytestmark = pytest.mark.slow
@@ -47,7 +47,7 @@ def own_servers(open_tmp: Path) -> Iterator[Settings]:
 
 
 @pytest.fixture
-def tracked(own_servers: Settings, exchange: Served) -> Settings:
+def tracked(own_servers: Settings, exchange: Simulator) -> Settings:
     """Settings of those servers, running and empty, and of the exchange."""
     start_background(own_servers)
     with redis.from_url(own_servers.broker_url) as client:
@@ -107,7 +107,7 @@ def both_stored(settings: Settings) -> bool:
         return len(read_polls(conn)) == 2
 
 
-def assert_stored(settings: Settings, exchange: Served) -> None:
+def assert_stored(settings: Settings, exchange: Simulator) -> None:
     """Noon has the exchange's true prices; no miss is recorded and no message left."""
     with psycopg.connect(settings.database_dsn) as conn:
         assert read_polls(conn) == [(ticker, NOON) for ticker in BOTH]
@@ -117,7 +117,7 @@ def assert_stored(settings: Settings, exchange: Served) -> None:
 
 
 def test_price_survives_restart_of_database(
-    tracked: Settings, exchange: Served, postgres: Server, worker: Worker
+    tracked: Settings, exchange: Simulator, postgres: Server, worker: Worker
 ) -> None:
     """It is fetched during the outage and stored afterwards, once, under its own minute."""
     with worker():
@@ -143,7 +143,7 @@ def count_delayed(settings: Settings) -> int:
 
 
 def test_price_after_restart_of_database_is_stored_at_once(
-    tracked: Settings, exchange: Served, postgres: Server, worker: Worker
+    tracked: Settings, exchange: Simulator, postgres: Server, worker: Worker
 ) -> None:
     """The pool replaces its dead connections, and no price is queued."""
     with worker(), captured_warnings() as lines:
@@ -161,7 +161,7 @@ def test_price_after_restart_of_database_is_stored_at_once(
 
 
 def test_restart_of_database_during_polls_loses_no_price(
-    tracked: Settings, exchange: Served, postgres: Server, worker: Worker
+    tracked: Settings, exchange: Simulator, postgres: Server, worker: Worker
 ) -> None:
     """The connections of the previous minute are dead; the prices are stored all the same."""
     with worker():
@@ -192,7 +192,7 @@ def test_stopped_worker_closes_its_connections(tracked: Settings, worker: Worker
 
 
 def test_price_survives_unresponsive_database(
-    tracked: Settings, exchange: Served, postgres: Server, worker: Worker
+    tracked: Settings, exchange: Simulator, postgres: Server, worker: Worker
 ) -> None:
     """The worker closes the connection, and retries."""
     with worker():
@@ -205,7 +205,7 @@ def test_price_survives_unresponsive_database(
 
 
 def test_price_survives_restart_of_redis(
-    tracked: Settings, exchange: Served, queue: Server, worker: Worker
+    tracked: Settings, exchange: Simulator, queue: Server, worker: Worker
 ) -> None:
     """Polls in work succeed, and so does the next tick of the same minute."""
     inject_fault(exchange, "latency", delay=1.0)
@@ -222,7 +222,7 @@ def test_price_survives_restart_of_redis(
 
 
 def test_consumers_survive_unresponsive_redis(
-    tracked: Settings, exchange: Served, queue: Server, worker: Worker
+    tracked: Settings, exchange: Simulator, queue: Server, worker: Worker
 ) -> None:
     """A timeout is handled as a lost connection is."""
     with worker() as running:
@@ -236,7 +236,7 @@ def test_consumers_survive_unresponsive_redis(
 
 
 def test_price_survives_outage_of_database_and_queue(
-    tracked: Settings, exchange: Served, postgres: Server, queue: Server, worker: Worker
+    tracked: Settings, exchange: Simulator, postgres: Server, queue: Server, worker: Worker
 ) -> None:
     """It is delayed until the database is available, and again until the queue is."""
     with worker() as running:
@@ -253,7 +253,7 @@ def test_price_survives_outage_of_database_and_queue(
 
 
 def test_backlog_does_not_delay_polls(
-    tracked: Settings, exchange: Served, postgres: Server, worker: Worker
+    tracked: Settings, exchange: Simulator, postgres: Server, worker: Worker
 ) -> None:
     """Two hundred prices wait for an unresponsive database; new ones are fetched at once."""
     with paused(postgres.pid()):
@@ -265,7 +265,9 @@ def test_backlog_does_not_delay_polls(
             wait_until(lambda: count_calls(exchange) == 2, timeout=8)
 
 
-def test_worker_survives_flushed_queue(tracked: Settings, exchange: Served, worker: Worker) -> None:
+def test_worker_survives_flushed_queue(
+    tracked: Settings, exchange: Simulator, worker: Worker
+) -> None:
     """Its messages are lost; the next tick is processed."""
     with worker(), redis.from_url(tracked.broker_url) as client:
         client.flushall()

@@ -22,7 +22,7 @@ from tests.support.waiting import current_minute, wait_until
 from tests.support.worker import is_idle, send_message, send_tick
 from tracker.embedded.home import home_servers, start_background, stop_background
 from tracker.settings import CHECKOUT, Settings
-from tracker.simulator import Options, Served, serve
+from tracker.simulator import Options, Simulator, running_simulator
 from tracker.times import MINUTE, minute_of
 
 pytestmark = pytest.mark.slow
@@ -70,14 +70,14 @@ class Running:
 
 
 @pytest.fixture
-def exchange() -> Iterator[Served]:
+def exchange() -> Iterator[Simulator]:
     """A simulated exchange without faults, on this machine's clock as the processes are."""
-    with serve(Options(seed=17)) as served:
-        yield served
+    with running_simulator(Options(seed=17)) as simulator:
+        yield simulator
 
 
 @pytest.fixture
-def tracked(database: Settings, exchange: Served) -> Settings:
+def tracked(database: Settings, exchange: Simulator) -> Settings:
     """Settings of that exchange, an empty queue and an empty database."""
     with redis.from_url(database.broker_url) as client:
         client.flushall()
@@ -111,7 +111,7 @@ def worker(settings: Settings, folder: Path) -> Iterator[Running]:
 
 
 def test_worker_stores_prices_until_sigterm(
-    tracked: Settings, conn: psycopg.Connection, exchange: Served, tmp_path: Path
+    tracked: Settings, conn: psycopg.Connection, exchange: Simulator, tmp_path: Path
 ) -> None:
     """It logs ticker and minute of each price, stays small, and exits 0 at once."""
     with worker(tracked, tmp_path) as process:
@@ -132,7 +132,7 @@ def test_worker_stores_prices_until_sigterm(
 
 
 def test_signal_during_poll_ends_worker(
-    tracked: Settings, exchange: Served, tmp_path: Path
+    tracked: Settings, exchange: Simulator, tmp_path: Path
 ) -> None:
     """In time, also at a second signal; the poll is no miss, and its message remains."""
     inject_fault(exchange, "timeout", method="get_index_price")
@@ -157,7 +157,7 @@ def test_signal_during_poll_ends_worker(
 
 
 def test_killed_worker_does_not_block_the_next(
-    tracked: Settings, conn: psycopg.Connection, exchange: Served, tmp_path: Path
+    tracked: Settings, conn: psycopg.Connection, exchange: Simulator, tmp_path: Path
 ) -> None:
     """It dies during a poll; the repeated message stores the price once."""
     inject_fault(exchange, "timeout", method="get_index_price", calls=1)
@@ -176,7 +176,7 @@ def test_killed_worker_does_not_block_the_next(
 
 
 def test_worker_waits_for_unavailable_servers(
-    exchange: Served, open_tmp: Path, tmp_path: Path
+    exchange: Simulator, open_tmp: Path, tmp_path: Path
 ) -> None:
     """Without queue and exchange at its start it logs a line for each, without a traceback."""
     own = make_settings(open_tmp / "late", log_format="json", client_base_url=exchange.url)

@@ -20,7 +20,7 @@ from tests.support.processes import pause_process
 from tests.support.stream import INSERT_MINUTES, count_subscribers, open_stream
 from tests.support.waiting import wait_until
 from tracker import migrations
-from tracker.embedded.home import started
+from tracker.embedded.home import running_servers
 from tracker.settings import Settings
 from tracker.times import MINUTE
 from tracker.web.stream.responses import StreamOptions
@@ -38,7 +38,7 @@ BOTH = ("btc_usd", "eth_usd")
 def stopped(open_tmp: Path) -> Settings:
     """A separate, durable PostgreSQL with the schema; it is stopped."""
     settings = make_settings(open_tmp / "stream-outage", redis_host="127.0.0.1")
-    with started(settings):
+    with running_servers(settings):
         migrations.apply(settings.database_dsn)
     return settings
 
@@ -64,7 +64,7 @@ def insert_minutes(settings: Settings, minutes: Iterator[datetime], *, count: in
 def test_streams_survive_a_killed_server(stopped: Settings, minutes: Iterator[datetime]) -> None:
     """Heartbeats continue, new clients are refused, and missed prices are sent afterwards."""
     with serve_api(stopped, OPTIONS) as client:
-        with started(stopped):
+        with running_servers(stopped):
             wait_until(lambda: client.head(PATH).status_code == 200)
             stream = ExitStack()
             subscriber = stream.enter_context(open_stream(client.base_url))
@@ -75,7 +75,7 @@ def test_streams_survive_a_killed_server(stopped: Settings, minutes: Iterator[da
             wait_until(lambda: not read_metric(client, "tracker_feed_current"), 10)
             assert error_reasons(client.get(PATH), 503) == {"database": "does not respond"}
             time.sleep(3 * OPTIONS.heartbeat)
-        with started(stopped), stream:
+        with running_servers(stopped), stream:
             stored += insert_minutes(stopped, minutes, count=2)
             restarted_at = time.monotonic()
             got = subscriber.take(5)
@@ -89,7 +89,7 @@ def test_streams_survive_a_killed_server(stopped: Settings, minutes: Iterator[da
 def test_unresponsive_server_is_noticed_within_seconds(
     stopped: Settings, minutes: Iterator[datetime]
 ) -> None:
-    with started(stopped), serve_api(stopped, OPTIONS) as client:
+    with running_servers(stopped), serve_api(stopped, OPTIONS) as client:
         wait_until(lambda: client.head(PATH).status_code == 200)
         with open_stream(client.base_url) as subscriber:
             with pause_process(postmaster_pid(stopped)):
@@ -103,7 +103,7 @@ def test_unresponsive_server_is_noticed_within_seconds(
 
 def test_api_stops_while_the_server_is_unresponsive(stopped: Settings) -> None:
     serving, stream = ExitStack(), ExitStack()
-    with started(stopped):
+    with running_servers(stopped):
         client = serving.enter_context(serve_api(stopped, OPTIONS))
         wait_until(lambda: client.head(PATH).status_code == 200)
         subscriber = stream.enter_context(open_stream(client.base_url))
@@ -116,12 +116,12 @@ def test_api_stops_while_the_server_is_unresponsive(stopped: Settings) -> None:
 
 def test_index_first_stored_after_an_outage_is_sent_completely(stopped: Settings) -> None:
     with serve_api(stopped, OPTIONS) as client:
-        with started(stopped):
+        with running_servers(stopped):
             wait_until(lambda: client.head(PATH).status_code == 200)
             stream = ExitStack()
             subscriber = stream.enter_context(open_stream(client.base_url, "eth_usd"))
         with (
-            started(stopped),
+            running_servers(stopped),
             stream,
             psycopg.connect(stopped.database_dsn, autocommit=True) as conn,
         ):
@@ -177,7 +177,7 @@ def test_five_hundred_clients_survive_a_restart(
             await ready.acquire()
         stored.extend(await asyncio.to_thread(insert_both, stopped, minutes, 5))
         await asyncio.to_thread(servers.close)
-        with started(stopped):
+        with running_servers(stopped):
             stored.extend(await asyncio.to_thread(insert_both, stopped, minutes, 5))
             stored.extend(await asyncio.to_thread(insert_both, stopped, iter([last]), 1))
             expected = sorted((ticker, minute) for ticker in BOTH for minute in stored)
@@ -187,7 +187,7 @@ def test_five_hundred_clients_survive_a_restart(
     last = next(minutes)
     stored: list[str] = []
     with ExitStack() as servers:
-        servers.enter_context(started(stopped))
+        servers.enter_context(running_servers(stopped))
         with run_web(stopped) as (_, client):
             wait_until(lambda: client.head(PATH).status_code == 200)
             asyncio.run(all_of_them())
@@ -195,7 +195,7 @@ def test_five_hundred_clients_survive_a_restart(
 
 
 def test_slow_consumers_do_not_hold_memory_or_the_shutdown(stopped: Settings) -> None:
-    with started(stopped), run_web(stopped) as (process, client), ExitStack() as slow:
+    with running_servers(stopped), run_web(stopped) as (process, client), ExitStack() as slow:
         wait_until(lambda: client.head(PATH).status_code == 200)
         for _ in range(100):
             slow.enter_context(open_stream(client.base_url, receive_buffer=4096))

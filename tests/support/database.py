@@ -13,7 +13,7 @@ from psycopg.errors import LockNotAvailable
 
 from tests.support.waiting import wait_until
 from tracker import queries
-from tracker.embedded.home import home_servers, prepare_servers, started
+from tracker.embedded.home import home_servers, prepare_servers, running_servers
 from tracker.embedded.packages import find_programs
 from tracker.embedded.servers import Postgres
 from tracker.settings import Settings
@@ -47,7 +47,7 @@ def start_over_tcp(home: Path) -> Iterator[Settings]:
     data = settings.home / find_programs(settings).folder
     with (data / "postgresql.auto.conf").open("a") as conf:
         conf.write(f"listen_addresses = '{address}'\n")
-    with started(settings, durable=False):
+    with running_servers(settings, durable=False):
         with psycopg.connect(settings.database_dsn, autocommit=True) as conn:
             conn.execute("ALTER ROLE postgres PASSWORD 'se''cret \\2'")
         yield settings.changed(postgres_host=address, postgres_password="se'cret \\2")

@@ -7,7 +7,7 @@ import psycopg
 
 from tests.support.waiting import wait_until
 from tracker.embedded.account import Account, run_command
-from tracker.embedded.home import started
+from tracker.embedded.home import running_servers
 from tracker.embedded.packages import find_programs
 from tracker.settings import Settings
 
@@ -23,7 +23,7 @@ def run_standby(primary: Settings, standby: Settings) -> Iterator[None]:
         *("--pgdata", str(standby.home / programs.folder)),
     ]
     run_command(words, account)
-    with started(standby, durable=False):
+    with running_servers(standby, durable=False):
         yield
 
 

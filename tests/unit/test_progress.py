@@ -9,7 +9,7 @@ from tests.support.api import serve_api
 from tests.support.commands import TIMEOUT, open_terminal, start_tracker
 from tracker.progress import track_percentage
 from tracker.settings import Settings
-from tracker.simulator import serve
+from tracker.simulator import running_simulator
 
 pytestmark = pytest.mark.slow
 
@@ -56,7 +56,7 @@ def test_pages_to_file_show_progress(
 
 def test_backfill_in_pipe_shows_progress(database: Settings) -> None:
     """The bar is on standard error, the result on standard output."""
-    with serve() as exchange, open_terminal() as screen:
+    with running_simulator() as exchange, open_terminal() as screen:
         settings = database.changed(client_base_url=exchange.url)
         words = ("backfill", "--ticker", "btc_usd", "--range", "2d")
         env = settings.environment() | {"TERM": "xterm"}

@@ -342,10 +342,10 @@ def _back_up_database(settings: "Settings", arguments: argparse.Namespace) -> No
 
 
 def _restore_backup(settings: "Settings", arguments: argparse.Namespace) -> None:
-    from tracker.embedded.home import servers_run
+    from tracker.embedded.home import servers_are_ready
     from tracker.transfer.restore import restore
 
-    servers_run(settings)  # the embedded server creates a missing database
+    servers_are_ready(settings)  # the embedded server creates a missing database
     _interrupt_on_sigterm()
     manifest, done = restore(settings, arguments.file)
     print("\n".join([f"restored {_count_rows(manifest)}; all checksums match", *done]))
@@ -389,10 +389,10 @@ def _add_services(parser: GroupedParser, *, with_simulator: bool) -> None:
 
 def _run_web(settings: "Settings", _: argparse.Namespace) -> None:
     from tracker import logs
-    from tracker.web import server
+    from tracker.web.server import run_server
 
     logs.configure(settings, "web")
-    server.run(settings)
+    run_server(settings)
 
 
 def _run_worker(settings: "Settings", _: argparse.Namespace) -> None:
@@ -431,6 +431,6 @@ def _stop_servers(settings: "Settings", _: argparse.Namespace) -> None:
 
 
 def _run_simulator(settings: "Settings", arguments: argparse.Namespace) -> None:
-    from tracker.simulator import run
+    from tracker.simulator import run_simulator
 
-    run(arguments, port=settings.simulator_port)
+    run_simulator(arguments, port=settings.simulator_port)

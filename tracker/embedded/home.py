@@ -32,8 +32,8 @@ def home_servers(settings: Settings) -> list[Server]:
     return servers
 
 
-def servers_run(settings: Settings) -> bool:
-    """Whether all of them run and are ready; creates a missing database."""
+def servers_are_ready(settings: Settings) -> bool:
+    """Whether all embedded servers run and are ready; creates a missing database."""
     return all(server.is_running() for server in home_servers(settings))
 
 
@@ -60,7 +60,7 @@ def start_background(settings: Settings) -> None:
 
     Raises EmbeddedError with the end of a server's log.
     """
-    if servers_run(settings):
+    if servers_are_ready(settings):
         return
     with lock_home(settings):
         for process in _start(settings, durable=True, bound=False):
@@ -74,7 +74,7 @@ def stop_background(settings: Settings) -> None:
 
 
 @contextmanager
-def started(settings: Settings, *, durable: bool = True) -> Iterator[None]:
+def running_servers(settings: Settings, *, durable: bool = True) -> Iterator[None]:
     """Run the servers during the block, and no longer than this process."""
     processes = _start(settings, durable=durable, bound=True)
     try:
@@ -209,10 +209,10 @@ def demo_settings(settings: Settings) -> Settings:
 
 def running_settings(settings: Settings) -> Settings:
     """The settings of the database that runs: the demo's, with a notice, if only the demo runs."""
-    if settings.postgres_host or servers_run(settings):
+    if settings.postgres_host or servers_are_ready(settings):
         return settings
     demo = demo_settings(settings)
-    if not servers_run(demo):
+    if not servers_are_ready(demo):
         return settings
     sys.stderr.write("this is the demo's database: its prices are synthetic\n")
     return demo

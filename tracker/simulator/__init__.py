@@ -2,7 +2,15 @@
 
 from tracker.simulator.exchange import Options
 from tracker.simulator.faults import Fault
-from tracker.simulator.main import Served, add_arguments, run, serve
+from tracker.simulator.main import Simulator, add_arguments, run_simulator, running_simulator
 from tracker.simulator.prices import price_at
 
-__all__ = ("Fault", "Options", "Served", "add_arguments", "price_at", "run", "serve")
+__all__ = (
+    "Fault",
+    "Options",
+    "Simulator",
+    "add_arguments",
+    "price_at",
+    "run_simulator",
+    "running_simulator",
+)

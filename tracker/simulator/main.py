@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--testnet", action="store_true", help='set "testnet": true in every response')
 
 
-def run(args: argparse.Namespace, *, port: int) -> None:
+def run_simulator(args: argparse.Namespace, *, port: int) -> None:
     """Serve until SIGTERM or Ctrl-C, on *port* unless ``--port`` is given.
 
     Raises SettingsError for an invalid fault or a port in use.
@@ -56,17 +56,18 @@ def run(args: argparse.Namespace, *, port: int) -> None:
     faults = tuple(_parse_fault(text, options) for text in args.fault)
     server = _Server(create_app(replace(options, faults=faults)))
     with _listen(args.host, port if args.port is None else args.port) as sock:
-        served = Served(*sock.getsockname()[:2])
+        simulator = Simulator(*sock.getsockname()[:2])
         with suppress(KeyboardInterrupt):
+            seed, admin_url = args.seed, simulator.admin_url
             sys.stdout.write(
-                f"simulated exchange at {served.url} (seed {args.seed}, admin {served.admin_url})\n"
+                f"simulated exchange at {simulator.url} (seed {seed}, admin {admin_url})\n"
             )
             sys.stdout.flush()
             server.run(sockets=[sock])
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class Simulator:
     """The address of a running simulator."""
 
     host: str
@@ -89,7 +90,7 @@ class Served:
 
 
 @contextmanager
-def serve(options: Options | None = None) -> Iterator[Served]:
+def running_simulator(options: Options | None = None) -> Iterator[Simulator]:
     """A simulator on its own thread and a free port, for the duration of the block."""
     server = _Server(create_app(options))
     with _listen(_HOST, 0) as sock:
@@ -100,7 +101,7 @@ def serve(options: Options | None = None) -> Iterator[Served]:
                 if not thread.is_alive():
                     raise SettingsError("the simulator failed to start; see its log")
                 time.sleep(0.005)
-            yield Served(*sock.getsockname()[:2])
+            yield Simulator(*sock.getsockname()[:2])
         finally:
             server.should_exit = True
             thread.join()

@@ -25,7 +25,7 @@ from tracker.embedded.account import bind_to_parent
 from tracker.embedded.packages import find_programs
 from tracker.errors import TransferError
 from tracker.settings import Settings
-from tracker.transfer.session import connect, identifier, output_file, statement
+from tracker.transfer.session import identifier, open_session, output_file, statement
 
 DUMP = "database.dump"
 MANIFEST = "manifest.json"
@@ -94,7 +94,7 @@ def backup(settings: Settings, file: str, kind: Kind) -> Manifest:
     TransferError.
     """
     with (
-        connect(settings.direct_dsn) as conn,
+        open_session(settings.direct_dsn) as conn,
         output_file(file) as stream,
         ZipFile(stream, "w", ZIP_STORED if kind == "dump" else ZIP_DEFLATED) as archive,
     ):

@@ -10,7 +10,7 @@ from tracker import progress
 from tracker.errors import BadRequest, NotFound
 from tracker.models import parse_ticker
 from tracker.times import FIRST, LAST, parse_moment
-from tracker.transfer.session import connect, fetch_column, output_file, statement
+from tracker.transfer.session import fetch_column, open_session, output_file, statement
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ def export_file(dsn: str, file: str, selection: Selection) -> int:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends the export silently
     tickers = list(selection.tickers)
     values = {"tickers": tickers, "since": selection.since, "until": selection.until}
-    with output_file(file) as stream, connect(dsn) as conn:
+    with output_file(file) as stream, open_session(dsn) as conn:
         if unknown := fetch_column(conn, "unknown_tickers", tickers=tickers):
             raise NotFound({"--ticker": f"{', '.join(unknown)} was never tracked"})
         total = None

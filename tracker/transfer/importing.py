@@ -26,7 +26,7 @@ from tracker.errors import BadRequest, MigrationsPending, TransferError, shorten
 from tracker.models import exact_price, parse_ticker
 from tracker.queries.statements import load_sql
 from tracker.times import EPOCH, minute_of, parse_moment
-from tracker.transfer.session import connect, statement
+from tracker.transfer.session import open_session, statement
 
 REQUIRED_COLUMNS = ("ticker", "created_at", "price")
 COLUMNS = (*REQUIRED_COLUMNS, "observed_at", "source")
@@ -101,7 +101,7 @@ def import_file(
         stream = sys.stdin.buffer if file == "-" else Path(file).open("rb")  # noqa: SIM115 -- below
     except OSError as error:
         raise BadRequest({name: error.strerror or str(error)}) from None
-    with stream, connect(dsn) as conn, progress.track_reading(stream) as show:
+    with stream, open_session(dsn) as conn, progress.track_reading(stream) as show:
         applied = [name for (name,) in conn.execute(load_sql("queries/applied_migrations"))]
         if pending := migrations.find_pending(applied):
             raise MigrationsPending(f"run `tracker migrate` first: {', '.join(pending)} pending")

@@ -31,7 +31,7 @@ from tracker.transfer.backup import (
     compute_sums,
     pg_program,
 )
-from tracker.transfer.session import connect, fetch_column, identifier, statement
+from tracker.transfer.session import fetch_column, identifier, open_session, statement
 
 MAX_SHOWN = 3  # differences; more of them have the same cause
 
@@ -107,7 +107,7 @@ def _restore_csv(settings: Settings, archive: ZipFile, manifest: Manifest) -> li
     _require_free(settings)
     migrations.apply(dsn, newest)
     migrations.rollback(dsn, newest)
-    with connect(dsn) as conn:
+    with open_session(dsn) as conn:
         load_tables(conn, archive, manifest)
     return []
 
@@ -164,7 +164,7 @@ def _differences(expected: Sums, found: Sums) -> Iterator[str]:
 def _restore_dump(settings: Settings, archive: ZipFile, manifest: Manifest) -> list[str]:
     """Restore the dump into a draft, and rename it to the database. Returns notes for the user."""
     server = settings.changed(postgres_db="postgres")
-    with connect(server.direct_dsn, autocommit=True) as admin:
+    with open_session(server.direct_dsn, autocommit=True) as admin:
         if fetch_column(admin, "try_restore_lock") != [True]:
             raise TransferError("another restore is in progress on this server")
         for name in fetch_column(admin, "leftover_databases"):
@@ -197,7 +197,7 @@ def _require_suitable_server(admin: psycopg.Connection, manifest: Manifest) -> N
 def _require_free(settings: Settings) -> None:
     """Raise TransferError if the database has clients, or rows of a user."""
     database = settings.postgres_db
-    with connect(settings.direct_dsn) as conn:
+    with open_session(settings.direct_dsn) as conn:
         sessions = conn.execute(statement("sessions"), {"database": database}).fetchall()
         if clients := ", ".join(f"{name} ({count})" for name, count in sessions):
             raise TransferError(f"database {database} is in use by {clients}: stop them first")
@@ -230,7 +230,7 @@ def _create_roles(admin: psycopg.Connection, manifest: Manifest) -> list[str]:
 
 def _load_dump(draft: Settings, archive: ZipFile, manifest: Manifest) -> None:
     """Restore the dump into *draft*, owned by the user, and compare it with the manifest."""
-    with connect(draft.direct_dsn, autocommit=True) as conn:
+    with open_session(draft.direct_dsn, autocommit=True) as conn:
         conn.execute(statement("create_extension", version=Identifier(manifest.timescaledb)))
         conn.execute(statement("pre_restore"))
     options = ("--no-owner", "--exit-on-error")
@@ -243,7 +243,7 @@ def _load_dump(draft: Settings, archive: ZipFile, manifest: Manifest) -> None:
             shutil.copyfileobj(source, process.stdin, CHUNK_SIZE)
         with suppress(BrokenPipeError):
             process.stdin.close()
-    with connect(draft.direct_dsn, autocommit=True) as conn:
+    with open_session(draft.direct_dsn, autocommit=True) as conn:
         conn.execute(statement("post_restore"))
         _require_equal(conn, manifest)
 
@@ -276,7 +276,7 @@ def _exists(admin: psycopg.Connection, database: str) -> bool:
 
 
 def _call_background_workers(function: str, settings: Settings) -> None:
-    with connect(settings.direct_dsn, autocommit=True) as conn:
+    with open_session(settings.direct_dsn, autocommit=True) as conn:
         conn.execute(statement("background_workers", function=Identifier(function)))
 
 
@@ -288,7 +288,7 @@ def _rename_database(admin: psycopg.Connection, old: Settings, new: Settings) ->
 def _drop_leftover(admin: psycopg.Connection, leftover: Settings) -> bool:
     """Drop a database that a restore left, unless rows were stored in it. Returns whether."""
     if leftover.postgres_db.startswith(_EMPTY_PREFIX):
-        with connect(leftover.direct_dsn) as conn:
+        with open_session(leftover.direct_dsn) as conn:
             if _find_rows(conn):
                 return False
     admin.execute(statement("drop_database", database=Identifier(leftover.postgres_db)))

@@ -28,7 +28,7 @@ _UNAVAILABLE = {"08", "57"}  # SQLSTATE classes: connection exception, operator 
 
 
 @contextmanager
-def connect(dsn: str, *, autocommit: bool = False) -> Iterator[psycopg.Connection]:
+def open_session(dsn: str, *, autocommit: bool = False) -> Iterator[psycopg.Connection]:
     """A connection whose transaction is committed after the block, unless *autocommit*.
 
     Raises DatabaseDown, MigrationsPending if our tables or columns are missing, and TransferError

@@ -47,7 +47,7 @@ class _Connection(AsyncConnection):
 Pool = AsyncConnectionPool[_Connection]
 
 
-async def connect(dsn: str, name: str, options: str = _OPTIONS) -> AsyncConnection:
+async def open_connection(dsn: str, name: str, options: str = _OPTIONS) -> AsyncConnection:
     """A connection outside the pool, of the application *name*, for work beyond one request."""
     changes = {"connect_timeout": CONNECT_TIMEOUT, "options": options}
     return await _Connection.connect(dsn, autocommit=True, application_name=name, **changes)

@@ -12,7 +12,7 @@ from psycopg import AsyncConnection, AsyncCopy
 from tracker import queries
 from tracker.errors import ServiceUnavailable
 from tracker.queries.prices import PageQuery
-from tracker.web.database import SESSION, connect, disconnect, translate_errors
+from tracker.web.database import SESSION, disconnect, open_connection, translate_errors
 from tracker.web.responses import PriceFormat
 
 MAX_EXPORTS = 4  # each occupies a process of the server
@@ -60,7 +60,7 @@ class Exports:
         async with AsyncExitStack() as stack:
             stack.callback(self._leave)
             with translate_errors():
-                conn = await connect(self._dsn, "tracker-export", _OPTIONS)
+                conn = await open_connection(self._dsn, "tracker-export", _OPTIONS)
                 stack.push_async_callback(conn.close)
                 return await Export(conn, exported, stack).begin()
 

@@ -52,7 +52,7 @@ def _protocol(version: str) -> type[asyncio.Protocol] | Literal["httptools"]:
     return "httptools"
 
 
-def run(settings: Settings) -> None:
+def run_server(settings: Settings) -> None:
     """Serve until SIGTERM or Ctrl-C; requests in progress get some seconds to end."""
     # uvicorn stops cleanly, then sends itself the signal again: the exit status is 0 too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

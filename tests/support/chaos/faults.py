@@ -17,7 +17,7 @@ from tests.support.exchange import clear_faults, count_calls, inject_fault
 from tests.support.recipes import RunningRecipe
 from tests.support.worker import is_idle, send_tick
 from tracker.settings import Settings
-from tracker.simulator import Served
+from tracker.simulator import Simulator
 from tracker.times import MINUTE, minute_of
 
 POLLS, CHARTS = "get_index_price", "get_index_chart_data"
@@ -29,7 +29,7 @@ class FaultInjector(ProcessControl):
     def __init__(self, recipe: RunningRecipe, settings: Settings) -> None:
         """Control the tracker that *recipe* runs."""
         super().__init__(recipe, settings)
-        self.exchange = Served("127.0.0.1", settings.simulator_port)
+        self.exchange = Simulator("127.0.0.1", settings.simulator_port)
         self.tickers = settings.tickers
 
     def send_tick(self, at: datetime | None = None) -> None:

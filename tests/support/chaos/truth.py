@@ -7,7 +7,7 @@ from decimal import Decimal
 import psycopg
 
 from tests.support.exchange import fetch_true_price
-from tracker.simulator import Served, price_at
+from tracker.simulator import Simulator, price_at
 from tracker.times import MINUTE
 
 _SEED = 1  # of the demo's exchange
@@ -64,7 +64,7 @@ def read_price_rows(conn: psycopg.Connection) -> list[PriceRow]:
     return [PriceRow(*row) for row in conn.execute(query)]
 
 
-def assert_true_price(row: PriceRow, exchange: Served, first_at: datetime) -> None:
+def assert_true_price(row: PriceRow, exchange: Simulator, first_at: datetime) -> None:
     """The row has the exchange's price of its own minute; charts are finer from *first_at* on."""
     if row.source == "chart":
         step = 6 if row.minute >= first_at else 300  # seconds; of the charts 1h and 2d

@@ -14,7 +14,7 @@ from psycopg import AsyncConnection, Error
 
 from tracker import queries
 from tracker.errors import describe
-from tracker.web.database import connect, disconnect
+from tracker.web.database import disconnect, open_connection
 from tracker.web.stream.events import START, Event, Position, fetch_events
 
 T = TypeVar("T")
@@ -125,7 +125,7 @@ class Feed:
 
     async def _listen(self) -> None:
         """Read the commits since the last one, then every new one. Raises psycopg.Error."""
-        async with await connect(self._dsn, "tracker-feed") as self._conn:
+        async with await open_connection(self._dsn, "tracker-feed") as self._conn:
             await self._within_timeout(queries.listen(self._conn))
             while True:
                 await self._read_changes(self._conn)
