@@ -85,22 +85,6 @@ def test_open_transaction_does_not_block_writers_of_other_indexes(
         writer.execute(INSERT, ["btc_usd", NOON])
 
 
-def test_statements_of_one_transaction_are_notified_once(
-    base: Settings, writer: psycopg.Connection
-) -> None:
-    writer.execute("LISTEN prices")
-    with psycopg.connect(base.database_dsn) as conn:
-        for n in range(3):
-            conn.execute(INSERT, ["btc_usd", NOON + n * MINUTE])
-        conn.execute(INSERT, ["eth_usd", NOON])
-
-    payloads = [note.payload for note in writer.notifies(timeout=1)]
-    assert sorted(payloads) == [
-        '{"ticker" : "btc_usd", "revision" : 3}',
-        '{"ticker" : "eth_usd", "revision" : 1}',
-    ]
-
-
 def test_writer_that_waited_for_a_lock_has_the_later_position(
     base: Settings, writer: psycopg.Connection
 ) -> None:

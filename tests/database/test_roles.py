@@ -15,24 +15,13 @@ from tracker.times import MINUTE
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 INSERT = "INSERT INTO prices (ticker, price, created_at) VALUES ('btc_usd', 1.50, %s)"
 
-# What none of them may do, %(chunk)s being the table in which the prices of NOON really are.
+# What none of them may do besides the rights on public tables that tests/net records.
+# %(chunk)s: the table in which the prices of NOON really are.
 FORBIDDEN = [
-    "DELETE FROM prices",
-    "TRUNCATE prices",
-    "DROP TABLE prices",
-    "ALTER TABLE prices ADD COLUMN mine text",
-    "CREATE INDEX ON prices (price)",
-    "SELECT drop_chunks('prices', now())",
     "DELETE FROM %(chunk)s",
-    "UPDATE prices SET created_at = created_at + INTERVAL '1 year'",
-    "UPDATE prices SET ticker = 'eth_usd'",
     "UPDATE tickers SET revision = 0",
-    "INSERT INTO tickers VALUES ('xrp_usd', '2024-01-01Z')",
     "INSERT INTO candles_1h VALUES ('btc_usd', '2024-01-01Z', 1, 1, 1, 1, 1, 1, 0, 0)",
-    "DELETE FROM candles_1h",
     "INSERT INTO candles_1d VALUES ('btc_usd', '2024-01-01Z', 1, 1, 1, 1, 1, 1, 0, 0)",
-    "UPDATE candles_1d SET high = 9",
-    "DELETE FROM candles_1d",
     "DELETE FROM internal.price_islands",
     "INSERT INTO internal.changes VALUES ('btc_usd', 99, 1)",
     "INSERT INTO internal.batches (tickers) VALUES ('{}')",
@@ -40,20 +29,11 @@ FORBIDDEN = [
     "SELECT nextval('internal.batch_position')",
     "SELECT rebuild('btc_usd')",
     "SELECT internal.revise_all('{btc_usd}')",
-    "DELETE FROM misses",
-    "UPDATE misses SET reason = 'refused'",
     "DELETE FROM _yoyo_migration",
-    "CREATE TABLE mine (id integer)",
-    "CREATE FUNCTION mine() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
     "ALTER FUNCTION internal.prices_changed() SECURITY INVOKER",
     "CREATE TRIGGER mine AFTER INSERT ON prices EXECUTE FUNCTION internal.prices_changed()",
-    "CREATE ROLE mine",
     "ALTER ROLE postgres PASSWORD 'mine'",
     "SET ROLE postgres",
-    "SET session_replication_role = replica",
-    "SELECT rolpassword FROM pg_authid",
-    "SELECT pg_read_file('PG_VERSION')",
-    "COPY prices TO PROGRAM 'cat'",
 ]
 WRITING = [
     "INSERT INTO prices (ticker, price, created_at) VALUES ('btc_usd', 9.00, '2024-01-01Z')",
@@ -110,15 +90,11 @@ def test_reader_sessions_begin_read_only(
     assert owner.execute("SELECT count(*) FROM prices").fetchone() == (1,)
 
 
-def test_analyst_sessions_have_timeouts(base: Settings, owner: psycopg.Connection) -> None:
-    names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "timezone")
-    with login(base, "analyst") as conn:
-        shown = [conn.execute(f"SHOW {name}").fetchone() for name in names]
-        assert shown == [("1min",), ("2s",), ("5min",), ("UTC",)]
-        with owner.transaction():
-            owner.execute("LOCK TABLE misses")
-            with pytest.raises(LockNotAvailable):
-                conn.execute("SELECT FROM misses")
+def test_analyst_does_not_wait_long_for_a_lock(base: Settings, owner: psycopg.Connection) -> None:
+    with login(base, "analyst") as conn, owner.transaction():
+        owner.execute("LOCK TABLE misses")
+        with pytest.raises(LockNotAvailable):
+            conn.execute("SELECT FROM misses")
 
 
 def test_analysts_have_at_most_20_connections(base: Settings) -> None:

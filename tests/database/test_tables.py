@@ -1,4 +1,4 @@
-"""Constraints and notifications of the tables."""
+"""The notifications of a commit."""
 
 import json
 from collections.abc import Iterator
@@ -6,56 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
-import pytest
-from psycopg.errors import CheckViolation, NotNullViolation, UniqueViolation
 
 from tracker.settings import Settings
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 INSERT = "INSERT INTO prices (ticker, price, created_at) VALUES "
-
-
-@pytest.mark.parametrize(
-    ("column", "value"),
-    [
-        ("price", "1.5"),
-        ("price", "1"),
-        ("price", "0.00"),
-        ("price", "-1.50"),
-        ("price", "NaN"),
-        ("price", "Infinity"),
-        ("created_at", "2024-01-15 12:00:01Z"),
-        ("created_at", "2024-01-15 12:00:00.000001Z"),
-        ("created_at", "infinity"),
-        ("created_at", "0001-12-31 23:59Z BC"),
-        ("created_at", "10000-01-01 00:00Z"),
-        ("ticker", ""),
-        ("ticker", "btc"),
-        ("ticker", "BTC_USD"),
-        ("ticker", "btc_usd "),
-        ("ticker", "btc_usd\n"),
-        ("source", "guess"),
-    ],
-)
-def test_invalid_price_is_rejected(conn: psycopg.Connection, column: str, value: str) -> None:
-    row = {"ticker": "btc_usd", "price": "1.50", "created_at": NOON, "source": "poll"}
-    insert = (
-        "INSERT INTO prices (ticker, price, created_at, source)"
-        " VALUES (%(ticker)s, %(price)s, %(created_at)s, %(source)s)"
-    )
-
-    with pytest.raises(CheckViolation):
-        conn.execute(insert, row | {column: value})
-    conn.execute(insert, row)
-    with pytest.raises(UniqueViolation):
-        conn.execute(insert, row)
-
-
-@pytest.mark.parametrize("column", ["ticker", "price", "created_at", "source"])
-def test_price_column_cannot_be_null(conn: psycopg.Connection, column: str) -> None:
-    conn.execute(f"{INSERT} ('btc_usd', 1.50, %s)", [NOON])
-    with pytest.raises(NotNullViolation):
-        conn.execute(f"UPDATE prices SET {column} = NULL")
 
 
 def read_notifications(listener: psycopg.Connection) -> Iterator[tuple[str, int]]:
