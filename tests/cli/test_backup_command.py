@@ -23,7 +23,6 @@ pytestmark = pytest.mark.slow
 
 OLD = datetime(2023, 3, 1, tzinfo=UTC)
 PRICES = random_walk(1, OLD, 200, 60_000)
-SUMMARY = f"{len(PRICES)} prices and 1 misses of 1 indexes"
 
 
 @pytest.fixture(scope="module")
@@ -51,20 +50,6 @@ def partial_databases(servers: Settings) -> set[str]:
     }
 
 
-def test_backup_can_be_restored_once(source: Settings, target: Settings, tmp_path: Path) -> None:
-    """Both print what they did; the file is alone in its folder. A second restore is refused."""
-    file = tmp_path / "all.zip"
-    wrote = run_command(source, "backup", "--csv", str(file))
-    assert wrote == (0, f"wrote {SUMMARY} to {file}\n", "")
-    assert list(tmp_path.iterdir()) == [file]
-
-    back = run_command(target, "restore", str(file))
-    assert back == (0, f"restored {SUMMARY}; all checksums match\n", "")
-    code, output, error = run_command(target, "restore", str(file))
-    assert (code, output) == (1, "")
-    assert re.fullmatch(r"tracker: database \w+ already has rows, in .*\n", error)
-
-
 @pytest.fixture(scope="module")
 def saved(source: Settings, open_tmp: Path) -> Path:
     """A file with the output of `backup -`, which prints nothing else."""
@@ -76,19 +61,6 @@ def saved(source: Settings, open_tmp: Path) -> Path:
     assert done.stderr == b""
     file.write_bytes(done.stdout)
     return file
-
-
-@pytest.mark.parametrize(
-    ("words", "error"),
-    [
-        (["restore", "/nowhere.zip"], "/nowhere.zip: No such file or directory"),
-        (["restore", __file__], f"{__file__}: is not a backup, or an incomplete one"),
-        (["backup", "/tmp"], "/tmp: Is a directory"),
-    ],
-)
-def test_error_is_one_line(source: Settings, words: list[str], error: str) -> None:
-    """Exit status 1, no traceback."""
-    assert run_command(source, *words) == (1, "", f"tracker: {error}\n")
 
 
 def test_unavailable_server_leaves_no_file(source: Settings, tmp_path: Path) -> None:

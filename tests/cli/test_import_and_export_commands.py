@@ -16,22 +16,6 @@ HEADER = "ticker,created_at,price,observed_at,source\n"
 LINE = "btc_usd,2024-01-15T12:00:00Z,68241.50,2024-01-15T12:00:07.25Z,poll\n"
 
 
-def test_import_and_export_work_in_pipes(database: Settings) -> None:
-    """Export prints what import read, and nothing else."""
-    assert run_command(database, "import", "-", "--dry-run", stdin=HEADER + LINE) == (
-        0,
-        "btc_usd: would add 1, 0 are there already\n",
-        "",
-    )
-    added = run_command(database, "import", "-", stdin=HEADER + LINE)
-    assert added == (0, "btc_usd: added 1, 0 were there already\n", "")
-    again = run_command(database, "import", "-", stdin=HEADER + LINE)
-    assert again == (0, "btc_usd: added 0, 1 were there already\n", "")
-
-    assert run_command(database, "export") == (0, HEADER + LINE, "")
-    assert run_command(database, "export", "--end-date", "2024-01-15T12:00Z") == (0, HEADER, "")
-
-
 def test_exported_file_can_be_imported(database: Settings, tmp_path: Path) -> None:
     """The file is complete, and alone in its folder."""
     name = tmp_path / "prices.csv"
@@ -50,38 +34,18 @@ def test_exported_file_can_be_imported(database: Settings, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("words", "stdin", "error"),
+    ("stdin", "error"),
     [
-        (["import", "/nowhere.csv"], "", "/nowhere.csv: No such file or directory"),
-        (["import", "-"], "a,b\n", "stdin: header: the first line must name the columns: "),
-        (["import", "-"], HEADER + "x,,,,\n", "stdin: 1 bad line, nothing is imported\n  line 2: "),
-        (["export", "--ticker", "doge_usd"], "", "--ticker: doge_usd was never tracked"),
-        (["export", "--start-date", "soon"], "", "--start-date: is neither RFC 3339"),
+        ("a,b\n", "stdin: header: the first line must name the columns: "),
+        (HEADER + "x,,,,\n", "stdin: 1 bad line, nothing is imported\n  line 2: "),
     ],
 )
-def test_error_is_one_line(database: Settings, words: list[str], stdin: str, error: str) -> None:
-    """Exit status 1, no traceback, nothing on standard output."""
-    code, output, errors = run_command(database, *words, stdin=stdin)
+def test_bad_line_of_a_pipe_is_named(database: Settings, stdin: str, error: str) -> None:
+    code, output, errors = run_command(database, "import", "-", stdin=stdin)
 
     assert (code, output) == (1, "")
     assert errors.startswith(f"tracker: {error}")
     assert errors.count("\n") == error.count("\n") + 1
-
-
-def test_closed_pipe_ends_export_silently(conn: psycopg.Connection, database: Settings) -> None:
-    """As with `| head`."""
-    conn.execute(
-        "INSERT INTO prices (ticker, created_at, price) SELECT 'btc_usd', at, 1.25 FROM"
-        " generate_series('2024-01-01Z'::timestamptz, '2024-01-31Z', INTERVAL '1 min') AS at"
-    )
-    with start_command(database, "export") as process:
-        assert process.stdout
-        assert process.stderr
-        assert process.stdout.readline() == HEADER
-        process.stdout.close()
-
-        assert process.stderr.read() == ""
-        assert process.wait(TIMEOUT) == -signal.SIGPIPE
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

@@ -7,8 +7,6 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import httpx
 import psycopg
@@ -121,14 +119,6 @@ def test_loopback_bypasses_proxy(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
     assert run("last", "btc_usd")[0] == 0
 
 
-def test_all_and_limit_read_several_pages(run: Run) -> None:
-    every = json.loads(run("prices", "eth_usd", "--all")[1])
-    minutes = [(NOON + n * MINUTE).strftime("%Y-%m-%dT%H:%M:%SZ") for n in range(1100, 0, -1)]
-    assert [row["created_at"] for row in every] == minutes
-    assert json.loads(run("prices", "eth_usd", "--limit=1001")[1]) == every[:1001]
-    assert len(json.loads(run("prices", "eth_usd")[1])) == 50
-
-
 def test_no_rows_is_status_3(run: Run) -> None:
     """The output is still valid JSON and CSV."""
     words = ("prices", "btc_usd", "--start-date", "2020-01-01")
@@ -143,68 +133,10 @@ def test_no_rows_is_status_3(run: Run) -> None:
     assert run("last", "sol_usd")[0] == 3
 
 
-@pytest.mark.parametrize(
-    ("words", "error"),
-    [
-        (["last", "doge_usd"], "tracker: ticker: 'doge_usd' is not tracked"),
-        (["candles", "btc_usd", "--interval=1d", "--tz=../x"], "tracker: tz: is not an IANA"),
-        (["prices"], "usage: tracker prices"),
-        (["prices", "btc_usd", "--limit", "0"], "usage: tracker prices"),
-        (["prices", "btc_usd", "--limit", "5", "--all"], "usage: tracker prices"),
-        (["prices", "btc_usd", "--end-date", "soon"], "usage: tracker prices"),
-        (["gaps", "btc_usd", "--order", "asc"], "usage: tracker "),
-    ],
-)
-def test_invalid_arguments_are_status_2(run: Run, words: list[str], error: str) -> None:
-    """Whether the command line or the API refuses them."""
-    status, output, errors = run(*words)
-
-    assert (status, output) == (2, "")
-    assert errors.startswith(error)
-
-
-@pytest.mark.parametrize("command", ["last", "prices btc_usd", "watch", "watch btc_usd"])
-def test_unavailable_api_is_status_1(run: Run, command: str) -> None:
-    """One line; watch does not wait for an API that was never available."""
-    address = f"http://127.0.0.1:{free_ports(1)[0]}"
-    status, output, errors = run(*command.split(), at=address)
-
-    assert (status, output) == (1, "")
-    assert errors.startswith(f"tracker: {address} is unavailable: ")
-    assert errors.count("\n") == 1
-
-
 def test_wrong_path_is_status_1(run: Run, url: str) -> None:
     """A missing endpoint is an error, unlike a missing price."""
     status, output, errors = run("last", "btc_usd", at=f"{url}9")
     assert (status, output, errors) == (1, "", "tracker: path: does not exist\n")
-
-
-def test_other_server_is_status_1(run: Run) -> None:
-    """A server that responds to every request is recognized by its responses."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _OtherServer) as server:
-        Thread(target=server.serve_forever).start()
-        address = f"http://127.0.0.1:{server.server_port}"
-        found = run("prices", "btc_usd", at=address)
-        server.shutdown()
-    error = f"tracker: {address}: unexpected response; this is not the API of a tracker\n"
-    assert found == (1, "", error)
-
-
-class _OtherServer(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(b"<html>")
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.mark.parametrize("address", ["example.org", "ftp://x", "http://", "http://x:99999"])
-def test_invalid_url_is_status_2(run: Run, address: str) -> None:
-    status, _, errors = run("last", at=address)
-    assert (status, "is not an http or https URL" in errors) == (2, True)
 
 
 @pytest.mark.slow
