@@ -142,39 +142,12 @@ def test_exchange_far_ahead_has_no_price_of_the_minute(poller_with: PollerWith) 
         poller.fetch("btc_usd", NOON)
 
 
-def test_price_is_stored_once(poller: Poller, conn: psycopg.Connection) -> None:
-    """The first one stays; repetitions do not use an id either."""
-    assert poller.store(quote(), NOON) is True
-    assert [poller.store(quote(price="1.00"), NOON) for _ in range(3)] == [False] * 3
-    assert poller.store(quote(NOON + MINUTE), NOON + MINUTE) is True
-
-    query = "SELECT id, ticker, price::text, created_at, observed_at, source FROM prices"
-    assert conn.execute(f"{query} ORDER BY id").fetchall() == [
-        (1, "btc_usd", "68241.50", NOON, NOON, "poll"),
-        (2, "btc_usd", "68241.50", NOON + MINUTE, NOON + MINUTE, "poll"),
-    ]
-
-
 def test_price_is_not_stored_under_other_minute(poller: Poller, conn: psycopg.Connection) -> None:
     """Even if a message demands it."""
     with pytest.raises(WrongMinute):
         poller.store(quote(NOON + MINUTE), NOON)
 
     assert conn.execute("SELECT count(*) FROM prices").fetchone() == (0,)
-
-
-def test_miss_is_recorded_once(poller: Poller, conn: psycopg.Connection) -> None:
-    """The first reason stays; a minute with a price has no miss."""
-    poller.store(quote(NOON + MINUTE), NOON + MINUTE)
-    recorded = [
-        poller.record_miss("btc_usd", minute, reason, code=429, attempts=4)
-        for minute in (NOON, NOON + MINUTE)
-        for reason in ("rate_limited", "too_late")
-    ]
-
-    assert recorded == [True, False, False, False]
-    misses = conn.execute("SELECT ticker, minute, reason, code, attempts FROM misses").fetchall()
-    assert misses == [("btc_usd", NOON, "rate_limited", 429, 4)]
 
 
 def test_invalid_row_is_not_an_outage(poller: Poller) -> None:

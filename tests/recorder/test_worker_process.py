@@ -221,17 +221,6 @@ def test_scheduler_sends_tick_at_its_start(
     assert (memory < 110, took < 5) == (True, True), (memory, took)
 
 
-def test_scheduler_without_redis_exits(tmp_path: Path) -> None:
-    """With status 1 and one line: its supervisor restarts it."""
-    away = make_settings(tmp_path / "nowhere", log_format="json")
-    with running(away, tmp_path, "-m", "tracker", "scheduler") as process:
-        assert process.process.wait(20) == 1
-
-    (line,) = process.lines()
-    assert line["message"].startswith("the tick could not be sent: ")
-    assert line["process"] == "scheduler"
-
-
 def test_scheduler_that_loses_redis_exits_at_next_tick(open_tmp: Path, tmp_path: Path) -> None:
     """It sends the first tick, and fails to send the second."""
     own = make_settings(open_tmp / "ticking", log_format="json", postgres_host="none")
