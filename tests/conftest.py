@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import hypothesis
@@ -115,6 +116,15 @@ def writer(base: Settings) -> Iterator[psycopg.Connection]:
     with psycopg.connect(base.database_dsn, autocommit=True) as conn:
         conn.execute(_EMPTY)
         yield conn
+
+
+@pytest.fixture(scope="module")
+def stopped(open_tmp: Path) -> Settings:
+    """Settings of a PostgreSQL for one test file alone, with the schema; it is stopped."""
+    settings = make_settings(open_tmp / f"stopped-{uuid4().hex[:8]}", redis_host="127.0.0.1")
+    with running_servers(settings):
+        migrations.apply(settings.database_dsn)
+    return settings
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from contextlib import aclosing, closing
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import psycopg
@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.bench.processes import free_ports
-from tests.support.api import serve_api
+from tests.support.api import read_metrics, serve_api
+from tests.support.database import insert_minutes, minutes_from
 from tests.support.waiting import wait_until
 from tracker.client import (
     AsyncClient,
@@ -49,12 +50,7 @@ STORED = [
     SourcedPrice(2, "btc_usd", Decimal("68240.993333"), NOON + MINUTE, "chart", None),
     SourcedPrice(1, "btc_usd", Decimal("68241.50"), NOON, "poll", SEEN),
 ]
-INSERT = (
-    "INSERT INTO prices (ticker, created_at, price)"
-    " SELECT 'eth_usd', %s + n * INTERVAL '1 min', 1.50 FROM generate_series(1, %s) AS n"
-)
 
-T = TypeVar("T")
 # Calls a method of the client; an iterator is read to its end.
 Call = Callable[..., Any]
 
@@ -158,7 +154,8 @@ def test_foreign_error_response_is_api_error() -> None:
 def test_stream_resumes_at_last_id(url: str, base_conn: psycopg.Connection) -> None:
     """Also in another process; a reset names the minutes to read again."""
     events = Events("eth_usd:0")
-    base_conn.execute(INSERT, [NOON, 3])
+    day = NOON + timedelta(days=1)
+    insert_minutes(base_conn, minutes_from(NOON + MINUTE, 3), "eth_usd")
     with Client(url) as client, closing(client.stream("eth_usd", events=events)) as stream:
         first = list(islice(stream, 2))
     assert events.last_id == "eth_usd:0.2"
@@ -169,14 +166,13 @@ def test_stream_resumes_at_last_id(url: str, base_conn: psycopg.Connection) -> N
             aclosing(client.stream("eth_usd", events=Events(events.last_id))) as stream,
         ):
             found = [await anext(stream)]
-            base_conn.execute(INSERT, [NOON + timedelta(days=1), 1001])
-            base_conn.execute(INSERT, [NOON - 9 * MINUTE, 1])
+            insert_minutes(base_conn, minutes_from(day + MINUTE, 1001), "eth_usd")
+            insert_minutes(base_conn, [NOON - 8 * MINUTE], "eth_usd")
             return [*found, await anext(stream), await anext(stream)]
 
     third, reset, last = asyncio.run(rest())
     minutes = [each.created_at for each in (*first, third, last)]
     assert minutes == [NOON + n * MINUTE for n in (1, 2, 3, -8)]
-    day = NOON + timedelta(days=1)
     assert reset == Reset("eth_usd", day + MINUTE, day + 1001 * MINUTE)
 
 
@@ -200,11 +196,11 @@ def test_stream_survives_restart_of_server(base: Settings, sign: signal.Signals)
         events = Events(f"eth_usd:{newest.fetchone()[0] or 0}")  # type: ignore[index]  # max() answers
         stream = client.stream("eth_usd", events=events)
         try:
-            conn.execute(INSERT, [start, 5])
+            insert_minutes(conn, minutes_from(start + MINUTE, 5), "eth_usd")
             got = list(islice(stream, 3))
             running[0].send_signal(sign)
             running[0].wait()
-            conn.execute(INSERT, [start + 10 * MINUTE, 2])
+            insert_minutes(conn, minutes_from(start + 11 * MINUTE, 2), "eth_usd")
             running.append(web())
             got += islice(stream, 4)
         finally:
@@ -268,15 +264,11 @@ def test_readme_example_runs(url: str, base_conn: psycopg.Connection) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         shown = [process.stdout.readline().strip() for _ in range(4)]
-        wait_until(lambda: _followed(url))
-        base_conn.execute(INSERT, [NOON + timedelta(days=50), 1])
+        wait_until(lambda: read_metrics(f"{url}/metrics").get(("tracker_stream_clients",)) == 1)
+        insert_minutes(base_conn, [NOON + timedelta(days=50)], "eth_usd")
         last = process.stdout.readline()
         process.kill()
 
     assert shown[0] == "68250.00"
     assert shown[1:] == [f"{p.created_at} {p.price} {p.source}" for p in STORED[::-1]]
     assert last.startswith("SourcedPrice(id=")
-
-
-def _followed(url: str) -> bool:
-    return "tracker_stream_clients 1.0" in httpx.get(f"{url}/metrics").text

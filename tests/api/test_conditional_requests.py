@@ -6,6 +6,7 @@ import httpx
 import psycopg
 import pytest
 
+from tests.support.database import insert_minutes, minutes_from, upsert_prices
 from tracker.times import MINUTE, minute_of
 from tracker.web import responses
 
@@ -17,18 +18,8 @@ SETTLED = "max-age=60, must-revalidate"
 @pytest.fixture
 def writer(writer: psycopg.Connection) -> psycopg.Connection:
     """The database contains an hour of prices."""
-    upsert_prices(writer, *[NOON + n * MINUTE for n in range(60)])
+    insert_minutes(writer, minutes_from(NOON, 60))
     return writer
-
-
-def upsert_prices(conn: psycopg.Connection, *minutes: datetime, price: str = "1.50") -> None:
-    """Insert prices of btc_usd or replace them, as a repair does."""
-    conn.execute(
-        "INSERT INTO prices (ticker, price, created_at)"
-        " SELECT 'btc_usd', %s, unnest(%s::timestamptz[])"
-        " ON CONFLICT (ticker, created_at) DO UPDATE SET price = excluded.price",
-        [price, list(minutes)],
-    )
 
 
 @pytest.mark.parametrize(
@@ -81,7 +72,7 @@ def test_response_is_fresh_until_it_may_change(
     client: httpx.Client, writer: psycopg.Connection, path: str, *, is_live: bool | None
 ) -> None:
     """Live responses until the next price is due, others for a minute, errors never."""
-    upsert_prices(writer, minute_of(datetime.now(UTC)) - 2 * MINUTE)
+    insert_minutes(writer, [minute_of(datetime.now(UTC)) - 2 * MINUTE])
     before = datetime.now(UTC)
     response = client.get(path)
     duration = datetime.now(UTC) - before
@@ -102,7 +93,7 @@ def test_response_is_fresh_until_it_may_change(
 def test_fresh_price_is_cacheable_until_the_next_minute(
     client: httpx.Client, writer: psycopg.Connection
 ) -> None:
-    upsert_prices(writer, minute_of(datetime.now(UTC)))
+    insert_minutes(writer, [minute_of(datetime.now(UTC))])
     for path in ("/prices?ticker=btc_usd", "/prices/last?ticker=btc_usd"):
         response = client.get(path)
         seconds = int(response.headers["cache-control"].removeprefix("max-age=").partition(",")[0])
@@ -116,14 +107,8 @@ def test_repair_changes_the_etag(client: httpx.Client, writer: psycopg.Connectio
     condition = {"If-None-Match": client.get(PAGE).headers["etag"]}
     assert client.get(PAGE, headers=condition).status_code == 304
 
-    upsert_prices(writer, NOON + 30 * MINUTE, price="2.50")
+    upsert_prices(writer, "btc_usd", {NOON + 30 * MINUTE: "2.50"})
 
     response = client.get(PAGE, headers=condition)
     assert response.status_code == 200
     assert "2.50" in response.text
-
-
-def test_stream_has_no_encoding_etag_or_length(client: httpx.Client) -> None:
-    with client.stream("GET", "/prices/stream?ticker=btc_usd") as response:
-        assert response.status_code == 200
-        assert not {"content-encoding", "etag", "content-length"} & set(response.headers)

@@ -8,7 +8,6 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -18,10 +17,8 @@ import pytest
 from tests.support.api import error_reasons, serve_api
 from tests.support.database import make_settings, postmaster_pid
 from tests.support.processes import pause_process
-from tracker import migrations
 from tracker.embedded.home import running_servers
 from tracker.settings import Settings
-from tracker.times import minute_of
 
 pytestmark = pytest.mark.slow
 
@@ -29,18 +26,6 @@ PAGE = "/prices?ticker=btc_usd"
 CLIENTS = 60  # six for each pooled connection
 MAX_SECONDS = 4.0  # seconds; two are promised, and machines of tests are busy
 MAX_RECOVERY = 10.0  # seconds to recover; one is usual
-
-
-@pytest.fixture(scope="module")
-def stopped(open_tmp: Path) -> Settings:
-    """A separate PostgreSQL with the schema and a price; it is stopped."""
-    settings = make_settings(open_tmp / "web-outage", redis_host="127.0.0.1")
-    with running_servers(settings, durable=False):
-        migrations.apply(settings.database_dsn)
-        with psycopg.connect(settings.database_dsn) as conn:
-            insert = "INSERT INTO prices (ticker, price, created_at) VALUES ('btc_usd', 1.50, %s)"
-            conn.execute(insert, [minute_of(datetime.now(UTC))])
-    return settings
 
 
 def assert_unavailable_in_time(client: httpx.Client) -> None:

@@ -1,26 +1,13 @@
 """Internal errors: nothing leaks to the client, and the log has the reason."""
 
 import re
-from collections.abc import Iterator
 
-import httpx
 import psycopg
-import pytest
-from loguru import logger
 
 from tests.support.api import error_reasons, serve_api
 from tests.support.database import create_database
+from tests.support.logs import capture_log
 from tracker.settings import Settings
-
-PATHS = ["/prices", "/prices/last", "/prices/filtered", "/health/live", "/health/ready"]
-PATHS += ["/metrics", "/openapi.json", "/docs", "/", "/page/swagger-ui.css", "/problems"]
-
-
-@pytest.fixture(scope="module")
-def client(migrated: Settings) -> Iterator[httpx.Client]:
-    """A client of the API."""
-    with serve_api(migrated) as client:
-        yield client
 
 
 def test_internal_error_leaks_nothing(servers: Settings) -> None:
@@ -31,13 +18,13 @@ def test_internal_error_leaks_nothing(servers: Settings) -> None:
             " 1.50 / (id - id) AS price FROM (SELECT 1 AS id) AS one"
         )
         conn.commit()
-        lines: list[str] = []
-        sink = logger.add(lines.append, format="{extra[request_id]} {message}", level="ERROR")
-        with serve_api(broken.changed(cors_origins="*")) as client:
+        with (
+            capture_log("ERROR", "{extra[request_id]} {message}") as lines,
+            serve_api(broken.changed(cors_origins="*")) as client,
+        ):
             responses = [client.get("/prices/last?ticker=btc_usd") for _ in range(3)]
             live = client.get("/health/live")
             counted = client.get("/metrics").text
-        logger.remove(sink)
 
     assert [error_reasons(response, 500) for response in responses] == [
         {"server": "an internal error"}

@@ -1,11 +1,8 @@
 """Exports: the same rows as pages, in constant memory, and every way in which one may end."""
 
-import os
 import re
-import signal
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +13,7 @@ import pytest
 
 from tests.support.api import error_reasons, run_web, serve_api
 from tests.support.database import create_database, start_over_tcp
-from tests.support.logs import capture_log
+from tests.support.processes import memory_megabytes, pause_process
 from tests.support.waiting import wait_until
 from tracker import migrations
 from tracker.settings import Settings
@@ -31,22 +28,19 @@ MINUTES = 200_000  # of eth_usd: more than lies in the buffers between a server 
 TIMEOUT = 20.0  # seconds
 
 
-@pytest.fixture(scope="module")
-def archive(servers: Settings) -> Iterator[Settings]:
-    """A database with a few prices of btc_usd, far apart, and many of eth_usd."""
-    with create_database(servers) as settings:
-        migrations.apply(settings.database_dsn)
-        with psycopg.connect(settings.database_dsn) as conn:
-            minutes = [NOON + n * MINUTE for n in (0, 1, 719, 720, 100_000, 600_000, 600_001)]
-            for place, minute in enumerate(minutes):
-                seen = minute + timedelta(microseconds=1_234_567) if place % 2 else None
-                conn.execute(
-                    "INSERT INTO prices (ticker, price, created_at, observed_at, source)"
-                    " VALUES ('btc_usd', %s, %s, %s, %s)",
-                    [f"{place + 1}.{place:018}", minute, seen, "poll" if place % 3 else "chart"],
-                )
-            insert_many(conn, "eth_usd", MINUTES)
-        yield settings
+@pytest.fixture(scope="module", autouse=True)
+def _archive(base_conn: psycopg.Connection) -> None:
+    """A few prices of btc_usd, far apart, and many of eth_usd."""
+    minutes = [NOON + n * MINUTE for n in (0, 1, 719, 720, 100_000, 600_000, 600_001)]
+    for place, minute in enumerate(minutes):
+        seen = minute + timedelta(microseconds=1_234_567) if place % 2 else None
+        base_conn.execute(
+            "INSERT INTO prices (ticker, price, created_at, observed_at, source)"
+            " VALUES ('btc_usd', %s, %s, %s, %s)",
+            [f"{place + 1}.{place:018}", minute, seen, "poll" if place % 3 else "chart"],
+        )
+    with base_conn.transaction():
+        insert_many(base_conn, "eth_usd", MINUTES)
 
 
 def insert_many(conn: psycopg.Connection, ticker: str, count: int) -> None:
@@ -58,27 +52,6 @@ def insert_many(conn: psycopg.Connection, ticker: str, count: int) -> None:
         {"ticker": ticker, "first": NOON, "last": NOON + (count - 1) * MINUTE},
     )
     conn.execute("INSERT INTO tickers (ticker, since) VALUES (%s, %s)", [ticker, NOON])
-
-
-@pytest.fixture(scope="module")
-def client(archive: Settings) -> Iterator[httpx.Client]:
-    """A client of the API on that database."""
-    with serve_api(archive) as client:
-        yield client
-
-
-@pytest.fixture
-def conn(archive: Settings) -> Iterator[psycopg.Connection]:
-    """A connection to that database."""
-    with psycopg.connect(archive.database_dsn, autocommit=True) as conn:
-        yield conn
-
-
-@pytest.fixture
-def logged() -> Iterator[list[str]]:
-    """The messages that are logged from WARNING on."""
-    with capture_log("WARNING", "{message}") as lines:
-        yield lines
 
 
 def export_backends(conn: psycopg.Connection) -> list[int]:
@@ -123,51 +96,36 @@ def test_export_equals_a_page(client: httpx.Client, ends: str, name: str, includ
     assert not {"etag", "content-length", "content-encoding"} & set(response.headers)
 
 
-def test_export_is_csv_unless_ndjson_is_accepted(client: httpx.Client) -> None:
-    """JSON cannot be streamed; the parameter takes precedence."""
-    lines = "application/x-ndjson"
-    plain = client.get(EXPORT)
-    accepted = client.get(EXPORT, headers={"Accept": f"{lines}, text/csv;q=0.5"})
-
-    assert plain.headers["content-type"].startswith("text/csv")
-    assert accepted.headers["content-type"] == lines
-    refused = client.get(EXPORT, headers={"Accept": "application/json"})
-    assert error_reasons(refused, 406) == {"Accept": f"accepts none of text/csv, {lines}"}
-    assert error_reasons(client.get(EXPORT + "&format=json"), 422) == {
-        "format": "is not one of csv, ndjson: 'json'"
-    }
-
-
 def test_head_has_the_headers_of_get_and_releases_its_connection(
-    client: httpx.Client, conn: psycopg.Connection
+    client: httpx.Client, base_conn: psycopg.Connection
 ) -> None:
     head, get = client.head(EXPORT), client.get(EXPORT)
     names = ("content-type", "content-disposition", "cache-control", "vary", "content-length")
 
     assert (head.status_code, head.content) == (200, b"")
     assert [head.headers.get(name) for name in names] == [get.headers.get(name) for name in names]
-    assert wait_until_released(conn) < TIMEOUT
+    assert wait_until_released(base_conn) < TIMEOUT
 
 
 def test_number_of_concurrent_exports_is_bounded(
-    client: httpx.Client, conn: psycopg.Connection
+    client: httpx.Client, base_conn: psycopg.Connection
 ) -> None:
     with ExitStack() as stack:
         for _ in range(MAX_EXPORTS):
             assert stack.enter_context(client.stream("GET", LONG)).status_code == 200
         refused = client.get(EXPORT)
         ordinary = [client.get("/prices?ticker=eth_usd").status_code for _ in range(20)]
-        assert len(export_backends(conn)) == MAX_EXPORTS
+        assert len(export_backends(base_conn)) == MAX_EXPORTS
 
     assert error_reasons(refused, 503) == {"export": f"{MAX_EXPORTS} are in progress, the maximum"}
     assert int(refused.headers["retry-after"]) > 0
     assert ordinary == [200] * 20
-    wait_until_released(conn)
+    wait_until_released(base_conn)
     assert client.get(EXPORT).status_code == 200
 
 
 def test_disconnect_releases_the_connection(
-    client: httpx.Client, conn: psycopg.Connection, logged: list[str]
+    client: httpx.Client, base_conn: psycopg.Connection, logged: list[str]
 ) -> None:
     """Whether the client read or not; it is no error."""
     for chunks in (0, 3):
@@ -175,7 +133,7 @@ def test_disconnect_releases_the_connection(
             received = response.iter_raw()
             for _ in range(chunks):
                 assert next(received)
-        assert wait_until_released(conn) < TIMEOUT
+        assert wait_until_released(base_conn) < TIMEOUT
     assert logged == []
 
 
@@ -216,13 +174,13 @@ def test_abandoned_exports_release_tcp_backends(
 
 
 def test_killed_database_session_breaks_the_transfer(
-    client: httpx.Client, conn: psycopg.Connection, logged: list[str]
+    client: httpx.Client, base_conn: psycopg.Connection, logged: list[str]
 ) -> None:
     """A client must not take a part for the whole. It is logged once."""
     with client.stream("GET", LONG) as response:
         assert response.status_code == 200
-        for pid in export_backends(conn):
-            conn.execute("SELECT pg_terminate_backend(%s)", [pid])
+        for pid in export_backends(base_conn):
+            base_conn.execute("SELECT pg_terminate_backend(%s)", [pid])
         with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
             response.read()
 
@@ -234,43 +192,43 @@ def test_killed_database_session_breaks_the_transfer(
 
 def test_unresponsive_database_breaks_the_transfer(
     client: httpx.Client,
-    conn: psycopg.Connection,
+    base_conn: psycopg.Connection,
     logged: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(exports, "_READ_TIMEOUT", 0.3)
+    wait_until_released(base_conn)  # by earlier tests
     with client.stream("GET", LONG) as response:
-        [pid] = export_backends(conn)
-        os.kill(pid, signal.SIGSTOP)
-        try:
-            with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
-                response.read()
-        finally:
-            os.kill(pid, signal.SIGCONT)
+        [pid] = export_backends(base_conn)
+        with (
+            pause_process(pid),
+            pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)),
+        ):
+            response.read()
 
     assert [re.sub(":.*", "", line, flags=re.DOTALL) for line in logged] == [
         "an export was aborted"
     ]
-    wait_until_released(conn)
+    wait_until_released(base_conn)
 
 
 def test_client_that_does_not_read_is_disconnected(
     client: httpx.Client,
-    conn: psycopg.Connection,
+    base_conn: psycopg.Connection,
     logged: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(export, "WRITE_TIMEOUT", 0.3)
     with client.stream("GET", LONG) as response:
-        assert export_backends(conn)
-        wait_until_released(conn)
+        assert export_backends(base_conn)
+        wait_until_released(base_conn)
         with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
             response.read()
     assert logged == ["an export was aborted: the client does not read\n"]
 
 
-def test_export_does_not_delay_the_shutdown(archive: Settings, logged: list[str]) -> None:
-    with ExitStack() as stack, serve_api(archive) as client:
+def test_export_does_not_delay_the_shutdown(base: Settings, logged: list[str]) -> None:
+    with ExitStack() as stack, serve_api(base) as client:
         response = stack.enter_context(client.stream("GET", LONG))
         assert response.status_code == 200
         started_at = time.monotonic()
@@ -287,13 +245,6 @@ def test_export_errors_have_their_status(servers: Settings) -> None:
         assert error_reasons(client.get("/prices/export"), 422) == {"ticker": "is required"}
 
 
-def memory_megabytes(pid: int, what: str) -> float:
-    """The resident memory of a process: VmRSS is the current one, VmHWM its maximum."""
-    found = re.search(rf"{what}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found
-    return int(found[1]) / 1024
-
-
 @pytest.mark.slow
 def test_export_of_a_million_rows_needs_little_memory(servers: Settings) -> None:
     """The process grows by less than a tenth of what it sends, and serves others meanwhile."""
@@ -307,7 +258,7 @@ def test_export_of_a_million_rows_needs_little_memory(servers: Settings) -> None
             thread = threading.Thread(target=measure_latency, args=(api, done, latencies))
             path = "/prices/export?ticker=btc_usd&format=ndjson&end_date=9999-01-01"
             api.get(path.replace("9999", "2024"))
-            before = memory_megabytes(process.pid, "VmRSS")
+            before = memory_megabytes(process.pid)
             thread.start()
             size, lines = 0, 0
             with api.stream("GET", path) as response:

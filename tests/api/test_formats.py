@@ -2,7 +2,6 @@
 
 import csv
 import io
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import httpx
@@ -10,8 +9,6 @@ import orjson
 import psycopg
 import pytest
 
-from tests.support.api import serve_api
-from tracker.settings import Settings
 from tracker.times import MINUTE
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
@@ -28,18 +25,15 @@ PATHS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def client(base: Settings) -> Iterator[httpx.Client]:
-    """A client of an API with some prices, one without the exchange's time."""
-    with psycopg.connect(base.database_dsn) as conn:
-        for n in (0, 1, 5):
-            conn.execute(
-                "INSERT INTO prices (ticker, price, created_at, observed_at)"
-                " VALUES ('btc_usd', 68241.50, %s, %s)",
-                [NOON + n * MINUTE, NOON + n * MINUTE if n else None],
-            )
-    with serve_api(base) as client:
-        yield client
+@pytest.fixture(scope="module", autouse=True)
+def _prices(base_conn: psycopg.Connection) -> None:
+    """Some prices, one without the exchange's time."""
+    for n in (0, 1, 5):
+        base_conn.execute(
+            "INSERT INTO prices (ticker, price, created_at, observed_at)"
+            " VALUES ('btc_usd', 68241.50, %s, %s)",
+            [NOON + n * MINUTE, NOON + n * MINUTE if n else None],
+        )
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -59,15 +53,11 @@ def test_formats_contain_the_same_values(client: httpx.Client, path: str) -> Non
     assert cells == texts
     assert all(list(row) == head for row in rows)
     assert table.text.count("\r\n") == table.text.count("\n") == len(rows) + 1
-    assert (
-        len(
-            {
-                response.headers.get("link", "").replace(name, "")
-                for response, name in ((plain, "json"), (lines, "ndjson"), (table, "csv"))
-            }
-        )
-        == 1
-    )
+    links = {
+        response.headers.get("link", "").replace(name, "")
+        for response, name in ((plain, "json"), (lines, "ndjson"), (table, "csv"))
+    }
+    assert len(links) == 1
 
 
 def test_empty_table_has_its_header(client: httpx.Client) -> None:

@@ -8,16 +8,11 @@ import psycopg
 import pytest
 
 from tests.support.api import follow_links, format_moment, get_json
-from tests.support.database import insert_minutes, insert_misses
+from tests.support.database import insert_minutes, insert_misses, minutes_from
 from tracker.times import MINUTE, minute_of
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 BOTH = pytest.mark.parametrize("path", ["/prices/gaps", "/prices/coverage"])
-
-
-def minutes_from(first: datetime, count: int) -> list[datetime]:
-    """*count* minutes from *first* on."""
-    return [first + n * MINUTE for n in range(count)]
 
 
 def get_rows(client: httpx.Client, path: str, **query: object) -> list[dict[str, Any]]:

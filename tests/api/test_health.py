@@ -1,4 +1,4 @@
-"""Liveness, readiness with reasons, the state of each part, and metrics."""
+"""Readiness with reasons, the state of each part, and metrics."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -8,8 +8,8 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as prometheus
 
-from tests.support.api import error_reasons, serve_api
-from tests.support.database import create_database
+from tests.support.api import error_reasons, read_metric, serve_api
+from tests.support.database import create_database, insert_minutes, insert_misses
 from tracker import migrations
 from tracker.queries import record_heartbeat
 from tracker.settings import Settings
@@ -29,16 +29,8 @@ def insert_aged_prices(conn: psycopg.Connection, **ages: float) -> datetime:
     """Insert a price of each index, *ages* seconds old or a little more."""
     now = datetime.now(UTC)
     for ticker, age in ages.items():
-        minute = minute_of(now - timedelta(seconds=age))
-        insert = "INSERT INTO prices (ticker, price, created_at) VALUES (%s, 1.50, %s)"
-        conn.execute(insert, [ticker, minute])
+        insert_minutes(conn, [minute_of(now - timedelta(seconds=age))], ticker)
     return now
-
-
-@pytest.mark.parametrize("prefix", ["", "/v1"])
-def test_live_needs_no_database(client: httpx.Client, prefix: str) -> None:
-    response = client.get(f"{prefix}/health/live")
-    assert (response.status_code, response.json()) == (200, {"status": "live"})
 
 
 def test_ready_reports_the_age_of_each_price(
@@ -64,14 +56,13 @@ def test_missing_minutes_and_the_failure_reason_are_reported(
 ) -> None:
     insert_aged_prices(writer, btc_usd=7200, eth_usd=1800)
     insert_aged_prices(writer, eth_usd=0)
-    insert_miss = "INSERT INTO misses (ticker, minute, reason, attempts) VALUES (%s, %s, %s, 3)"
     now = minute_of(datetime.now(UTC))
     for ticker, ago, reason in (
         ("btc_usd", 50, "rate_limited"),
         ("btc_usd", 2, "exchange_unavailable"),
         ("eth_usd", 5, "bad_answer"),
     ):
-        writer.execute(insert_miss, [ticker, now - timedelta(minutes=ago), reason])
+        insert_misses(writer, ticker, [now - timedelta(minutes=ago)], reason)
 
     reasons = error_reasons(client.get("/health/ready"), 503)
     assert list(reasons) == ["btc_usd"]
@@ -79,13 +70,7 @@ def test_missing_minutes_and_the_failure_reason_are_reported(
 
     insert_aged_prices(writer, btc_usd=0)
     state = {p["ticker"]: p["missing"] for p in client.get("/health/ready").json()["prices"]}
-    text = client.get("/metrics").text
-    samples = (sample for metric in prometheus(text) for sample in metric.samples)
-    measured = {
-        sample.labels["ticker"]: sample.value
-        for sample in samples
-        if sample.name == "tracker_missing_minutes"
-    }
+    measured = {ticker: read_metric(client, "tracker_missing_minutes", ticker) for ticker in state}
     assert measured == state
     assert state["btc_usd"] == 60
     assert state["eth_usd"] in {28, 29, 30}
@@ -118,10 +103,7 @@ def test_state_describes_each_part(client: httpx.Client, writer: psycopg.Connect
         "UPDATE internal.heartbeats SET at = at - INTERVAL '10 min' WHERE part = 'scheduler'"
     )
     writer.execute("TRUNCATE prices")
-    insert_miss = (
-        "INSERT INTO misses (ticker, minute, reason, attempts) VALUES ('eth_usd', %s, 'refused', 1)"
-    )
-    writer.execute(insert_miss, [minute_of(now)])
+    insert_misses(writer, "eth_usd", [minute_of(now)], "refused")
     state = client.get("/health/state").json()
     assert {part["name"]: part["state"] for part in state["parts"]} == {
         "database": "up",

@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,32 +14,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.api import serve_api
-from tests.support.database import create_database
-from tracker import __version__, migrations
-from tracker.settings import Settings
+from tests.support.database import insert_minutes, minutes_from
+from tracker import __version__
 from tracker.times import MINUTE, minute_of
 
 pytestmark = pytest.mark.slow
 
-# A zone is for days and longer alone: OpenAPI has no words for what one parameter asks of another.
 Schema = dict[str, Any]
 
 
-@pytest.fixture(scope="module")
-def client(servers: Settings) -> Iterator[httpx.Client]:
-    """A client of an API with fresh prices, also of an index that is not configured."""
-    with create_database(servers) as base:
-        migrations.apply(base.database_dsn)
-        now = minute_of(datetime.now(UTC))
-        insert = (
-            "INSERT INTO prices (ticker, price, created_at) SELECT unnest(%s::text[]), 1.50, %s"
-        )
-        with psycopg.connect(base.database_dsn) as conn:
-            for n in range(-2, 30):  # half an hour of it is still to come: nothing gets stale
-                conn.execute(insert, [["btc_usd", "eth_usd", "old_usd"], now + n * MINUTE])
-        with serve_api(base) as client:
-            yield client
+@pytest.fixture(scope="module", autouse=True)
+def _prices(base_conn: psycopg.Connection) -> None:
+    """Prices that are fresh for half an hour, also of an index that is not configured."""
+    now = minute_of(datetime.now(UTC))
+    for ticker in ("btc_usd", "eth_usd", "old_usd"):
+        insert_minutes(base_conn, minutes_from(now - 2 * MINUTE, 32), ticker)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.support.api import serve_api
 from tests.support.browser import DESKTOP, PHONE, SMALL, TIMEOUT, MonitoredPage, chromium, open_page
-from tests.support.database import create_database
+from tests.support.database import create_database, upsert_prices
 from tests.support.waiting import wait_until
 from tracker import migrations
 from tracker.settings import Settings
@@ -63,10 +63,9 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def history(base: Settings) -> Settings:
+def history(base: Settings, base_conn: psycopg.Connection) -> Settings:
     """Two days of prices, up to the previous minute."""
-    with psycopg.connect(base.database_dsn) as conn:
-        conn.execute(HISTORY, {"now": minute_of(datetime.now(UTC))})
+    base_conn.execute(HISTORY, {"now": minute_of(datetime.now(UTC))})
     return base
 
 
@@ -93,17 +92,6 @@ def load(page: Page, web: httpx.Client) -> None:
     expect(page.locator("#connection")).to_contain_text("Live", timeout=TIMEOUT)
     wait_until(lambda: page.locator("#chart").get_attribute("data-bars"))
     wait_until(lambda: page.locator("#days li").count())
-
-
-def store_price(
-    settings: Settings, ticker: str, price: str, minute: datetime, source: str = "poll"
-) -> None:
-    with psycopg.connect(settings.database_dsn) as conn:
-        conn.execute(
-            "INSERT INTO prices (ticker, price, created_at, source) VALUES (%s, %s, %s, %s)"
-            " ON CONFLICT (ticker, created_at) DO UPDATE SET price = excluded.price",
-            [ticker, price, minute, source],
-        )
 
 
 def count_bars(page: Page) -> dict[str, int]:
@@ -157,22 +145,23 @@ def test_range_and_interval_adjust_each_other(observed: MonitoredPage) -> None:
     assert page.evaluate("location.hash") == "#ticker=btc_usd&range=24h&interval=1m&type=candles"
 
 
-def test_card_shows_every_digit(observed: MonitoredPage, history: Settings) -> None:
+def test_card_shows_every_digit(observed: MonitoredPage, base_conn: psycopg.Connection) -> None:
     """The API's decimal string with separators, neither rounded nor truncated."""
     minute = minute_of(datetime.now(UTC))
-    store_price(history, "eth_usd", "123456789012.123456789", minute)
+    upsert_prices(base_conn, "eth_usd", {minute: "123456789012.123456789"})
 
     card = observed.page.locator("#tickers label", has_text="ETH/USD")
     expect(card.locator(".price")).to_have_text("123,456,789,012.123456789")
-    with psycopg.connect(history.database_dsn) as conn:
-        conn.execute("DELETE FROM prices WHERE price > 123456789000")
+    base_conn.execute("DELETE FROM prices WHERE price > 123456789000")
 
 
-def test_new_price_appears_without_reload(observed: MonitoredPage, history: Settings) -> None:
+def test_new_price_appears_without_reload(
+    observed: MonitoredPage, base_conn: psycopg.Connection
+) -> None:
     """In card, chart and table, and it is announced."""
     page = observed.page
     loads = sum(url.endswith("main.js") for url in observed.requests)
-    store_price(history, "btc_usd", "100123.45", minute_of(datetime.now(UTC)))
+    upsert_prices(base_conn, "btc_usd", {minute_of(datetime.now(UTC)): "100123.45"})
 
     expect(page.locator("#tickers label").first.locator(".price")).to_have_text("100,123.45")
     expect(page.locator("#chart")).to_have_attribute("data-close", "100123.45")
@@ -181,11 +170,12 @@ def test_new_price_appears_without_reload(observed: MonitoredPage, history: Sett
     assert sum(url.endswith("main.js") for url in observed.requests) == loads == 1
 
 
-def test_repair_fills_bucket(observed: MonitoredPage, history: Settings) -> None:
+def test_repair_fills_bucket(observed: MonitoredPage, base_conn: psycopg.Connection) -> None:
     """A price for a minute that was missing hours ago."""
     before = count_bars(observed.page)
     now = minute_of(datetime.now(UTC))
-    store_price(history, "btc_usd", "99999.99", now - timedelta(minutes=330), "chart")
+    missed = now - timedelta(minutes=330)
+    upsert_prices(base_conn, "btc_usd", {missed: "99999.99"}, "chart")
 
     wait_until(lambda: count_bars(observed.page)["missing"] < before["missing"])
     assert count_bars(observed.page)["partial"] == before["partial"] + 1
@@ -220,14 +210,17 @@ def test_empty_database_shows_first_price(browser: Browser, servers: Settings) -
             expect(page.locator("#connection")).to_contain_text("Live")
             expect(page.locator("#tickers label").first).to_contain_text("no price yet")
 
-            store_price(empty, "btc_usd", "100000.01", minute_of(datetime.now(UTC)))
+            with psycopg.connect(empty.database_dsn) as conn:
+                upsert_prices(conn, "btc_usd", {minute_of(datetime.now(UTC)): "100000.01"})
             expect(page.locator("#chart")).to_have_attribute("data-close", "100000.01")
             expect(page.locator("#tickers label").first).to_contain_text("100,000.01")
             assert observed.errors == []
             page.close()
 
 
-def test_page_recovers_from_outage(browser: Browser, history: Settings) -> None:
+def test_page_recovers_from_outage(
+    browser: Browser, history: Settings, base_conn: psycopg.Connection
+) -> None:
     """The web process stops and starts: the page shows the outage, then fetches missed prices."""
     with ExitStack() as stack, open_page(browser) as observed:
         page = observed.page
@@ -238,7 +231,7 @@ def test_page_recovers_from_outage(browser: Browser, history: Settings) -> None:
             "Connection lost, reconnecting; last data"
         )
         expect(page.locator("#service li").first).to_contain_text("does not respond")
-        store_price(history, "btc_usd", "100777.77", minute_of(datetime.now(UTC)))
+        upsert_prices(base_conn, "btc_usd", {minute_of(datetime.now(UTC)): "100777.77"})
 
         assert port is not None
         stack.enter_context(serve_api(history, port=port))

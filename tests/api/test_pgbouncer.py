@@ -14,7 +14,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from tests.support.api import error_reasons, serve_api
-from tests.support.database import read_polls
+from tests.support.database import insert_minutes, read_polls
 from tests.support.debian import linked_command
 from tests.support.stream import open_stream
 from tests.support.waiting import current_minute, wait_until
@@ -43,7 +43,6 @@ default_pool_size = 3
 max_prepared_statements = 100
 ignore_startup_parameters = statement_timeout, jit, timescaledb.enable_runtime_exclusion
 """
-INSERT = "INSERT INTO prices (ticker, price, created_at) VALUES ('btc_usd', %s, %s)"
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def test_reads_are_prepared_and_the_feed_bypasses_it(
     bouncer: Bouncer, writer: psycopg.Connection
 ) -> None:
     minute = minute_of(datetime.now(UTC))
-    writer.execute(INSERT, ["1.50", minute - MINUTE])
+    insert_minutes(writer, [minute - MINUTE])
     with bouncer.run(), serve_api(bouncer.pooled, cache=False) as client:
         paths = ["/prices", "/prices/last", "/prices/candles", "/prices/gaps"]
 
@@ -121,7 +120,7 @@ def test_reads_are_prepared_and_the_feed_bypasses_it(
             found = conn.execute("SELECT statement FROM pg_prepared_statements").fetchall()
         assert any("prices" in statement for (statement,) in found)
         with open_stream(client.base_url) as stream:
-            writer.execute(INSERT, ["2.50", minute])
+            insert_minutes(writer, [minute], price="2.50")
             assert stream.take(1)[0].data["price"] == "2.50"
         names = {row["application_name"] for row in bouncer.show("CLIENTS")}
         assert "tracker-web" in names
@@ -140,7 +139,7 @@ def test_worker_stores_prices_through_it(bouncer: Bouncer, writer: psycopg.Conne
 
 
 def test_api_recovers_from_a_killed_pgbouncer(bouncer: Bouncer, writer: psycopg.Connection) -> None:
-    writer.execute(INSERT, ["1.50", minute_of(datetime.now(UTC))])
+    insert_minutes(writer, [minute_of(datetime.now(UTC))])
     params = {"ticker": "btc_usd"}
     with serve_api(bouncer.pooled) as client:
         with bouncer.run():

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import httpx
 import psycopg
@@ -14,10 +15,11 @@ import uvicorn
 from uvicorn.protocols.http import httptools_impl
 
 from tests.support.api import error_reasons, serve_api
-from tests.support.database import make_settings
+from tests.support.database import insert_minutes, make_settings
 from tests.support.logs import capture_log
 from tests.support.stream import open_stream
 from tracker.settings import Settings
+from tracker.times import minute_of
 from tracker.web import database, endpoint, exports, protocol, server
 
 HEAD = b"GET /health/live HTTP/1.1\r\nHost: here\r\n"
@@ -94,13 +96,6 @@ def parse_response(response: bytes) -> httpx.Response:
     status, *lines = head.split(b"\r\n")
     pairs = [connection.split(b": ", 1) for connection in lines]
     return httpx.Response(int(status.split()[1]), headers=pairs, content=body)
-
-
-@pytest.fixture
-def logged() -> Iterator[list[str]]:
-    """The errors that are logged."""
-    with capture_log("ERROR") as lines:
-        yield lines
 
 
 def is_live(client: httpx.Client) -> bool:
@@ -238,10 +233,7 @@ def test_stream_outlives_the_request_deadline(
     monkeypatch.setattr(endpoint, "RESPONSE_DEADLINE", 0.5)
     with open_stream(client.base_url, "btc_usd") as stream:
         time.sleep(0.8)
-        writer.execute(
-            "INSERT INTO prices (ticker, price, created_at)"
-            " VALUES ('btc_usd', 1.50, date_trunc('minute', now()))"
-        )
+        insert_minutes(writer, [minute_of(datetime.now(UTC))])
         assert [event.name for event in stream.take(1)] == ["price"]
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import httpx
 import psycopg
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.api import linked_url
+from tests.support.database import insert_minutes, minutes_from, upsert_prices
 from tracker.times import MINUTE
 
 Query = dict[str, Any]
@@ -41,13 +41,7 @@ queries = st.fixed_dictionaries(
 
 
 OUTSIDE = BOUNDARY - 10**5 * MINUTE  # a price that makes an index known
-NUMBERS = count()
-
-UPSERT = (
-    "INSERT INTO prices (ticker, price, created_at, source)"
-    " SELECT %s, 1.50, unnest(%s::timestamptz[]), 'chart'"
-    " ON CONFLICT (ticker, created_at) DO UPDATE SET price = 2.50, source = 'poll'"
-)
+NUMBERS = count(1)
 
 
 def is_within(query: Query, minute: datetime) -> bool:
@@ -61,13 +55,13 @@ def is_within(query: Query, minute: datetime) -> bool:
 def insert_index(conn: psycopg.Connection, stored: Iterable[datetime]) -> str:
     """The name of a new index with those prices."""
     index = f"index{next(NUMBERS)}_usd"
-    upsert_prices(conn, index, stored)
+    store_minutes(conn, index, stored)
     return index
 
 
-def upsert_prices(conn: psycopg.Connection, index: str, stored: Iterable[datetime]) -> None:
+def store_minutes(conn: psycopg.Connection, index: str, minutes: Iterable[datetime]) -> None:
     """Insert prices of *index* or change existing ones."""
-    conn.execute(UPSERT, [index, list(set(stored))])
+    upsert_prices(conn, index, dict.fromkeys(minutes, f"{next(NUMBERS)}.50"))
 
 
 def to_query(query: Query) -> dict[str, str]:
@@ -124,7 +118,7 @@ def test_pages_cover_the_range_once(
 
     def change() -> None:
         if batch := next(batches, None):
-            upsert_prices(writer, index, batch)
+            store_minutes(writer, index, batch)
 
     params = {"ticker": index, "limit": str(limit), **to_query(query)}
     forward = list(follow_pages(client, client.get("/prices", params=params), "next", change))
@@ -168,11 +162,6 @@ def test_link_exists_where_the_range_has_more_prices(
     assert (newer in page.links) == (bool(others) if forward else beyond)
 
 
-def store(conn: psycopg.Connection, *minutes: datetime) -> None:
-    """Prices of btc_usd."""
-    upsert_prices(conn, "btc_usd", minutes)
-
-
 def page_times(response: httpx.Response) -> list[str]:
     """The times of day on a page."""
     assert response.status_code == 200, response.text
@@ -182,16 +171,13 @@ def page_times(response: httpx.Response) -> list[str]:
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("prefix", ["", "/v1"])
-def test_links_keep_the_query(
-    client: httpx.Client, writer: psycopg.Connection, prefix: str
-) -> None:
-    store(writer, *[NOON + n * MINUTE for n in range(9)])
+def test_links_keep_the_query(client: httpx.Client, writer: psycopg.Connection) -> None:
+    insert_minutes(writer, minutes_from(NOON, 9))
     query = (
-        f"{prefix}/prices?format=json&order=asc&include=observed_at,source&limit=2"
+        "/v1/prices?format=json&order=asc&include=observed_at,source&limit=2"
         "&end_date=2024-01-15T12:07&start_date=2024-01-15T13:31%2B01:30&ticker=btc_usd"
     )
-    query_string = query.removeprefix(f"{prefix}/prices")
+    query_string = query.removeprefix("/v1/prices")
 
     first = client.get(query)
     second = client.get(linked_url(first))
@@ -212,10 +198,10 @@ def test_links_keep_the_query(
 def test_previous_links_reach_the_newest_prices(
     client: httpx.Client, writer: psycopg.Connection
 ) -> None:
-    store(writer, *[NOON + n * MINUTE for n in range(4)])
+    insert_minutes(writer, minutes_from(NOON, 4))
     first = client.get("/prices?ticker=btc_usd&limit=2")
     second = client.get(linked_url(first))
-    store(writer, *[NOON + n * MINUTE for n in range(4, 7)])
+    insert_minutes(writer, minutes_from(NOON + 4 * MINUTE, 3))
 
     back = client.get(linked_url(second, "prev"))
     newest = client.get(linked_url(back, "prev"))

@@ -1,11 +1,10 @@
 """Requests are counted per client in Redis, by all processes; without Redis nobody is limited."""
 
-import os
-import signal
 import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from ipaddress import IPv6Address, ip_address
 
 import httpx
@@ -16,8 +15,9 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from tests.support.api import error_reasons, run_web, serve_api
-from tests.support.database import make_settings
+from tests.support.database import insert_minutes, make_settings, minutes_from
 from tests.support.logs import capture_log
+from tests.support.processes import pause_process
 from tests.support.stream import open_stream
 from tests.support.waiting import wait_until
 from tracker.embedded.home import running_servers
@@ -26,6 +26,7 @@ from tracker.settings import Settings
 from tracker.web.rate_limit import client_of
 
 PATH = "/udf/config"  # it needs no database
+NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 HEADERS = ("ratelimit", "ratelimit-policy")
 NO_PROXIES = ()
 
@@ -53,13 +54,6 @@ def flush_counts(request: pytest.FixtureRequest) -> None:
     if {"counter", "proxied"} & set(request.fixturenames):
         with connect_redis(request.getfixturevalue("counter")) as redis:
             redis.flushall()
-
-
-@pytest.fixture
-def logged() -> Iterator[list[str]]:
-    """The messages that are logged from INFO on."""
-    with capture_log("INFO", "{message}") as lines:
-        yield lines
 
 
 def connect_redis(settings: Settings, database: int = 0) -> Redis:
@@ -211,11 +205,7 @@ def test_client_name_is_an_address_or_unknown(client: tuple[str, int] | None) ->
 def test_stream_counts_once(counter: Settings, base: Settings, writer: psycopg.Connection) -> None:
     limited = base.changed(redis_host=counter.redis_host, rate_limit="2/hour")
     with serve_api(limited) as client, open_stream(client.base_url, "btc_usd") as stream:
-        for minute in range(5):
-            writer.execute(
-                "INSERT INTO prices (ticker, price, created_at) VALUES ('btc_usd', 1.50, %s)",
-                [f"2024-01-15 12:0{minute}Z"],
-            )
+        insert_minutes(writer, minutes_from(NOON, 5))
         assert len(stream.take(5)) == 5
         assert fetch_statuses(client, 2) == [200, 429]
 
@@ -250,12 +240,15 @@ def test_processes_count_together(counter: Settings) -> None:
     assert sorted(statuses) == [200] * 20 + [429] * 30
 
 
-def test_without_redis_requests_are_not_limited(counter: Settings, logged: list[str]) -> None:
+def test_without_redis_requests_are_not_limited(counter: Settings) -> None:
     """Redis' absence is logged once; requests are counted when it is available."""
     home = counter.home.parent / "late"
     unstarted = make_settings(home, postgres_host="127.0.0.1")
     redis_host = str(unstarted.sockets / "redis.sock")
-    with serve_api(counter.changed(rate_limit="2/hour", redis_host=redis_host)) as client:
+    with (
+        capture_log("INFO", "{message}") as logged,
+        serve_api(counter.changed(rate_limit="2/hour", redis_host=redis_host)) as client,
+    ):
         started_at = time.monotonic()
         responses = [client.get(PATH) for _ in range(50)]
         assert time.monotonic() - started_at < 10
@@ -275,15 +268,10 @@ def test_without_redis_requests_are_not_limited(counter: Settings, logged: list[
 def test_unresponsive_redis_delays_few_requests(counter: Settings) -> None:
     home = counter.home.parent / "counter"
     server = Server(make_settings(home, postgres_host="127.0.0.1"))
-    pid = server.pid()
-    assert pid
     with serve_api(counter.changed(rate_limit="1000/hour")) as client:
         assert fetch_statuses(client, 2) == [200, 200]
-        os.kill(pid, signal.SIGSTOP)
-        try:
+        with pause_process(server.pid()):
             latencies = [client.get(PATH).elapsed.total_seconds() for _ in range(50)]
-        finally:
-            os.kill(pid, signal.SIGCONT)
         assert sum(latencies) < 10
         assert sorted(latencies)[25] < 0.2  # most did not wait for it
         wait_until(lambda: "ratelimit" in client.get(PATH).headers, 20)

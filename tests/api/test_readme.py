@@ -4,8 +4,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -13,6 +12,7 @@ import psycopg
 import pytest
 
 from tests.support.api import serve_api
+from tests.support.database import insert_minutes, minutes_from
 from tests.support.recipes import run_recipe
 from tracker.cli import main
 from tracker.settings import CHECKOUT, Settings
@@ -53,9 +53,7 @@ RUN_BY = {
 def api(database: Settings, conn: psycopg.Connection) -> Iterator[httpx.Client]:
     """An API with the minutes of the README's examples."""
     start = datetime(2026, 11, 20, 9, 28, tzinfo=UTC)
-    rows = [("btc_usd", Decimal("103201.56"), start + n * timedelta(minutes=1)) for n in range(5)]
-    insert = "INSERT INTO prices (ticker, price, created_at) VALUES (%s, %s, %s)"
-    conn.cursor().executemany(insert, rows)
+    insert_minutes(conn, minutes_from(start, 5), price="103201.56")
     with serve_api(database) as client:
         yield client
 

@@ -15,7 +15,7 @@ import pytest
 from psycopg import AsyncConnection
 
 from tests.support.api import error_reasons, read_metric, serve_api
-from tests.support.database import Run, make_settings, read_polls
+from tests.support.database import Run, insert_prices, make_settings, read_polls
 from tests.support.replica import run_standby, wait_for_replay
 from tests.support.stream import open_stream
 from tests.support.waiting import current_minute, wait_until
@@ -28,8 +28,6 @@ from tracker.times import MINUTE, minute_of
 from tracker.web.database import Database
 
 pytestmark = pytest.mark.slow
-
-INSERT = "INSERT INTO prices (ticker, price, created_at) VALUES (%s, %s, %s)"
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Pair:
         """Insert a price of each index on the primary."""
         with psycopg.connect(self.primary.database_dsn, autocommit=True) as conn:
             for ticker in self.primary.tickers:
-                conn.execute(INSERT, [ticker, price, minute])
+                insert_prices(conn, ticker, {minute: price})
 
     def set_replay(self, verb: str) -> None:
         """Pause or resume the standby's replay."""
@@ -210,5 +208,5 @@ def test_reads_survive_a_failover(open_tmp: Path, servers: Settings) -> None:
                 assert newest_price(client) != "1.00"
                 assert "replica" not in client.get("/health/ready").json()
                 long_ago = minute_of(datetime.now(UTC)) - timedelta(days=9)
-                conn.execute(INSERT, ["btc_usd", "3.00", long_ago])
+                insert_prices(conn, "btc_usd", {long_ago: "3.00"})
                 assert stream.take(1)[0].data["price"] == "3.00"

@@ -1,11 +1,9 @@
 """Cached responses equal uncached ones and are never stale."""
 
-import os
-import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from threading import Event, Thread
@@ -16,7 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.api import linked_url, read_metric, serve_api
+from tests.support.api import follow_links, linked_url, read_metric, serve_api
+from tests.support.database import insert_minutes, minutes_from, upsert_prices
+from tests.support.processes import pause_process
 from tests.support.waiting import wait_until
 from tracker.settings import Settings
 from tracker.times import MINUTE, minute_of
@@ -26,11 +26,6 @@ from tracker.web.cache import MAX_AGE
 NOTIFY_TIMEOUT = 5.0  # seconds; milliseconds are usual
 SLACK = 0.5  # seconds between two lines of this file
 START = minute_of(datetime.now(UTC)) - timedelta(hours=1)
-UPSERT = (
-    "INSERT INTO prices (ticker, created_at, price, source) VALUES (%s, %s, %s, %s)"
-    " ON CONFLICT (ticker, created_at) DO UPDATE SET price = excluded.price,"
-    " source = excluded.source"
-)
 DELETE = "DELETE FROM prices WHERE ticker = %s AND created_at = %s"
 TICKERS = ("btc_usd", "eth_usd")
 PATHS = (
@@ -111,7 +106,7 @@ def test_cached_response_equals_an_uncached_one(
         for path in paths:
             cached.get(path)
         if source:
-            writer.execute(UPSERT, [ticker, minute, price, source])
+            upsert_prices(writer, ticker, {minute: price}, source)
         else:
             writer.execute(DELETE, [ticker, minute])
         for path in paths:
@@ -136,9 +131,7 @@ class NumberWriter:
             while not self._ended.is_set():
                 self.started.append(time.monotonic())
                 source = "poll" if len(self.started) % 2 else "chart"
-                conn.execute(
-                    UPSERT, ["btc_usd", START, len(self.started) + Decimal("0.00"), source]
-                )
+                upsert_prices(conn, "btc_usd", {START: f"{len(self.started)}.00"}, source)
                 self.done.append(time.monotonic())
                 time.sleep(0.003)
 
@@ -195,20 +188,17 @@ def test_responses_stay_fresh_without_notifications(
     numbers = NumberWriter(base.database_dsn)
     with numbers.run():
         wait_until(lambda: len(numbers.done) > 2)
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        try:
-            poll_numbers(cached, numbers, 2.5)
-        finally:
+        with ExitStack() as paused:
             for pid in pids:
-                os.kill(pid, signal.SIGCONT)
+                paused.enter_context(pause_process(pid))
+            poll_numbers(cached, numbers, 2.5)
     wait_until(lambda: read_metric(cached, "tracker_feed_current"))
 
 
 def test_concurrent_identical_requests_share_a_query(
     cached: httpx.Client, writer: psycopg.Connection
 ) -> None:
-    writer.execute(UPSERT, ["btc_usd", START, Decimal("1.50"), "poll"])
+    insert_minutes(writer, [START])
     path = "/prices?ticker=btc_usd&limit=7"
     waiting = (
         "SELECT count(*) FROM pg_stat_activity"
@@ -240,9 +230,7 @@ def test_errors_are_not_cached(cached: httpx.Client) -> None:
 def test_cached_responses_differ_by_accepted_format(
     cached: httpx.Client, writer: psycopg.Connection
 ) -> None:
-    rows = [["btc_usd", START + n * MINUTE, Decimal("1.25"), "poll"] for n in range(50)]
-    with writer.cursor() as cursor:
-        cursor.executemany(UPSERT, rows)
+    insert_minutes(writer, minutes_from(START, 50))
     path = "/prices?ticker=btc_usd"
     for _ in range(2):
         table = cached.get(path, headers={"Accept": "text/csv"})
@@ -266,9 +254,7 @@ def test_link_is_independent_of_host(
     Each link resolves against the URL of its own request, and leads through all pages.
     """
     monkeypatch.setattr(cache, "MIN_WAITING", 1)
-    with writer.cursor() as cursor:
-        stored = [["btc_usd", START + n * MINUTE, Decimal("1.25"), "poll"] for n in range(9)]
-        cursor.executemany(UPSERT, stored)
+    insert_minutes(writer, minutes_from(START, 9))
     paths = ("/prices?ticker=btc_usd", "/v1/prices/candles?ticker=btc_usd&interval=1m")
     hosts = ("api.example", "evil.example")
     requests = [(f"{path}&limit=2", host) for path in paths for host in hosts] * 100
@@ -286,12 +272,8 @@ def test_link_is_independent_of_host(
         assert [host for host in hosts if host in f"{response.headers}{response.text}"] == []
         assert linked_url(response)
     for path, _ in requests[: 2 * len(paths) : 2]:
-        minutes, url = [], path
-        while url:
-            page = cached.get(url)
-            minutes += [row["created_at"] for row in page.json()]
-            url = linked_url(page)
-        assert len(minutes) == len(set(minutes)) == len(stored)
+        minutes = [row["created_at"] for page in follow_links(cached, path) for row in page]
+        assert len(minutes) == len(set(minutes)) == 9
 
 
 @pytest.mark.parametrize(("clients", "status"), [(8, 200), (1, 503)])
@@ -304,7 +286,7 @@ def test_only_concurrent_requests_are_cached(
 ) -> None:
     """While the table is locked, only a cached response is available."""
     monkeypatch.setattr(cache, "MIN_WAITING", 1)
-    writer.execute(UPSERT, ["btc_usd", START, Decimal("1.50"), "poll"])
+    insert_minutes(writer, [START])
     path = f"/prices?ticker=btc_usd&limit={clients}"
 
     def fetch_while_locked() -> int:

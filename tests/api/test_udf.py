@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from tests.support.api import serve_api
-from tests.support.database import create_database
+from tests.support.database import create_database, insert_prices
 from tracker.settings import Settings
 from tracker.times import MINUTE
 
@@ -23,10 +23,7 @@ def insert_steps(
     conn: psycopg.Connection, first: datetime, step: timedelta, prices: list[str]
 ) -> None:
     """Insert prices of btc_usd from *first* on."""
-    conn.cursor().executemany(
-        "INSERT INTO prices (ticker, created_at, price) VALUES ('btc_usd', %s, %s)",
-        [(first + n * step, price) for n, price in enumerate(prices)],
-    )
+    insert_prices(conn, "btc_usd", {first + n * step: price for n, price in enumerate(prices)})
 
 
 def get_udf(client: httpx.Client, path: str, status: int = 200, **query: object) -> Any:

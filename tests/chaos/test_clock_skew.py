@@ -11,12 +11,12 @@ import pytest
 import redis
 
 from ops.bench.processes import free_ports
+from tests.support.api import read_metrics
 from tests.support.chaos.processes import run_process
 from tests.support.chaos.truth import chart_average, read_price_rows
 from tests.support.database import read_misses
 from tests.support.exchange import fetch_true_price
 from tests.support.waiting import wait_until
-from tests.support.worker import scrape_metrics
 from tracker.settings import Settings
 from tracker.simulator import Simulator
 from tracker.times import MINUTE, minute_of
@@ -50,7 +50,7 @@ def test_clock_skew_decides_between_price_and_miss(
         minute = minute_of(datetime.now(UTC)) + MINUTE
         wait_until(lambda: len(recorded_tickers(conn, minute)) == 2, TIMEOUT)
         time.sleep(1)  # for the line behind it
-        skew = scrape_metrics(metrics)["tracker_clock_skew_seconds",]
+        skew = read_metrics(f"http://127.0.0.1:{metrics}/metrics")["tracker_clock_skew_seconds",]
         stored = [row for row in read_price_rows(conn) if row.minute <= minute]
         for row in stored:
             price = Decimal(fetch_true_price(exchange, row.ticker, row.observed_at))

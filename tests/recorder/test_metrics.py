@@ -10,13 +10,13 @@ import redis
 from prometheus_client import REGISTRY
 
 from ops.bench.processes import free_ports
+from tests.support.api import read_metrics
 from tests.support.clock import ManualClock
 from tests.support.exchange import inject_fault
 from tests.support.waiting import current_minute, wait_until
 from tests.support.worker import (
     is_idle,
     running_worker,
-    scrape_metrics,
     send_message,
     send_tick,
 )
@@ -117,6 +117,7 @@ def test_counters_of_an_index_start_at_zero() -> None:
 def test_worker_process_exports_metrics_of_a_tick(database: Settings) -> None:
     """One index stored, one refused: polls, retries, lateness, repair and the scheduler's tick."""
     [port] = free_ports(1)
+    url = f"http://127.0.0.1:{port}/metrics"
     with redis.from_url(database.broker_url) as queue:
         queue.flushdb()
     with running_simulator() as exchange:
@@ -125,18 +126,12 @@ def test_worker_process_exports_metrics_of_a_tick(database: Settings) -> None:
         command = [sys.executable, "-m", "tracker", "worker"]
         worker = subprocess.Popen(command, env=settings.environment())
         try:
-            wait_until(lambda: scrape_metrics(port))
+            wait_until(lambda: read_metrics(url))
             send_tick(settings, current_minute(spare=10))
-            wait_until(
-                lambda: scrape_metrics(port).get(("tracker_polls_total", "stored", "btc_usd"))
-            )
-            wait_until(
-                lambda: scrape_metrics(port).get(("tracker_polls_total", "refused", "eth_usd"))
-            )
-            wait_until(
-                lambda: scrape_metrics(port).get(("tracker_repaired_minutes_total", "eth_usd"))
-            )
-            samples = scrape_metrics(port)
+            wait_until(lambda: read_metrics(url).get(("tracker_polls_total", "stored", "btc_usd")))
+            wait_until(lambda: read_metrics(url).get(("tracker_polls_total", "refused", "eth_usd")))
+            wait_until(lambda: read_metrics(url).get(("tracker_repaired_minutes_total", "eth_usd")))
+            samples = read_metrics(url)
         finally:
             worker.terminate()
             assert worker.wait(30) == 0

@@ -18,7 +18,7 @@ from loguru import logger
 from tests.support.clock import NOON, ManualClock
 from tests.support.database import make_settings, read_misses, read_polls
 from tests.support.exchange import assert_true_polls, count_calls, inject_fault
-from tests.support.processes import paused
+from tests.support.processes import pause_process
 from tests.support.waiting import wait_until
 from tests.support.worker import is_idle, running_worker, send_message, send_tick
 from tracker import migrations
@@ -196,7 +196,7 @@ def test_price_survives_unresponsive_database(
 ) -> None:
     """The worker closes the connection, and retries."""
     with worker():
-        with paused(postgres.pid()):
+        with pause_process(postgres.pid()):
             send_tick(tracked, NOON)
             wait_until(lambda: count_calls(exchange) == 2 and not count_polls(tracked))
         wait_until(lambda: both_stored(tracked) and is_idle(tracked))
@@ -226,7 +226,7 @@ def test_consumers_survive_unresponsive_redis(
 ) -> None:
     """A timeout is handled as a lost connection is."""
     with worker() as running:
-        with paused(queue.pid()):
+        with pause_process(queue.pid()):
             time.sleep(2)
         send_tick(tracked, NOON)
         wait_until(lambda: both_stored(tracked) and is_idle(tracked))
@@ -256,7 +256,7 @@ def test_backlog_does_not_delay_polls(
     tracked: Settings, exchange: Simulator, postgres: Server, worker: Worker
 ) -> None:
     """Two hundred prices wait for an unresponsive database; new ones are fetched at once."""
-    with paused(postgres.pid()):
+    with pause_process(postgres.pid()):
         for back in range(1, 201):
             late = (NOON - back * MINUTE).isoformat()
             send_message(tracked, "store", "btc_usd", late, "1.00", late, queue="later")

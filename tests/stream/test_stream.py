@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from http.client import HTTPException
 from itertools import count
 
@@ -17,8 +16,8 @@ import psycopg
 import pytest
 
 from tests.support.api import error_reasons, format_moment, read_metric, serve_api
+from tests.support.database import insert_minutes, minutes_from, upsert_prices
 from tests.support.stream import (
-    INSERT_MINUTES,
     StreamClient,
     StreamEvent,
     count_subscribers,
@@ -111,8 +110,7 @@ def test_stream_is_neither_cached_nor_compressed(client: httpx.Client) -> None:
     with client.stream("GET", url, headers={"Accept-Encoding": "gzip"}) as response:
         for headers in (head.headers, response.headers):
             assert {name: headers[name] for name in wanted} == wanted
-            assert "content-length" not in headers
-            assert "content-encoding" not in headers
+            assert not {"content-length", "content-encoding", "etag"} & set(headers)
             assert headers["x-request-id"]
     assert head.content == b""
 
@@ -120,14 +118,14 @@ def test_stream_is_neither_cached_nor_compressed(client: httpx.Client) -> None:
 def test_stream_of_several_indexes_sends_no_other(
     client: httpx.Client, base_conn: psycopg.Connection, day: datetime
 ) -> None:
-    base_conn.execute(INSERT_MINUTES, ["old_usd", day, 1])  # an index that is not configured
+    insert_minutes(base_conn, [day], "old_usd")  # an index that is not configured
     with (
         open_stream(client.base_url, "eth_usd,btc_usd") as both,
         open_stream(client.base_url, "old_usd") as other,
     ):
         for ticker in ("btc_usd", "eth_usd", "old_usd", "btc_usd"):
             day += MINUTE
-            base_conn.execute(INSERT_MINUTES, [ticker, day, 1])
+            insert_minutes(base_conn, [day], ticker)
         got = both.take(3)
         [alone] = other.take(1)
 
@@ -146,7 +144,7 @@ def test_reconnected_client_receives_missed_events(
     """By the header or by the parameter; the header takes precedence."""
     with open_stream(client.base_url) as stream:
         first = stream.id
-        base_conn.execute(INSERT_MINUTES, ["btc_usd", day, 700])
+        insert_minutes(base_conn, minutes_from(day, 700))
         got = stream.take(3)
     base_conn.execute(
         "UPDATE prices SET source = 'chart' WHERE created_at = %s", [day + 9 * MINUTE]
@@ -163,7 +161,7 @@ def test_reconnected_client_receives_missed_events(
     with open_stream(client.base_url, url) as stream:
         assert stream.take(1)[0].data["created_at"] == format_moment(day)
     with open_stream(client.base_url, url, last_id=rest[-1].id) as stream:
-        base_conn.execute(INSERT_MINUTES, ["btc_usd", day + timedelta(days=9), 1])
+        insert_minutes(base_conn, [day + timedelta(days=9)])
         assert stream.take(1)[0].data["created_at"] == format_moment(day + timedelta(days=9))
 
 
@@ -172,8 +170,8 @@ def test_large_change_is_sent_as_a_reset(
 ) -> None:
     with open_stream(client.base_url) as stream:
         before = stream.id
-        base_conn.execute(INSERT_MINUTES, ["btc_usd", day, 1001])
-        base_conn.execute(INSERT_MINUTES, ["btc_usd", day - MINUTE, 1])
+        insert_minutes(base_conn, minutes_from(day, 1001))
+        insert_minutes(base_conn, [day - MINUTE])
         reset, price = stream.take(2)
     with open_stream(client.base_url, last_id=before) as stream:
         assert stream.take(2) == [reset, price]
@@ -192,13 +190,13 @@ def test_heartbeats_update_the_event_id(
 ) -> None:
     """Heartbeats are comments; a deletion changes the id and sends no event."""
     with open_stream(client.base_url) as stream:
-        base_conn.execute(INSERT_MINUTES, ["btc_usd", day, 1])
+        insert_minutes(base_conn, [day])
         [event] = stream.take(1)
         before = event.id
         base_conn.execute("DELETE FROM prices WHERE created_at = %s", [day])
-        base_conn.execute(INSERT_MINUTES, ["eth_usd", day, 1])
+        insert_minutes(base_conn, [day], "eth_usd")
         time.sleep(5 * OPTIONS.heartbeat)
-        base_conn.execute(INSERT_MINUTES, ["btc_usd", day + MINUTE, 1])
+        insert_minutes(base_conn, [day + MINUTE])
         [event] = stream.take(1)
 
     assert stream.comments >= 3
@@ -229,7 +227,7 @@ def insert_until_dropped(base_conn: psycopg.Connection, client: httpx.Client, da
         assert n < 100
         if read_metric(client, "tracker_stream_dropped_total") > dropped:
             return 1000 * n
-        base_conn.execute(INSERT_MINUTES, ["btc_usd", day + n * 1000 * MINUTE, 1000])
+        insert_minutes(base_conn, minutes_from(day + n * 1000 * MINUTE, 1000))
         time.sleep(OPTIONS.write_timeout / 4)
     return 0
 
@@ -247,7 +245,7 @@ def test_slow_consumer_is_disconnected_with_a_reason(
             stored = insert_until_dropped(base_conn, client, day)
             assert count_subscribers(client) == 1
             got = list(slow.events())
-            base_conn.execute(INSERT_MINUTES, ["btc_usd", day - MINUTE, 1])
+            insert_minutes(base_conn, [day - MINUTE])
             everything.result()
         with open_stream(client.base_url, last_id=slow.id) as stream:
             rest = list(events_until(stream, day - MINUTE))
@@ -285,9 +283,9 @@ def test_shutdown_ends_streams_at_once(
             stream = streams.enter_context(open_stream(client.base_url))
             for _ in range(3):
                 streams.enter_context(open_stream(client.base_url, receive_buffer=SMALL_BUFFER))
-            base_conn.execute(INSERT_MINUTES, ["eth_usd", day, 1])
+            insert_minutes(base_conn, [day], "eth_usd")
             for n in range(3):
-                base_conn.execute(INSERT_MINUTES, ["btc_usd", day + 1000 * n * MINUTE, 1000])
+                insert_minutes(base_conn, minutes_from(day + 1000 * n * MINUTE, 1000))
             got = stream.take(3000)
             stopped = time.monotonic()
         assert time.monotonic() - stopped < 2
@@ -325,24 +323,10 @@ def insert_and_repair(base: Settings, seed: int, day: datetime) -> None:
     rng = random.Random(seed)
     with psycopg.connect(base.database_dsn, autocommit=True) as conn:
         for n in range(60):
-            parameters = {
-                "ticker": rng.choice(["btc_usd", "eth_usd"]),
-                "minutes": [
-                    day + m * MINUTE for m in rng.sample(range(300), rng.choice([1, 1, 5]))
-                ],
-                "price": Decimal(f"{1 + seed}{n:03}.50"),
-                "source": rng.choice(["poll", "chart"]),
-            }
-            conn.execute(CHANGE, parameters)
-
-
-CHANGE = (
-    "INSERT INTO prices (ticker, created_at, price, source)"
-    " SELECT %(ticker)s, minute, %(price)s, %(source)s"
-    " FROM unnest(%(minutes)s::timestamptz[]) AS minute ORDER BY minute"
-    " ON CONFLICT (ticker, created_at) DO UPDATE"
-    " SET price = excluded.price, source = excluded.source"
-)
+            ticker = rng.choice(["btc_usd", "eth_usd"])
+            numbers = sorted(rng.sample(range(300), rng.choice([1, 1, 5])))
+            series = dict.fromkeys([day + m * MINUTE for m in numbers], f"{1 + seed}{n:03}.50")
+            upsert_prices(conn, ticker, series, rng.choice(["poll", "chart"]))
 
 
 def test_reconnecting_clients_miss_nothing_and_receive_nothing_twice(
@@ -355,7 +339,7 @@ def test_reconnecting_clients_miss_nothing_and_receive_nothing_twice(
         watching = [threads.submit(subscriber.collect, last) for subscriber in clients]
         list(threads.map(insert_and_repair, [base] * 4, range(4), [day] * 4))
         for ticker in ("btc_usd", "eth_usd"):
-            base_conn.execute(INSERT_MINUTES, [ticker, last, 1])
+            insert_minutes(base_conn, [last], ticker)
         for event in watching:
             event.result()
 

@@ -3,23 +3,20 @@
 import asyncio
 import os
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import httpx
 import psycopg
 import pytest
 
 from tests.support.api import error_reasons, format_moment, read_metric, run_web, serve_api
-from tests.support.database import make_settings, postmaster_pid
-from tests.support.processes import pause_process
-from tests.support.stream import INSERT_MINUTES, count_subscribers, open_stream
+from tests.support.database import insert_minutes, minutes_from, postmaster_pid
+from tests.support.processes import memory_megabytes, pause_process
+from tests.support.stream import count_subscribers, open_stream
 from tests.support.waiting import wait_until
-from tracker import migrations
 from tracker.embedded.home import running_servers
 from tracker.settings import Settings
 from tracker.times import MINUTE
@@ -34,15 +31,6 @@ CLIENTS = 500
 BOTH = ("btc_usd", "eth_usd")
 
 
-@pytest.fixture(scope="module")
-def stopped(open_tmp: Path) -> Settings:
-    """A separate, durable PostgreSQL with the schema; it is stopped."""
-    settings = make_settings(open_tmp / "stream-outage", redis_host="127.0.0.1")
-    with running_servers(settings):
-        migrations.apply(settings.database_dsn)
-    return settings
-
-
 @pytest.fixture
 def minutes() -> Iterator[datetime]:
     """Unused minutes."""
@@ -52,12 +40,19 @@ def minutes() -> Iterator[datetime]:
 _MINUTES = (NOON + n * MINUTE for n in range(10**6))
 
 
-def insert_minutes(settings: Settings, minutes: Iterator[datetime], *, count: int = 1) -> list[str]:
-    """Insert *count* prices of btc_usd; returns their minutes."""
+def store_minutes(
+    settings: Settings,
+    minutes: Iterator[datetime],
+    *,
+    count: int = 1,
+    tickers: Sequence[str] = ("btc_usd",),
+) -> list[str]:
+    """Insert *count* minutes with a statement for each price; returns the minutes."""
     stored = [next(minutes) for _ in range(count)]
     with psycopg.connect(settings.database_dsn, autocommit=True) as conn:
         for minute in stored:
-            conn.execute(INSERT_MINUTES, ["btc_usd", minute, 1])
+            for ticker in tickers:
+                insert_minutes(conn, [minute], ticker)
     return [format_moment(minute) for minute in stored]
 
 
@@ -68,15 +63,15 @@ def test_streams_survive_a_killed_server(stopped: Settings, minutes: Iterator[da
             wait_until(lambda: client.head(PATH).status_code == 200)
             stream = ExitStack()
             subscriber = stream.enter_context(open_stream(client.base_url))
-            stored = insert_minutes(stopped, minutes)
+            stored = store_minutes(stopped, minutes)
             assert [event.data["created_at"] for event in subscriber.take(1)] == stored
-            stored += insert_minutes(stopped, minutes, count=3)
+            stored += store_minutes(stopped, minutes, count=3)
             os.kill(postmaster_pid(stopped) or 0, signal.SIGKILL)
             wait_until(lambda: not read_metric(client, "tracker_feed_current"), 10)
             assert error_reasons(client.get(PATH), 503) == {"database": "does not respond"}
             time.sleep(3 * OPTIONS.heartbeat)
         with running_servers(stopped), stream:
-            stored += insert_minutes(stopped, minutes, count=2)
+            stored += store_minutes(stopped, minutes, count=2)
             restarted_at = time.monotonic()
             got = subscriber.take(5)
 
@@ -97,7 +92,7 @@ def test_unresponsive_server_is_noticed_within_seconds(
                 wait_until(lambda: not read_metric(client, "tracker_feed_current"))
                 assert time.monotonic() - started_at < 10
                 assert error_reasons(client.get(PATH), 503) == {"database": "does not respond"}
-            stored = insert_minutes(stopped, minutes, count=2)
+            stored = store_minutes(stopped, minutes, count=2)
             assert [event.data["created_at"] for event in subscriber.take(2)] == stored
 
 
@@ -125,14 +120,8 @@ def test_index_first_stored_after_an_outage_is_sent_completely(stopped: Settings
             stream,
             psycopg.connect(stopped.database_dsn, autocommit=True) as conn,
         ):
-            conn.execute(INSERT_MINUTES, ["eth_usd", NOON, 2])
+            insert_minutes(conn, minutes_from(NOON, 2), "eth_usd")
             assert [event.id for event in subscriber.take(2)] == ["eth_usd:0.1", "eth_usd:1"]
-
-
-def resident_memory(process: subprocess.Popen[bytes]) -> int:
-    """The resident memory of *process* in bytes."""
-    pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 async def collect_events(
@@ -154,20 +143,13 @@ async def collect_events(
     return got
 
 
-def insert_both(settings: Settings, minutes: Iterator[datetime], count: int) -> list[str]:
-    """Insert *count* minutes of both indexes with a statement for each price."""
-    stored = [next(minutes) for _ in range(count)]
-    with psycopg.connect(settings.database_dsn, autocommit=True) as conn:
-        for minute in stored:
-            for ticker in BOTH:
-                conn.execute(INSERT_MINUTES, [ticker, minute, 1])
-    return [format_moment(minute) for minute in stored]
-
-
 def test_five_hundred_clients_survive_a_restart(
     stopped: Settings, minutes: Iterator[datetime]
 ) -> None:
     """Each receives each price exactly once."""
+
+    def store_both(minutes: Iterator[datetime], count: int) -> list[str]:
+        return store_minutes(stopped, minutes, count=count, tickers=BOTH)
 
     async def all_of_them() -> None:
         ready = asyncio.Semaphore(0)
@@ -175,11 +157,11 @@ def test_five_hundred_clients_survive_a_restart(
         clients = [asyncio.create_task(each) for each in subscriptions]
         for _ in clients:
             await ready.acquire()
-        stored.extend(await asyncio.to_thread(insert_both, stopped, minutes, 5))
+        stored.extend(await asyncio.to_thread(store_both, minutes, 5))
         await asyncio.to_thread(servers.close)
         with running_servers(stopped):
-            stored.extend(await asyncio.to_thread(insert_both, stopped, minutes, 5))
-            stored.extend(await asyncio.to_thread(insert_both, stopped, iter([last]), 1))
+            stored.extend(await asyncio.to_thread(store_both, minutes, 5))
+            stored.extend(await asyncio.to_thread(store_both, iter([last]), 1))
             expected = sorted((ticker, minute) for ticker in BOTH for minute in stored)
             for got in await asyncio.gather(*clients):
                 assert sorted(got) == expected
@@ -199,18 +181,17 @@ def test_slow_consumers_do_not_hold_memory_or_the_shutdown(stopped: Settings) ->
         wait_until(lambda: client.head(PATH).status_code == 200)
         for _ in range(100):
             slow.enter_context(open_stream(client.base_url, receive_buffer=4096))
-        started_at = resident_memory(process)
+        started_at = memory_megabytes(process.pid)
         with open_stream(client.base_url) as quick:
             with psycopg.connect(stopped.database_dsn, autocommit=True) as conn:
                 for n in range(10):
-                    conn.execute(
-                        INSERT_MINUTES, ["btc_usd", NOON + (1 + n) * timedelta(days=99), 1000]
-                    )
+                    first = NOON + (1 + n) * timedelta(days=99)
+                    insert_minutes(conn, minutes_from(first, 1000))
             assert {event.name for event in quick.take(10_000)} == {"price"}
-        growth = resident_memory(process) - started_at
+        growth = memory_megabytes(process.pid) - started_at
 
         stopped_at = time.monotonic()
         process.terminate()
         assert process.wait(10) == 0
         assert time.monotonic() - stopped_at < 2
-    assert growth < 40 * 2**20
+    assert growth < 40

@@ -68,6 +68,3 @@ def _wait_for_port(server: subprocess.Popen[str]) -> int:
     line = server.stdout.readline()
     assert line, "the Community edition ended at once: see its standard error"
     return int(line)
-
-
-community, migrate = run_community_edition, apply_migrations  # old names

@@ -17,9 +17,20 @@ from tracker.embedded.home import home_servers, prepare_servers, running_servers
 from tracker.embedded.packages import find_programs
 from tracker.embedded.servers import Postgres
 from tracker.settings import Settings
+from tracker.times import MINUTE
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 Row = tuple[Any, ...]
+
+_INSERT_PRICES = (
+    "INSERT INTO prices (ticker, created_at, price, source)"
+    " SELECT %s, minute, price, %s FROM unnest(%s::timestamptz[], %s::numeric[])"
+    " AS given (minute, price)"
+)
+_UPSERT_PRICES = (
+    f"{_INSERT_PRICES} ON CONFLICT (ticker, created_at)"
+    " DO UPDATE SET price = excluded.price, source = excluded.source"
+)
 
 
 def make_settings(home: Path, **changes: object) -> Settings:
@@ -89,12 +100,22 @@ def insert_prices(
     source: str = "poll",
 ) -> None:
     """Insert the *series* in one statement."""
-    conn.execute(
-        "INSERT INTO prices (ticker, created_at, price, source)"
-        " SELECT %s, minute, price, %s FROM unnest(%s::timestamptz[], %s::numeric[])"
-        " AS given (minute, price)",
-        [ticker, source, list(series), list(series.values())],
-    )
+    conn.execute(_INSERT_PRICES, [ticker, source, list(series), list(series.values())])
+
+
+def upsert_prices(
+    conn: psycopg.Connection,
+    ticker: str,
+    series: Mapping[datetime, Decimal | str],
+    source: str = "poll",
+) -> None:
+    """Insert the *series* or replace stored prices and their sources, in one statement."""
+    conn.execute(_UPSERT_PRICES, [ticker, source, list(series), list(series.values())])
+
+
+def minutes_from(first: datetime, count: int) -> list[datetime]:
+    """*count* consecutive minutes from *first* on."""
+    return [first + n * MINUTE for n in range(count)]
 
 
 def insert_minutes(

@@ -28,6 +28,3 @@ def program_path(name: str) -> str:
 def linked_command(name: str) -> list[str]:
     """The command of pgbouncer or nginx with Debian 13's own libc."""
     return debian.linked_command("linked-13", _LINKED_PACKAGES, f"sbin/{name}")
-
-
-linked = linked_command  # old name

@@ -1,6 +1,7 @@
 """Processes by id: their children, command lines and states; pausing and waiting for them."""
 
 import os
+import re
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -34,6 +35,13 @@ def process_state(pid: int) -> str:
         return ""
 
 
+def memory_megabytes(pid: int, field: str = "VmRSS") -> float:
+    """The resident memory of *pid*: VmRSS is the current one, VmHWM its maximum."""
+    found = re.search(rf"{field}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found
+    return int(found[1]) / 1024
+
+
 def is_alive(pid: int) -> bool:
     """Whether the process exists and is no zombie."""
     return process_state(pid) not in {"", "Z"}
@@ -59,6 +67,3 @@ def pause_process(root: int | None) -> Iterator[None]:
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
-
-
-paused = pause_process  # old name

@@ -11,12 +11,6 @@ import httpx
 
 from tests.support.api import read_metric
 
-# Parameters: index, first minute, number of minutes.
-INSERT_MINUTES = (
-    "INSERT INTO prices (ticker, created_at, price)"
-    " SELECT %s, %s + n * INTERVAL '1 minute', 1.50 FROM generate_series(0, %s - 1) AS n"
-)
-
 TIMEOUT = 30.0  # seconds
 
 

@@ -6,9 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import dramatiq
-import httpx
 import redis
-from prometheus_client.parser import text_string_to_metric_families
 
 from tracker.database import DEFAULT_TIMEOUTS, Database, Timeouts
 from tracker.recorder.broker import ResilientBroker, create_broker, declare_tick
@@ -70,16 +68,3 @@ def is_idle(settings: Settings) -> bool:
     with redis.from_url(settings.broker_url) as client:
         keys = client.keys("dramatiq:*")
     return not [key for key in keys if b"heartbeats" not in key and b".XQ" not in key]
-
-
-def scrape_metrics(port: int) -> dict[tuple[str, ...], float]:
-    """Each sample by its name and the values of its labels; none while the port is closed."""
-    try:
-        text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
-    except httpx.TransportError:
-        return {}
-    samples = (s for family in text_string_to_metric_families(text) for s in family.samples)
-    return {
-        (sample.name, *dict(sorted(sample.labels.items())).values()): sample.value
-        for sample in samples
-    }
