@@ -15,6 +15,7 @@ from psycopg import AsyncConnection
 
 from tests.support.api import serve_api
 from tests.support.database import Run, create_database, make_settings
+from tests.support.logs import capture_log
 from tracker import migrations
 from tracker.embedded.home import running_servers
 from tracker.settings import Settings
@@ -49,6 +50,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _needs_servers(item: pytest.Item) -> bool:
     assert isinstance(item, pytest.Function)
     return "settings" in item.fixturenames or item.get_closest_marker("slow") is not None
+
+
+@pytest.fixture
+def log() -> Iterator[list[str]]:
+    """The lines that this process logs: level and message."""
+    with capture_log() as lines:
+        yield lines
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import redis
 from ops.bench.processes import free_ports
 from tests.support.api import read_metrics
 from tests.support.chaos.processes import run_process
-from tests.support.chaos.truth import chart_average, read_price_rows
+from tests.support.chaos.truth import chart_average, read_price_rows, recorded_tickers
 from tests.support.database import read_misses
 from tests.support.exchange import fetch_true_price
 from tests.support.waiting import wait_until
@@ -65,9 +65,3 @@ def test_clock_skew_decides_between_price_and_miss(
     assert late == ({"too_late"} if ahead > 60 else set())
     assert bool(polled) == (ahead < 60)
     assert all(-5 <= (row.observed_at - row.minute).total_seconds() < 60 for row in polled)
-
-
-def recorded_tickers(conn: psycopg.Connection, minute: datetime) -> set[str]:
-    """The indexes that have a price or a miss of *minute*."""
-    polled = {row.ticker for row in read_price_rows(conn) if row.minute == minute}
-    return polled | {ticker for ticker, at, _ in read_misses(conn) if at == minute}

@@ -2,7 +2,6 @@
 
 import random
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -53,13 +52,6 @@ def filled_database(base: Settings, writer: psycopg.Connection) -> Settings:
         insert_prices(writer, ticker, series)
     insert_misses(writer, "btc_usd", [HORIZON - HOUR, LATE], "refused")
     return base.changed(retention=KEPT)
-
-
-@pytest.fixture
-def log() -> Iterator[list[str]]:
-    """The lines logged by the test."""
-    with capture_log() as lines:
-        yield lines
 
 
 def apply_once(settings: Settings) -> None:

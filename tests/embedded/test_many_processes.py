@@ -15,9 +15,9 @@ import pytest
 import redis
 
 from ops.bench.processes import free_ports
-from tests.support.api import linked_url
+from tests.support.api import fetch_status, linked_url
 from tests.support.chaos.processes import run_process
-from tests.support.chaos.truth import read_price_rows
+from tests.support.chaos.truth import recorded_tickers
 from tests.support.database import read_misses, read_polls
 from tests.support.debian import linked_command
 from tests.support.exchange import assert_true_polls, count_calls, inject_fault
@@ -122,18 +122,10 @@ def run_nginx(folder: Path, *webs: int) -> Iterator[httpx.Client]:
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client,
     ):
         try:
-            wait_until(lambda: fetch_status(client) is not None)
+            wait_until(lambda: fetch_status(client, "/health/live") is not None)
             yield client
         finally:
             process.kill()
-
-
-def fetch_status(client: httpx.Client, path: str = "/health/live") -> int | None:
-    """The status of the response; None without one."""
-    try:
-        return client.get(path).status_code
-    except httpx.TransportError:
-        return None
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +147,7 @@ def fleet(base: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         for name in ("web1", "web2", "worker1", "worker2", "worker3", "scheduler1", "scheduler2"):
             fleet.start(name)
         for web in webs:
-            wait_until(lambda web=web: fetch_status(web) == 200)
+            wait_until(lambda web=web: fetch_status(web, "/health/live") == 200)
         wait_until(lambda: all(fleet.is_polling(f"worker{number}") for number in (1, 2, 3)))
         yield fleet
 
@@ -225,7 +217,7 @@ def test_killed_web_is_replaced_by_the_other(fleet: Fleet) -> None:
             assert resumed.take(1)[0].data["price"] == "2.00"
 
         fleet.start(name)
-        wait_until(lambda: [fetch_status(web) for web in fleet.webs] == [200, 200])
+        wait_until(lambda: [fetch_status(web, "/health/live") for web in fleet.webs] == [200, 200])
 
 
 def test_polls_of_a_killed_worker_are_taken_over(fleet: Fleet) -> None:
@@ -241,9 +233,3 @@ def test_polls_of_a_killed_worker_are_taken_over(fleet: Fleet) -> None:
     wait_until(lambda: recorded_tickers(fleet.conn, minute) == set(fleet.settings.tickers), 60)
     fleet.start("worker1")
     wait_until(lambda: fleet.is_polling("worker1"))
-
-
-def recorded_tickers(conn: psycopg.Connection, minute: datetime) -> set[str]:
-    """The indexes that have a price or a miss of that minute."""
-    stored = {row.ticker for row in read_price_rows(conn) if row.minute == minute}
-    return stored | {ticker for ticker, at, _ in read_misses(conn) if at == minute}

@@ -14,6 +14,7 @@ from typing import IO
 
 import pytest
 
+from ops.bench.processes import free_ports
 from tracker.embedded.home import lock_home, servers_are_ready, start_background, stop_background
 from tracker.embedded.up import app_processes, check_exchange, run_demo, run_tracker
 from tracker.settings import CHECKOUT, Settings
@@ -29,19 +30,11 @@ def used_port() -> Iterator[int]:
 
 
 @pytest.fixture
-def free_port() -> int:
-    """A free port."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        number: int = listener.getsockname()[1]
-        return number
-
-
-@pytest.fixture
-def own(settings: Settings, free_port: int) -> Iterator[Settings]:
+def own(settings: Settings) -> Iterator[Settings]:
     """Settings of `up` with its own home and an unreachable exchange."""
     own = settings.changed(
         tracker_home=settings.home.parent / "up",
-        web_port=free_port,
+        web_port=free_ports(1)[0],
         client_base_url="http://127.0.0.1:9/api/v2",
     )
     yield own

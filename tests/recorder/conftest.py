@@ -1,16 +1,16 @@
-"""A worker's surroundings, whose clock stands: an exchange, an empty queue and database."""
+"""Exchanges, an empty queue and an empty database; most have a clock that stands."""
 
 from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 import redis
+import stamina
 
 from tests.support.clock import NOON, ManualClock
+from tests.support.exchange import SEED
 from tracker.settings import Settings
 from tracker.simulator import Options, Simulator, running_simulator
-
-SEED = 1  # of the prices that tests.support.chaos.truth expects
 
 
 @pytest.fixture
@@ -24,6 +24,20 @@ def exchange(clock: ManualClock) -> Iterator[Simulator]:
     """A simulated exchange without faults."""
     with running_simulator(Options(seed=SEED, clock=clock.microseconds)) as simulator:
         yield simulator
+
+
+@pytest.fixture
+def live_exchange() -> Iterator[Simulator]:
+    """A simulated exchange without faults, on this machine's clock."""
+    with running_simulator(Options(seed=SEED)) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def no_pauses() -> Iterator[None]:
+    """Four attempts without pauses between them."""
+    with stamina.set_testing(True, attempts=4):
+        yield
 
 
 @pytest.fixture

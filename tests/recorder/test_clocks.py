@@ -1,7 +1,5 @@
 """Clocks that differ, and minutes at the boundaries of days, months, years and chunks."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -11,20 +9,14 @@ import pytest
 from tests.support.chaos.truth import chart_average
 from tests.support.clock import NOON, ManualClock
 from tests.support.database import read_misses, read_polls
+from tests.support.exchange import SEED
 from tests.support.waiting import wait_until
-from tests.support.worker import is_idle, running_worker, send_tick
-from tracker.database import Database
+from tests.support.worker import is_idle, open_recorder, running_worker, send_tick
 from tracker.errors import WrongMinute
-from tracker.recorder.deribit import DeribitClient
-from tracker.recorder.poll import Poller
-from tracker.recorder.repair import Repairer
 from tracker.settings import Settings
 from tracker.simulator import Options, price_at, running_simulator
 from tracker.times import EPOCH, MINUTE
 
-RecorderAt = Callable[..., AbstractContextManager[tuple[ManualClock, Poller, Repairer]]]
-
-SEED = 1
 TICKERS = ("btc_usd", "eth_usd")
 CHUNK = timedelta(days=365)
 BOUNDARIES = {
@@ -36,25 +28,6 @@ BOUNDARIES = {
     "end of February": datetime(2027, 3, 1, tzinfo=UTC),
     "end of a chunk": EPOCH + 58 * CHUNK,
 }
-
-
-@pytest.fixture
-def recorder_at(database: Settings) -> RecorderAt:
-    """A poller and a repairer at any time, and an exchange whose clock is *ahead*, in seconds."""
-
-    @contextmanager
-    def start(now: datetime, ahead: float = 0) -> Iterator[tuple[ManualClock, Poller, Repairer]]:
-        clock = ManualClock(now)
-        options = Options(seed=SEED, clock=clock.microseconds, clock_offset=ahead)
-        with (
-            running_simulator(options) as exchange,
-            DeribitClient(exchange.url) as client,
-            Database(database.database_dsn, 4) as connections,
-        ):
-            poller = Poller(client, connections, clock)
-            yield clock, poller, Repairer(TICKERS, client, connections)
-
-    return start
 
 
 def read_prices(conn: psycopg.Connection) -> dict[tuple[str, datetime], tuple[str, Decimal]]:
@@ -84,11 +57,15 @@ def expect_hour(
 @pytest.mark.parametrize("ahead", [-5.0, 0.0, 5.0])
 @pytest.mark.parametrize("boundary", BOUNDARIES.values(), ids=BOUNDARIES)
 def test_minutes_at_boundary_have_prices_of_their_own_time(
-    recorder_at: RecorderAt, conn: psycopg.Connection, boundary: datetime, ahead: float
+    database: Settings,
+    conn: psycopg.Connection,
+    clock: ManualClock,
+    boundary: datetime,
+    ahead: float,
 ) -> None:
     """Polls: the last minute before it and the first two after it; the rest of the hour: repair."""
     polled = {}
-    with recorder_at(boundary, ahead) as (clock, poller, repairer):
+    with open_recorder(database, clock, ahead) as (poller, repairer):
         for minute in (boundary - MINUTE, boundary, boundary + MINUTE):
             clock.moment = minute + timedelta(seconds=1)
             for ticker in TICKERS:
@@ -105,11 +82,11 @@ def test_minutes_at_boundary_have_prices_of_their_own_time(
 
 
 def test_price_of_next_day_is_not_stored_under_last_minute(
-    recorder_at: RecorderAt, conn: psycopg.Connection
+    database: Settings, conn: psycopg.Connection, clock: ManualClock
 ) -> None:
     """The exchange's clock decides on which side of midnight a price was observed."""
     midnight = BOUNDARIES["midnight"]
-    with recorder_at(midnight, 5) as (clock, poller, _):
+    with open_recorder(database, clock, 5) as (poller, _):
         clock.moment = midnight - timedelta(seconds=3)
         with pytest.raises(WrongMinute):
             poller.fetch("btc_usd", midnight - MINUTE)
@@ -121,11 +98,11 @@ def test_price_of_next_day_is_not_stored_under_last_minute(
 
 
 def test_rows_around_end_of_chunk_are_in_different_chunks(
-    recorder_at: RecorderAt, conn: psycopg.Connection
+    database: Settings, conn: psycopg.Connection, clock: ManualClock
 ) -> None:
     """Otherwise BOUNDARIES would not contain one."""
     end = BOUNDARIES["end of a chunk"]
-    with recorder_at(end) as (clock, _, repairer):
+    with open_recorder(database, clock) as (_, repairer):
         clock.moment = end + timedelta(minutes=10)
         repairer.repair(clock.moment)
 
@@ -135,11 +112,11 @@ def test_rows_around_end_of_chunk_are_in_different_chunks(
 
 
 def test_minute_of_lagging_chart_is_repaired_later(
-    recorder_at: RecorderAt, conn: psycopg.Connection
+    database: Settings, conn: psycopg.Connection, clock: ManualClock
 ) -> None:
     """The repairer requests the chart again some minutes later."""
     midnight = BOUNDARIES["midnight"]
-    with recorder_at(midnight, -90) as (clock, _, repairer):
+    with open_recorder(database, clock, -90) as (_, repairer):
         clock.moment = midnight + timedelta(seconds=1)
         repairer.repair(clock.moment)
         assert ("btc_usd", midnight - MINUTE) not in read_prices(conn)

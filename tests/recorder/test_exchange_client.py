@@ -3,12 +3,11 @@
 import socket
 import time
 from collections.abc import Iterator
-from decimal import Decimal
 
 import pytest
 import stamina
 
-from tests.support.exchange import count_calls, inject_fault
+from tests.support.exchange import SEED, count_calls, fetch_btc, inject_fault
 from tracker.errors import (
     ExchangeError,
     InvalidResponse,
@@ -20,33 +19,12 @@ from tracker.errors import (
 from tracker.recorder.deribit import DeribitClient
 from tracker.simulator import Options, Simulator, price_at, running_simulator
 
-SEED = 5
-
 
 @pytest.fixture
-def exchange() -> Iterator[Simulator]:
-    """A simulated exchange without faults, on this machine's clock."""
-    with running_simulator(Options(seed=SEED)) as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def client(exchange: Simulator) -> Iterator[DeribitClient]:
+def client(live_exchange: Simulator) -> Iterator[DeribitClient]:
     """A client of that exchange."""
-    with DeribitClient(exchange.url) as client:
+    with DeribitClient(live_exchange.url) as client:
         yield client
-
-
-@pytest.fixture
-def no_pauses() -> Iterator[None]:
-    """Retry without pauses."""
-    with stamina.set_testing(True, attempts=4):
-        yield
-
-
-def fetch(client: DeribitClient, within: float = 60) -> Decimal:
-    """The price of btc_usd in production."""
-    return client.fetch_price("btc_usd", within).price
 
 
 def test_price_is_that_of_its_second(client: DeribitClient) -> None:
@@ -78,24 +56,24 @@ def test_index_names_are_fetched(client: DeribitClient) -> None:
 )
 @pytest.mark.usefixtures("no_pauses")
 def test_transient_errors_are_retried(
-    exchange: Simulator, client: DeribitClient, fault: dict[str, str]
+    live_exchange: Simulator, client: DeribitClient, fault: dict[str, str]
 ) -> None:
     """Three times: the fourth attempt succeeds, or its error has the number of attempts."""
-    inject_fault(exchange, calls=3, **fault)
-    assert fetch(client) > 0
-    assert count_calls(exchange) == 4
+    inject_fault(live_exchange, calls=3, **fault)
+    assert fetch_btc(client) > 0
+    assert count_calls(live_exchange) == 4
 
-    inject_fault(exchange, **fault)
+    inject_fault(live_exchange, **fault)
     with pytest.raises((Unreachable, Unavailable, RateLimited)) as caught:
-        fetch(client)
-    assert (caught.value.attempts, count_calls(exchange)) == (4, 8)
+        fetch_btc(client)
+    assert (caught.value.attempts, count_calls(live_exchange)) == (4, 8)
 
 
 def test_error_without_text_is_named_by_its_type(
-    exchange: Simulator, client: DeribitClient
+    live_exchange: Simulator, client: DeribitClient
 ) -> None:
     """An exchange that accepts the request and never responds leaves an error without a text."""
-    inject_fault(exchange, "timeout")
+    inject_fault(live_exchange, "timeout")
 
     with pytest.raises(Unreachable) as caught:
         client.fetch_index_names()
@@ -117,23 +95,26 @@ def test_error_without_text_is_named_by_its_type(
     ids=str,
 )
 def test_permanent_errors_are_not_retried(
-    exchange: Simulator, client: DeribitClient, fault: dict[str, str], kind: type[ExchangeError]
+    live_exchange: Simulator,
+    client: DeribitClient,
+    fault: dict[str, str],
+    kind: type[ExchangeError],
 ) -> None:
     """The exchange may ban a client for many invalid requests."""
-    inject_fault(exchange, **fault)
+    inject_fault(live_exchange, **fault)
 
     with pytest.raises(kind) as caught:
-        fetch(client)
+        fetch_btc(client)
 
-    assert (caught.value.attempts, count_calls(exchange)) == (1, 1)
+    assert (caught.value.attempts, count_calls(live_exchange)) == (1, 1)
 
 
-def test_unknown_index_is_refused(exchange: Simulator, client: DeribitClient) -> None:
+def test_unknown_index_is_refused(live_exchange: Simulator, client: DeribitClient) -> None:
     """Without a retry; the error has the exchange's message."""
     with pytest.raises(Refused, match=r"Invalid params.*invalid index") as caught:
         client.fetch_price("nope_usd", 60)
 
-    assert (caught.value.code, count_calls(exchange)) == (-32602, 1)
+    assert (caught.value.code, count_calls(live_exchange)) == (-32602, 1)
 
 
 def test_price_of_other_net_is_refused() -> None:
@@ -148,48 +129,48 @@ def test_price_of_other_net_is_refused() -> None:
             client.fetch_price("btc_usd", 60)
 
 
-def test_retry_after_is_respected(exchange: Simulator, client: DeribitClient) -> None:
+def test_retry_after_is_respected(live_exchange: Simulator, client: DeribitClient) -> None:
     """The next attempt comes no earlier, and soon afterwards."""
-    inject_fault(exchange, "rate_limit", calls=1, retry_after=1)
+    inject_fault(live_exchange, "rate_limit", calls=1, retry_after=1)
     before = time.monotonic()
 
-    assert fetch(client) > 0
+    assert fetch_btc(client) > 0
 
     assert 1 <= time.monotonic() - before < 2
 
 
 def test_retry_after_beyond_deadline_ends_attempts(
-    exchange: Simulator, client: DeribitClient
+    live_exchange: Simulator, client: DeribitClient
 ) -> None:
     """An earlier attempt would be refused again."""
-    inject_fault(exchange, "rate_limit", retry_after=3_600)
+    inject_fault(live_exchange, "rate_limit", retry_after=3_600)
 
     with pytest.raises(RateLimited):
-        fetch(client)
+        fetch_btc(client)
 
-    assert count_calls(exchange) == 1
+    assert count_calls(live_exchange) == 1
 
 
-def test_first_pause_takes_two_seconds(exchange: Simulator, client: DeribitClient) -> None:
+def test_first_pause_takes_two_seconds(live_exchange: Simulator, client: DeribitClient) -> None:
     """Without the fixture that removes pauses."""
-    inject_fault(exchange, "maintenance", calls=1)
+    inject_fault(live_exchange, "maintenance", calls=1)
     before = time.monotonic()
 
-    fetch(client)
+    fetch_btc(client)
 
     assert 2 <= time.monotonic() - before < 10
 
 
-def test_deadline_bounds_missing_response(client: DeribitClient, exchange: Simulator) -> None:
+def test_deadline_bounds_missing_response(client: DeribitClient, live_exchange: Simulator) -> None:
     """The only attempt is cancelled."""
-    inject_fault(exchange, "timeout")
+    inject_fault(live_exchange, "timeout")
     before = time.monotonic()
 
     with pytest.raises(Unreachable, match="no complete response in time") as caught:
-        fetch(client, within=0.5)
+        fetch_btc(client, within=0.5)
 
     assert 0.5 <= time.monotonic() - before < 5
-    assert (caught.value.attempts, count_calls(exchange)) == (1, 1)
+    assert (caught.value.attempts, count_calls(live_exchange)) == (1, 1)
 
 
 def test_refused_connection_is_unreachable() -> None:
@@ -201,4 +182,4 @@ def test_refused_connection_is_unreachable() -> None:
         DeribitClient(f"http://127.0.0.1:{port}") as client,
         pytest.raises(Unreachable, match=r"^127\.0\.0\.1: ."),
     ):
-        fetch(client)
+        fetch_btc(client)

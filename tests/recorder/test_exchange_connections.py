@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 import pytest
-import stamina
 
+from tests.support.exchange import fetch_btc
 from tracker.errors import InvalidResponse, Unreachable
 from tracker.recorder.deribit import DeribitClient
 
@@ -83,11 +83,6 @@ class Server:
             self.serve(connection)
 
 
-def fetch(client: DeribitClient, within: float = 60) -> Decimal:
-    """The price of btc_usd in production."""
-    return client.fetch_price("btc_usd", within).price
-
-
 def respond(connection: Connection) -> None:
     """A correct server."""
     while connection.request():
@@ -112,17 +107,10 @@ def client_of(
         yield client, server
 
 
-@pytest.fixture
-def no_pauses() -> Iterator[None]:
-    """Retry without pauses."""
-    with stamina.set_testing(True, attempts=2):
-        yield
-
-
 def test_connection_is_reused() -> None:
     """By sequential requests."""
     with client_of(respond) as (client, server):
-        assert [fetch(client) for _ in range(5)] == [PRICE] * 5
+        assert [fetch_btc(client) for _ in range(5)] == [PRICE] * 5
 
     assert len(server.connections) == 1
 
@@ -136,7 +124,7 @@ def test_request_follows_documentation() -> None:
         connection.socket.sendall(GOOD)
 
     with client_of(serve) as (client, _):
-        fetch(client)
+        fetch_btc(client)
 
     path, *headers = requests[0].split(b"\r\n")
     assert path == b"GET /api/v2/public/get_index_price?index_name=btc_usd HTTP/1.1"
@@ -152,7 +140,7 @@ def test_connection_closed_while_idle_is_replaced() -> None:
 
     with client_of(serve) as (client, server):
         for number in range(3):
-            assert fetch(client, within=5) == PRICE
+            assert fetch_btc(client, within=5) == PRICE
             server.threads[number].join()
 
     assert len(server.connections) == 3
@@ -180,7 +168,7 @@ def garbled(connection: Connection) -> None:
 def test_broken_connection_is_retried(serve: Callable[[Connection], None]) -> None:
     """Once, on a new connection."""
     with client_of(first_faulty(serve)) as (client, server):
-        assert fetch(client) == PRICE
+        assert fetch_btc(client) == PRICE
 
     assert len(server.connections) == 2
 
@@ -210,7 +198,7 @@ def test_request_timeout_bounds_slow_response(serve: Callable[[Connection], None
     """Also if each byte arrives in time; the next request succeeds."""
     with client_of(first_faulty(serve), request_timeout=0.5) as (client, server):
         before = time.monotonic()
-        assert fetch(client) == PRICE
+        assert fetch_btc(client) == PRICE
         assert 0.5 <= time.monotonic() - before < 4
 
     assert len(server.connections) == 2
@@ -249,7 +237,7 @@ def test_invalid_response_is_not_retried(serve: Callable[[Connection], None], me
     """The error is typed, and the client stays usable."""
     with client_of(first_faulty(serve)) as (client, _):
         with pytest.raises(InvalidResponse, match=message) as caught:
-            fetch(client)
+            fetch_btc(client)
 
         assert caught.value.attempts == 1
 
@@ -264,7 +252,7 @@ def test_redirects_are_followed() -> None:
             connection.socket.sendall(moved % (there.encode() + target))
 
         with client_of(serve) as (client, _):
-            assert fetch(client) == PRICE
+            assert fetch_btc(client) == PRICE
 
 
 def test_concurrent_requests_are_limited_to_five() -> None:
@@ -284,7 +272,7 @@ def test_concurrent_requests_are_limited_to_five() -> None:
             connection.socket.sendall(GOOD)
 
     with client_of(serve) as (client, server), ThreadPoolExecutor(12) as threads:
-        assert list(threads.map(lambda _: fetch(client), range(12))) == [PRICE] * 12
+        assert list(threads.map(lambda _: fetch_btc(client), range(12))) == [PRICE] * 12
 
     assert max(counts) == len(server.connections) == 5
 
@@ -295,7 +283,7 @@ def test_deadline_bounds_wait_for_a_turn() -> None:
         client_of(silent, request_timeout=0.5) as (client, _),
         ThreadPoolExecutor(6) as threads,
     ):
-        calls = [threads.submit(fetch, client, 0.3) for _ in range(6)]
+        calls = [threads.submit(fetch_btc, client, 0.3) for _ in range(6)]
         errors = [call.exception() for call in calls]
 
     assert [type(error) for error in errors] == [Unreachable] * 6

@@ -2,18 +2,17 @@
 
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import psycopg
 import pytest
-from loguru import logger
 
 from tests.support.clock import NOON, ManualClock
-from tests.support.exchange import count_calls, inject_fault
-from tracker.database import DEFAULT_TIMEOUTS, Database, Timeouts
+from tests.support.exchange import SEED, count_calls, inject_fault
+from tests.support.worker import open_recorder
+from tracker.database import Database, Timeouts
 from tracker.errors import DatabaseDown, WrongMinute
 from tracker.models import Quote
 from tracker.recorder.deribit import DeribitClient
@@ -22,45 +21,12 @@ from tracker.settings import Settings
 from tracker.simulator import Options, Simulator, price_at, running_simulator
 from tracker.times import MINUTE, Clock
 
-SEED = 1
-
-PollerWith = Callable[..., AbstractContextManager[Poller]]
-
 
 @pytest.fixture
-def poller_with(database: Settings, clock: ManualClock) -> PollerWith:
-    """A poller on another database, or with other timeouts, or beside another clock."""
-
-    @contextmanager
-    def start(
-        ahead: float = 0, timeouts: Timeouts = DEFAULT_TIMEOUTS, **changes: object
-    ) -> Iterator[Poller]:
-        options = Options(seed=SEED, clock=clock.microseconds, clock_offset=ahead)
-        dsn = database.changed(**changes).database_dsn
-        with (
-            running_simulator(options) as exchange,
-            DeribitClient(exchange.url) as client,
-            Database(dsn, 4, timeouts) as connections,
-        ):
-            yield Poller(client, connections, clock)
-
-    return start
-
-
-@pytest.fixture
-def poller(poller_with: PollerWith) -> Iterator[Poller]:
+def poller(database: Settings, clock: ManualClock) -> Iterator[Poller]:
     """A poller on the test's database."""
-    with poller_with() as poller:
+    with open_recorder(database, clock) as (poller, _):
         yield poller
-
-
-@pytest.fixture
-def lines() -> Iterator[list[str]]:
-    """The log."""
-    lines: list[str] = []
-    number = logger.add(lines.append, format="{level} {message}")
-    yield lines
-    logger.remove(number)
 
 
 def quote(observed_at: datetime = NOON, price: str = "68241.50") -> Quote:
@@ -120,25 +86,27 @@ def test_early_tick_waits_for_its_minute(database: Settings) -> None:
 
 @pytest.mark.parametrize(("ahead", "difference"), [(5, "5.0 s ahead of"), (-5, "5.0 s behind")])
 def test_clock_skew_is_logged(
-    poller_with: PollerWith, lines: list[str], ahead: float, difference: str
+    database: Settings, clock: ManualClock, log: list[str], ahead: float, difference: str
 ) -> None:
     """The poll succeeds: the tick decides the minute."""
-    with poller_with(ahead) as poller:
+    with open_recorder(database, clock, ahead) as (poller, _):
         poller.fetch("btc_usd", NOON)
 
-    assert lines == [f"WARNING the exchange's clock is {difference} ours\n"]
+    assert log == [f"WARNING the exchange's clock is {difference} ours\n"]
 
 
-def test_equal_clocks_are_not_logged(poller: Poller, lines: list[str]) -> None:
+def test_equal_clocks_are_not_logged(poller: Poller, log: list[str]) -> None:
     """A poll that succeeds logs no skew."""
     poller.fetch("btc_usd", NOON)
 
-    assert lines == []
+    assert log == []
 
 
-def test_exchange_far_ahead_has_no_price_of_the_minute(poller_with: PollerWith) -> None:
+def test_exchange_far_ahead_has_no_price_of_the_minute(
+    database: Settings, clock: ManualClock
+) -> None:
     """By its clock the price belongs to a later minute."""
-    with poller_with(90) as poller, pytest.raises(WrongMinute):
+    with open_recorder(database, clock, 90) as (poller, _), pytest.raises(WrongMinute):
         poller.fetch("btc_usd", NOON)
 
 
@@ -156,13 +124,17 @@ def test_invalid_row_is_not_an_outage(poller: Poller) -> None:
         poller.store(quote(NOON), NOON - timedelta(seconds=1))
 
 
-def test_unavailable_database_is_reported_without_password(poller_with: PollerWith) -> None:
+def test_unavailable_database_is_reported_without_password(
+    database: Settings, clock: ManualClock
+) -> None:
     """In one line, with the port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    changes = {"postgres_host": "127.0.0.1", "postgres_port": port, "postgres_password": "s3cret"}
+    away = database.changed(
+        postgres_host="127.0.0.1", postgres_port=port, postgres_password="s3cret"
+    )
 
-    with poller_with(**changes) as poller, pytest.raises(DatabaseDown) as caught:
+    with open_recorder(away, clock) as (poller, _), pytest.raises(DatabaseDown) as caught:
         poller.store(quote(), NOON)
 
     assert "\n" not in str(caught.value)
@@ -170,20 +142,22 @@ def test_unavailable_database_is_reported_without_password(poller_with: PollerWi
     assert "s3cret" not in str(caught.value)
 
 
-def test_database_without_tables_is_unavailable(poller_with: PollerWith) -> None:
+def test_database_without_tables_is_unavailable(database: Settings, clock: ManualClock) -> None:
     """A later attempt may succeed, after the migrations."""
-    with poller_with(postgres_db="postgres") as poller, pytest.raises(DatabaseDown):
+    other = database.changed(postgres_db="postgres")
+    with open_recorder(other, clock) as (poller, _), pytest.raises(DatabaseDown):
         poller.store(quote(), NOON)
 
 
-def test_connect_timeout_bounds_silent_server(poller_with: PollerWith) -> None:
+def test_connect_timeout_bounds_silent_server(database: Settings, clock: ManualClock) -> None:
     """A stopped server accepts connections and does not respond."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        silent = {"postgres_host": "127.0.0.1", "postgres_port": listener.getsockname()[1]}
+        port = listener.getsockname()[1]
+        silent = database.changed(postgres_host="127.0.0.1", postgres_port=port)
         before = time.monotonic()
 
         with (
-            poller_with(timeouts=Timeouts(connect=2), **silent) as poller,
+            open_recorder(silent, clock, timeouts=Timeouts(connect=2)) as (poller, _),
             pytest.raises(DatabaseDown),
         ):
             poller.store(quote(), NOON)
@@ -192,43 +166,42 @@ def test_connect_timeout_bounds_silent_server(poller_with: PollerWith) -> None:
 
 
 def test_response_timeout_bounds_hanging_statement(
-    poller_with: PollerWith, conn: psycopg.Connection
+    database: Settings, clock: ManualClock, conn: psycopg.Connection
 ) -> None:
     """The client closes the connection, because a stopped server could not cancel.
 
     The server may execute the statement later: a repetition changes nothing.
     """
     before = time.monotonic()
-    with poller_with(timeouts=Timeouts(response=0.5)) as poller, conn.transaction():
+    impatient = open_recorder(database, clock, timeouts=Timeouts(response=0.5))
+    with impatient as (poller, _), conn.transaction():
         conn.execute("LOCK TABLE prices")
 
         with pytest.raises(DatabaseDown):
             poller.store(quote(), NOON)
 
     assert time.monotonic() - before < 4.5
-    with poller_with() as poller:
+    with open_recorder(database, clock) as (poller, _):
         poller.store(quote(), NOON)
     assert conn.execute("SELECT count(*) FROM prices").fetchone() == (1,)
 
 
-def test_unknown_tickers_are_logged(exchange: Simulator, lines: list[str]) -> None:
+def test_unknown_tickers_are_logged(exchange: Simulator, log: list[str]) -> None:
     """Each in a line of its own."""
     with DeribitClient(exchange.url) as client:
         check_tickers(client, ["btc_usd", "nope_usd", "no-pe_usd"])
 
     line = "WARNING TICKERS: the exchange does not list {}; it is polled all the same\n"
-    assert lines == [line.format("no-pe_usd"), line.format("nope_usd")]
+    assert log == [line.format("no-pe_usd"), line.format("nope_usd")]
 
 
 @pytest.mark.parametrize("kind", ["maintenance", "html", "missing", "reset"])
-def test_failed_check_of_tickers_is_logged(
-    exchange: Simulator, lines: list[str], kind: str
-) -> None:
+def test_failed_check_of_tickers_is_logged(exchange: Simulator, log: list[str], kind: str) -> None:
     """In one line, and the worker starts."""
     inject_fault(exchange, kind)
     with DeribitClient(exchange.url) as client:
         check_tickers(client, ["btc_usd"])
 
-    assert [line.partition(":")[0] for line in lines] == [
+    assert [line.partition(":")[0] for line in log] == [
         "WARNING the names in TICKERS could not be checked"
     ]

@@ -20,7 +20,7 @@ from tracker.embedded.account import MINIMAL_ENVIRONMENT
 from tracker.embedded.packages import find_programs
 from tracker.recorder.broker import connect_redis
 from tracker.settings import CHECKOUT, Settings
-from tracker.simulator import Options, Simulator, running_simulator
+from tracker.simulator import Simulator
 
 pytestmark = pytest.mark.slow
 
@@ -116,22 +116,15 @@ def knows_replica(sentinel: redis.Redis) -> bool:
         return False
 
 
-@pytest.fixture
-def exchange() -> Iterator[Simulator]:
-    """A simulated exchange without faults, on this machine's clock as the scheduler is."""
-    with running_simulator(Options(seed=7)) as simulator:
-        yield simulator
-
-
 def test_worker_and_scheduler_use_promoted_replica(
-    database: Settings, conn: psycopg.Connection, exchange: Simulator, replication: Replication
+    database: Settings, conn: psycopg.Connection, live_exchange: Simulator, replication: Replication
 ) -> None:
     """A running worker, and a scheduler that its supervisor restarts."""
     settings = database.changed(
         redis_host="",
         redis_sentinels=replication.sentinels,
         redis_sentinel_master=NAME,
-        client_base_url=exchange.url,
+        client_base_url=live_exchange.url,
     )
     with running_worker(settings):
         send_tick(settings, current_minute(10))

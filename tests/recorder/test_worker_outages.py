@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -13,11 +13,11 @@ import dramatiq
 import psycopg
 import pytest
 import redis
-from loguru import logger
 
 from tests.support.clock import NOON, ManualClock
 from tests.support.database import make_settings, read_misses, read_polls
 from tests.support.exchange import assert_true_polls, count_calls, inject_fault
+from tests.support.logs import capture_log
 from tests.support.processes import pause_process
 from tests.support.waiting import wait_until
 from tests.support.worker import is_idle, running_worker, send_message, send_tick
@@ -92,15 +92,6 @@ def kill(server: Server) -> None:
     assert server.wait_stopped()
 
 
-@contextmanager
-def captured_warnings() -> Iterator[list[str]]:
-    """The warnings and errors of the log."""
-    lines: list[str] = []
-    number = logger.add(lines.append, level="WARNING", format="{message}")
-    yield lines
-    logger.remove(number)
-
-
 def both_stored(settings: Settings) -> bool:
     """Whether both indexes have a price."""
     with psycopg.connect(settings.database_dsn) as conn:
@@ -146,7 +137,7 @@ def test_price_after_restart_of_database_is_stored_at_once(
     tracked: Settings, exchange: Simulator, postgres: Server, worker: Worker
 ) -> None:
     """The pool replaces its dead connections, and no price is queued."""
-    with worker(), captured_warnings() as lines:
+    with worker(), capture_log("WARNING") as lines:
         send_tick(tracked, NOON)
         wait_until(lambda: both_stored(tracked) and is_idle(tracked))
         kill(postgres)

@@ -22,7 +22,7 @@ from tests.support.waiting import current_minute, wait_until
 from tests.support.worker import is_idle, send_message, send_tick
 from tracker.embedded.home import home_servers, start_background, stop_background
 from tracker.settings import CHECKOUT, Settings
-from tracker.simulator import Options, Simulator, running_simulator
+from tracker.simulator import Simulator
 from tracker.times import MINUTE, minute_of
 
 pytestmark = pytest.mark.slow
@@ -70,18 +70,15 @@ class Running:
 
 
 @pytest.fixture
-def exchange() -> Iterator[Simulator]:
-    """A simulated exchange without faults, on this machine's clock as the processes are."""
-    with running_simulator(Options(seed=17)) as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def tracked(database: Settings, exchange: Simulator) -> Settings:
+def tracked(database: Settings, live_exchange: Simulator) -> Settings:
     """Settings of that exchange, an empty queue and an empty database."""
     with redis.from_url(database.broker_url) as client:
         client.flushall()
-    changes = {"client_base_url": exchange.url, "tickers": ",".join(BOTH), "log_format": "json"}
+    changes = {
+        "client_base_url": live_exchange.url,
+        "tickers": ",".join(BOTH),
+        "log_format": "json",
+    }
     return database.changed(**changes)
 
 
@@ -111,7 +108,7 @@ def worker(settings: Settings, folder: Path) -> Iterator[Running]:
 
 
 def test_worker_stores_prices_until_sigterm(
-    tracked: Settings, conn: psycopg.Connection, exchange: Simulator, tmp_path: Path
+    tracked: Settings, conn: psycopg.Connection, live_exchange: Simulator, tmp_path: Path
 ) -> None:
     """It logs ticker and minute of each price, stays small, and exits 0 at once."""
     with worker(tracked, tmp_path) as process:
@@ -121,7 +118,7 @@ def test_worker_stores_prices_until_sigterm(
         memory, took = process.memory(), process.stop()
 
     assert read_polls(conn) == [(ticker, minute) for ticker in BOTH]
-    assert_true_polls(conn, exchange)
+    assert_true_polls(conn, live_exchange)
     stored = [line for line in process.lines() if line["message"] == "stored"]
     assert {line["ticker"] for line in stored} == set(BOTH)
     assert {line["minute"] for line in stored} == {minute.isoformat()}
@@ -132,16 +129,16 @@ def test_worker_stores_prices_until_sigterm(
 
 
 def test_signal_during_poll_ends_worker(
-    tracked: Settings, exchange: Simulator, tmp_path: Path
+    tracked: Settings, live_exchange: Simulator, tmp_path: Path
 ) -> None:
     """In time, also at a second signal; the poll is no miss, and its message remains."""
-    inject_fault(exchange, "timeout", method="get_index_price")
+    inject_fault(live_exchange, "timeout", method="get_index_price")
     other = tracked.changed(redis_celery_broker_db=2)
     with worker(tracked, tmp_path) as once, worker(other, tmp_path) as twice:
         minute = minute_of(datetime.now(UTC)) + MINUTE  # a poll that ends later than this test
         for settings in (tracked, other):
             send_message(settings, "poll", "btc_usd", minute.isoformat())
-        wait_until(lambda: count_calls(exchange) == 2)
+        wait_until(lambda: count_calls(live_exchange) == 2)
         twice.process.send_signal(signal.SIGINT)
         once.process.send_signal(signal.SIGTERM)
         time.sleep(0.2)
@@ -157,14 +154,14 @@ def test_signal_during_poll_ends_worker(
 
 
 def test_killed_worker_does_not_block_the_next(
-    tracked: Settings, conn: psycopg.Connection, exchange: Simulator, tmp_path: Path
+    tracked: Settings, conn: psycopg.Connection, live_exchange: Simulator, tmp_path: Path
 ) -> None:
     """It dies during a poll; the repeated message stores the price once."""
-    inject_fault(exchange, "timeout", method="get_index_price", calls=1)
+    inject_fault(live_exchange, "timeout", method="get_index_price", calls=1)
     with worker(tracked, tmp_path) as process:
         minute = current_minute(spare=15)  # the start of another worker
         send_message(tracked, "poll", "btc_usd", minute.isoformat())
-        wait_until(lambda: count_calls(exchange) == 1)
+        wait_until(lambda: count_calls(live_exchange) == 1)
         process.stop(signal.SIGKILL)
     with worker(tracked, tmp_path):
         for _ in range(2):
@@ -176,18 +173,18 @@ def test_killed_worker_does_not_block_the_next(
 
 
 def test_worker_waits_for_unavailable_servers(
-    exchange: Simulator, open_tmp: Path, tmp_path: Path
+    live_exchange: Simulator, open_tmp: Path, tmp_path: Path
 ) -> None:
     """Without queue and exchange at its start it logs a line for each, without a traceback."""
-    own = make_settings(open_tmp / "late", log_format="json", client_base_url=exchange.url)
-    inject_fault(exchange, "maintenance", calls=1)
+    own = make_settings(open_tmp / "late", log_format="json", client_base_url=live_exchange.url)
+    inject_fault(live_exchange, "maintenance", calls=1)
     with worker(own, tmp_path) as process:
         wait_until(lambda: process.has_logged("the names in TICKERS could not be checked: "))
         wait_until(lambda: process.has_logged("Consumer encountered a connection error: "))
         try:
             start_background(own.changed(postgres_host="none"))
             send_tick(own, datetime.now(UTC))
-            wait_until(lambda: count_calls(exchange) == 2)
+            wait_until(lambda: count_calls(live_exchange) == 2)
         finally:
             stop_background(own.changed(postgres_host="none"))
         process.stop()

@@ -1,12 +1,16 @@
 """The simulated exchange: its faults, its call counts, and the prices that it reports."""
 
 from datetime import datetime
+from decimal import Decimal
 
 import httpx
 import psycopg
 
+from tracker.recorder.deribit import DeribitClient
 from tracker.simulator import Simulator
 from tracker.times import minute_of
+
+SEED = 1  # of the prices of every simulated exchange
 
 
 def inject_fault(exchange: Simulator, kind: str, **fields: object) -> None:
@@ -30,6 +34,11 @@ def fetch_true_price(exchange: Simulator, ticker: str, at: datetime) -> str:
     """The simulator's price of *ticker* at that moment."""
     params = {"index": ticker, "at": at.isoformat()}
     return str(httpx.get(f"{exchange.admin_url}/truth", params=params).json()["price"])
+
+
+def fetch_btc(client: DeribitClient, within: float = 60) -> Decimal:
+    """The price of btc_usd that *client* gets within that many seconds."""
+    return client.fetch_price("btc_usd", within).price
 
 
 def assert_true_polls(conn: psycopg.Connection, exchange: Simulator) -> None:

@@ -1,4 +1,4 @@
-"""A worker in this process, messages to its queue, and its metrics."""
+"""A worker or its parts in this process, and messages to its queue."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,11 +8,16 @@ from typing import Any
 import dramatiq
 import redis
 
+from tests.support.clock import ManualClock
+from tests.support.exchange import SEED
 from tracker.database import DEFAULT_TIMEOUTS, Database, Timeouts
 from tracker.recorder.broker import ResilientBroker, create_broker, declare_tick
 from tracker.recorder.deribit import DeribitClient
+from tracker.recorder.poll import Poller
+from tracker.recorder.repair import Repairer
 from tracker.recorder.worker import MAX_CONNECTIONS, start_worker
 from tracker.settings import Settings
+from tracker.simulator import Options, running_simulator
 from tracker.times import Clock
 
 
@@ -36,6 +41,21 @@ def running_worker(
         finally:
             worker.stop(timeout=10_000)
             broker.client.close()
+
+
+@contextmanager
+def open_recorder(
+    settings: Settings, clock: ManualClock, ahead: float = 0, timeouts: Timeouts = DEFAULT_TIMEOUTS
+) -> Iterator[tuple[Poller, Repairer]]:
+    """What polls and repairs two indexes of an exchange that is *ahead* of *clock*, in seconds."""
+    options = Options(seed=SEED, clock=clock.microseconds, clock_offset=ahead)
+    with (
+        running_simulator(options) as exchange,
+        DeribitClient(exchange.url) as client,
+        Database(settings.database_dsn, 4, timeouts) as connections,
+    ):
+        poller = Poller(client, connections, clock)
+        yield poller, Repairer(("btc_usd", "eth_usd"), client, connections)
 
 
 def send_tick(settings: Settings, at: datetime) -> None:

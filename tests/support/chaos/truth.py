@@ -6,11 +6,11 @@ from decimal import Decimal
 
 import psycopg
 
-from tests.support.exchange import fetch_true_price
+from tests.support.database import read_misses
+from tests.support.exchange import SEED, fetch_true_price
 from tracker.simulator import Simulator, price_at
 from tracker.times import MINUTE
 
-_SEED = 1  # of the demo's exchange
 _EARLIEST = timedelta(seconds=30)
 
 # Every minute since the first hour began; before it, the five-minute marks of the chart 2d.
@@ -58,6 +58,12 @@ class PriceRow:
     source: str
 
 
+def recorded_tickers(conn: psycopg.Connection, minute: datetime) -> set[str]:
+    """The indexes that have a price or a miss of *minute*."""
+    stored = {row.ticker for row in read_price_rows(conn) if row.minute == minute}
+    return stored | {ticker for ticker, missed, _ in read_misses(conn) if missed == minute}
+
+
 def read_price_rows(conn: psycopg.Connection) -> list[PriceRow]:
     """All of them."""
     query = "SELECT ticker, created_at, price, observed_at, source FROM prices"
@@ -79,7 +85,7 @@ def assert_true_price(row: PriceRow, exchange: Simulator, first_at: datetime) ->
 def chart_average(ticker: str, minute: datetime, step: int) -> Decimal:
     """A chart's value at *minute*: the mean of six samples of the *step* seconds before it."""
     second = int(minute.timestamp())
-    samples = [price_at(_SEED, ticker, second - step // 6 * back) for back in range(6)]
+    samples = [price_at(SEED, ticker, second - step // 6 * back) for back in range(6)]
     return (sum(samples, Decimal(0)) / 6).quantize(Decimal("1e-6"))
 
 
