@@ -1,4 +1,4 @@
-"""Candles over HTTP: boundaries, zones, pages."""
+"""Candles over HTTP: exact prices, pages, freshness."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -34,10 +34,7 @@ def get_starts(client: httpx.Client, **query: object) -> list[str]:
     return [row["created_at"] for row in get_candles(client, **query)]
 
 
-@pytest.mark.parametrize("prefix", ["", "/v1"])
-def test_candle_has_exact_prices(
-    client: httpx.Client, writer: psycopg.Connection, prefix: str
-) -> None:
+def test_candle_has_exact_prices(client: httpx.Client, writer: psycopg.Connection) -> None:
     """An hour without prices has no candle."""
     prices = ["68241.50", "68300.00", "68000.123456789", "68100.00"]
     insert_prices(
@@ -45,7 +42,7 @@ def test_candle_has_exact_prices(
     )
     insert_prices(writer, "btc_usd", {NOON + 2 * HOUR: "1.00"})
 
-    response = client.get(f"{prefix}/prices/candles?ticker=btc_usd")
+    response = client.get("/prices/candles?ticker=btc_usd")
 
     single = {"open": "1.00", "high": "1.00", "low": "1.00", "close": "1.00", "samples": 1}
     assert response.json() == [
@@ -60,81 +57,6 @@ def test_candle_has_exact_prices(
         },
     ]
     assert [list(row) for row in response.json()] == [KEYS] * 2
-
-
-@pytest.mark.parametrize(
-    ("interval", "expected"),
-    [
-        ("1m", 90),
-        ("5m", 18),
-        ("15m", 6),
-        ("30m", 3),
-        ("1h", 2),
-        ("4h", 1),
-        ("1d", 1),
-        ("1w", 1),
-        ("1M", 1),
-    ],
-)
-def test_every_interval_covers_every_minute(
-    client: httpx.Client, writer: psycopg.Connection, interval: str, expected: int
-) -> None:
-    """Buckets begin at midnight, on Monday, on the first of a month."""
-    insert_prices(writer, "btc_usd", make_series(NOON, MINUTE, 90))
-    candles = get_candles(client, interval=interval, limit=1000)
-
-    assert len(candles) == expected
-    assert sum(row["samples"] for row in candles) == 90
-    assert (candles[-1]["open"], candles[0]["close"]) == ("100.00", "100.89")
-    starts = {"4h": NOON, "1d": NOON.replace(hour=0), "1w": NOON.replace(hour=0)}
-    first = starts.get(interval, NOON if interval != "1M" else NOON.replace(day=1, hour=0))
-    assert candles[-1]["created_at"] == format_moment(first)
-
-
-def test_days_follow_the_zone(client: httpx.Client, writer: psycopg.Connection) -> None:
-    """Days of 23 hours where clocks change, half an hour off where the zone is."""
-    insert_prices(
-        writer, "btc_usd", make_series(datetime(2024, 3, 9, tzinfo=UTC), 30 * MINUTE, 4 * 48)
-    )
-    york = get_candles(client, interval="1d", tz="America/New_York", order="asc")
-    kolkata = get_candles(client, interval="1d", tz="Asia/Kolkata", order="asc")
-
-    assert [(row["created_at"], row["samples"]) for row in york] == [
-        ("2024-03-08T05:00:00Z", 10),
-        ("2024-03-09T05:00:00Z", 48),
-        ("2024-03-10T05:00:00Z", 46),
-        ("2024-03-11T04:00:00Z", 48),
-        ("2024-03-12T04:00:00Z", 40),
-    ]
-    assert [(row["created_at"], row["samples"]) for row in kolkata] == [
-        ("2024-03-08T18:30:00Z", 37),
-        ("2024-03-09T18:30:00Z", 48),
-        ("2024-03-10T18:30:00Z", 48),
-        ("2024-03-11T18:30:00Z", 48),
-        ("2024-03-12T18:30:00Z", 11),
-    ]
-    assert (kolkata[0]["close"], kolkata[1]["open"]) == ("100.36", "100.37")
-
-
-def test_bucket_belongs_to_the_window_of_its_start(
-    client: httpx.Client, writer: psycopg.Connection
-) -> None:
-    """With all its prices, also those after the window."""
-    insert_prices(writer, "btc_usd", make_series(NOON, MINUTE, 180))
-
-    def within(start: datetime, end: datetime, interval: str = "1h") -> list[dict[str, Any]]:
-        return get_candles(
-            client, start_date=format_moment(start), end_date=format_moment(end), interval=interval
-        )
-
-    assert [row["samples"] for row in within(NOON, NOON + MINUTE)] == [60]
-    assert [row["samples"] for row in within(NOON, NOON + MINUTE, "30m")] == [30]
-    assert within(NOON + MINUTE, NOON + HOUR) == []
-    assert within(NOON + MINUTE, NOON + 30 * MINUTE, "30m") == []
-    assert len(within(NOON + MINUTE, NOON + HOUR + MINUTE)) == 1
-    assert within(NOON, NOON) == within(NOON + HOUR, NOON) == []
-    month = within(NOON.replace(day=1, hour=0), NOON.replace(day=2), "1M")
-    assert [row["samples"] for row in month] == [180]
 
 
 def test_current_bucket_is_returned(client: httpx.Client, writer: psycopg.Connection) -> None:

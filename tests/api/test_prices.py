@@ -35,23 +35,6 @@ def test_default_page_is_the_newest_fifty(client: httpx.Client, writer: psycopg.
     assert client.get("/prices/last?ticker=btc_usd").json() == response.json()[0]
 
 
-def test_missing_price_is_404(client: httpx.Client, writer: psycopg.Connection) -> None:
-    """An empty page is no error."""
-    insert_minutes(writer, [NOON, NOON + 2 * MINUTE], ticker="eth_usd")
-
-    assert page_minutes(client.get("/prices?ticker=btc_usd")) == []
-    last = client.get("/prices/last?ticker=btc_usd")
-    assert last.status_code == 404
-    assert last.json()["errors"] == [{"name": "ticker", "reason": "no price of btc_usd yet"}]
-    missing = client.get("/prices/filtered?ticker=eth_usd&date=2024-01-15T12:01:30Z")
-    assert missing.status_code == 404
-    assert missing.json()["errors"] == [
-        {"name": "date", "reason": "no price of eth_usd for 2024-01-15T12:01:00Z"}
-    ]
-    found = client.get("/prices/filtered?ticker=eth_usd&date=2024-01-15T12:02:59.999Z")
-    assert found.json()["created_at"] == "2024-01-15T12:02:00Z"
-
-
 def test_stored_index_is_served_without_being_configured(
     client: httpx.Client, writer: psycopg.Connection
 ) -> None:

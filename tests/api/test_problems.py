@@ -8,9 +8,8 @@ import pytest
 from tests.support.api import ANCHORS, error_reasons
 
 
-@pytest.mark.parametrize("prefix", ["", "/v1"])
-def test_every_problem_type_has_a_section(client: httpx.Client, prefix: str) -> None:
-    response = client.get(f"{prefix}/problems")
+def test_every_problem_type_has_a_section(client: httpx.Client) -> None:
+    response = client.get("/problems")
 
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     assert response.headers["content-security-policy"].startswith("default-src 'none'")

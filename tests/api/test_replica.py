@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
-from tests.support.api import error_reasons, read_metric, serve_api
+from tests.support.api import error_reasons, read_metric, serve_api, service_parts
 from tests.support.database import Run, insert_prices, make_settings, read_polls
 from tests.support.replica import run_standby, wait_for_replay
 from tests.support.stream import open_stream
@@ -122,16 +122,14 @@ def test_lag_is_reported_and_does_not_delay_the_stream(pair: Pair) -> None:
                     and read_metric(client, "tracker_replica_lag_seconds") > 0
                 )
             )
-            part = client.get("/health/state").json()["parts"][-1]
-            assert part["name"] == "replica"
+            assert list(service_parts(client))[-1] == "replica"
         finally:
             pair.set_replay("resume")
         wait_for_replay(pair.primary, pair.standby)
         assert newest_price(client) == "2.00"
         assert client.get("/prices", params=params, headers=condition).status_code == 200
         assert readiness_lag(client) == 0.0
-        state = client.get("/health/state").json()["parts"][-1]
-        assert state == {"name": "replica", "state": "up", "words": "is in sync"}
+        assert service_parts(client)["replica"] == {"state": "up", "words": "is in sync"}
 
 
 def test_read_cancelled_by_replay_is_retried(pair: Pair, run: Run) -> None:
@@ -165,7 +163,7 @@ def test_unavailable_replica_is_reported(pair: Pair) -> None:
         assert error_reasons(client.get("/prices", params=params), 503) == {
             "database": "does not respond"
         }
-        parts = {part["name"]: part for part in client.get("/health/state").json()["parts"]}
+        parts = service_parts(client)
         assert parts["database"]["state"] == "up"
         assert parts["replica"]["state"] == "down"
         with open_stream(client.base_url) as stream:
@@ -189,11 +187,9 @@ def test_reads_survive_a_failover(open_tmp: Path, servers: Settings) -> None:
             assert read_metric(client, "tracker_replica_lag_seconds") > 0
             response = client.get("/prices/stream", params={"ticker": "btc_usd"})
             assert error_reasons(response, 503) == {"database": "does not respond"}
-            parts = {
-                part["name"]: part["state"] for part in client.get("/health/state").json()["parts"]
-            }
-            assert parts["database"] == "down"
-            assert parts["replica"] == "up"
+            parts = service_parts(client)
+            assert parts["database"]["state"] == "down"
+            assert parts["replica"]["state"] == "up"
 
         with psycopg.connect(pair.standby.database_dsn, autocommit=True) as conn:
             conn.execute("SELECT pg_promote()")

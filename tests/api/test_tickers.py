@@ -7,7 +7,6 @@ import httpx
 import psycopg
 import pytest
 
-from tests.support.api import error_reasons
 from tests.support.database import insert_prices
 from tracker.times import MINUTE
 
@@ -38,16 +37,15 @@ def get_movement(client: httpx.Client) -> list[str | None]:
     return list(get_tickers(client)["btc_usd"].values())[-4:]
 
 
-@pytest.mark.parametrize("prefix", ["", "/v1"])
 def test_configured_and_stored_indexes_are_listed(
-    client: httpx.Client, writer: psycopg.Connection, prefix: str
+    client: httpx.Client, writer: psycopg.Connection
 ) -> None:
     """The configured ones first, in the order of TICKERS."""
     insert_prices(writer, "old_usd", {NOON: "2.00"})
     insert_prices(writer, "eth_usd", {NOON: "1.50", NOON + 3 * MINUTE: "1.75"})
     writer.execute("INSERT INTO tickers (ticker, since) VALUES ('ape_usd', %s)", [NOON])
 
-    rows = client.get(f"{prefix}/tickers").json()
+    rows = client.get("/tickers").json()
 
     assert [(row["ticker"], row["configured"]) for row in rows] == [
         ("btc_usd", True),
@@ -172,9 +170,3 @@ def test_csv_has_a_column_for_each_nested_value(
         *("btc_usd", "true", at, "1", "1.50", at, "1.50", at, "", "", "1.50", "1.50")
     ]
     assert (unpolled, end) == ("eth_usd,true,,0,,,,,,,,", "")
-
-
-def test_format_is_the_only_parameter(client: httpx.Client) -> None:
-    assert error_reasons(client.get("/tickers?ticker=btc_usd"), 422) == {
-        "ticker": "is not a parameter here; parameters: format"
-    }

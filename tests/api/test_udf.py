@@ -7,7 +7,6 @@ from typing import Any
 
 import httpx
 import psycopg
-import pytest
 
 from tests.support.api import serve_api
 from tests.support.database import create_database, insert_prices
@@ -16,7 +15,6 @@ from tracker.times import MINUTE
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
-RESOLUTIONS = ["1", "5", "15", "30", "60", "240", "1D", "1W", "1M"]
 
 
 def insert_steps(
@@ -40,64 +38,6 @@ def get_history(client: httpx.Client, resolution: str = "60", **query: object) -
     return get_udf(client, "history", symbol="btc_usd", resolution=resolution, **named)
 
 
-def unix_seconds(*moments: datetime) -> list[int]:
-    """Unix times."""
-    return [int(moment.timestamp()) for moment in moments]
-
-
-@pytest.mark.parametrize("symbol", ["btc_usd", "BTC_USD", "DERIBIT:BTC_USD", "deribit:btc_usd"])
-def test_symbol_is_resolved_in_every_spelling(
-    client: httpx.Client, writer: psycopg.Connection, symbol: str
-) -> None:
-    insert_steps(writer, NOON, MINUTE, ["68241.50", "68241.1234"])
-    bars = get_udf(client, "symbols", symbol=symbol, currencyCode="USD")
-
-    assert bars == {
-        "name": "BTC_USD",
-        "ticker": "btc_usd",
-        "description": "BTC / USD index",
-        "type": "index",
-        "exchange": "DERIBIT",
-        "listed_exchange": "DERIBIT",
-        "session": "24x7",
-        "timezone": "Etc/UTC",
-        "format": "price",
-        "minmov": 1,
-        "pricescale": 10_000,
-        "currency_code": "USD",
-        "has_intraday": True,
-        "intraday_multipliers": ["1", "5", "15", "30", "60", "240"],
-        "has_daily": True,
-        "has_weekly_and_monthly": True,
-        "has_no_volume": True,
-        "visible_plots_set": "ohlc",
-        "supported_resolutions": RESOLUTIONS,
-    }
-
-
-@pytest.mark.usefixtures("writer")
-def test_symbol_without_prices_has_two_decimals(client: httpx.Client) -> None:
-    assert get_udf(client, "symbols", symbol="ETH_USD")["pricescale"] == 100
-
-
-def test_history_has_ascending_columns_of_numbers(
-    client: httpx.Client, writer: psycopg.Connection
-) -> None:
-    insert_steps(writer, NOON, 15 * MINUTE, [f"{100 + n}.50" for n in range(12)])
-    bars = get_history(client, from_=NOON, to=NOON + 2 * DAY)
-
-    assert bars == {
-        "s": "ok",
-        "t": unix_seconds(*(NOON + n * 60 * MINUTE for n in range(3))),
-        "o": [100.5, 104.5, 108.5],
-        "h": [103.5, 107.5, 111.5],
-        "l": [100.5, 104.5, 108.5],
-        "c": [103.5, 107.5, 111.5],
-    }
-    partial = get_history(client, from_=NOON + MINUTE, to=NOON + 120 * MINUTE)
-    assert partial["t"] == unix_seconds(NOON + 60 * MINUTE)
-
-
 def test_countback_takes_precedence_over_from(
     client: httpx.Client, writer: psycopg.Connection
 ) -> None:
@@ -113,17 +53,6 @@ def test_countback_takes_precedence_over_from(
     assert closes(countback=10**12) == [1.0, 2.0, 3.0, 4.0, 5.0]
     ended = get_history(client, "1", from_=0, to=NOON - 900 * DAY, countback=300)
     assert ended == {"s": "no_data"}
-
-
-def test_empty_range_names_the_newest_earlier_bar(
-    client: httpx.Client, writer: psycopg.Connection
-) -> None:
-    insert_steps(writer, NOON, MINUTE, ["1.00", "2.00"])
-    gap = get_history(client, "60", from_=NOON + DAY, to=NOON + 2 * DAY)
-
-    assert gap == {"s": "no_data", "nextTime": unix_seconds(NOON)[0]}
-    assert get_history(client, "1D", from_=NOON - 9 * DAY, to=NOON - DAY) == {"s": "no_data"}
-    assert get_history(client, "60", from_=NOON + DAY, to=NOON - DAY) == {"s": "no_data"}
 
 
 def test_scrolling_back_returns_every_bar_once(

@@ -98,6 +98,12 @@ def get_json(client: httpx.Client, path: str, **params: Any) -> Any:
     return response.json()
 
 
+def service_parts(client: httpx.Client) -> dict[str, dict[str, str]]:
+    """The parts of /health/state by name: state and words."""
+    parts = get_json(client, "/health/state")["parts"]
+    return {part["name"]: {"state": part["state"], "words": part["words"]} for part in parts}
+
+
 def follow_links(client: httpx.Client, path: str, rel: str = "next") -> list[list[dict[str, Any]]]:
     """The rows of each page from *path* on, through its links of *rel*."""
     pages, url = [], path
