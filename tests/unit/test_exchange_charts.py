@@ -1,21 +1,14 @@
-"""The exchange's charts, the texts of errors, and the delays of retries."""
+"""The exchange's charts, and the delays of retries."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 import pytest
 
-from tests.support.recordings import parse_btc, parse_response
-from tracker.errors import InvalidResponse, RateLimited, Refused, Unavailable, Unreachable
+from tests.support.recordings import parse_response
+from tracker.errors import InvalidResponse, Refused, Unavailable, Unreachable
 from tracker.models import Quote
-from tracker.recorder.deribit import (
-    HttpResponse,
-    parse_chart,
-    parse_envelope,
-    parse_names,
-    retry_delay,
-)
+from tracker.recorder.deribit import parse_chart, retry_delay
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 NOON_IN_MS = 1_705_320_000_000
@@ -67,82 +60,6 @@ def test_times_of_points_have_microseconds() -> None:
         datetime(1970, 1, 1, microsecond=1, tzinfo=UTC),
         datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=last),
     ]
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (b"[1]", "not a JSON object: '[1]'"),
-        (b'{"a":1}', "result: missing in '{\"a\":1}'"),
-        (b"\xff[", "'\N{REPLACEMENT CHARACTER}['"),
-        (b"x" * 80, f": '{'x' * 80}'"),
-        (b"x" * 81, f": '{'x' * 80}…'"),
-    ],
-)
-def test_error_repeats_80_characters_of_response(content: bytes, reason: str) -> None:
-    with pytest.raises(InvalidResponse) as caught:
-        parse_response(content)
-    assert str(caught.value).endswith(reason)
-
-
-@pytest.mark.parametrize(
-    ("result", "reason"),
-    [
-        ("[1]", "result: not an object: a list"),
-        ("5", "result: not an object: '5'"),
-        ('{"index_price":"1"}', "index_price: not a number: '1'"),
-        ('{"index_price":0}', "index_price: not a credible price: '0'"),
-        ('{"index_price":1}', "usOut: not a time since 1970: 'None'"),
-    ],
-)
-def test_invalid_quote_has_reason(result: str, reason: str) -> None:
-    with pytest.raises(InvalidResponse) as caught:
-        parse_btc(b'{"result":%s}' % result.encode())
-    assert str(caught.value) == reason
-
-
-@pytest.mark.parametrize(
-    ("result", "excerpt"), [("5", "'5'"), ("{}", "an object"), ("[1]", "a list")]
-)
-def test_invalid_names_have_reason(result: str, excerpt: str) -> None:
-    with pytest.raises(InvalidResponse) as caught:
-        parse_names(parse_response(b'{"result":%s}' % result.encode()))
-    assert str(caught.value) == f"result: not a list of index names: {excerpt}"
-
-
-@pytest.mark.parametrize(
-    ("error", "status", "expected"),
-    [
-        ('"no"', 200, (None, "exchange error 'no', code None")),
-        ("{}", 200, (None, "exchange error an object, code None")),
-        ('{"code":2147483647}', 200, (2**31 - 1, "exchange error an object, code 2147483647")),
-        ('{"code":2147483648}', 200, (None, "exchange error an object, code None")),
-        ('{"code":-2147483647}', 200, (1 - 2**31, "exchange error an object, code -2147483647")),
-        ('{"code":-2147483648}', 200, (None, "exchange error an object, code None")),
-        ('{"code":7,"message":"m"}', 404, (404, "exchange error 'm', HTTP 404")),
-        ('{"message":"m","data":{"reason":"r"}}', 404, (404, "exchange error 'm' ('r'), HTTP 404")),
-    ],
-)
-def test_rpc_error_has_code_and_message(
-    error: str, status: int, expected: tuple[int | None, str]
-) -> None:
-    """A code that the database cannot store is left out."""
-    with pytest.raises(Refused) as caught:
-        parse_btc(b'{"error":%s}' % error.encode(), status)
-    assert (caught.value.code, str(caught.value)) == expected
-
-
-def failure(status: int, content: bytes = b"<html>", **headers: str) -> Any:
-    """The error that a response with that *status* raises."""
-    with pytest.raises((RateLimited, Unavailable)) as caught:
-        parse_envelope(HttpResponse(content, status, headers), testnet=False)
-    return caught.value
-
-
-def test_status_error_has_message_and_retry_after() -> None:
-    limited, unavailable = failure(429), failure(503, **{"retry-after": "7"})
-    assert (str(limited), limited.retry_after) == ("HTTP 429: '<html>'", None)
-    assert (str(unavailable), unavailable.retry_after) == ("HTTP 503: '<html>'", 7)
 
 
 def test_retry_delay_doubles_twice_with_jitter() -> None:

@@ -88,6 +88,28 @@ def test_price_with_error_status_is_refused(status: int, kind: type[ExchangeErro
     assert caught.value.code == status
 
 
+@pytest.mark.parametrize(
+    ("error", "status", "expected"),
+    [
+        ('"no"', 200, (None, "exchange error 'no', code None")),
+        ("{}", 200, (None, "exchange error an object, code None")),
+        ('{"code":2147483647}', 200, (2**31 - 1, "exchange error an object, code 2147483647")),
+        ('{"code":2147483648}', 200, (None, "exchange error an object, code None")),
+        ('{"code":-2147483647}', 200, (1 - 2**31, "exchange error an object, code -2147483647")),
+        ('{"code":-2147483648}', 200, (None, "exchange error an object, code None")),
+        ('{"code":7,"message":"m"}', 404, (404, "exchange error 'm', HTTP 404")),
+        ('{"message":"m","data":{"reason":"r"}}', 404, (404, "exchange error 'm' ('r'), HTTP 404")),
+    ],
+)
+def test_rpc_error_has_code_and_message(
+    error: str, status: int, expected: tuple[int | None, str]
+) -> None:
+    """A code that the database cannot store is left out."""
+    with pytest.raises(Refused) as caught:
+        parse_btc(b'{"error":%s}' % error.encode(), status)
+    assert (caught.value.code, str(caught.value)) == expected
+
+
 def test_error_has_message_of_exchange() -> None:
     """With reason and code, for the log."""
     with pytest.raises(
@@ -96,6 +118,20 @@ def test_error_has_message_of_exchange() -> None:
         parse_btc(UNKNOWN_INDEX, 400)
     with pytest.raises(Unavailable, match="exchange error 'system_maintenance', code 11051"):
         parse_btc(MAINTENANCE, 503)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "header", "seconds"),
+    [(429, RateLimited, {}, None), (503, Unavailable, {"retry-after": "7"}, 7)],
+)
+def test_status_error_has_message_and_retry_after(
+    status: int, kind: type[ExchangeError], header: dict[str, str], seconds: int | None
+) -> None:
+    with pytest.raises(kind) as caught:
+        parse_btc(b"<html>", status, **header)
+
+    assert str(caught.value) == f"HTTP {status}: '<html>'"
+    assert caught.value.retry_after == seconds
 
 
 def in_an_hour(seconds: int = 3600) -> str:

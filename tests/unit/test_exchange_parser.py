@@ -82,8 +82,12 @@ def test_invalid_time_is_refused(number: str) -> None:
         (PRODUCTION.replace(b'"index_price"', b'"price"'), "^index_price: not a number: 'None'"),
         (PRODUCTION.replace(b'"index_price"', b'"index_name":"eth_usd","index_price"'),
          "^index_name: not btc_usd: 'eth_usd'"),
-        (b'{"result":[1,2]}', "^result: not an object"),
-        (b'{"result":null}', "^result: not an object"),
+        (b'{"result":[1,2]}', "^result: not an object: a list$"),
+        (b'{"result":null}', "^result: not an object: 'None'$"),
+        (b'{"result":5}', "^result: not an object: '5'$"),
+        (b'{"result":{"index_price":"1"}}', "^index_price: not a number: '1'$"),
+        (b'{"result":{"index_price":0}}', "^index_price: not a credible price: '0'$"),
+        (b'{"result":{"index_price":1}}', "^usOut: not a time since 1970: 'None'$"),
         (b'{"jsonrpc":"2.0"}', "^result: missing"),
         (b"[]", "^not a JSON object"),
         (b"null", "^not a JSON object"),
@@ -106,6 +110,22 @@ def test_invalid_response_names_invalid_member(content: bytes, message: str) -> 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"[1]", "not a JSON object: '[1]'"),
+        (b'{"a":1}', "result: missing in '{\"a\":1}'"),
+        (b"\xff[", "'\N{REPLACEMENT CHARACTER}['"),
+        (b"x" * 80, f": '{'x' * 80}'"),
+        (b"x" * 81, f": '{'x' * 80}…'"),
+    ],
+)
+def test_error_repeats_80_characters_of_response(content: bytes, reason: str) -> None:
+    with pytest.raises(InvalidResponse) as caught:
+        parse_response(content)
+    assert str(caught.value).endswith(reason)
+
+
 def test_production_is_refused_where_testnet_is_configured() -> None:
     """And a response of the testnet is accepted."""
     quote = parse_quote(parse_response(TESTNET, testnet=True), "btc_usd")
@@ -118,9 +138,17 @@ def test_index_names_are_parsed() -> None:
     """Only from a list of strings."""
     names = parse_names(parse_response(b'{"result":["btc_usd","eth_usd"]}'))
     assert names == {"btc_usd", "eth_usd"}
-    for result in (b'"btc_usd"', b'[{"name":"btc_usd"}]', b"{}", b"null"):
-        with pytest.raises(InvalidResponse, match=r"^result: not a list of index names"):
+    for result, excerpt in (
+        (b'"btc_usd"', "'btc_usd'"),
+        (b'[{"name":"btc_usd"}]', "a list"),
+        (b"[1]", "a list"),
+        (b"{}", "an object"),
+        (b"null", "'None'"),
+        (b"5", "'5'"),
+    ):
+        with pytest.raises(InvalidResponse) as caught:
             parse_names(parse_response(b'{"result":%s}' % result))
+        assert str(caught.value) == f"result: not a list of index names: {excerpt}"
 
 
 @recorded

@@ -74,9 +74,7 @@ def test_implausible_price_is_rejected(text: str) -> None:
         exact_price(Decimal(text))
 
 
-def test_naive_time_is_rejected() -> None:
-    with pytest.raises(ValueError, match="naive time"):
-        minute_of(NOON.replace(tzinfo=None))
+def test_quote_with_naive_time_is_rejected() -> None:
     with pytest.raises(ValueError, match="naive time"):
         Quote(ticker="btc_usd", price=Decimal("1.00"), observed_at=NOON.replace(tzinfo=None))
 

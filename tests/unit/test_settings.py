@@ -161,74 +161,55 @@ def test_password_file_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert Settings.load().postgres_password.get_secret_value() == "variable"
 
 
-def test_queue_database_has_two_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """REDIS_CELERY_BROKER_DB overrides REDIS_BROKER_DB."""
-    monkeypatch.setenv("REDIS_BROKER_DB", "7")
-    assert Settings.load().redis_celery_broker_db == 7
-    monkeypatch.setenv("REDIS_CELERY_BROKER_DB", "3")
-    assert Settings.load().redis_celery_broker_db == 3
-
-
-def test_tickers_are_split_and_unique(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without blanks and duplicates, in their order."""
-    monkeypatch.setenv("TICKERS", "eth_usd, btc_usd,eth_usd,,drbfix-btc_usdc")
-    assert Settings.load().tickers == ("eth_usd", "btc_usd", "drbfix-btc_usdc")
-
-
 @pytest.mark.parametrize(
-    ("value", "origins"),
+    ("variable", "text", "attribute", "value"),
     [
-        ("*", ("*",)),
-        ("none", ()),
-        ("", ("*",)),
-        ("https://a.example, http://[::1]:8080", ("https://a.example", "http://[::1]:8080")),
+        # Without blanks and duplicates, in their order.
+        ("TICKERS", "eth_usd, btc_usd,eth_usd,,drbfix-btc_usdc", "tickers",
+         ("eth_usd", "btc_usd", "drbfix-btc_usdc")),
+        ("CORS_ORIGINS", "*", "allowed_origins", ("*",)),
+        ("CORS_ORIGINS", "none", "allowed_origins", ()),
+        ("CORS_ORIGINS", "", "allowed_origins", ("*",)),
+        ("CORS_ORIGINS", "https://a.example, http://[::1]:8080", "allowed_origins",
+         ("https://a.example", "http://[::1]:8080")),
+        ("TRUSTED_PROXIES", "", "trusted_proxies", ("127.0.0.1", "::1")),
+        ("TRUSTED_PROXIES", "none", "trusted_proxies", ()),
+        ("TRUSTED_PROXIES", "10.0.0.0/8, 2001:db8::/32", "trusted_proxies",
+         ("10.0.0.0/8", "2001:db8::/32")),
+        ("RATE_LIMIT", "", "rate_limit", None),
+        ("RATE_LIMIT", "120/minute", "rate_limit", "120/minute"),
+        ("RATE_LIMIT", "10 per 2 seconds", "rate_limit", "10 per 2 seconds"),
+        ("RATE_LIMIT", "1/day", "rate_limit", "1/day"),
+        ("CLIENT_BASE_URL", "https://www.deribit.com/api/v2", "testnet", False),
+        ("CLIENT_BASE_URL", "https://test.deribit.com/api/v2/", "testnet", True),
+        ("CLIENT_BASE_URL", "https://test.deribit.com/api/v2/", "client_base_url",
+         "https://test.deribit.com/api/v2"),
+        ("RETENTION", "2y", "retention", timedelta(days=730)),
+        ("RETENTION", "26w", "retention", timedelta(days=182)),
+        ("RETENTION", "90d", "retention", timedelta(days=90)),
+        ("REDIS_SENTINELS", "", "redis_sentinels", ()),
+        ("REDIS_SENTINELS", "none", "redis_sentinels", ()),
+        ("REDIS_SENTINELS", "one:26379, [::1]:5000", "redis_sentinels",
+         ("one:26379", "[::1]:5000")),
+        ("REDIS_BROKER_DB", "7", "redis_celery_broker_db", 7),
     ],
-)
-def test_allowed_origins(
-    monkeypatch: pytest.MonkeyPatch, value: str, origins: tuple[str, ...]
-) -> None:
-    monkeypatch.setenv("CORS_ORIGINS", value)
-    assert Settings.load().allowed_origins == origins
-
-
-@pytest.mark.parametrize(
-    ("value", "proxies"),
-    [
-        ("", ("127.0.0.1", "::1")),
-        ("none", ()),
-        ("10.0.0.0/8, 2001:db8::/32", ("10.0.0.0/8", "2001:db8::/32")),
-    ],
-)
-def test_trusted_proxies(
-    monkeypatch: pytest.MonkeyPatch, value: str, proxies: tuple[str, ...]
+)  # fmt: skip
+def test_text_is_parsed(
+    monkeypatch: pytest.MonkeyPatch, variable: str, text: str, attribute: str, value: object
 ) -> None:
     """Child processes have the same."""
-    monkeypatch.setenv("TRUSTED_PROXIES", value)
+    monkeypatch.setenv(variable, text)
     settings = Settings.load()
-    assert settings.trusted_proxies == proxies
-    monkeypatch.setenv("TRUSTED_PROXIES", settings.environment()["TRUSTED_PROXIES"])
+    assert getattr(settings, attribute) == value
+    for name, exported in settings.environment().items():
+        monkeypatch.setenv(name, exported)
     assert Settings.load() == settings
 
 
-@pytest.mark.parametrize("value", ["120/minute", "10 per 2 seconds", "1/day"])
-def test_rate_limit(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    """None by default."""
-    assert Settings.load().rate_limit is None
-    monkeypatch.setenv("RATE_LIMIT", value)
-    assert Settings.load().rate_limit == value
-
-
-@pytest.mark.parametrize(
-    ("url", "testnet"),
-    [("https://www.deribit.com/api/v2", False), ("https://test.deribit.com/api/v2/", True)],
-)
-def test_host_determines_testnet(
-    monkeypatch: pytest.MonkeyPatch, url: str, *, testnet: bool
-) -> None:
-    monkeypatch.setenv("CLIENT_BASE_URL", url)
-    settings = Settings.load()
-    assert settings.testnet is testnet
-    assert not settings.client_base_url.endswith("/")
+def test_redis_celery_broker_db_overrides_its_other_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_BROKER_DB", "7")
+    monkeypatch.setenv("REDIS_CELERY_BROKER_DB", "3")
+    assert Settings.load().redis_celery_broker_db == 3
 
 
 def test_configured_hosts_replace_embedded_servers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,13 +220,6 @@ def test_configured_hosts_replace_embedded_servers(monkeypatch: pytest.MonkeyPat
     expected = r"host=db.example.org port=5432 dbname=tracker user=postgres password='p w\''"
     assert settings.database_dsn == expected
     assert settings.broker_url == "redis://queue.example.org:6379/1"
-
-
-def test_retention_is_in_days_weeks_or_years(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A year has 365 days."""
-    for text, days in {"2y": 730, "26w": 182, "90d": 90}.items():
-        monkeypatch.setenv("RETENTION", text)
-        assert Settings.load().retention == timedelta(days=days)
 
 
 def test_replica_and_direct_server_default_to_the_database(
@@ -264,21 +238,6 @@ def test_replica_and_direct_server_default_to_the_database(
     assert settings.database_dsn == f"host=bouncer.example.org port=6432 {rest}"
     assert settings.read_dsn == f"host=replica.example.org port=5433 {rest}"
     assert settings.direct_dsn == f"host=db.example.org port=5432 {rest}"
-
-
-@pytest.mark.parametrize(
-    ("value", "sentinels"),
-    [("", ()), ("none", ()), ("one:26379, [::1]:5000", ("one:26379", "[::1]:5000"))],
-)
-def test_sentinels_are_hosts_with_ports(
-    monkeypatch: pytest.MonkeyPatch, value: str, sentinels: tuple[str, ...]
-) -> None:
-    """Child processes have the same."""
-    monkeypatch.setenv("REDIS_SENTINELS", value)
-    settings = Settings.load()
-    assert settings.redis_sentinels == sentinels
-    monkeypatch.setenv("REDIS_SENTINELS", settings.environment()["REDIS_SENTINELS"])
-    assert Settings.load() == settings
 
 
 def test_long_home_has_short_sockets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
