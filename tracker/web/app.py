@@ -28,16 +28,14 @@ from tracker.web import (
 from tracker.web.batching import PageBatcher
 from tracker.web.cache import ResponseCache
 from tracker.web.database import Database
-from tracker.web.endpoint import AnyEndpoint, AppRequest, State, endpoint
+from tracker.web.endpoint import AnyEndpoint, AppRequest, State, TrackedTickers, endpoint
 from tracker.web.exports import Exports
-from tracker.web.instrumentation import Instrumentation
-from tracker.web.metrics import Metrics
+from tracker.web.instrumentation import Instrumentation, Metrics
 from tracker.web.params import NoQuery
 from tracker.web.responses import json_response
 from tracker.web.security import SecurityHeaders
 from tracker.web.stream.feed import Feed
 from tracker.web.stream.responses import DEFAULT_OPTIONS, StreamOptions, Streams
-from tracker.web.tracked import TrackedTickers
 
 
 @endpoint(

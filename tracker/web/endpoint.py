@@ -1,7 +1,7 @@
 """Endpoints: a path with its handler, its parameters and its documentation."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypedDict, TypeVar, get_type_hints
 
@@ -9,6 +9,7 @@ from loguru import logger
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tracker import queries
 from tracker.errors import BadRequest, shorten
 from tracker.settings import Settings
 from tracker.web import problems
@@ -16,13 +17,12 @@ from tracker.web.batching import PageBatcher
 from tracker.web.cache import finish_response
 from tracker.web.database import Database
 from tracker.web.exports import Exports
-from tracker.web.metrics import Metrics
+from tracker.web.instrumentation import Metrics
 from tracker.web.params import Schema, parse_query
 from tracker.web.problems import STATUSES
 from tracker.web.responses import Dependency
 from tracker.web.stream.feed import Feed
 from tracker.web.stream.responses import Streams
-from tracker.web.tracked import TrackedTickers
 
 Q = TypeVar("Q")
 
@@ -33,6 +33,23 @@ RESPONSE_DEADLINE = 10.0
 # The paths that RATE_LIMIT applies to: those that read prices; not health or metrics, which
 # operators need, nor pages and their files.
 RATE_LIMITED = ("/prices", "/tickers", "/udf/")
+
+
+class TrackedTickers:
+    """The known index names; the database is queried only for an unknown one.
+
+    known: in the order in which they became known, and quick to search.
+    """
+
+    def __init__(self, configured: Iterable[str]) -> None:
+        """Start with the *configured* names."""
+        self.known = dict.fromkeys(configured)
+
+    async def names(self, database: Database) -> list[str]:
+        """All of them, as the database has them now. Raises DatabaseDown, MigrationsPending."""
+        stored = await database.run(queries.stored_tickers)
+        self.known = dict.fromkeys([*self.known, *stored])
+        return list(self.known)
 
 
 class State(TypedDict):

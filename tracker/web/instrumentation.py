@@ -1,15 +1,130 @@
-"""Around every request: its id, its metrics, and the log of unexpected errors."""
+"""Request ids, metrics for Prometheus, and the log of unexpected errors, around every request."""
 
 import os
 import re
 import time
+from collections.abc import Callable, Mapping
+from math import nan
 
 from loguru import logger
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tracker.web.metrics import Metrics
+Observe = Callable[[float], None]
 
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"}
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+class Metrics:
+    """The metrics of one application, in a registry of their own."""
+
+    def __init__(self) -> None:
+        """Every metric, at zero."""
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        labels = ["endpoint", "method"]
+        self._requests = Counter(
+            "tracker_http_requests",
+            "HTTP requests",
+            [*labels, "status"],
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            "tracker_http_request_seconds",
+            "Time to the end of the response",
+            labels,
+            registry=self.registry,
+        )
+        # Looking up a metric by its labels takes longer than counting.
+        self._counted: dict[tuple[object, ...], tuple[Callable[[], None], Observe]] = {}
+        self._database_up = Gauge(
+            "tracker_database_up",
+            "1 if the database responded to this scrape",
+            registry=self.registry,
+        )
+        self._age = Gauge(
+            "tracker_price_age_seconds",
+            "Seconds since the minute of the newest price, from the database",
+            ["ticker"],
+            registry=self.registry,
+        )
+        self._missing = Gauge(
+            "tracker_missing_minutes",
+            "Minutes of the last hour without a price, from the database",
+            ["ticker"],
+            registry=self.registry,
+        )
+        self._replica_lag = Gauge(
+            "tracker_replica_lag_seconds",
+            "Seconds that the replica is behind, at most; NaN without a replica, or if unknown",
+            registry=self.registry,
+        )
+        self._replica_lag.set(nan)
+        self._uncounted = Counter(
+            "tracker_http_requests_uncounted",
+            "Requests that RATE_LIMIT did not apply to, because Redis did not count them",
+            registry=self.registry,
+        )
+        self._streams = Gauge(
+            "tracker_stream_clients",
+            "Clients of the stream of prices",
+            registry=self.registry,
+        )
+        self._dropped = Counter(
+            "tracker_stream_dropped",
+            "Clients that were disconnected because they read too slowly",
+            registry=self.registry,
+        )
+        self._feed_current = Gauge(
+            "tracker_feed_current",
+            "1 if this process has read every commit until some seconds ago",
+            registry=self.registry,
+        )
+
+    def count_unlimited(self) -> None:
+        """Count a request that was not limited."""
+        self._uncounted.inc()
+
+    def count(self, *, endpoint: str, method: str, status: int, seconds: float) -> None:
+        """Count one request."""
+        key = endpoint, method if method in _METHODS else "other", status
+        if key not in self._counted:
+            times = self._seconds.labels(*key[:2])
+            self._counted[key] = self._requests.labels(*key).inc, times.observe
+        count, observe = self._counted[key]
+        count()
+        observe(seconds)
+
+    def show_streams(self, clients: int) -> None:
+        """Set the number of clients of the stream."""
+        self._streams.set(clients)
+
+    def count_dropped(self) -> None:
+        """Count a slow consumer that was disconnected."""
+        self._dropped.inc()
+
+    def show_feed(self, *, current: bool) -> None:
+        """Set whether the feed has read every commit."""
+        self._feed_current.set(current)
+
+    def show_replica(self, lag: float | None) -> None:
+        """Set the lag of the replica in seconds; None: unknown."""
+        self._replica_lag.set(nan if lag is None else lag)
+
+    def show_database(self, *, up: bool) -> None:
+        """Set whether the database responded."""
+        self._database_up.set(up)
+
+    def show_indexes(self, ages: Mapping[str, float], missing: Mapping[str, int]) -> None:
+        """Set, by index, the age of the newest price in seconds, and the missing minutes."""
+        for gauge, values in ((self._age, ages), (self._missing, missing)):
+            gauge.clear()
+            for ticker, value in values.items():
+                gauge.labels(ticker).set(value)
 
 
 class Instrumentation:

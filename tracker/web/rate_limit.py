@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tracker.settings import Settings
 from tracker.web.endpoint import RATE_LIMITED
-from tracker.web.metrics import Metrics
+from tracker.web.instrumentation import Metrics
 from tracker.web.problems import problem_document
 
 _TIMEOUT = 0.25  # seconds that a request waits for Redis

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from tracker.errors import DatabaseDown, MigrationsPending
 from tracker.web.connection import Connection, connection_of
 from tracker.web.database import Database
-from tracker.web.metrics import Metrics
+from tracker.web.instrumentation import Metrics
 from tracker.web.stream.events import (
     Event,
     EventPage,
