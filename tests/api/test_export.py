@@ -18,8 +18,8 @@ from tests.support.waiting import wait_until
 from tracker import migrations
 from tracker.settings import Settings
 from tracker.times import MINUTE
-from tracker.web import export, exports
-from tracker.web.exports import MAX_EXPORTS
+from tracker.web import export
+from tracker.web.export import MAX_EXPORTS
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 EXPORT = "/prices/export?ticker=btc_usd"
@@ -196,7 +196,7 @@ def test_unresponsive_database_breaks_the_transfer(
     logged: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(exports, "_READ_TIMEOUT", 0.3)
+    monkeypatch.setattr(export, "_READ_TIMEOUT", 0.3)
     wait_until_released(base_conn)  # by earlier tests
     with client.stream("GET", LONG) as response:
         [pid] = export_backends(base_conn)

@@ -20,7 +20,7 @@ from tests.support.logs import capture_log
 from tests.support.stream import open_stream
 from tracker.settings import Settings
 from tracker.times import minute_of
-from tracker.web import database, endpoint, exports, protocol, server
+from tracker.web import database, endpoint, export, protocol, server
 
 HEAD = b"GET /health/live HTTP/1.1\r\nHost: here\r\n"
 REQUEST = HEAD + b"\r\n"
@@ -246,7 +246,7 @@ def test_request_deadline_exceeds_every_database_deadline(
     up, connects, and waits for the first line.
     """
     assert (
-        database.QUERY_DEADLINE + database.CONNECT_TIMEOUT + exports.BEGIN_TIMEOUT
+        database.QUERY_DEADLINE + database.CONNECT_TIMEOUT + export.BEGIN_TIMEOUT
         < endpoint.RESPONSE_DEADLINE
     )
     with lock_prices(base):

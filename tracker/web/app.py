@@ -1,5 +1,6 @@
 """The application: its endpoints, its middleware, and what it opens."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -29,7 +30,6 @@ from tracker.web.batching import PageBatcher
 from tracker.web.cache import ResponseCache
 from tracker.web.database import Database
 from tracker.web.endpoint import AnyEndpoint, AppRequest, State, TrackedTickers, endpoint
-from tracker.web.exports import Exports
 from tracker.web.instrumentation import Instrumentation, Metrics
 from tracker.web.params import NoQuery
 from tracker.web.responses import json_response
@@ -107,7 +107,7 @@ def create_app(
                 "tickers": TrackedTickers(settings.tickers),
                 "feed": feed,
                 "streams": Streams(feed, primary, metrics, settings.stream_clients, stream_options),
-                "exports": Exports(settings.read_dsn),
+                "export_slots": asyncio.Semaphore(export.MAX_EXPORTS),
                 "batcher": PageBatcher(database),
             }
 

@@ -16,7 +16,6 @@ from tracker.web import problems
 from tracker.web.batching import PageBatcher
 from tracker.web.cache import finish_response
 from tracker.web.database import Database
-from tracker.web.exports import Exports
 from tracker.web.instrumentation import Metrics
 from tracker.web.params import Schema, parse_query
 from tracker.web.problems import STATUSES
@@ -66,7 +65,7 @@ class State(TypedDict):
     tickers: TrackedTickers
     feed: Feed
     streams: Streams
-    exports: Exports
+    export_slots: asyncio.Semaphore
     batcher: PageBatcher
 
 

@@ -1,25 +1,39 @@
-"""GET /prices/export: the prices of a range of any length as CSV or NDJSON, streamed."""
+"""GET /prices/export: the prices of a range of any length as CSV or NDJSON, streamed.
+
+PostgreSQL renders the lines, a day at a time: memory does not grow with the range. An export
+occupies a process of the server until its client has read it, therefore their number is limited.
+"""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Self
 
 from loguru import logger
+from psycopg import AsyncConnection, AsyncCopy
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from tracker.errors import DatabaseDown
+from tracker import queries
+from tracker.errors import DatabaseDown, ServiceUnavailable
+from tracker.queries.prices import PageQuery
 from tracker.times import FIRST, LAST
 from tracker.web import params, schemas
 from tracker.web.connection import Connection, connection_of
+from tracker.web.database import SESSION, disconnect, open_connection, translate_errors
 from tracker.web.endpoint import AppRequest, endpoint, require_ticker
-from tracker.web.exports import Export, ExportRange
 from tracker.web.params import LINE_FORMATS, TickerQuery
 from tracker.web.prices import EXAMPLE, listing_minutes, minute_at
 from tracker.web.responses import CONTENT_TYPES, MEDIA_TYPES, PriceFormat, negotiate
 
+MAX_EXPORTS = 4  # at once
+BEGIN_TIMEOUT = 5.0  # seconds until the first line, or an error with its status
 WRITE_TIMEOUT = 30.0  # seconds for a client to read the lines of a day
+
+_READ_TIMEOUT = 30.0  # seconds that the server may take for the lines of a day
+_OPTIONS = f"{SESSION} -c statement_timeout=1h"  # bounds an export to a slow client
 
 START = params.moment("start_date", "Where the export starts, inclusive; default: the first price.")
 END = params.moment("end_date", "Where the export stops, exclusive; default: now.")
@@ -38,6 +52,25 @@ class ExportQuery(TickerQuery):
     end_date: Annotated[datetime | None, END] = None
     include: Annotated[tuple[str, ...], params.INCLUDE] = ()
     format: Annotated[str | None, FORMAT] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportRange:
+    """The prices of *ticker* with ``since <= created_at <= until``, oldest first."""
+
+    ticker: str
+    since: datetime
+    until: datetime
+    price_format: PriceFormat
+
+    def lines(self, row: bytes) -> bytes:
+        """The lines of a *row* of COPY, which ends the row itself, and escapes line ends inside.
+
+        Nothing else in it has a backslash: values are numbers, times and names.
+        """
+        end = self.price_format.line_end.encode()
+        escaped = self.price_format.line_end.encode("unicode_escape")
+        return row[:-1].replace(escaped, end) + end
 
 
 @endpoint(
@@ -59,7 +92,109 @@ async def export_prices(request: AppRequest, query: ExportQuery) -> Response:
         until=minute_at(minutes[-1]) if minutes else FIRST,
         price_format=PriceFormat(media_type, query.include),
     )
-    return ExportResponse(await request.state["exports"].open(exported), exported)
+    slots, dsn = request.state["export_slots"], request.state["settings"].read_dsn
+    return ExportResponse(await open_export(dsn, slots, exported), exported)
+
+
+async def open_export(dsn: str, slots: asyncio.Semaphore, exported: ExportRange) -> "Export":
+    """Begin an export from the database at *dsn*, if one of *slots* is free; the caller closes it.
+
+    Raises ServiceUnavailable, DatabaseDown, MigrationsPending.
+    """
+    if slots.locked():
+        raise ServiceUnavailable({"export": f"{MAX_EXPORTS} are in progress, the maximum"})
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(slots)
+        with translate_errors():
+            conn = await open_connection(dsn, "tracker-export", _OPTIONS)
+            stack.push_async_callback(conn.close)
+            return await Export(conn, exported, stack).begin()
+
+
+class Export:
+    """The lines of one export, a day at a time.
+
+    first: the first piece, with the header line; it may be empty.
+    """
+
+    def __init__(self, conn: AsyncConnection, exported: ExportRange, stack: AsyncExitStack) -> None:
+        """Read on *conn*; *stack* closes what is open."""
+        self.first = b""
+        self._conn = conn
+        self._exported = exported
+        self._stack = stack
+        self._copy: AsyncCopy | None = None
+
+    async def begin(self) -> Self:
+        """Read the first piece. `close` then closes the connection."""
+        with self._deadline(BEGIN_TIMEOUT):
+            if copy := await self._start_copy():
+                self._copy = await self._stack.enter_async_context(copy)
+                # Closed first: psycopg would otherwise send a cancel request, and read the rest.
+                self._stack.callback(self._conn.pgconn.finish)
+            self.first = self._exported.price_format.header.encode() + await self._read_piece()
+        self._stack = self._stack.pop_all()
+        return self
+
+    async def read_piece(self) -> bytes:
+        """The next piece; empty at the end. Raises DatabaseDown."""
+        with translate_errors(), self._deadline(_READ_TIMEOUT):
+            return await self._read_piece()
+
+    def abort(self) -> None:
+        """Disconnect, so that a waiting read fails now."""
+        disconnect(self._conn)
+
+    async def close(self) -> None:
+        """Close the connection, and make room for another export."""
+        await self._stack.aclose()
+
+    async def _start_copy(self) -> AbstractAsyncContextManager[AsyncCopy] | None:
+        """From the first price to the last: no day outside is read."""
+        exported = self._exported
+        if exported.since > exported.until:
+            return None
+        ends = [await self._first_minute(ascending=ascending) for ascending in (True, False)]
+        if ends[0] is None or ends[1] is None:
+            return None
+        price_format = exported.price_format
+        return queries.exported_lines(
+            self._conn,
+            exported.ticker,
+            ends[0],
+            ends[1],
+            template=price_format.template(exported.ticker),
+            separator=price_format.line_end,
+            with_source=bool(price_format.extras),
+        )
+
+    async def _first_minute(self, *, ascending: bool) -> datetime | None:
+        """The first minute of the range that has a price, or the last one if not *ascending*."""
+        exported = self._exported
+        query = PageQuery(
+            ticker=exported.ticker,
+            template=exported.price_format.template(exported.ticker),
+            since=exported.since,
+            until=exported.until,
+            count=1,
+            ascending=ascending,
+            with_source=bool(exported.price_format.extras),
+        )
+        [page] = await queries.price_pages(self._conn, [query])
+        return page.first_at
+
+    async def _read_piece(self) -> bytes:
+        row = bytes(await self._copy.read()) if self._copy else b""
+        return self._exported.lines(row) if row else b""
+
+    @contextmanager
+    def _deadline(self, seconds: float) -> Iterator[None]:
+        """Cut the connection unless the block ends in time."""
+        deadline = asyncio.get_running_loop().call_later(seconds, disconnect, self._conn)
+        try:
+            yield
+        finally:
+            deadline.cancel()
 
 
 class ExportResponse(Response):
