@@ -1,75 +1,35 @@
-"""Caching: validators and compression of every response, and responses that requests share.
+"""The response cache: concurrent identical requests share one response.
 
-Concurrent identical requests share one response: it is cached if others waited while it was
-computed, for a second at most, and only until the feed reads a change of its index. Therefore a
-client that has received a change from the stream gets it by REST too, and a single client always
-gets what is stored; while the feed is not current, no response is shared.
-Source: RFC 9110, sections 8.8.3 (each coding has its own ETag), 12.5.5 (Vary), 13.1.2 (304).
+It is cached if others waited while it was computed, for a second at most, and only until the feed
+reads a change of its index. Therefore a client that has received a change from the stream gets it
+by REST too, and a single client always gets what is stored; while the feed is not current, no
+response is shared.
 """
 
 import asyncio
-import gzip
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from hashlib import blake2b
-from http import HTTPStatus
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tracker.web.responses import DataResponse, accepts_gzip, request_header
+from tracker.web.responses import DataResponse
 from tracker.web.stream.feed import Feed
 
 MAX_AGE = 1.0  # seconds that a response is shared
 MIN_WAITING = 1  # requests that wait for a response, for it to be cached
 MAX_SIZE = 16_000_000  # bytes of all cached responses, about
 
-_MIN_COMPRESSED = 1000  # bytes; the headers of gzip cost more than it saves below
-_GZIP_LEVEL = 4  # a page in a fraction of a millisecond; higher levels save little
 _MAX_WAIT = 0.25  # seconds to wait for the response of another request
 _OVERHEAD = 1000  # bytes of a response besides its body
-_ETAGS = re.compile(rb'"[^"]*"|\*')
 # The headers that a response depends on, besides the URL.
 _KEY_HEADERS = {b"accept", b"accept-encoding", b"if-none-match"}
 
 Key = tuple[object, ...]
 Handler = Callable[[Request[Any]], Awaitable[Response]]
-
-
-def finish_response(scope: Scope, response: Response) -> Response:
-    """*response* with its ETag, or as 304, and compressed where the client accepts that.
-
-    Only a 200 with a body of known length: not problems, streams or exports. Its headers are a dict
-    meanwhile, because Starlette's search the list for each name.
-    """
-    headers = dict(response.raw_headers)  # no name is repeated
-    if response.status_code != HTTPStatus.OK or b"content-length" not in headers:
-        return response
-    vary = headers.get(b"vary")
-    headers[b"vary"] = vary + b", Accept-Encoding" if vary else b"Accept-Encoding"
-    body = bytes(response.body)
-    compressed = len(body) >= _MIN_COMPRESSED and accepts_gzip(
-        request_header(scope, b"accept-encoding").decode("latin-1")
-    )
-    if headers.setdefault(b"cache-control", b"no-cache") != b"no-store":
-        digest = blake2b(body, digest_size=16).hexdigest().encode()
-        headers[b"etag"] = etag = b'"%s-gzip"' % digest if compressed else b'"%s"' % digest
-        known = _ETAGS.findall(request_header(scope, b"if-none-match"))
-        if etag in known or b"*" in known:  # a weak validator compares as a strong one here
-            del headers[b"content-type"], headers[b"content-length"]
-            response.status_code, response.body = HTTPStatus.NOT_MODIFIED, b""
-            response.raw_headers = list(headers.items())
-            return response
-    if compressed:
-        response.body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
-        headers[b"content-encoding"] = b"gzip"
-        headers[b"content-length"] = b"%d" % len(response.body)
-    response.raw_headers = list(headers.items())
-    return response
 
 
 @dataclass(slots=True)

@@ -14,12 +14,11 @@ from tracker.errors import BadRequest, shorten
 from tracker.settings import Settings
 from tracker.web import problems
 from tracker.web.batching import PageBatcher
-from tracker.web.cache import finish_response
 from tracker.web.database import Database
 from tracker.web.instrumentation import Metrics
 from tracker.web.params import Schema, parse_query
 from tracker.web.problems import STATUSES
-from tracker.web.responses import Dependency
+from tracker.web.responses import Dependency, finish_response
 from tracker.web.stream.feed import Feed
 from tracker.web.stream.responses import Streams
 

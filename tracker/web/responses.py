@@ -1,18 +1,22 @@
-"""Responses with data: formats, content negotiation, Cache-Control and Link.
+"""Responses: formats, content negotiation, Cache-Control, Link, validators and compression.
 
 Sources: RFC 8259 (JSON); RFC 4180 (CSV, lines end with CR LF); NDJSON is one JSON object a line,
-each ended by LF; RFC 9110, section 12 (negotiation); RFC 9111 (Cache-Control); RFC 8288 (Link). No
-value in the CSV is a formula to a spreadsheet: values are numbers, times, names of sources and
-reasons, and names of indexes, which have letters, digits, `-` and `_`.
+each ended by LF; RFC 9110, sections 8.8.3 (each coding has its own ETag), 12 (negotiation), 12.5.5
+(Vary) and 13.1.2 (304); RFC 9111 (Cache-Control); RFC 8288 (Link). No value in the CSV is a formula
+to a spreadsheet: values are numbers, times, names of sources and reasons, and names of indexes,
+which have letters, digits, `-` and `_`.
 """
 
 import csv
+import gzip
 import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property, lru_cache
+from hashlib import blake2b
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, unquote_plus
 
@@ -46,6 +50,9 @@ SETTLED = {"Cache-Control": f"max-age={_MAX_AGE}, must-revalidate"}
 _QUALITY = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
 _MAX_HEADERS = 256  # cached: clients send few different ones repeatedly
 _MAX_TEMPLATES = 1000
+_MIN_COMPRESSED = 1000  # bytes; the headers of gzip cost more than it saves below
+_GZIP_LEVEL = 4  # a page in a fraction of a millisecond; higher levels save little
+_ETAGS = re.compile(rb'"[^"]*"|\*')
 _UNQUOTED = "=&%+:,/"  # what needs no quoting in a query, besides letters and digits
 
 # A price is stored two seconds after its minute begins. One second less, because a shared
@@ -267,3 +274,38 @@ def link_header(request: Request[Any], cursors: Mapping[str, tuple[str, datetime
         f'<?{base}&{name}={format_moment(at)}>; rel="{rel}"' for rel, (name, at) in cursors.items()
     )
     return {"Link": ", ".join(links)}
+
+
+# Validators and compression, of any response
+
+
+def finish_response(scope: Scope, response: Response) -> Response:
+    """*response* with its ETag, or as 304, and compressed where the client accepts that.
+
+    Only a 200 with a body of known length: not problems, streams or exports. Its headers are a dict
+    meanwhile, because Starlette's search the list for each name.
+    """
+    headers = dict(response.raw_headers)  # no name is repeated
+    if response.status_code != HTTPStatus.OK or b"content-length" not in headers:
+        return response
+    vary = headers.get(b"vary")
+    headers[b"vary"] = vary + b", Accept-Encoding" if vary else b"Accept-Encoding"
+    body = bytes(response.body)
+    compressed = len(body) >= _MIN_COMPRESSED and accepts_gzip(
+        request_header(scope, b"accept-encoding").decode("latin-1")
+    )
+    if headers.setdefault(b"cache-control", b"no-cache") != b"no-store":
+        digest = blake2b(body, digest_size=16).hexdigest().encode()
+        headers[b"etag"] = etag = b'"%s-gzip"' % digest if compressed else b'"%s"' % digest
+        known = _ETAGS.findall(request_header(scope, b"if-none-match"))
+        if etag in known or b"*" in known:  # a weak validator compares as a strong one here
+            del headers[b"content-type"], headers[b"content-length"]
+            response.status_code, response.body = HTTPStatus.NOT_MODIFIED, b""
+            response.raw_headers = list(headers.items())
+            return response
+    if compressed:
+        response.body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
+        headers[b"content-encoding"] = b"gzip"
+        headers[b"content-length"] = b"%d" % len(response.body)
+    response.raw_headers = list(headers.items())
+    return response
