@@ -12,9 +12,7 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
 from itertools import count, dropwhile, groupby, pairwise
 
-from tracker import gaps
-from tracker.gaps import DAY, HOUR, Span
-from tracker.times import FIRST, LAST, MINUTE
+from tracker.times import DAY, FIRST, HOUR, LAST, MINUTE, Span, floor_moment
 
 WIDTHS = {
     "1m": MINUTE,
@@ -40,7 +38,7 @@ class EvenGrid:
 
     def starts_from(self, moment: datetime) -> Iterator[datetime]:
         """Every start at or after *moment*, ascending; then LAST."""
-        start = gaps.floor_moment(moment, self.width)
+        start = floor_moment(moment, self.width)
         if start == moment:
             yield start
         while LAST - start > self.width:
@@ -50,7 +48,7 @@ class EvenGrid:
 
     def starts_before(self, moment: datetime) -> Iterator[datetime]:
         """Every start before *moment*, descending."""
-        start = gaps.floor_moment(moment, self.width)
+        start = floor_moment(moment, self.width)
         if start < moment:
             yield start
         while start > FIRST:

@@ -9,31 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 
-from tracker.times import EPOCH, MINUTE, minute_of
+from tracker.times import MINUTE, Span, ceil_moment, floor_moment, minute_of
 
-HOUR = timedelta(hours=1)
-DAY = timedelta(days=1)
 NOT_POLLED = "not_polled"
 
 _RATIO_SCALE = 10_000  # four decimals
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """The minutes with since <= minute < until. Raises ValueError if until precedes since."""
-
-    since: datetime
-    until: datetime
-
-    def __post_init__(self) -> None:
-        """Reject an end before the start."""
-        if self.until < self.since:
-            raise ValueError(f"ends before it begins: {self}")
-
-    @property
-    def minutes(self) -> int:
-        """The number of its minutes."""
-        return (self.until - self.since) // MINUTE
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +75,9 @@ def expected_span(
     The present minute is still being polled, therefore the last complete one is the newest.
     """
     complete = minute_of(now)
-    until = complete if end is None else min(_ceil_to_minute(min(end, complete)), complete)
-    first = since if start is None else max(since, _ceil_to_minute(min(start, complete)))
+    until = complete if end is None else min(ceil_moment(min(end, complete), MINUTE), complete)
+    first = since if start is None else max(since, ceil_moment(min(start, complete), MINUTE))
     return Span(min(first, until), until)
-
-
-def floor_moment(moment: datetime, width: timedelta) -> datetime:
-    """The start of the UTC bucket, *width* wide, that contains *moment*."""
-    return moment - (moment - EPOCH) % width
 
 
 def split_by_reason(rows: Iterable[RecordedGap]) -> Iterator[Gap]:
@@ -141,23 +116,5 @@ def compute_coverage(
     return [Coverage(start, minutes, **sums[start]) for start, minutes in starts]
 
 
-def split_whole_hours(span: Span) -> tuple[Span, list[Span]]:
-    """The whole hours of *span*, and the minutes before and after them: up to two spans."""
-    first, last = _ceil(span.since, HOUR), floor_moment(span.until, HOUR)
-    if last < first:
-        return Span(first, first), [span]
-    edges = [Span(last, span.until), Span(span.since, first)]
-    return Span(first, last), [edge for edge in edges if edge.minutes]
-
-
 def _nonempty(since: datetime, until: datetime, reason: str) -> list[Gap]:
     return [Gap(since, until, reason)] if since < until else []
-
-
-def _ceil_to_minute(moment: datetime) -> datetime:
-    return _ceil(moment, MINUTE)
-
-
-def _ceil(moment: datetime, width: timedelta) -> datetime:
-    start = floor_moment(moment, width)
-    return start if start == moment else start + width

@@ -1,6 +1,7 @@
-"""Moments and minutes, in UTC. Sources: RFC 3339, ISO 8601."""
+"""Moments, minutes and spans of minutes, in UTC. Sources: RFC 3339, ISO 8601."""
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from math import floor
@@ -8,6 +9,8 @@ from math import floor
 from tracker.errors import shorten
 
 MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST = datetime.min.replace(tzinfo=UTC)
 LAST = datetime.max.replace(tzinfo=UTC)
@@ -86,3 +89,41 @@ def minute_of(moment: datetime) -> datetime:
     if moment.utcoffset() is None:
         raise ValueError(f"naive time: {moment}")
     return moment.astimezone(UTC).replace(second=0, microsecond=0)
+
+
+def floor_moment(moment: datetime, width: timedelta) -> datetime:
+    """The start of the UTC bucket, *width* wide, that contains *moment*."""
+    return moment - (moment - EPOCH) % width
+
+
+def ceil_moment(moment: datetime, width: timedelta) -> datetime:
+    """The first start of a UTC bucket, *width* wide, at *moment* or later."""
+    start = floor_moment(moment, width)
+    return start if start == moment else start + width
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The minutes with since <= minute < until. Raises ValueError if until precedes since."""
+
+    since: datetime
+    until: datetime
+
+    def __post_init__(self) -> None:
+        """Reject an end before the start."""
+        if self.until < self.since:
+            raise ValueError(f"ends before it begins: {self}")
+
+    @property
+    def minutes(self) -> int:
+        """The number of its minutes."""
+        return (self.until - self.since) // MINUTE
+
+
+def split_whole_hours(span: Span) -> tuple[Span, list[Span]]:
+    """The whole hours of *span*, and the minutes before and after them: up to two spans."""
+    first, last = ceil_moment(span.since, HOUR), floor_moment(span.until, HOUR)
+    if last < first:
+        return Span(first, first), [span]
+    edges = [Span(last, span.until), Span(span.since, first)]
+    return Span(first, last), [edge for edge in edges if edge.minutes]

@@ -15,8 +15,7 @@ from tests.support.chaos.gaps import make_gap
 from tests.support.chaos.processes import ALL
 from tests.support.exchange import count_calls, fetch_true_price
 from tests.support.worker import send_message
-from tracker.gaps import floor_moment
-from tracker.times import MINUTE
+from tracker.times import MINUTE, floor_moment
 
 pytestmark = pytest.mark.slow
 

@@ -19,10 +19,10 @@ from tests.support.api import serve_api
 from tests.support.commands import TIMEOUT, start_tracker
 from tracker import client, rows
 from tracker.cli import main
-from tracker.gaps import DAY, Coverage, Gap
+from tracker.gaps import Coverage, Gap
 from tracker.models import Candle, SourcedPrice, exact_price
 from tracker.settings import Settings
-from tracker.times import MINUTE
+from tracker.times import DAY, MINUTE
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 ROWS = (

@@ -14,9 +14,8 @@ from psycopg.errors import InvalidParameterValue
 from tests.support.api import serve_api
 from tests.support.database import insert_prices
 from tests.support.reference import random_walk
-from tracker.gaps import DAY
 from tracker.settings import Settings
-from tracker.times import MINUTE
+from tracker.times import DAY, MINUTE
 
 # Zones by what is odd about them, with a day near their change of clocks.
 ZONES = {

@@ -12,9 +12,8 @@ import pytest
 from tests.support.database import drop_prices, insert_prices
 from tests.support.reference import random_walk
 from tests.support.waiting import wait_until
-from tracker.gaps import DAY, floor_moment
 from tracker.settings import Settings
-from tracker.times import MINUTE
+from tracker.times import DAY, MINUTE, floor_moment
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 TICKERS = ("btc_usd", "eth_usd", "sol_usdc")

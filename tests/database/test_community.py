@@ -18,9 +18,8 @@ from tests.support.derived import DAYS_OF_PRICES, assert_daily_candles
 from tests.support.reference import bucket_returns, find_gaps, group_prices, random_walk
 from tests.support.schema import read_schema
 from tracker import migrations, queries
-from tracker.gaps import DAY, HOUR
 from tracker.models import Quote
-from tracker.times import MINUTE
+from tracker.times import DAY, HOUR, MINUTE
 
 pytestmark = pytest.mark.slow
 

@@ -39,9 +39,8 @@ from tests.support.derived import (
 from tests.support.reference import random_walk
 from tests.support.waiting import wait_until
 from tracker import queries
-from tracker.gaps import DAY, HOUR
 from tracker.settings import Settings
-from tracker.times import MINUTE
+from tracker.times import DAY, HOUR, MINUTE
 
 DEFAULTS = {
     "step": MINUTE,

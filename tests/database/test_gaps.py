@@ -11,9 +11,9 @@ from psycopg import AsyncConnection
 
 from tests.support.database import Run
 from tracker import gaps, queries
-from tracker.gaps import DAY, HOUR, NOT_POLLED, Coverage, Gap, RecordedGap, Span
+from tracker.gaps import NOT_POLLED, Coverage, Gap, RecordedGap
 from tracker.settings import Settings
-from tracker.times import MINUTE
+from tracker.times import DAY, HOUR, MINUTE, Span, floor_moment
 from tracker.web.gaps import expected_window, fetch_coverage, fetch_gaps
 
 Archive = tuple[dict[datetime, str], dict[datetime, str]]
@@ -85,9 +85,7 @@ def expected_coverage(archive: Archive, within: Span, width: timedelta) -> list[
     """The coverage, minute by minute."""
     stored, _ = archive
     found = []
-    for start, group in groupby(
-        list_minutes(within), lambda minute: gaps.floor_moment(minute, width)
-    ):
+    for start, group in groupby(list_minutes(within), lambda minute: floor_moment(minute, width)):
         sources = [stored.get(minute) for minute in group]
         counts = (sources.count(name) for name in SOURCES)
         found.append(Coverage(start, len(sources), *counts))

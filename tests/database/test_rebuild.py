@@ -9,9 +9,8 @@ from psycopg.errors import InsufficientPrivilege, NoDataFound
 from tests.support.database import insert_misses, insert_prices, login
 from tests.support.derived import read_derived_rows
 from tests.support.reference import random_walk
-from tracker.gaps import DAY, HOUR
 from tracker.settings import Settings
-from tracker.times import MINUTE
+from tracker.times import DAY, HOUR, MINUTE
 
 MIDNIGHT = datetime(2024, 3, 31, tzinfo=UTC)
 OLD = MIDNIGHT - timedelta(days=900)  # in a chunk of its own

@@ -23,12 +23,11 @@ from tests.support.waiting import wait_until
 from tests.support.worker import is_idle, running_worker, send_message, send_tick
 from tracker import queries
 from tracker.errors import Unreachable
-from tracker.gaps import DAY, HOUR, floor_moment
 from tracker.models import Quote
 from tracker.recorder import retention
 from tracker.settings import Settings
 from tracker.simulator import running_simulator
-from tracker.times import MINUTE, minute_of
+from tracker.times import DAY, HOUR, MINUTE, floor_moment, minute_of
 
 NOW = minute_of(datetime.now(UTC))
 KEPT = timedelta(days=3)

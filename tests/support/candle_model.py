@@ -12,9 +12,8 @@ from psycopg import AsyncConnection
 
 from tests.support.database import Run
 from tracker.candles import INTERVALS, UNITS, make_grid
-from tracker.gaps import Span
 from tracker.models import Candle
-from tracker.times import FIRST, LAST, MINUTE
+from tracker.times import FIRST, LAST, MINUTE, Span
 from tracker.web.candles import fetch_candles
 
 Rows = list[tuple[datetime, Decimal]]

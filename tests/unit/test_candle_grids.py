@@ -22,8 +22,7 @@ from tracker.candles import (
     make_grid,
     next_start,
 )
-from tracker.gaps import Span
-from tracker.times import FIRST, LAST, MINUTE
+from tracker.times import FIRST, LAST, MINUTE, Span
 
 HOUR = timedelta(hours=1)
 YEARS = Span(datetime(1880, 1, 1, tzinfo=UTC), datetime(2035, 1, 1, tzinfo=UTC))

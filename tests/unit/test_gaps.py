@@ -1,14 +1,12 @@
-"""The arithmetic of gaps: spans of minutes, reasons, buckets and their coverage."""
+"""The arithmetic of gaps: reasons, buckets and their coverage."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tracker import gaps
-from tracker.gaps import DAY, HOUR, Coverage, Gap, RecordedGap, Span
-from tracker.times import FIRST, LAST, MINUTE
+from tracker.gaps import Coverage, Gap, RecordedGap
+from tracker.times import DAY, FIRST, HOUR, LAST, MINUTE, Span
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -22,16 +20,6 @@ def at(minutes: float) -> datetime:
 def span(first: float, end: float) -> Span:
     """The minutes from *first* to before *end*, counted from noon."""
     return Span(at(first), at(end))
-
-
-def test_span_counts_minutes() -> None:
-    assert [span(0, end).minutes for end in (0, 1, 5, 1440)] == [0, 1, 5, 1440]
-
-
-def test_span_that_ends_before_it_begins_is_invalid() -> None:
-    with pytest.raises(ValueError, match="ends before it begins") as caught:
-        span(1, 0)
-    assert "2024, 1, 15, 12, 1" in str(caught.value)
 
 
 def test_coverage_counts_sources() -> None:
@@ -83,22 +71,6 @@ def test_window_accepts_any_moments() -> None:
     """Bounds are limited before they are rounded, so that the last year causes no overflow."""
     assert gaps.expected_span(NOON, FIRST, LAST, at(10)) == span(0, 10)
     assert gaps.expected_span(NOON, LAST, LAST, at(10)) == span(10, 10)
-
-
-@pytest.mark.parametrize(
-    ("text", "width", "expected"),
-    [
-        ("2024-01-15T12:34:56.789", MINUTE, "2024-01-15T12:34"),
-        ("2024-01-15T12:34", MINUTE, "2024-01-15T12:34"),
-        ("2024-01-15T12:34", 15 * MINUTE, "2024-01-15T12:30"),
-        ("2024-01-15T12:34", HOUR, "2024-01-15T12:00"),
-        ("2024-01-15T12:34", DAY, "2024-01-15T00:00"),
-        ("1969-12-31T23:59", HOUR, "1969-12-31T23:00"),
-    ],
-)
-def test_floor_is_start_of_bucket(text: str, width: timedelta, expected: str) -> None:
-    moment, start = (datetime.fromisoformat(each).replace(tzinfo=UTC) for each in (text, expected))
-    assert gaps.floor_moment(moment, width) == start
 
 
 def hole(first: int, end: int, recorded: int, recorded_end: int, reason: str = "") -> RecordedGap:
@@ -166,29 +138,3 @@ def test_covered_adds_parts_of_bucket() -> None:
         Coverage(at(0), 30, 5, 2, 8),
         Coverage(at(-60), 60, 0, 0, 0),
     ]
-
-
-@pytest.mark.parametrize(
-    ("whole", "hours", "edges"),
-    [
-        (span(0, 120), span(0, 120), []),
-        (span(-10, 130), span(0, 120), [span(120, 130), span(-10, 0)]),
-        (span(0, 61), span(0, 60), [span(60, 61)]),
-        (span(-1, 60), span(0, 60), [span(-1, 0)]),
-        (span(10, 50), span(60, 60), [span(10, 50)]),
-        (span(10, 60), span(60, 60), [span(10, 60)]),
-        (span(10, 70), span(60, 60), [span(60, 70), span(10, 60)]),
-        (span(0, 0), span(0, 0), []),
-        (span(0, 59), span(0, 0), [span(0, 59)]),
-    ],
-)
-def test_split_separates_whole_hours(whole: Span, hours: Span, edges: list[Span]) -> None:
-    assert gaps.split_whole_hours(whole) == (hours, edges)
-
-
-@given(st.integers(-5000, 5000), st.integers(0, 5000))
-def test_split_keeps_every_minute(first: int, minutes: int) -> None:
-    whole = span(first, first + minutes)
-    hours, edges = gaps.split_whole_hours(whole)
-    assert hours.minutes % 60 == 0
-    assert hours.minutes + sum(edge.minutes for edge in edges) == minutes

@@ -1,11 +1,24 @@
-"""Moments and minutes in UTC."""
+"""Moments, minutes and spans of minutes in UTC."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tracker.times import Clock, format_moment, minute_of, parse_moment
+from tracker.times import (
+    DAY,
+    HOUR,
+    MINUTE,
+    Clock,
+    Span,
+    floor_moment,
+    format_moment,
+    minute_of,
+    parse_moment,
+    split_whole_hours,
+)
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 
@@ -77,3 +90,60 @@ def test_invalid_moment_has_reason(text: str, reason: str) -> None:
         parse_moment(text)
     assert str(caught.value) == reason
     assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "expected"),
+    [
+        ("2024-01-15T12:34:56.789", MINUTE, "2024-01-15T12:34"),
+        ("2024-01-15T12:34", MINUTE, "2024-01-15T12:34"),
+        ("2024-01-15T12:34", 15 * MINUTE, "2024-01-15T12:30"),
+        ("2024-01-15T12:34", HOUR, "2024-01-15T12:00"),
+        ("2024-01-15T12:34", DAY, "2024-01-15T00:00"),
+        ("1969-12-31T23:59", HOUR, "1969-12-31T23:00"),
+    ],
+)
+def test_floor_is_start_of_bucket(text: str, width: timedelta, expected: str) -> None:
+    moment, start = (datetime.fromisoformat(each).replace(tzinfo=UTC) for each in (text, expected))
+    assert floor_moment(moment, width) == start
+
+
+def span(first: float, end: float) -> Span:
+    """The minutes from *first* to before *end*, counted from noon."""
+    return Span(NOON + first * MINUTE, NOON + end * MINUTE)
+
+
+def test_span_counts_minutes() -> None:
+    assert [span(0, end).minutes for end in (0, 1, 5, 1440)] == [0, 1, 5, 1440]
+
+
+def test_span_that_ends_before_it_begins_is_invalid() -> None:
+    with pytest.raises(ValueError, match="ends before it begins") as caught:
+        span(1, 0)
+    assert "2024, 1, 15, 12, 1" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("whole", "hours", "edges"),
+    [
+        (span(0, 120), span(0, 120), []),
+        (span(-10, 130), span(0, 120), [span(120, 130), span(-10, 0)]),
+        (span(0, 61), span(0, 60), [span(60, 61)]),
+        (span(-1, 60), span(0, 60), [span(-1, 0)]),
+        (span(10, 50), span(60, 60), [span(10, 50)]),
+        (span(10, 60), span(60, 60), [span(10, 60)]),
+        (span(10, 70), span(60, 60), [span(60, 70), span(10, 60)]),
+        (span(0, 0), span(0, 0), []),
+        (span(0, 59), span(0, 0), [span(0, 59)]),
+    ],
+)
+def test_split_separates_whole_hours(whole: Span, hours: Span, edges: list[Span]) -> None:
+    assert split_whole_hours(whole) == (hours, edges)
+
+
+@given(st.integers(-5000, 5000), st.integers(0, 5000))
+def test_split_keeps_every_minute(first: int, minutes: int) -> None:
+    whole = span(first, first + minutes)
+    hours, edges = split_whole_hours(whole)
+    assert hours.minutes % 60 == 0
+    assert hours.minutes + sum(edge.minutes for edge in edges) == minutes

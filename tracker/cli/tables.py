@@ -15,10 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from tracker.cli.watch import PriceChange
-from tracker.gaps import DAY, HOUR, Coverage, Gap
+from tracker.gaps import Coverage, Gap
 from tracker.models import Candle, SourcedPrice
 from tracker.rows import format_decimal
-from tracker.times import MINUTE
+from tracker.times import DAY, HOUR, MINUTE
 
 UP, DOWN, REPAIRED = "green", "red", "yellow"
 

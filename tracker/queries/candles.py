@@ -7,10 +7,9 @@ from typing import Any
 from psycopg import AsyncConnection
 from psycopg.rows import args_row
 
-from tracker.gaps import DAY, HOUR, Span, split_whole_hours
 from tracker.models import Candle
 from tracker.queries.statements import compose_sql, load_sql
-from tracker.times import MINUTE
+from tracker.times import DAY, HOUR, MINUTE, Span, split_whole_hours
 
 
 def _both_orders(name: str) -> dict[bool, bytes]:

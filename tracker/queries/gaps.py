@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from psycopg import AsyncConnection
 from psycopg.rows import scalar_row
 
-from tracker.gaps import NOT_POLLED, RecordedGap, Span
+from tracker.gaps import NOT_POLLED, RecordedGap
 from tracker.queries.statements import fetch_rows, load_sql
-from tracker.times import MINUTE
+from tracker.times import MINUTE, Span
 
 _GAP_PAGE = load_sql("queries/gap_page")
 _COUNTED_HOURS = load_sql("queries/counted_hours")

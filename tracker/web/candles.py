@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from psycopg import AsyncConnection
 from starlette.responses import Response
 
-from tracker import gaps, queries, rows
+from tracker import queries, rows
 from tracker.candles import (
     CalendarGrid,
     Grid,
@@ -25,9 +25,8 @@ from tracker.candles import (
     make_grid,
     next_start,
 )
-from tracker.gaps import HOUR, Span
 from tracker.models import Candle
-from tracker.times import FIRST, LAST, MINUTE, minute_of
+from tracker.times import FIRST, HOUR, LAST, MINUTE, Span, floor_moment, minute_of
 from tracker.web import params, responses, schemas
 from tracker.web.endpoint import AppRequest, endpoint, require_ticker
 from tracker.web.params import TickerQuery
@@ -219,7 +218,7 @@ async def _fetch_calendar_candles(
 
 async def _stored_part(conn: AsyncConnection, ticker: str, grid: Grid, within: Span) -> Span | None:
     """The part of *within* in which buckets start that may have prices; None if it is empty."""
-    searched = Span(gaps.floor_moment(within.since, HOUR), next_start(grid, within.until))
+    searched = Span(floor_moment(within.since, HOUR), next_start(grid, within.until))
     hours = await queries.stored_hours(conn, ticker, searched)
     if hours is None:
         return None

@@ -13,8 +13,8 @@ from psycopg import AsyncConnection
 from starlette.responses import Response
 
 from tracker import gaps, queries, rows
-from tracker.gaps import DAY, HOUR, Coverage, Gap, Span
-from tracker.times import minute_of
+from tracker.gaps import Coverage, Gap
+from tracker.times import DAY, HOUR, Span, floor_moment, minute_of, split_whole_hours
 from tracker.web import params, responses, schemas
 from tracker.web.endpoint import AppRequest, endpoint, require_ticker
 from tracker.web.params import TickerQuery
@@ -190,10 +190,10 @@ async def fetch_coverage(
     buckets = gaps.split_into_buckets(window, width, count)
     if not buckets:
         return []
-    whole, partial_hours = gaps.split_whole_hours(Span(buckets[-1].since, buckets[0].until))
+    whole, partial_hours = split_whole_hours(Span(buckets[-1].since, buckets[0].until))
     counted = await queries.counted_hours(conn, ticker, whole, width)
     for hour in partial_hours:
-        start = gaps.floor_moment(hour.since, width)
+        start = floor_moment(hour.since, width)
         counted.append((start, *await queries.counted_minutes(conn, ticker, hour)))
     return gaps.compute_coverage(buckets, width, counted)
 

@@ -17,8 +17,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from tracker.candles import Grid, make_grid
 from tracker.errors import BadRequest, NotFound, shorten
-from tracker.gaps import Span
-from tracker.times import FIRST
+from tracker.times import FIRST, Span
 from tracker.web import params, schemas
 from tracker.web.candles import fetch_candles
 from tracker.web.endpoint import AppRequest, endpoint, require_ticker
