@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from math import nan
 from typing import Literal
 
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -242,7 +243,7 @@ async def get_readiness(request: AppRequest, _query: NoQuery) -> Response:
 async def get_metrics(request: AppRequest, _query: NoQuery) -> Response:
     """In the format of Prometheus or OpenMetrics, as the client accepts."""
     metrics = request.state["metrics"]
-    metrics.show_feed(current=request.state["feed"].current)
+    metrics.feed_current.set(request.state["feed"].current)
     statuses: list[IndexStatus] = []
     replica: ReplicaStatus | None = None
     up = False
@@ -251,12 +252,13 @@ async def get_metrics(request: AppRequest, _query: NoQuery) -> Response:
             lambda conn: _fetch_health(request, conn)
         )
         up = True
-    metrics.show_database(up=up)
+    metrics.database_up.set(up)
     metrics.show_indexes(
         {each.ticker: each.age for each in statuses if each.newest},
         {each.ticker: each.missing for each in statuses},
     )
-    metrics.show_replica(replica.lag if replica else None)
+    lag = replica.lag if replica else None
+    metrics.replica_lag.set(nan if lag is None else lag)
     openmetrics_accepted = "application/openmetrics-text" in request.headers.get("accept", "")
     encode, media_type = _OPENMETRICS if openmetrics_accepted else _PLAIN_TEXT
     return Response(encode(metrics.registry), 200, NO_STORE, media_type)

@@ -41,7 +41,7 @@ class Metrics:
         )
         # Looking up a metric by its labels takes longer than counting.
         self._counted: dict[tuple[object, ...], tuple[Callable[[], None], Observe]] = {}
-        self._database_up = Gauge(
+        self.database_up = Gauge(
             "tracker_database_up",
             "1 if the database responded to this scrape",
             registry=self.registry,
@@ -58,36 +58,32 @@ class Metrics:
             ["ticker"],
             registry=self.registry,
         )
-        self._replica_lag = Gauge(
+        self.replica_lag = Gauge(
             "tracker_replica_lag_seconds",
             "Seconds that the replica is behind, at most; NaN without a replica, or if unknown",
             registry=self.registry,
         )
-        self._replica_lag.set(nan)
-        self._uncounted = Counter(
+        self.replica_lag.set(nan)
+        self.uncounted = Counter(
             "tracker_http_requests_uncounted",
             "Requests that RATE_LIMIT did not apply to, because Redis did not count them",
             registry=self.registry,
         )
-        self._streams = Gauge(
+        self.stream_clients = Gauge(
             "tracker_stream_clients",
             "Clients of the stream of prices",
             registry=self.registry,
         )
-        self._dropped = Counter(
+        self.stream_dropped = Counter(
             "tracker_stream_dropped",
             "Clients that were disconnected because they read too slowly",
             registry=self.registry,
         )
-        self._feed_current = Gauge(
+        self.feed_current = Gauge(
             "tracker_feed_current",
             "1 if this process has read every commit until some seconds ago",
             registry=self.registry,
         )
-
-    def count_unlimited(self) -> None:
-        """Count a request that was not limited."""
-        self._uncounted.inc()
 
     def count(self, *, endpoint: str, method: str, status: int, seconds: float) -> None:
         """Count one request."""
@@ -98,26 +94,6 @@ class Metrics:
         count, observe = self._counted[key]
         count()
         observe(seconds)
-
-    def show_streams(self, clients: int) -> None:
-        """Set the number of clients of the stream."""
-        self._streams.set(clients)
-
-    def count_dropped(self) -> None:
-        """Count a slow consumer that was disconnected."""
-        self._dropped.inc()
-
-    def show_feed(self, *, current: bool) -> None:
-        """Set whether the feed has read every commit."""
-        self._feed_current.set(current)
-
-    def show_replica(self, lag: float | None) -> None:
-        """Set the lag of the replica in seconds; None: unknown."""
-        self._replica_lag.set(nan if lag is None else lag)
-
-    def show_database(self, *, up: bool) -> None:
-        """Set whether the database responded."""
-        self._database_up.set(up)
 
     def show_indexes(self, ages: Mapping[str, float], missing: Mapping[str, int]) -> None:
         """Set, by index, the age of the newest price in seconds, and the missing minutes."""

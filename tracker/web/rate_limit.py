@@ -73,7 +73,7 @@ class RateLimit:
             return
         remaining = await self._counter.take(client_of(scope))
         if remaining is None:
-            self._metrics.count_unlimited()
+            self._metrics.uncounted.inc()
             await self._app(scope, receive, send)
             return
         now = b'"client";r=%d;t=%d' % (remaining.requests, remaining.seconds)

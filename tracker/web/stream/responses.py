@@ -78,12 +78,12 @@ class Streams:
     def client(self) -> Iterator[None]:
         """Count one more client during the block."""
         self._clients += 1
-        self.metrics.show_streams(self._clients)
+        self.metrics.stream_clients.set(self._clients)
         try:
             yield
         finally:
             self._clients -= 1
-            self.metrics.show_streams(self._clients)
+            self.metrics.stream_clients.set(self._clients)
 
     async def fetch_missed(self, ticker: str, position: Position) -> EventPage:
         """The changes of *ticker* after *position*. Raises DatabaseDown, MigrationsPending."""
@@ -199,7 +199,7 @@ class EventStream(Response):
             if kept_up:
                 end, seconds = encode_end("bye", "the server stops"), options.goodbye
             else:
-                self._streams.metrics.count_dropped()
+                self._streams.metrics.stream_dropped.inc()
                 end, seconds = encode_end("dropped", "the client read too slowly"), options.linger
             connection.resume_writing()
             await send({"type": "http.response.body", "body": end})
