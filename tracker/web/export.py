@@ -7,7 +7,7 @@ occupies a process of the server until its client has read it, therefore their n
 import asyncio
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated, Self
 
@@ -151,37 +151,31 @@ class Export:
 
     async def _start_copy(self) -> AbstractAsyncContextManager[AsyncCopy] | None:
         """From the first price to the last: no day outside is read."""
-        exported = self._exported
+        exported, price_format = self._exported, self._exported.price_format
         if exported.since > exported.until:
             return None
-        ends = [await self._first_minute(ascending=ascending) for ascending in (True, False)]
-        if ends[0] is None or ends[1] is None:
-            return None
-        price_format = exported.price_format
-        return queries.exported_lines(
-            self._conn,
-            exported.ticker,
-            ends[0],
-            ends[1],
-            template=price_format.template(exported.ticker),
-            separator=price_format.line_end,
-            with_source=bool(price_format.extras),
-        )
-
-    async def _first_minute(self, *, ascending: bool) -> datetime | None:
-        """The first minute of the range that has a price, or the last one if not *ascending*."""
-        exported = self._exported
         query = PageQuery(
             ticker=exported.ticker,
-            template=exported.price_format.template(exported.ticker),
+            template=price_format.template(exported.ticker),
             since=exported.since,
             until=exported.until,
             count=1,
-            ascending=ascending,
-            with_source=bool(exported.price_format.extras),
+            ascending=True,
+            with_source=bool(price_format.extras),
         )
-        [page] = await queries.price_pages(self._conn, [query])
-        return page.first_at
+        [first] = await queries.price_pages(self._conn, [query])
+        [last] = await queries.price_pages(self._conn, [replace(query, ascending=False)])
+        if first.first_at is None or last.first_at is None:
+            return None
+        return queries.exported_lines(
+            self._conn,
+            query.ticker,
+            first.first_at,
+            last.first_at,
+            template=query.template,
+            separator=price_format.line_end,
+            with_source=query.with_source,
+        )
 
     async def _read_piece(self) -> bytes:
         row = bytes(await self._copy.read()) if self._copy else b""

@@ -18,7 +18,7 @@ from tracker.times import DAY, HOUR, Span, floor_moment, minute_of, split_whole_
 from tracker.web import params, responses, schemas
 from tracker.web.endpoint import AppRequest, endpoint, require_ticker
 from tracker.web.params import TickerQuery
-from tracker.web.responses import negotiate, rows_response
+from tracker.web.responses import DataResponse, negotiate, render
 
 START = params.moment(
     "start_date",
@@ -131,10 +131,9 @@ async def list_gaps(request: AppRequest, query: GapsQuery) -> Response:
         return await fetch_gaps(conn, query.ticker, window, query.limit + 1)
 
     found = await request.state["database"].run(read_gaps)
-    headers = _headers(request, query, found, now)
-    return rows_response(
-        media_type, [rows.gap_row(each) for each in found[: query.limit]], rows.GAP_COLUMNS, headers
-    )
+    listed = [rows.gap_row(each) for each in found[: query.limit]]
+    body = render(media_type, listed, rows.GAP_COLUMNS)
+    return DataResponse(body, media_type, _headers(request, query, found, now))
 
 
 @endpoint(
@@ -156,13 +155,9 @@ async def list_coverage(request: AppRequest, query: CoverageQuery) -> Response:
         return await fetch_coverage(conn, query.ticker, window, width, query.limit + 1)
 
     found = await request.state["database"].run(read_coverage)
-    headers = _headers(request, query, found, now)
-    return rows_response(
-        media_type,
-        [rows.coverage_row(each) for each in found[: query.limit]],
-        rows.COVERAGE_COLUMNS,
-        headers,
-    )
+    listed = [rows.coverage_row(each) for each in found[: query.limit]]
+    body = render(media_type, listed, rows.COVERAGE_COLUMNS)
+    return DataResponse(body, media_type, _headers(request, query, found, now))
 
 
 async def expected_window(

@@ -128,7 +128,7 @@ async def get_last_price(request: AppRequest, query: LastPriceQuery) -> Response
     dependency = await require_ticker(request, query.ticker)
     price_format = PriceFormat(negotiate(request, query.format), query.include)
     now = datetime.now(UTC)
-    minutes = listing_minutes(None, None, now, ascending=False)
+    minutes = range(_FIRST_MINUTE, minute_number(now) + 1)
     batcher, deadline = request.state["batcher"], _deadline()
     page = await fetch_prices(
         batcher, query.ticker, minutes, 1, price_format, deadline=deadline, ascending=False

@@ -151,16 +151,6 @@ def json_response(content: object, headers: Mapping[str, str] | None = None) -> 
     return Response(orjson.dumps(content), 200, headers, JSON)
 
 
-def rows_response(
-    media_type: str,
-    content: Row | Sequence[Row],
-    columns: Sequence[str],
-    headers: Mapping[str, str] | None = None,
-) -> DataResponse:
-    """One row or several, each with the keys *columns*."""
-    return DataResponse(render(media_type, content, columns), media_type, headers or {})
-
-
 def render(media_type: str, content: Row | Sequence[Row], columns: Sequence[str]) -> bytes:
     """One row or several in *media_type*; null is empty in CSV."""
     if media_type == JSON:

@@ -1,6 +1,6 @@
 """GET /tickers: what is tracked, how much of it is stored, and how it moved in a day."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, localcontext
@@ -14,7 +14,7 @@ from tracker.rows import format_decimal
 from tracker.times import format_moment
 from tracker.web import params, schemas
 from tracker.web.endpoint import AppRequest, endpoint
-from tracker.web.responses import CSV, negotiate, render, rows_response
+from tracker.web.responses import CSV, DataResponse, negotiate, render
 
 COLUMNS = (
     *("ticker", "configured", "since", "rows", "first", "newest"),
@@ -111,9 +111,10 @@ async def list_tickers(request: AppRequest, query: TickersQuery) -> Response:
     stored = {each.ticker: each for each in found}
     summaries = {name: Summary(name) for name in configured} | stored
     rows = [_row(each, configured=name in configured) for name, each in summaries.items()]
+    columns: Sequence[str] = COLUMNS
     if media_type == CSV:
-        return rows_response(media_type, [flatten(row) for row in rows], CSV_COLUMNS)
-    return rows_response(media_type, rows, COLUMNS)
+        rows, columns = [flatten(row) for row in rows], CSV_COLUMNS
+    return DataResponse(render(media_type, rows, columns), media_type, {})
 
 
 def _row(summary: Summary, *, configured: bool) -> dict[str, object]:
