@@ -105,7 +105,7 @@ class ResponseCache:
         entry = self._entries.get(key)
         if entry is None or asyncio.get_running_loop().time() >= entry.expires:
             return None
-        unchanged = feed.settled and feed.revision(entry.ticker) == entry.revision
+        unchanged = feed.up_to_date and feed.revision(entry.ticker) == entry.revision
         return entry.response if unchanged else None
 
     def _store(self, key: Key, response: DataResponse, requested: float) -> None:

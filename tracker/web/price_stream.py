@@ -1,4 +1,4 @@
-"""GET /prices/stream: its parameters, its documentation, and who may follow."""
+"""GET /prices/stream: its parameters, its documentation, and who may subscribe."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -11,7 +11,7 @@ from tracker.web import params, schemas
 from tracker.web.endpoint import AppRequest, endpoint, require_ticker
 from tracker.web.params import Parameter
 from tracker.web.stream.events import POSITION_PATTERN, Position, parse_positions
-from tracker.web.stream.responses import EventStream, Follower
+from tracker.web.stream.responses import EventStream, Subscriber
 
 _HEADER = "Last-Event-ID"
 _FEED_TIMEOUT = 1.0  # seconds until the feed is current again, if the database is available
@@ -60,7 +60,7 @@ _DESCRIPTION = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamQuery:
-    """The indexes to follow, and from where on."""
+    """The indexes to subscribe to, and from where on."""
 
     tickers: Annotated[list[str], TICKERS]
     last_event_id: Annotated[dict[str, Position] | None, LAST_EVENT_ID] = None
@@ -100,7 +100,7 @@ async def stream_prices(request: AppRequest, query: StreamQuery) -> Response:
         raise ServiceUnavailable({"stream": f"has {streams.limit} clients, the maximum"})
     if request.method == "HEAD":
         return EventStream(streams)
-    return EventStream(streams, Follower(streams, query.tickers, resume))
+    return EventStream(streams, Subscriber(streams, query.tickers, resume))
 
 
 def _last_event_id(request: AppRequest) -> dict[str, Position] | None:

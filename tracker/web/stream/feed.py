@@ -40,7 +40,7 @@ class Feed:
         self._positions: dict[str, Position] | None = None
         self._queried: float | None = None  # when, on the loop's clock; None while disconnected
         self._conn: AsyncConnection | None = None
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self._ending = False
         self._notified = False  # of a commit that is not read yet
         self.end = 0
@@ -63,7 +63,7 @@ class Feed:
         return self._queried is not None and now - self._queried < _VALID
 
     @property
-    def settled(self) -> bool:
+    def up_to_date(self) -> bool:
         """Whether it is current, and every notified commit is read."""
         return not self._notified and self.current
 
@@ -87,15 +87,15 @@ class Feed:
         """Wait up to *seconds* until it is current; whether it is."""
         until = asyncio.get_running_loop().time() + seconds
         while not self.current:
-            if not await self.wait_for_news(until - asyncio.get_running_loop().time()):
+            if not await self.wait_for_change(until - asyncio.get_running_loop().time()):
                 break
         return self.current
 
-    async def wait_for_news(self, seconds: float) -> bool:
+    async def wait_for_change(self, seconds: float) -> bool:
         """Wait up to *seconds* for an event, or for a new connection; whether there was one."""
         try:
             async with asyncio.timeout(seconds):
-                await self._news.wait()
+                await self._changed.wait()
         except TimeoutError:
             return False
         return True
@@ -169,5 +169,5 @@ class Feed:
             disconnect(self._conn)
 
     def _wake(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
+        self._changed.set()
+        self._changed = asyncio.Event()

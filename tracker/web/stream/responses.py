@@ -101,7 +101,7 @@ class ClientTooSlow(Exception):
     """The feed no longer has the next event of the client."""
 
 
-class Follower:
+class Subscriber:
     """Reads missed events of a client from the change log, then new events from the feed."""
 
     def __init__(
@@ -112,9 +112,9 @@ class Follower:
         self._feed = streams.feed
         current = {ticker: self._feed.position(ticker) for ticker in tickers}
         resumed = {ticker: at for ticker, at in (resume or {}).items() if ticker in current}
-        self._behind = {ticker for ticker, at in resumed.items() if at != current[ticker]}
+        self._lagging = {ticker for ticker, at in resumed.items() if at != current[ticker]}
         self._positions = current | resumed
-        self._next = None if self._behind else self._feed.end
+        self._next = None if self._lagging else self._feed.end
 
     async def pieces(self, heartbeat: float) -> AsyncGenerator[bytes]:
         """Events as soon as they are read, and a comment after *heartbeat* seconds without one.
@@ -130,17 +130,17 @@ class Follower:
                 yield piece
                 due = clock() + heartbeat
             if not found:
-                await self._feed.wait_for_news(min(due - clock(), _CHECK_INTERVAL))
+                await self._feed.wait_for_change(min(due - clock(), _CHECK_INTERVAL))
             if clock() >= due:
                 yield encode_heartbeat(self._positions)
                 due = clock() + heartbeat
 
     async def _next_events(self) -> list[Event]:
-        if self._next is None and not self._behind:
+        if self._next is None and not self._lagging:
             # All that was missed is read: continue with the feed, unless it has advanced meanwhile.
             here = self._positions.items()
-            self._behind = {ticker for ticker, at in here if at < self._feed.position(ticker)}
-            self._next = None if self._behind else self._feed.end
+            self._lagging = {ticker for ticker, at in here if at < self._feed.position(ticker)}
+            self._next = None if self._lagging else self._feed.end
         if self._next is None:
             return await self._fetch_missed()
         found = self._feed.events_since(self._next, _MAX_EVENTS)
@@ -151,7 +151,7 @@ class Follower:
 
     async def _fetch_missed(self) -> list[Event]:
         """The next missed events of one index; none while the database does not respond."""
-        ticker = min(self._behind)
+        ticker = min(self._lagging)
         try:
             found, position, more = await self._streams.fetch_missed(
                 ticker, self._positions[ticker]
@@ -159,7 +159,7 @@ class Follower:
         except (DatabaseDown, MigrationsPending):
             return []
         if not more:
-            self._behind.discard(ticker)
+            self._lagging.discard(ticker)
         return [*found, Event(ticker, position)]
 
     def _encode_new(self, found: Iterable[Event]) -> Iterator[bytes]:
@@ -175,16 +175,16 @@ class Follower:
 class EventStream(Response):
     """A stream to one client, until it disconnects, reads too slowly, or the server stops."""
 
-    def __init__(self, streams: Streams, follower: Follower | None = None) -> None:
-        """Send what *follower* reads; without one, the headers alone."""
+    def __init__(self, streams: Streams, subscriber: Subscriber | None = None) -> None:
+        """Send what *subscriber* reads; without one, the headers alone."""
         super().__init__(None, 200, HEADERS, "text/event-stream")
         del self.headers["content-length"]
         self._streams = streams
-        self._follower = follower
+        self._subscriber = subscriber
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve it; the caller has checked that there is room for one more client."""
-        if self._follower is None:
+        if self._subscriber is None:
             await super().__call__(scope, receive, send)
             return
         options = self._streams.options
@@ -193,7 +193,7 @@ class EventStream(Response):
             start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
             with self._streams.client():
                 await send(start)
-                kept_up = await self._write_until_end(connection, self._follower, send)
+                kept_up = await self._write_until_end(connection, self._subscriber, send)
             if connection.closed.is_set():
                 return
             if kept_up:
@@ -206,10 +206,10 @@ class EventStream(Response):
             await connection.hang_up(seconds)
 
     async def _write_until_end(
-        self, connection: Connection, follower: Follower, send: Send
+        self, connection: Connection, subscriber: Subscriber, send: Send
     ) -> bool:
         """Write until the connection has ended; false if the client has not kept up."""
-        writing = asyncio.create_task(self._write(follower, send))
+        writing = asyncio.create_task(self._write(subscriber, send))
         connection.cancel_at_end(writing)
         try:
             await writing
@@ -220,10 +220,10 @@ class EventStream(Response):
                 raise
         return True
 
-    async def _write(self, follower: Follower, send: Send) -> None:
+    async def _write(self, subscriber: Subscriber, send: Send) -> None:
         """Raises ClientTooSlow, TimeoutError."""
         options = self._streams.options
-        async with aclosing(follower.pieces(options.heartbeat)) as pieces:
+        async with aclosing(subscriber.pieces(options.heartbeat)) as pieces:
             async for piece in pieces:
                 async with asyncio.timeout(options.write_timeout):
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
