@@ -54,25 +54,6 @@ class ExportQuery(TickerQuery):
     format: Annotated[str | None, FORMAT] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportRange:
-    """The prices of *ticker* with ``since <= created_at <= until``, oldest first."""
-
-    ticker: str
-    since: datetime
-    until: datetime
-    price_format: PriceFormat
-
-    def lines(self, row: bytes) -> bytes:
-        """The lines of a *row* of COPY, which ends the row itself, and escapes line ends inside.
-
-        Nothing else in it has a backslash: values are numbers, times and names.
-        """
-        end = self.price_format.line_end.encode()
-        escaped = self.price_format.line_end.encode("unicode_escape")
-        return row[:-1].replace(escaped, end) + end
-
-
 @endpoint(
     "/prices/export",
     "export",
@@ -86,17 +67,24 @@ async def export_prices(request: AppRequest, query: ExportQuery) -> Response:
     media_type = negotiate(request, query.format, offered)
     await require_ticker(request, query.ticker)
     minutes = listing_minutes(query.start_date, query.end_date, datetime.now(UTC), ascending=True)
-    exported = ExportRange(
+    price_format = PriceFormat(media_type, query.include)
+    first_price = PageQuery(
         ticker=query.ticker,
+        template=price_format.template(query.ticker),
         since=minute_at(minutes[0]) if minutes else LAST,
         until=minute_at(minutes[-1]) if minutes else FIRST,
-        price_format=PriceFormat(media_type, query.include),
+        count=1,
+        ascending=True,
+        with_source=bool(price_format.extras),
     )
     slots, dsn = request.state["export_slots"], request.state["settings"].read_dsn
-    return ExportResponse(await open_export(dsn, slots, exported), exported)
+    export = await open_export(dsn, slots, first_price, price_format)
+    return ExportResponse(export, query.ticker, media_type)
 
 
-async def open_export(dsn: str, slots: asyncio.Semaphore, exported: ExportRange) -> "Export":
+async def open_export(
+    dsn: str, slots: asyncio.Semaphore, first_price: PageQuery, price_format: PriceFormat
+) -> "Export":
     """Begin an export from the database at *dsn*, if one of *slots* is free; the caller closes it.
 
     Raises ServiceUnavailable, DatabaseDown, MigrationsPending.
@@ -108,20 +96,27 @@ async def open_export(dsn: str, slots: asyncio.Semaphore, exported: ExportRange)
         with translate_errors():
             conn = await open_connection(dsn, "tracker-export", _OPTIONS)
             stack.push_async_callback(conn.close)
-            return await Export(conn, exported, stack).begin()
+            return await Export(conn, first_price, price_format, stack).begin()
 
 
 class Export:
-    """The lines of one export, a day at a time.
+    """The lines of one export, a day at a time, from the price of a query to the last of its range.
 
     first: the first piece, with the header line; it may be empty.
     """
 
-    def __init__(self, conn: AsyncConnection, exported: ExportRange, stack: AsyncExitStack) -> None:
+    def __init__(
+        self,
+        conn: AsyncConnection,
+        first_price: PageQuery,
+        price_format: PriceFormat,
+        stack: AsyncExitStack,
+    ) -> None:
         """Read on *conn*; *stack* closes what is open."""
         self.first = b""
         self._conn = conn
-        self._exported = exported
+        self._first_price = first_price
+        self._price_format = price_format
         self._stack = stack
         self._copy: AsyncCopy | None = None
 
@@ -132,7 +127,7 @@ class Export:
                 self._copy = await self._stack.enter_async_context(copy)
                 # Closed first: psycopg would otherwise send a cancel request, and read the rest.
                 self._stack.callback(self._conn.pgconn.finish)
-            self.first = self._exported.price_format.header.encode() + await self._read_piece()
+            self.first = self._price_format.header.encode() + await self._read_piece()
         self._stack = self._stack.pop_all()
         return self
 
@@ -151,18 +146,9 @@ class Export:
 
     async def _start_copy(self) -> AbstractAsyncContextManager[AsyncCopy] | None:
         """From the first price to the last: no day outside is read."""
-        exported, price_format = self._exported, self._exported.price_format
-        if exported.since > exported.until:
+        query = self._first_price
+        if query.since > query.until:
             return None
-        query = PageQuery(
-            ticker=exported.ticker,
-            template=price_format.template(exported.ticker),
-            since=exported.since,
-            until=exported.until,
-            count=1,
-            ascending=True,
-            with_source=bool(price_format.extras),
-        )
         [first] = await queries.price_pages(self._conn, [query])
         [last] = await queries.price_pages(self._conn, [replace(query, ascending=False)])
         if first.first_at is None or last.first_at is None:
@@ -173,13 +159,18 @@ class Export:
             first.first_at,
             last.first_at,
             template=query.template,
-            separator=price_format.line_end,
+            separator=self._price_format.line_end,
             with_source=query.with_source,
         )
 
     async def _read_piece(self) -> bytes:
         row = bytes(await self._copy.read()) if self._copy else b""
-        return self._exported.lines(row) if row else b""
+        if not row:
+            return b""
+        # COPY ends the row itself, and escapes line ends inside. Nothing else in it has a
+        # backslash: values are numbers, times and names.
+        end = self._price_format.line_end
+        return row[:-1].replace(end.encode("unicode_escape"), end.encode()) + end.encode()
 
     @contextmanager
     def _deadline(self, seconds: float) -> Iterator[None]:
@@ -194,13 +185,12 @@ class Export:
 class ExportResponse(Response):
     """An export that is sent to a client, from its first piece on."""
 
-    def __init__(self, export: Export, exported: ExportRange) -> None:
+    def __init__(self, export: Export, ticker: str, media_type: str) -> None:
         """Send *export*, and close it."""
-        media_type = exported.price_format.media_type
         suffix = next(name for name, each in MEDIA_TYPES.items() if each == media_type)
         headers = {
             "Cache-Control": "no-store",
-            "Content-Disposition": f'attachment; filename="{exported.ticker}.{suffix}"',
+            "Content-Disposition": f'attachment; filename="{ticker}.{suffix}"',
             "Vary": "Accept",
         }
         super().__init__(None, 200, headers, CONTENT_TYPES[media_type])
@@ -210,9 +200,9 @@ class ExportResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send all of it, or abort the connection, so that a partial file is not complete."""
         async with connection_of(scope, receive) as connection:
-            disconnect = asyncio.create_task(connection.closed.wait())
-            connection.cancel_at_end(disconnect)
-            disconnect.add_done_callback(lambda _: self._export.abort())
+            disconnected = asyncio.create_task(connection.closed.wait())
+            connection.cancel_at_end(disconnected)
+            disconnected.add_done_callback(lambda _: self._export.abort())
             try:
                 if scope["method"] == "HEAD":
                     await super().__call__(scope, receive, send)
@@ -221,7 +211,7 @@ class ExportResponse(Response):
             except (DatabaseDown, TimeoutError) as error:
                 await self._abort(connection, scope["request_id"], error)
             finally:
-                disconnect.cancel()
+                disconnected.cancel()
                 await self._export.close()
 
     async def _abort(self, connection: Connection, request_id: str, error: Exception) -> None:
