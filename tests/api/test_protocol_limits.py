@@ -183,7 +183,7 @@ def test_client_that_does_not_read_is_disconnected(
     api: httpx.Client, monkeypatch: pytest.MonkeyPatch, logged: list[str]
 ) -> None:
     """A slow reader is not."""
-    monkeypatch.setattr(protocol, "_READ_TIMEOUT", 0.5)
+    monkeypatch.setattr(protocol, "_READ_TIMEOUT", 2.0)
     requests = (
         b"GET /page/swagger-ui.js HTTP/1.1\r\nHost: here\r\n\r\n" * 4
     )  # more than kernels keep
