@@ -102,13 +102,13 @@ down-infra: _venv
 [group('develop')]
 [no-exit-message]
 dev-web: _venv
-    @if ops/docker-here; then docker compose up --build web; else exec tracker web; fi
+    @if ops/docker-here; then exec ops/compose-up web; else exec tracker web; fi
 
 # Poll each minute: run the worker and its scheduler
 [group('develop')]
 [no-exit-message]
 dev-worker: _venv
-    @if ops/docker-here; then docker compose up --build worker scheduler; else exec tracker dev-worker; fi
+    @if ops/docker-here; then exec ops/compose-up worker scheduler; else exec tracker dev-worker; fi
 
 # Serve the API under debugpy on port 5678
 [group('develop')]
