@@ -14,7 +14,7 @@ import pytest
 from psycopg import AsyncConnection
 
 from tests.support.api import serve_api
-from tests.support.database import Run, create_database, make_settings
+from tests.support.database import Run, create_migrated_database, make_settings
 from tests.support.logs import capture_log
 from tracker import migrations
 from tracker.embedded.home import running_servers
@@ -106,8 +106,7 @@ def conn(database: Settings) -> Iterator[psycopg.Connection]:
 @pytest.fixture(scope="module")
 def base(servers: Settings) -> Iterator[Settings]:
     """A migrated database for one test file alone."""
-    with create_database(servers) as settings:
-        migrations.apply(settings.database_dsn)
+    with create_migrated_database(servers) as settings:
         yield settings
 
 

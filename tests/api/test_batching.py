@@ -192,12 +192,12 @@ def test_error_reaches_every_query_in_time(
 ) -> None:
     fails = True
 
-    async def fetch(conn: AsyncConnection, batch: Sequence[PageQuery]) -> list[PricePage]:
+    async def failing_fetch(conn: AsyncConnection, batch: Sequence[PageQuery]) -> list[PricePage]:
         if fails:
             await conn.execute(statement)
         return await queries.price_pages(conn, batch)
 
-    pages = PageBatcher(database, fetch)
+    pages = PageBatcher(database, failing_fetch)
 
     async def request() -> list[object]:
         async with asyncio.timeout(4):  # 1.5 s are promised; one after the other it would be 6
@@ -211,13 +211,13 @@ def test_error_reaches_every_query_in_time(
 
 
 def test_failing_query_fails_alone(run: Run, database: Database) -> None:
-    async def fetch(conn: AsyncConnection, batch: Sequence[PageQuery]) -> list[PricePage]:
+    async def failing_once(conn: AsyncConnection, batch: Sequence[PageQuery]) -> list[PricePage]:
         if any(each.count == 1 for each in batch):
             await conn.execute("SELECT 1 FROM nowhere")
         return await queries.price_pages(conn, batch)
 
     batch = [make_query(number, 1 if number == 7 else 5) for number in range(20)]
-    found = run(outcomes(PageBatcher(database, fetch), batch))
+    found = run(outcomes(PageBatcher(database, failing_once), batch))
     assert isinstance(found.pop(7), MigrationsPending)
     assert [each.first_at for each in found] == [
         minute_of_price(number) for number in range(20) if number != 7

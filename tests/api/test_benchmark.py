@@ -21,8 +21,7 @@ from ops.bench.report import Figure, alternate, ratios, render_table
 from ops.bench.servers import fill_database
 from ops.bench.wrk import run_wrk
 from tests.support.api import serve_api
-from tests.support.database import create_database
-from tracker import migrations
+from tests.support.database import create_migrated_database
 from tracker.settings import Settings
 
 NAMES = ("btc_usd", "eth_usd")
@@ -100,23 +99,21 @@ def test_unknown_line_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def filled(servers: Settings) -> Iterator[Settings]:
+def benchmark_database(servers: Settings) -> Iterator[Settings]:
     """A database as the benchmark fills it."""
-    with create_database(servers) as settings:
-        migrations.apply(settings.database_dsn)
+    with create_migrated_database(servers) as settings:
         fill_database(settings, NAMES, MINUTES)
         yield settings
 
 
 @pytest.mark.slow
-def test_filled_database_equals_polled_one(filled: Settings) -> None:
+def test_filled_database_equals_polled_one(benchmark_database: Settings) -> None:
     """The triggers derive the same from the same rows."""
     with (
-        create_database(filled) as other,
-        psycopg.connect(filled.database_dsn) as conn,
+        create_migrated_database(benchmark_database) as other,
+        psycopg.connect(benchmark_database.database_dsn) as conn,
         psycopg.connect(other.database_dsn, autocommit=True) as triggered,
     ):
-        migrations.apply(other.database_dsn)
         columns = "ticker, price, created_at, observed_at, source"
         rows = conn.execute(f"SELECT {columns} FROM prices").fetchall()
         arrays = [list(column) for column in zip(*rows, strict=True)]
@@ -135,8 +132,7 @@ def test_filled_database_equals_polled_one(filled: Settings) -> None:
 @pytest.mark.slow
 def test_both_statements_insert_the_same_prices(servers: Settings) -> None:
     """The next minutes after the history; only the product's triggers update candles."""
-    with create_database(servers) as settings:
-        migrations.apply(settings.database_dsn)
+    with create_migrated_database(servers) as settings:
         fill_database(settings, NAMES, MINUTES)
         with psycopg.connect(settings.database_dsn, autocommit=True) as conn:
             create_bare_prices(conn)
@@ -161,9 +157,9 @@ def test_both_statements_insert_the_same_prices(servers: Settings) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("uncached", [False, True])
-def test_wrk_measures_the_api(filled: Settings, *, uncached: bool) -> None:
+def test_wrk_measures_the_api(benchmark_database: Settings, *, uncached: bool) -> None:
     """The API counts each request."""
-    with serve_api(filled) as client:
+    with serve_api(benchmark_database) as client:
         url = str(client.base_url)
         now = int(httpx.get(f"{url}/udf/time").text)
         path = "/v1/prices?ticker=btc_usd" if uncached else RANDOM_PAGE
@@ -186,9 +182,9 @@ def test_wrk_measures_the_api(filled: Settings, *, uncached: bool) -> None:
 
 
 @pytest.mark.slow
-def test_failed_request_is_an_error(filled: Settings) -> None:
+def test_failed_request_is_an_error(benchmark_database: Settings) -> None:
     """Because a server that responds with errors is fast."""
-    with serve_api(filled) as client:
+    with serve_api(benchmark_database) as client:
         url = f"{client.base_url}/v1/prices?ticker=nonsense"
 
         with pytest.raises(BenchError, match=r"errors in \d+ requests"):

@@ -184,10 +184,10 @@ def test_stream_survives_restart_of_server(base: Settings, sign: signal.Signals)
     start = NOON + timedelta(days=100 + sign)
     command = [sys.executable, "-m", "tracker", "web"]
 
-    def web() -> subprocess.Popen[bytes]:
+    def start_web() -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, env=settings.environment(), stderr=subprocess.DEVNULL)
 
-    running = [web()]
+    running = [start_web()]
     with (
         psycopg.connect(base.database_dsn, autocommit=True) as conn,
         Client(f"http://127.0.0.1:{settings.web_port}") as client,
@@ -201,7 +201,7 @@ def test_stream_survives_restart_of_server(base: Settings, sign: signal.Signals)
             running[0].send_signal(sign)
             running[0].wait()
             insert_minutes(conn, minutes_from(start + 11 * MINUTE, 2), "eth_usd")
-            running.append(web())
+            running.append(start_web())
             got += islice(stream, 4)
         finally:
             stream.close()  # type: ignore[attr-defined]  # it is a generator

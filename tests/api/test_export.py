@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from tests.support.api import error_reasons, run_web, serve_api
-from tests.support.database import create_database, start_over_tcp
+from tests.support.database import create_database, create_migrated_database, start_over_tcp
 from tests.support.processes import memory_megabytes, pause_process
 from tests.support.waiting import wait_until
 from tracker import migrations
@@ -249,8 +249,7 @@ def test_export_errors_have_their_status(servers: Settings) -> None:
 def test_export_of_a_million_rows_needs_little_memory(servers: Settings) -> None:
     """The process grows by less than a tenth of what it sends, and serves others meanwhile."""
     latencies: list[float] = []
-    with create_database(servers) as settings:
-        migrations.apply(settings.database_dsn)
+    with create_migrated_database(servers) as settings:
         with psycopg.connect(settings.database_dsn) as conn:
             insert_many(conn, "btc_usd", 1_000_000)
         with run_web(settings) as (process, api):

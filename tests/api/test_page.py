@@ -14,9 +14,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.support.api import serve_api
 from tests.support.browser import DESKTOP, PHONE, SMALL, TIMEOUT, MonitoredPage, chromium, open_page
-from tests.support.database import create_database, upsert_prices
+from tests.support.database import create_migrated_database, upsert_prices
 from tests.support.waiting import wait_until
-from tracker import migrations
 from tracker.settings import Settings
 from tracker.times import minute_of
 
@@ -62,33 +61,25 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture(scope="module")
-def history(base: Settings, base_conn: psycopg.Connection) -> Settings:
+@pytest.fixture(scope="module", autouse=True)
+def _history(base_conn: psycopg.Connection) -> None:
     """Two days of prices, up to the previous minute."""
     base_conn.execute(HISTORY, {"now": minute_of(datetime.now(UTC))})
-    return base
-
-
-@pytest.fixture(scope="module")
-def web(history: Settings) -> Iterator[httpx.Client]:
-    """The web process."""
-    with serve_api(history) as client:
-        yield client
 
 
 @pytest.fixture
-def observed(browser: Browser, web: httpx.Client) -> Iterator[MonitoredPage]:
+def observed(browser: Browser, client: httpx.Client) -> Iterator[MonitoredPage]:
     """The page, drawn and live. Afterwards: no error, and no request to another host."""
     with open_page(browser) as observed:
-        load(observed.page, web)
+        load(observed.page, client)
         yield observed
         assert observed.errors == []
-        assert observed.hosts() == {web.base_url.netloc.decode()}
+        assert observed.hosts() == {client.base_url.netloc.decode()}
 
 
-def load(page: Page, web: httpx.Client) -> None:
+def load(page: Page, client: httpx.Client) -> None:
     """Open the page, and wait until it is live."""
-    page.goto(f"{web.base_url}/")
+    page.goto(f"{client.base_url}/")
     expect(page.locator("#connection")).to_contain_text("Live", timeout=TIMEOUT)
     wait_until(lambda: page.locator("#chart").get_attribute("data-bars"))
     wait_until(lambda: page.locator("#days li").count())
@@ -124,10 +115,10 @@ def test_chart_type_changes_in_place(observed: MonitoredPage) -> None:
     assert count_pixels(observed.page, "accent") == 0
 
 
-def test_link_of_version_0_1_selects_line(browser: Browser, web: httpx.Client) -> None:
+def test_link_of_version_0_1_selects_line(browser: Browser, client: httpx.Client) -> None:
     """The fragment's "type" was "form" there."""
     with open_page(browser) as observed:
-        observed.page.goto(f"{web.base_url}/#ticker=btc_usd&range=24h&interval=5m&form=line")
+        observed.page.goto(f"{client.base_url}/#ticker=btc_usd&range=24h&interval=5m&form=line")
         expect(observed.page.locator("#chart")).to_have_attribute("data-type", "line")
 
 
@@ -202,31 +193,33 @@ def test_coverage_of_each_day_is_reached_by_keyboard(observed: MonitoredPage) ->
 
 def test_empty_database_shows_first_price(browser: Browser, servers: Settings) -> None:
     """The page has no price yet; the first one appears when it is stored."""
-    with create_database(servers) as empty, open_page(browser) as observed:
-        migrations.apply(empty.database_dsn)
-        with serve_api(empty) as web:
-            page = observed.page
-            page.goto(f"{web.base_url}/")
-            expect(page.locator("#connection")).to_contain_text("Live")
-            expect(page.locator("#tickers label").first).to_contain_text("no price yet")
+    with (
+        create_migrated_database(servers) as empty,
+        serve_api(empty) as client,
+        open_page(browser) as observed,
+    ):
+        page = observed.page
+        page.goto(f"{client.base_url}/")
+        expect(page.locator("#connection")).to_contain_text("Live")
+        expect(page.locator("#tickers label").first).to_contain_text("no price yet")
 
-            with psycopg.connect(empty.database_dsn) as conn:
-                upsert_prices(conn, "btc_usd", {minute_of(datetime.now(UTC)): "100000.01"})
-            expect(page.locator("#chart")).to_have_attribute("data-close", "100000.01")
-            expect(page.locator("#tickers label").first).to_contain_text("100,000.01")
-            assert observed.errors == []
-            page.close()
+        with psycopg.connect(empty.database_dsn) as conn:
+            upsert_prices(conn, "btc_usd", {minute_of(datetime.now(UTC)): "100000.01"})
+        expect(page.locator("#chart")).to_have_attribute("data-close", "100000.01")
+        expect(page.locator("#tickers label").first).to_contain_text("100,000.01")
+        assert observed.errors == []
+        page.close()
 
 
 def test_page_recovers_from_outage(
-    browser: Browser, history: Settings, base_conn: psycopg.Connection
+    browser: Browser, base: Settings, base_conn: psycopg.Connection
 ) -> None:
     """The web process stops and starts: the page shows the outage, then fetches missed prices."""
     with ExitStack() as stack, open_page(browser) as observed:
         page = observed.page
-        with serve_api(history) as web:
-            port = web.base_url.port
-            load(page, web)
+        with serve_api(base) as client:
+            port = client.base_url.port
+            load(page, client)
         expect(page.locator("#connection")).to_contain_text(
             "Connection lost, reconnecting; last data"
         )
@@ -234,7 +227,7 @@ def test_page_recovers_from_outage(
         upsert_prices(base_conn, "btc_usd", {minute_of(datetime.now(UTC)): "100777.77"})
 
         assert port is not None
-        stack.enter_context(serve_api(history, port=port))
+        stack.enter_context(serve_api(base, port=port))
         expect(page.locator("#connection")).to_contain_text("Live", timeout=30_000)
         expect(page.locator("#chart")).to_have_attribute("data-close", "100777.77")
         expect(page.locator("#tickers label").first).to_contain_text("100,777.77")
@@ -251,12 +244,12 @@ def test_page_recovers_from_outage(
     [("light", DESKTOP), ("dark", DESKTOP), ("dark", PHONE), ("light", SMALL)],
 )
 def test_axe_finds_no_serious_violation(
-    browser: Browser, web: httpx.Client, scheme: str, viewport: dict[str, int]
+    browser: Browser, client: httpx.Client, scheme: str, viewport: dict[str, int]
 ) -> None:
     """Light, dark and phone; nothing is wider than the screen."""
     with open_page(browser, color_scheme=scheme, viewport=viewport) as observed:
         page = observed.page
-        load(page, web)
+        load(page, client)
         page.evaluate(AXE.read_text())
         violations: list[dict[str, Any]] = page.evaluate("axe.run().then(run => run.violations)")
 
@@ -313,15 +306,15 @@ def test_theme_survives_reload(observed: MonitoredPage) -> None:
     assert observed.page.evaluate(background) == dark != light
 
 
-def test_docs_comply_with_content_security_policy(browser: Browser, web: httpx.Client) -> None:
+def test_docs_comply_with_content_security_policy(browser: Browser, client: httpx.Client) -> None:
     """Swagger UI renders the document and sends a request, to no other host."""
     with open_page(browser) as observed:
         page = observed.page
-        page.goto(f"{web.base_url}/docs")
+        page.goto(f"{client.base_url}/docs")
         expect(page.locator(".opblock").first).to_be_visible(timeout=TIMEOUT)
         page.locator("#operations-service-live .opblock-summary-control").click()
         page.locator("#operations-service-live .execute").click()
         response = page.locator("#operations-service-live .response").first
         expect(response).to_contain_text("live")
         assert observed.errors == []
-        assert observed.hosts() == {web.base_url.netloc.decode()}
+        assert observed.hosts() == {client.base_url.netloc.decode()}

@@ -63,7 +63,7 @@ class Bouncer:
         )
 
     @contextmanager
-    def run(self) -> Iterator[None]:
+    def running(self) -> Iterator[None]:
         """Run it in the block."""
         command = [*linked_command("pgbouncer"), "--quiet", str(self.folder / "ini")]
         with subprocess.Popen(
@@ -104,15 +104,15 @@ def test_reads_are_prepared_and_the_feed_bypasses_it(
 ) -> None:
     minute = minute_of(datetime.now(UTC))
     insert_minutes(writer, [minute - MINUTE])
-    with bouncer.run(), serve_api(bouncer.pooled, cache=False) as client:
+    with bouncer.running(), serve_api(bouncer.pooled, cache=False) as client:
         paths = ["/prices", "/prices/last", "/prices/candles", "/prices/gaps"]
 
-        def fetch(number: int) -> None:
+        def fetch_path(number: int) -> None:
             path = paths[number % len(paths)]
             wait_until(lambda: client.get(path, params={"ticker": "btc_usd"}).is_success)
 
         with ThreadPoolExecutor(4) as threads:
-            list(threads.map(fetch, range(REQUESTS * len(paths))))
+            list(threads.map(fetch_path, range(REQUESTS * len(paths))))
         assert "1.50" in client.get("/prices/export", params={"ticker": "btc_usd"}).text
         servers = [row for row in bouncer.show("SERVERS") if row["database"] != "pgbouncer"]
         assert 0 < len(servers) <= 3
@@ -128,7 +128,7 @@ def test_reads_are_prepared_and_the_feed_bypasses_it(
 
 
 def test_worker_stores_prices_through_it(bouncer: Bouncer, writer: psycopg.Connection) -> None:
-    with running_simulator(Options(seed=5)) as exchange, bouncer.run():
+    with running_simulator(Options(seed=5)) as exchange, bouncer.running():
         settings = bouncer.pooled.changed(client_base_url=exchange.url)
         with running_worker(settings):
             minute = current_minute()
@@ -142,8 +142,8 @@ def test_api_recovers_from_a_killed_pgbouncer(bouncer: Bouncer, writer: psycopg.
     insert_minutes(writer, [minute_of(datetime.now(UTC))])
     params = {"ticker": "btc_usd"}
     with serve_api(bouncer.pooled) as client:
-        with bouncer.run():
+        with bouncer.running():
             assert client.get("/prices/last", params=params).status_code == 200
         assert error_reasons(client.get("/prices/last", params=params), 503)
-        with bouncer.run():
+        with bouncer.running():
             wait_until(lambda: client.get("/prices/last", params=params).status_code == 200)

@@ -3,7 +3,6 @@
 import re
 import shlex
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,11 +10,10 @@ import httpx
 import psycopg
 import pytest
 
-from tests.support.api import serve_api
 from tests.support.database import insert_minutes, minutes_from
 from tests.support.recipes import run_recipe
 from tracker.cli import main
-from tracker.settings import CHECKOUT, Settings
+from tracker.settings import CHECKOUT
 
 pytestmark = pytest.mark.slow
 
@@ -49,49 +47,47 @@ RUN_BY = {
 }
 
 
-@pytest.fixture
-def api(database: Settings, conn: psycopg.Connection) -> Iterator[httpx.Client]:
-    """An API with the minutes of the README's examples."""
+@pytest.fixture(autouse=True)
+def _example_minutes(writer: psycopg.Connection) -> None:
+    """The minutes of the README's examples."""
     start = datetime(2026, 11, 20, 9, 28, tzinfo=UTC)
-    insert_minutes(conn, minutes_from(start, 5), price="103201.56")
-    with serve_api(database) as client:
-        yield client
+    insert_minutes(writer, minutes_from(start, 5), price="103201.56")
 
 
-def test_requests_of_the_readme_succeed(api: httpx.Client) -> None:
+def test_requests_of_the_readme_succeed(client: httpx.Client) -> None:
     assert len(REQUESTS) == 8
     for words in REQUESTS:
         path = words[-1].removeprefix("http://127.0.0.1:8000")
-        with api.stream("GET", path) as response:  # one of them never ends
+        with client.stream("GET", path) as response:  # one of them never ends
             assert response.status_code == (422 if "limit=0" in path else 200), path
 
 
-def test_responses_match_the_readme(api: httpx.Client) -> None:
-    price = api.get("/v1/prices/filtered?ticker=btc_usd&date=2026-11-20T09:30:41Z")
+def test_responses_match_the_readme(client: httpx.Client) -> None:
+    price = client.get("/v1/prices/filtered?ticker=btc_usd&date=2026-11-20T09:30:41Z")
     shown = '{"id":1,"ticker":"btc_usd","price":"103201.56","created_at":"2026-11-20T09:30:00Z"}'
     assert shown in README
     assert price.text == shown.replace('"id":1', '"id":3')
-    problem = api.get("/v1/prices?ticker=btc_usd&limit=0&page=2").json()
+    problem = client.get("/v1/prices?ticker=btc_usd&limit=0&page=2").json()
     for error in problem["errors"]:
         assert f'"name":"{error["name"]}","reason":"{error["reason"]}"' in README
-    link = api.get("/v1/prices?ticker=btc_usd&start_date=2026-11-20T09:32:00Z&limit=2").links[
+    link = client.get("/v1/prices?ticker=btc_usd&start_date=2026-11-20T09:32:00Z&limit=2").links[
         "next"
     ]
     expected = link["url"].replace("&start_date=2026-11-20T09:32:00Z", "")
     assert f'link: <{expected}>; rel="next"' in README
-    exported = api.get("/v1/prices/export?ticker=btc_usd&start_date=2026-11-20").text
+    exported = client.get("/v1/prices/export?ticker=btc_usd&start_date=2026-11-20").text
     head, first, *_ = exported.split("\r\n")
     assert f"    {head}\n    {first}\n" in README
 
 
 @pytest.mark.parametrize("words", COMMAND_LINES, ids=" ".join)
 def test_tables_match_the_readme(
-    api: httpx.Client,
+    client: httpx.Client,
     words: list[str],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    options = ["--format", "table", "--url", str(api.base_url)]
+    options = ["--format", "table", "--url", str(client.base_url)]
     monkeypatch.setattr(sys, "argv", [*words, *options])
     with pytest.raises(SystemExit) as ended:
         main()

@@ -38,7 +38,7 @@ class Pair:
     standby: Settings
 
     @property
-    def api(self) -> Settings:
+    def api_settings(self) -> Settings:
         """Its settings; tracker_web has no right to see more of the standby's state."""
         read = str(self.standby.sockets)
         return self.primary.changed(read_postgres_host=read, postgres_user="tracker_web")
@@ -101,7 +101,7 @@ def test_lag_is_reported_and_does_not_delay_the_stream(pair: Pair) -> None:
     minute = minute_of(datetime.now(UTC))
     pair.insert_price(minute - MINUTE, "1.00")
     wait_for_replay(pair.primary, pair.standby)
-    with serve_api(pair.api) as client, open_stream(client.base_url) as stream:
+    with serve_api(pair.api_settings) as client, open_stream(client.base_url) as stream:
         page = client.get("/prices", params={"ticker": "btc_usd"})
         assert (readiness_lag(client), read_metric(client, "tracker_replica_lag_seconds")) == (
             0.0,
@@ -135,7 +135,7 @@ def test_lag_is_reported_and_does_not_delay_the_stream(pair: Pair) -> None:
 def test_read_cancelled_by_replay_is_retried(pair: Pair, run: Run) -> None:
     attempts = []
 
-    async def count(conn: AsyncConnection) -> int:
+    async def count_tickers(conn: AsyncConnection) -> int:
         async with conn.transaction():
             cursor = await conn.execute("SELECT count(*) FROM tickers")
             attempts.append(conn)
@@ -150,8 +150,8 @@ def test_read_cancelled_by_replay_is_retried(pair: Pair, run: Run) -> None:
             conn.execute("LOCK TABLE tickers IN ACCESS EXCLUSIVE MODE")
 
     async def count_retried() -> int:
-        async with Database.opened(pair.api.read_dsn) as database:
-            return await database.run(count)
+        async with Database.opened(pair.api_settings.read_dsn) as database:
+            return await database.run(count_tickers)
 
     assert run(count_retried()) >= 0
     assert len(attempts) == 2
@@ -178,7 +178,7 @@ def test_reads_survive_a_failover(open_tmp: Path, servers: Settings) -> None:
     with run_pair(folder, servers) as pair:
         pair.insert_price(minute_of(datetime.now(UTC)) - MINUTE, "1.00")
         wait_for_replay(pair.primary, pair.standby)
-        with serve_api(pair.api) as client:
+        with serve_api(pair.api_settings) as client:
             assert (newest_price(client), readiness_lag(client)) == ("1.00", 0.0)
             (primary,) = home_servers(pair.primary)
             os.kill(primary.pid() or 0, signal.SIGKILL)

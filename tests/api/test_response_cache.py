@@ -136,7 +136,7 @@ class NumberWriter:
                 time.sleep(0.003)
 
     @contextmanager
-    def run(self) -> Iterator[None]:
+    def running(self) -> Iterator[None]:
         """Store numbers in the block."""
         thread = Thread(target=self.store)
         thread.start()
@@ -173,7 +173,7 @@ def poll_numbers(client: httpx.Client, numbers: NumberWriter, seconds: float) ->
 
 def test_responses_follow_a_writer(cached: httpx.Client, base: Settings) -> None:
     numbers = NumberWriter(base.database_dsn)
-    with numbers.run():
+    with numbers.running():
         wait_until(lambda: len(numbers.done) > 2)
         assert poll_numbers(cached, numbers, 1.5) > 10
 
@@ -186,7 +186,7 @@ def test_responses_stay_fresh_without_notifications(
     pids = [pid for (pid,) in writer.execute(query)]
     assert pids
     numbers = NumberWriter(base.database_dsn)
-    with numbers.run():
+    with numbers.running():
         wait_until(lambda: len(numbers.done) > 2)
         with ExitStack() as paused:
             for pid in pids:
@@ -259,13 +259,13 @@ def test_link_is_independent_of_host(
     hosts = ("api.example", "evil.example")
     requests = [(f"{path}&limit=2", host) for path in paths for host in hosts] * 100
 
-    def fetch(request: tuple[str, str]) -> httpx.Response:
+    def fetch_as_host(request: tuple[str, str]) -> httpx.Response:
         path, host = request
         forwarded = {"X-Forwarded-Host": host, "X-Forwarded-Proto": "https"}
         return cached.get(path, headers={"Host": host, **forwarded})
 
     with ThreadPoolExecutor(16) as threads:
-        responses = list(threads.map(fetch, requests))
+        responses = list(threads.map(fetch_as_host, requests))
 
     for response in responses:
         assert response.status_code == 200

@@ -12,7 +12,7 @@ import psycopg
 from psycopg.errors import LockNotAvailable
 
 from tests.support.waiting import wait_until
-from tracker import queries
+from tracker import migrations, queries
 from tracker.embedded.home import home_servers, prepare_servers, running_servers
 from tracker.embedded.packages import find_programs
 from tracker.embedded.servers import Postgres
@@ -74,6 +74,14 @@ def create_database(servers: Settings) -> Iterator[Settings]:
             yield settings
         finally:
             conn.execute(f"DROP DATABASE {settings.postgres_db} WITH (FORCE)")
+
+
+@contextmanager
+def create_migrated_database(servers: Settings) -> Iterator[Settings]:
+    """The same with the schema."""
+    with create_database(servers) as settings:
+        migrations.apply(settings.database_dsn)
+        yield settings
 
 
 def postmaster_pid(settings: Settings) -> int | None:
