@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support.api import serve_api
-from tests.support.browser import DESKTOP, PHONE, SMALL, TIMEOUT, MonitoredPage, chromium, open_page
+from tests.support.browser import DESKTOP, PHONE, SMALL, MonitoredPage, chromium, open_page
 from tests.support.database import create_migrated_database, upsert_prices
 from tests.support.waiting import wait_until
 from tracker.settings import Settings
@@ -80,7 +80,7 @@ def observed(browser: Browser, client: httpx.Client) -> Iterator[MonitoredPage]:
 def load(page: Page, client: httpx.Client) -> None:
     """Open the page, and wait until it is live."""
     page.goto(f"{client.base_url}/")
-    expect(page.locator("#connection")).to_contain_text("Live", timeout=TIMEOUT)
+    expect(page.locator("#connection")).to_contain_text("Live")
     wait_until(lambda: page.locator("#chart").get_attribute("data-bars"))
     wait_until(lambda: page.locator("#days li").count())
 
@@ -228,7 +228,7 @@ def test_page_recovers_from_outage(
 
         assert port is not None
         stack.enter_context(serve_api(base, port=port))
-        expect(page.locator("#connection")).to_contain_text("Live", timeout=30_000)
+        expect(page.locator("#connection")).to_contain_text("Live")
         expect(page.locator("#chart")).to_have_attribute("data-close", "100777.77")
         expect(page.locator("#tickers label").first).to_contain_text("100,777.77")
         expect(page.locator("#service li").first.locator(".verdict")).to_have_text("up")
@@ -311,7 +311,7 @@ def test_docs_comply_with_content_security_policy(browser: Browser, client: http
     with open_page(browser) as observed:
         page = observed.page
         page.goto(f"{client.base_url}/docs")
-        expect(page.locator(".opblock").first).to_be_visible(timeout=TIMEOUT)
+        expect(page.locator(".opblock").first).to_be_visible()
         page.locator("#operations-service-live .opblock-summary-control").click()
         page.locator("#operations-service-live .execute").click()
         response = page.locator("#operations-service-live .response").first

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-TIMEOUT = 20_000  # milliseconds
+TIMEOUT = 60_000  # milliseconds
 
 DESKTOP = {"width": 1440, "height": 900}
 PHONE = {"width": 390, "height": 844}
@@ -27,6 +27,7 @@ def chromium() -> Iterator[Browser]:
     """The system's Chromium: Playwright's own would be downloaded from its vendor."""
     path = shutil.which("chromium")
     assert path, "no Chromium on PATH; on Debian: apt install chromium"
+    expect.set_options(timeout=TIMEOUT)
     with sync_playwright() as playwright:
         # The pages are ours; and as root, CI's user, Chromium's sandbox does not start.
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
