@@ -109,7 +109,9 @@ def test_api_stops_while_the_server_is_unresponsive(stopped: Settings) -> None:
             assert [event.name for event in subscriber.events()] == ["bye"]
 
 
-def test_index_first_stored_after_an_outage_is_sent_completely(stopped: Settings) -> None:
+def test_index_first_stored_after_an_outage_is_sent_completely(
+    stopped: Settings, minutes: Iterator[datetime]
+) -> None:
     with serve_api(stopped, OPTIONS) as client:
         with running_servers(stopped):
             wait_until(lambda: client.head(PATH).status_code == 200)
@@ -120,7 +122,7 @@ def test_index_first_stored_after_an_outage_is_sent_completely(stopped: Settings
             stream,
             psycopg.connect(stopped.database_dsn, autocommit=True) as conn,
         ):
-            insert_minutes(conn, minutes_from(NOON, 2), "eth_usd")
+            insert_minutes(conn, [next(minutes), next(minutes)], "eth_usd")
             assert [event.id for event in subscriber.take(2)] == ["eth_usd:0.1", "eth_usd:1"]
 
 
