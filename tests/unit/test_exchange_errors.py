@@ -11,11 +11,23 @@ from hypothesis import strategies as st
 from tests.support.recordings import MAINTENANCE, PRODUCTION, UNKNOWN_INDEX, parse_btc
 from tracker.errors import ExchangeError, RateLimited, Refused, Unavailable
 
-TRANSIENT = (10001, 10040, 10041, 10047, 10048, 10066, 11051, 11056, 11094, 13025, 13028, 13503)
-PERMANENT = (
-    *(-32700, -32600, -32601, -32602, -32000, 10030),
-    *(11029, 11043, 11049, 11050, 12005, 13018, 13020),
-)
+# The error of each code, and HTTP statuses that it comes with: the code is more specific.
+CODES: list[tuple[type[ExchangeError], tuple[int, ...], tuple[int, ...]]] = [
+    (
+        Unavailable,
+        (10001, 10040, 10041, 10047, 10048, 10066, 11051, 11056, 11094, 13025, 13028, 13503),
+        (200, 400, 500, 503),
+    ),
+    (
+        Refused,
+        (
+            *(-32700, -32600, -32601, -32602, -32000, 10030),
+            *(11029, 11043, 11049, 11050, 12005, 13018, 13020),
+        ),
+        (200, 400, 429, 500),
+    ),
+    (RateLimited, (10028,), (200, 400, 429)),
+]
 
 
 def failed(code: object) -> bytes:
@@ -23,24 +35,21 @@ def failed(code: object) -> bytes:
     return json.dumps({"jsonrpc": "2.0", "error": {"code": code, "message": "no"}}).encode()
 
 
-@pytest.mark.parametrize("status", [200, 400, 500, 503])
-@pytest.mark.parametrize("code", TRANSIENT)
-def test_transient_error_is_unavailable(code: int, status: int) -> None:
-    """With any HTTP status: the code is more specific."""
-    with pytest.raises(Unavailable) as caught:
+@pytest.mark.parametrize(
+    ("kind", "code", "status"),
+    [
+        (kind, code, status)
+        for kind, codes, statuses in CODES
+        for code in codes
+        for status in statuses
+    ],
+)
+def test_code_decides_with_any_status(kind: type[ExchangeError], code: int, status: int) -> None:
+    """A permanent error is refused, a transient one is tried again."""
+    with pytest.raises(kind) as caught:
         parse_btc(failed(code), status)
 
-    assert (caught.value.transient, caught.value.code) == (True, code)
-
-
-@pytest.mark.parametrize("status", [200, 400, 429, 500])
-@pytest.mark.parametrize("code", PERMANENT)
-def test_permanent_error_is_refused(code: int, status: int) -> None:
-    """With any HTTP status."""
-    with pytest.raises(Refused) as caught:
-        parse_btc(failed(code), status)
-
-    assert (caught.value.transient, caught.value.code) == (False, code)
+    assert (caught.value.transient, caught.value.code) == (kind is not Refused, code)
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>slow down</html>", b"{}", MAINTENANCE[:40]])
@@ -50,15 +59,6 @@ def test_429_with_any_body_is_rate_limit(content: bytes) -> None:
         parse_btc(content, 429)
 
     assert (caught.value.code, caught.value.reason) == (429, "rate_limited")
-
-
-@pytest.mark.parametrize("status", [200, 400, 429])
-def test_10028_is_rate_limit(status: int) -> None:
-    """With HTTP 429 or without."""
-    with pytest.raises(RateLimited) as caught:
-        parse_btc(failed(10028), status)
-
-    assert caught.value.code == 10028
 
 
 @pytest.mark.parametrize("code", [424242, None, "10028", 1.5, 10**30, True, [1], {}])

@@ -7,20 +7,19 @@ import subprocess
 import sys
 from decimal import Decimal
 from itertools import pairwise, product
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracker.models import parse_ticker
+from tracker.settings import CHECKOUT
 from tracker.simulator import price_at
 from tracker.simulator.calls import encode, format_number
 from tracker.simulator.prices import INDEX_NAMES, base_price, tick_size
 
 NOW = 1_790_660_367
 DAY = 86_400
-ROOT = Path(__file__).resolve().parents[2]
 
 indexes = st.sampled_from(INDEX_NAMES)
 seconds = st.integers(-(10**10), 10**10)
@@ -46,7 +45,7 @@ print(json.dumps([str(price_at(*each)) for each in json.loads(sys.argv[1])]))
 
     done = subprocess.run(
         [sys.executable, "-c", script, json.dumps(calls[::-1])],
-        cwd=ROOT, capture_output=True, text=True, check=True,
+        cwd=CHECKOUT, capture_output=True, text=True, check=True,
     )  # fmt: skip
 
     assert json.loads(done.stdout)[::-1] == [str(price_at(*each)) for each in calls]

@@ -27,10 +27,10 @@ def test_export_to_file_shows_progress(
     conn.execute(INSERT)
     name, redirected = tmp_path / "prices.csv", tmp_path / "redirected.csv"
 
-    status, seen = run_at_terminal(database, "export", str(name))
+    status, seen = run_with_terminal(database, "export", str(name))
     with redirected.open("w") as stream:
-        status_too, seen_too = run_at_terminal(database, "export", stdout=stream.fileno())
-    _, nothing = run_at_terminal(database, "export")
+        status_too, seen_too = run_with_terminal(database, "export", stdout=stream.fileno())
+    _, nothing = run_with_terminal(database, "export")
 
     assert (status, status_too, nothing) == (0, 0, "")
     assert ("writing" in seen, "writing" in seen_too) == (True, True)
@@ -48,7 +48,7 @@ def test_pages_to_file_show_progress(
     words = ("prices", "btc_usd", "--all", "--format=csv")
     with serve_api(database) as client, name.open("w") as stream:
         url = str(client.base_url)
-        status, seen = run_at_terminal(database, *words, "--url", url, stdout=stream.fileno())
+        status, seen = run_with_terminal(database, *words, "--url", url, stdout=stream.fileno())
 
     assert (status, "reading" in seen) == (0, True)
     assert len(name.read_text().splitlines()) == MINUTES + 1
@@ -77,7 +77,9 @@ def test_percentage_without_terminal_is_plain_lines(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err == "Downloading …\n  25 %\n  50 %\n  75 %\n"
 
 
-def run_at_terminal(database: Settings, *words: str, stdout: int | None = None) -> tuple[int, str]:
+def run_with_terminal(
+    database: Settings, *words: str, stdout: int | None = None
+) -> tuple[int, str]:
     """The exit status of `tracker`, and its standard error on a terminal."""
     env = database.environment() | {"TERM": "xterm"}
     pipe = {} if stdout is None else {"stdout": stdout}
