@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby, pairwise
 
 import psycopg
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg import AsyncConnection
@@ -190,14 +189,6 @@ def test_extreme_moments_do_not_overflow() -> None:
     assert gaps.expected_span(EDGE + HOUR, None, None, EDGE).minutes == 0
 
 
-def test_coverage_ratio_is_rounded_down() -> None:
-    """It is 1 only if nothing is missing, and 0 if nothing is stored."""
-    shares = [(0, 60), (1, 1440), (20, 60), (40, 60), (1439, 1440), (60, 60)]
-    ratios = [Coverage(EDGE, expected, stored).ratio for stored, expected in shares]
-    assert ratios == [0.0, 0.0006, 0.3333, 0.6666, 0.9993, 1.0]
-    assert Coverage(EDGE, 10**6, 10**6 - 2, 1).ratio == 0.9999
-
-
 def test_outage_of_months_is_one_row(run: Run, reader: AsyncConnection) -> None:
     """Neither missing minutes nor consecutive misses are expanded."""
     late = EDGE + 90 * DAY
@@ -223,13 +214,6 @@ def test_outage_of_months_is_one_row(run: Run, reader: AsyncConnection) -> None:
         Gap(since, until, "bad_answer"),
         Gap(EDGE + MINUTE, since, NOT_POLLED),
     ]
-
-
-def test_span_may_be_empty_but_not_negative() -> None:
-    """An empty one is one."""
-    assert Span(EDGE, EDGE).minutes == 0
-    with pytest.raises(ValueError, match="ends before it begins"):
-        Span(EDGE, EDGE - MINUTE)
 
 
 def test_untracked_index_has_no_expected_minutes(
