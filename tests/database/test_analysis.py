@@ -122,13 +122,6 @@ def test_candles_accept_infinite_bounds(analyst: psycopg.Connection) -> None:
         assert found == (len(BTC) + 3, len(months) + 3)
 
 
-def test_untracked_index_has_no_rows(analyst: psycopg.Connection) -> None:
-    for call in ("candles('x_y', '1h', %s, %s)", "returns('x_y', '1h', %s, %s)"):
-        assert analyst.execute(f"SELECT * FROM {call}", ALL_TIME).fetchall() == []
-    assert analyst.execute("SELECT * FROM gaps('x_y', %s, %s)", ALL_TIME).fetchall() == []
-    assert analyst.execute("SELECT price_at('x_y', now())").fetchone() == (None,)
-
-
 @pytest.mark.parametrize("seconds", [0, 1, 59.999])
 def test_price_at_returns_the_price_of_its_minute(
     analyst: psycopg.Connection, seconds: float

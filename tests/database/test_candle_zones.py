@@ -6,7 +6,6 @@ from decimal import Decimal
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
-import httpx
 import psycopg
 import pytest
 from psycopg.errors import InvalidParameterValue
@@ -152,8 +151,3 @@ def test_unknown_zone_is_rejected(base: Settings) -> None:
         pytest.raises(InvalidParameterValue, match="Mars"),
     ):
         conn.execute(query)
-
-
-def test_api_rejects_an_unknown_zone(client: httpx.Client) -> None:
-    parameters = {"ticker": "btc_usd", "interval": "1d", "tz": "Mars/Olympus"}
-    assert client.get("/prices/candles", params=parameters).status_code == 422

@@ -184,14 +184,6 @@ def test_statement_may_delete_and_insert_the_same_minute(writer: psycopg.Connect
     assert (len(rows["internal.price_islands"]), len(rows["internal.miss_islands"])) == (1, 1)
 
 
-def test_miss_tracks_its_index_without_a_revision(writer: psycopg.Connection) -> None:
-    """From the oldest missed minute on."""
-    for minute in (NOON, NOON - MINUTE, NOON + MINUTE):
-        queries.insert_miss(writer, "btc_usd", minute, "refused", code=400, attempts=1)
-
-    assert writer.execute("TABLE tickers").fetchall() == [("btc_usd", NOON - MINUTE, 0, None)]
-
-
 @pytest.mark.parametrize("insert", [INSERT_PRICES, INSERT_MISSES], ids=["prices", "misses"])
 @pytest.mark.parametrize("hours", [1, 200])
 def test_change_of_older_minutes_reads_only_nearby_islands(

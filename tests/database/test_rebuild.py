@@ -4,12 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
-from psycopg.errors import InsufficientPrivilege, NoDataFound
+from psycopg.errors import NoDataFound
 
-from tests.support.database import insert_misses, insert_prices, login
+from tests.support.database import insert_misses, insert_prices
 from tests.support.derived import read_derived_rows
 from tests.support.reference import random_walk
-from tracker.settings import Settings
 from tracker.times import DAY, HOUR, MINUTE
 
 MIDNIGHT = datetime(2024, 3, 31, tzinfo=UTC)
@@ -81,9 +80,3 @@ def test_rebuild_of_an_unknown_index_is_refused(
 ) -> None:
     with pytest.raises(NoDataFound, match="has been tracked"):
         writer.execute("SELECT rebuild(%s)", [name])
-
-
-def test_only_the_owner_rebuilds(base: Settings) -> None:
-    for role in ("tracker_worker", "tracker_web", "analyst"):
-        with login(base, role) as conn, pytest.raises(InsufficientPrivilege):
-            conn.execute("SELECT rebuild('btc_usd')")
