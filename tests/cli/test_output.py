@@ -119,20 +119,6 @@ def test_loopback_bypasses_proxy(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
     assert run("last", "btc_usd")[0] == 0
 
 
-def test_no_rows_is_status_3(run: Run) -> None:
-    """The output is still valid JSON and CSV."""
-    words = ("prices", "btc_usd", "--start-date", "2020-01-01")
-    errors = "tracker: btc_usd: no rows found\n"
-    assert run(*words) == (3, "[]\n", errors)
-    assert run(*words, "--format", "csv") == (
-        3,
-        "id,ticker,price,created_at,source,observed_at\n",
-        errors,
-    )
-    assert run(*words, "--format", "table") == (3, "", errors)
-    assert run("last", "sol_usd")[0] == 3
-
-
 def test_wrong_path_is_status_1(run: Run, url: str) -> None:
     """A missing endpoint is an error, unlike a missing price."""
     status, output, errors = run("last", "btc_usd", at=f"{url}9")

@@ -97,11 +97,6 @@ def test_simulate_serves_exchange(open_tmp: Path) -> None:
         assert httpx.get(url).json()["result"]["version"]
 
 
-def test_down_without_tracker_reports_nothing_runs(env: dict[str, str]) -> None:
-    """Neither `up` nor `demo` runs here."""
-    assert recipe_output("down", env=env).startswith("nothing runs")
-
-
 def test_down_stops_demo(open_tmp: Path) -> None:
     """Its exit status is 0."""
     with start_recipe("demo", open_tmp / "down-home") as demo:

@@ -113,21 +113,6 @@ def test_narrow_terminal_keeps_digits(url: str, columns: int, heads: int) -> Non
     assert columns == 20 or max(map(len, lines)) <= columns
 
 
-def test_table_in_pipe_is_not_wrapped(url: str) -> None:
-    """--format=table prints whole lines without colours."""
-    with start_tracker("prices", "btc_usd", "--format=table", "--url", url) as process:
-        output, complaints = process.communicate(timeout=TIMEOUT)
-
-    assert (process.returncode, complaints) == (0, "")
-    assert output.splitlines()[2].split() == [
-        "2024-01-15",
-        "12:01",
-        "68240.993333",
-        "repaired",
-    ]
-    assert "\x1b" not in output
-
-
 def test_ctrl_c_is_status_130(url: str) -> None:
     """Without a message."""
     words = ("watch", "btc_usd", "--url", url)
