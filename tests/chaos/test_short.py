@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import redis
 
-from tests.support.chaos.demo import ChaosDemo, minute_after_tick
+from tests.support.chaos.demo import ChaosDemo
 from tests.support.chaos.faults import CHARTS
 from tests.support.chaos.gaps import make_gap
 from tests.support.chaos.processes import ALL
@@ -20,18 +20,6 @@ from tracker.times import MINUTE, floor_moment
 pytestmark = pytest.mark.slow
 
 SEED = 20261122
-
-
-def test_repeated_messages_store_one_price(demo: ChaosDemo) -> None:
-    with demo.chaos(SEED):
-        minute = minute_after_tick()
-        for _ in range(3):
-            demo.send_tick(minute)
-            for ticker in demo.tickers:
-                send_message(demo.settings, "poll", ticker, minute.isoformat())
-        demo.wait_until(demo.is_idle)
-
-    assert demo.is_polled(minute)
 
 
 def test_late_messages_store_only_observed_prices(demo: ChaosDemo) -> None:

@@ -90,6 +90,7 @@ def test_killed_worker_and_scheduler_store_the_minute_once(demo: RunningRecipe) 
 def test_second_demo_names_the_running_one(demo: RunningRecipe) -> None:
     second = run_recipe("demo", env=demo.env)
     assert second.returncode == 1
+    assert second.stderr.startswith("tracker: a tracker already runs in ")
     assert f"(pid {demo.process.pid})" in second.stderr
 
 

@@ -15,7 +15,7 @@ from typing import IO
 import pytest
 
 from ops.bench.processes import free_ports
-from tracker.embedded.home import lock_home, servers_are_ready, start_background, stop_background
+from tracker.embedded.home import servers_are_ready, start_background, stop_background
 from tracker.embedded.up import app_processes, check_exchange, run_demo, run_tracker
 from tracker.settings import CHECKOUT, Settings
 
@@ -39,15 +39,6 @@ def own(settings: Settings) -> Iterator[Settings]:
     )
     yield own
     stop_background(own)
-
-
-def test_second_tracker_names_the_first(own: Settings, capsys: pytest.CaptureFixture[str]) -> None:
-    with lock_home(own):
-        assert run_tracker(own) == 1
-
-    shown = capsys.readouterr()
-    assert shown.err == f"tracker: a tracker already runs in {own.home} (pid {os.getpid()})\n"
-    assert shown.out == ""
 
 
 def test_used_port_is_named_with_its_variable(

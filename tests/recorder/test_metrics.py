@@ -45,17 +45,6 @@ def test_rejected_message_is_counted(tracked: Settings, clock: ManualClock) -> N
         assert read_sample("tracker_queue_up") == 1
 
 
-def test_undecodable_message_is_counted(tracked: Settings, clock: ManualClock) -> None:
-    """No actor receives it, and none can fail."""
-    before = read_sample("tracker_messages_rejected_total") or 0
-    with redis.from_url(tracked.broker_url) as client:
-        client.hset("dramatiq:default.msgs", "broken", "{")
-        client.rpush("dramatiq:default", "broken")
-        with running_worker(tracked, clock):
-            wait_until(lambda: read_sample("tracker_messages_rejected_total") == before + 1)
-        client.flushdb()
-
-
 def test_waiting_messages_are_counted_by_queue(tracked: Settings) -> None:
     """Delayed ones too."""
     for _ in range(3):

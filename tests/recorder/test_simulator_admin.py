@@ -75,30 +75,25 @@ def test_fault_that_is_not_json_is_rejected(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "names"),
+    ("path", "names"),
     [
-        ("second=5", ["index"]),
-        ("index=nope_usd&second=5", ["index"]),
-        ("index=btc_usd", ["second"]),
-        ("index=btc_usd&second=5&at=1970-01-01T00:00:05Z", ["second"]),
-        ("index=btc_usd&second=5.5", ["second"]),
-        ("index=btc_usd&second=1e400", ["second"]),
-        (f"index=btc_usd&second={10**30}", ["second"]),
-        ("index=btc_usd&at=noon", ["at"]),
-        ("index=btc_usd&at=2026-09-29T12:00:00", ["at"]),
-        ("index=btc_usd&second=5&when=now", ["when"]),
+        ("truth?second=5", ["index"]),
+        ("truth?index=nope_usd&second=5", ["index"]),
+        ("truth?index=btc_usd", ["second"]),
+        ("truth?index=btc_usd&second=5&at=1970-01-01T00:00:05Z", ["second"]),
+        ("truth?index=btc_usd&second=5.5", ["second"]),
+        ("truth?index=btc_usd&second=1e400", ["second"]),
+        (f"truth?index=btc_usd&second={10**30}", ["second"]),
+        ("truth?index=btc_usd&at=noon", ["at"]),
+        ("truth?index=btc_usd&at=2026-09-29T12:00:00", ["at"]),
+        ("truth?index=btc_usd&second=5&when=now", ["when"]),
+        ("served", ["index"]),
+        ("served?index=nope_usd", ["index"]),
+        ("served?index=btc_usd&limit=5", ["limit"]),
     ],
 )
-def test_invalid_parameters_of_truth_are_named(
-    http: httpx.Client, query: str, names: list[str]
-) -> None:
-    assert invalid_names(http.get(f"/admin/truth?{query}")) == names
-
-
-def test_invalid_parameters_of_served_prices_are_named(http: httpx.Client) -> None:
-    assert invalid_names(http.get("/admin/served")) == ["index"]
-    assert invalid_names(http.get("/admin/served?index=nope_usd")) == ["index"]
-    assert invalid_names(http.get("/admin/served?index=btc_usd&limit=5")) == ["limit"]
+def test_invalid_parameters_are_named(http: httpx.Client, path: str, names: list[str]) -> None:
+    assert invalid_names(http.get(f"/admin/{path}")) == names
 
 
 @pytest.mark.parametrize(

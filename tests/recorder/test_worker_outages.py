@@ -5,7 +5,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -254,16 +253,3 @@ def test_backlog_does_not_delay_polls(
         with worker():
             send_tick(tracked, NOON)
             wait_until(lambda: count_calls(exchange) == 2, timeout=8)
-
-
-def test_worker_survives_flushed_queue(
-    tracked: Settings, exchange: Simulator, worker: Worker
-) -> None:
-    """Its messages are lost; the next tick is processed."""
-    with worker(), redis.from_url(tracked.broker_url) as client:
-        client.flushall()
-        client.script_flush()
-        send_tick(tracked, NOON + timedelta(seconds=1))
-        wait_until(lambda: both_stored(tracked) and is_idle(tracked))
-
-    assert_stored(tracked, exchange)
