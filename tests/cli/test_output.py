@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from ops.bench.processes import free_ports
 from tests.support.api import serve_api
 from tests.support.commands import TIMEOUT, start_tracker
+from tests.support.database import insert_minutes, minutes_from
 from tracker import client, rows
 from tracker.cli import main
 from tracker.gaps import Coverage, Gap
@@ -31,10 +32,6 @@ ROWS = (
     " ('btc_usd', %(at)s + INTERVAL '1 min', 0.100000000000000000000000000001, 'chart', NULL),"
     " ('btc_usd', %(at)s + INTERVAL '4 min', 68250.00, 'poll', %(at)s + INTERVAL '4 min')"
 )
-MANY = (
-    "INSERT INTO prices (ticker, created_at, price)"
-    " SELECT 'eth_usd', %s + n * INTERVAL '1 min', 1.50 + n FROM generate_series(1, 1100) AS n"
-)
 ORIGIN = "include=source,observed_at"
 
 Run = Callable[..., tuple[int, str, str]]
@@ -45,7 +42,7 @@ def url(base: Settings) -> Iterator[str]:
     """The API of a database with 3 prices of btc_usd, 1100 of eth_usd and none of sol_usd."""
     with psycopg.connect(base.database_dsn) as conn:
         conn.execute(ROWS, {"at": NOON})
-        conn.execute(MANY, [NOON])
+        insert_minutes(conn, minutes_from(NOON + MINUTE, 1100), "eth_usd")
     tickers = ("btc_usd", "eth_usd", "sol_usd")
     with serve_api(base.changed(tickers=tickers)) as client:
         yield f"{client.base_url}/v1"

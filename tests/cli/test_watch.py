@@ -16,18 +16,13 @@ from hypothesis import strategies as st
 from ops.bench.processes import free_ports
 from tests.support.api import serve_api
 from tests.support.commands import TIMEOUT, open_terminal, read_line, start_tracker
+from tests.support.database import insert_minutes, insert_prices, minutes_from
 from tracker.cli.watch import PriceChange, price_changes
 from tracker.models import SourcedPrice
 from tracker.settings import Settings
 from tracker.times import MINUTE
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
-INSERT = "INSERT INTO prices (ticker, created_at, price, source) VALUES (%s, %s, %s, %s)"
-MANY = (
-    "INSERT INTO prices (ticker, created_at, price) SELECT 'btc_usd',"
-    " %s + INTERVAL '1 day' + n * INTERVAL '1 min', 1.50 FROM generate_series(1, 1100) AS n"
-)
-
 NEWEST = {
     "id": 1,
     "ticker": "btc_usd",
@@ -50,7 +45,7 @@ def add(
     conn: psycopg.Connection, ticker: str, minute: int, price: str, source: str = "poll"
 ) -> None:
     """Store a price of that minute after noon."""
-    conn.execute(INSERT, (ticker, NOON + minute * MINUTE, Decimal(price), source))
+    insert_prices(conn, ticker, {NOON + minute * MINUTE: price}, source)
 
 
 @pytest.mark.slow
@@ -108,7 +103,7 @@ def test_watch_in_pipe_writes_line_per_price(base: Settings, stored: psycopg.Con
             add(stored, "btc_usd", 1, "68240.99", "chart")
             second = json.loads(read_line(one.stdout))
             rows = list(csv.DictReader([*heads.splitlines(), read_line(other.stdout)]))
-            stored.execute(MANY, [NOON])
+            insert_minutes(stored, minutes_from(NOON + timedelta(days=1, minutes=1), 1100))
             errors = read_line(one.stderr), read_line(one.stderr)
         expected = client.get(
             "/prices?ticker=btc_usd&order=asc&limit=2&include=source,observed_at"

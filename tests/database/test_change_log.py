@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import AsyncConnection
 
-from tests.support.database import Run
+from tests.support.database import Run, insert_minutes, minutes_from
 from tests.support.derived import (
     ADD_PRICES,
     TICKERS,
@@ -36,11 +36,6 @@ from tracker.web.stream.events import (
 
 STATEMENTS = (ADD_PRICES, UPSERT_PRICES, UPDATE_PRICES, UPDATE_SOURCES)
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
-FILL = (
-    "INSERT INTO prices (ticker, created_at, price)"
-    " SELECT 'btc_usd', %s + n * INTERVAL '1 minute', 1.50 FROM generate_series(1, %s) AS n"
-)
-
 Row = tuple[str, datetime, Decimal, str]
 States = dict[tuple[str, Position], dict[str, Row]]
 
@@ -75,21 +70,21 @@ def event_data(pages: list[EventPage]) -> list[dict[str, Any]]:
 
 def test_log_is_deleted_with_its_index(empty_log: psycopg.Connection) -> None:
     """If the index returns, its revisions restart."""
-    empty_log.execute(FILL, [NOON, 3])
-    empty_log.execute(FILL.replace("btc", "eth"), [NOON, 3])
+    insert_minutes(empty_log, minutes_from(NOON + MINUTE, 3))
+    insert_minutes(empty_log, minutes_from(NOON + MINUTE, 3), "eth_usd")
 
     empty_log.execute("DELETE FROM tickers WHERE ticker = 'btc_usd'")
     assert [row[:2] for row in read_change_log(empty_log)] == [("eth_usd", 1)]
     empty_log.execute("TRUNCATE prices, tickers")
     assert read_change_log(empty_log) == []
-    empty_log.execute(FILL, [NOON, 1])
+    insert_minutes(empty_log, [NOON + MINUTE])
     assert [row[:2] for row in read_change_log(empty_log)] == [("btc_usd", 1)]
 
 
 def test_large_statement_logs_its_range(empty_log: psycopg.Connection) -> None:
     """Up to 1,000 minutes are listed; of more, only first and last."""
-    empty_log.execute(FILL, [NOON, 1000])
-    empty_log.execute(FILL, [NOON + timedelta(days=1), 1001])
+    insert_minutes(empty_log, minutes_from(NOON + MINUTE, 1000))
+    insert_minutes(empty_log, minutes_from(NOON + timedelta(days=1, minutes=1), 1001))
 
     log = "SELECT first_minute, last_minute, cardinality(minutes) FROM internal.changes"
     assert empty_log.execute(f"{log} ORDER BY revision").fetchall() == [
@@ -109,7 +104,7 @@ def test_log_has_at_most_20000_revisions(
         {"at": NOON},
     )
     for n in range(3):
-        empty_log.execute(FILL, [NOON + n * MINUTE, 1])
+        insert_minutes(empty_log, [NOON + (n + 1) * MINUTE])
 
     asked = "SELECT count(*), min(revision), max(revision) FROM internal.changes"
     assert empty_log.execute(asked).fetchall() == [(20_000, 10_004, 30_003)]
@@ -124,7 +119,7 @@ def test_position_ahead_of_database_is_reset(
     empty_log: psycopg.Connection, reader: AsyncConnection, run: Run
 ) -> None:
     """After a restore, or of a deleted index; a reader without a position gets no reset."""
-    empty_log.execute(FILL, [NOON, 3])
+    insert_minutes(empty_log, minutes_from(NOON + MINUTE, 3))
     for ticker, position, newest in (
         ("btc_usd", Position(2), Position(1)),
         ("btc_usd", Position(1, 1), Position(1)),
@@ -143,9 +138,9 @@ def test_range_is_read_in_order(
     empty_log: psycopg.Connection, reader: AsyncConnection, run: Run
 ) -> None:
     """Between the prices before it and after it; a truncated table is a range of everything."""
-    empty_log.execute(FILL, [NOON - 9 * MINUTE, 1])
-    empty_log.execute(FILL, [NOON, 1001])
-    empty_log.execute(FILL, [NOON - 7 * MINUTE, 1])
+    insert_minutes(empty_log, [NOON - 8 * MINUTE])
+    insert_minutes(empty_log, minutes_from(NOON + MINUTE, 1001))
+    insert_minutes(empty_log, [NOON - 6 * MINUTE])
 
     first, middle, last = event_data(run(read_pages(reader, "btc_usd", START)))
     assert [first["created_at"], last["created_at"]] == [
@@ -202,10 +197,10 @@ def test_every_event_is_a_resumable_position(
     run: Run,
 ) -> None:
     """Also in the middle of a statement: the events after it are repeated."""
-    empty_log.execute(FILL, [NOON, 5])
+    insert_minutes(empty_log, minutes_from(NOON + MINUTE, 5))
     empty_log.execute("UPDATE prices SET price = 2.50 WHERE created_at > %s", [NOON + 3 * MINUTE])
     empty_log.execute("DELETE FROM prices WHERE created_at = %s", [NOON + MINUTE])
-    empty_log.execute(FILL, [NOON + 9 * MINUTE, 4])
+    insert_minutes(empty_log, minutes_from(NOON + 10 * MINUTE, 4))
 
     [whole] = run(read_pages(reader, "btc_usd", START))
     assert len(event_data([whole])) == 8

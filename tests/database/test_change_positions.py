@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.support.database import drop_prices, insert_prices
+from tests.support.database import drop_prices, insert_minutes, insert_prices
 from tests.support.reference import random_walk
 from tests.support.waiting import wait_until
 from tracker.settings import Settings
@@ -17,7 +17,6 @@ from tracker.times import DAY, MINUTE, floor_moment
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 TICKERS = ("btc_usd", "eth_usd", "sol_usdc")
-INSERT = "INSERT INTO prices (ticker, created_at, price) VALUES (%s, %s, 1.50)"
 BATCHES = "SELECT position, tickers FROM internal.batches ORDER BY position"
 MONTHS = (
     "SELECT ticker, month, revision FROM internal.month_revisions"
@@ -28,7 +27,7 @@ MONTHS = (
 @pytest.fixture
 def writer(writer: psycopg.Connection) -> psycopg.Connection:
     """The chunk exists: creating one blocks all other writers."""
-    writer.execute(INSERT, ["xrp_usd", NOON - MINUTE])
+    insert_minutes(writer, [NOON - MINUTE], "xrp_usd")
     return writer
 
 
@@ -39,8 +38,8 @@ def read_batches(conn: psycopg.Connection) -> list[tuple[int, list[str]]]:
 def test_later_commit_has_the_later_position(base: Settings, writer: psycopg.Connection) -> None:
     start = len(read_batches(writer))
     with psycopg.connect(base.database_dsn) as slow:
-        slow.execute(INSERT, ["eth_usd", NOON])  # its batch is the first
-        writer.execute(INSERT, ["btc_usd", NOON])
+        insert_minutes(slow, [NOON], "eth_usd")  # its batch is the first
+        insert_minutes(writer, [NOON])
         assert [tickers for _, tickers in read_batches(writer)[start:]] == [["btc_usd"]]
         slow.commit()
 
@@ -57,7 +56,7 @@ def test_positions_only_grow_for_a_concurrent_reader(
         with psycopg.connect(base.database_dsn) as conn:
             for n in range(60):
                 ticker = f"{TICKERS[seed % 3]}{seed}"
-                conn.execute(INSERT, [ticker, NOON + n * MINUTE])
+                insert_minutes(conn, [NOON + n * MINUTE], ticker)
                 if rng.random() < 0.6:
                     conn.commit()
                 if rng.random() < 0.1:
@@ -81,7 +80,7 @@ def test_open_transaction_does_not_block_writers_of_other_indexes(
     with psycopg.connect(base.database_dsn) as long:
         insert_prices(long, "eth_usd", random_walk(1, NOON, 500, 100))
         writer.execute("SET lock_timeout = '5s'")
-        writer.execute(INSERT, ["btc_usd", NOON])
+        insert_minutes(writer, [NOON])
 
 
 def test_writer_that_waited_for_a_lock_has_the_later_position(
@@ -90,7 +89,7 @@ def test_writer_that_waited_for_a_lock_has_the_later_position(
     waits = "SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"
     start = len(read_batches(writer))
     with ThreadPoolExecutor(1) as threads, psycopg.connect(base.database_dsn) as first:
-        first.execute(INSERT, ["btc_usd", NOON])
+        insert_minutes(first, [NOON])
 
         def second() -> None:
             with psycopg.connect(base.database_dsn, autocommit=True) as conn:

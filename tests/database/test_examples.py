@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.support.database import login
+from tests.support.database import insert_minutes, login
 from tests.support.examples import DAY, FILES, MODELS, NOW, assert_same_rows, insert_example_prices
 from tracker.embedded.home import psql_command, psql_environment
 from tracker.settings import CHECKOUT, Settings
@@ -68,9 +68,7 @@ def with_old_chunks(filled: Settings) -> Iterator[psycopg.Connection]:
     """A connection that also has prices of ten years ago and in ten years."""
     with psycopg.connect(filled.database_dsn) as conn:
         conn.execute("SET session_replication_role = replica")
-        for years in (-10, 10):
-            insert = "INSERT INTO prices (ticker, price, created_at) VALUES ('btc_usd', 1.50, %s)"
-            conn.execute(insert, [NOW + years * 365 * DAY])
+        insert_minutes(conn, [NOW + years * 365 * DAY for years in (-10, 10)])
         yield conn
         conn.rollback()
 

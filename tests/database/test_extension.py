@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from tests.support.clock import NOON
 from tests.support.commands import run_command
-from tests.support.database import create_database
+from tests.support.database import create_database, insert_minutes
 from tracker import migrations
 from tracker.errors import DatabaseDown, SettingsError
 from tracker.settings import Settings
@@ -29,9 +30,7 @@ def simulate_old_version(settings: Settings) -> None:
     """A migrated database with a price, recorded as TimescaleDB 2.19.2."""
     migrations.apply(settings.database_dsn)
     with psycopg.connect(settings.database_dsn, autocommit=True) as conn:
-        conn.execute(
-            "INSERT INTO prices (ticker, price, created_at) VALUES ('btc_usd', 1.50, '2024-01-15Z')"
-        )
+        insert_minutes(conn, [NOON])
         conn.execute(OLD_VERSION)
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.support.clock import NOON
 from tests.support.commands import run_command
-from tests.support.database import create_database, make_settings
+from tests.support.database import create_database, insert_minutes, make_settings
 from tests.support.schema import read_schema
 from tests.support.waiting import wait_until
 from tracker import migrations
@@ -134,9 +135,7 @@ def test_migrate_restores_rights_of_roles(fresh: Settings) -> None:
     """Also with chunks, where GRANT in a PL/pgSQL function once crashed the server."""
     migrations.apply(fresh.database_dsn)
     with psycopg.connect(fresh.database_dsn, autocommit=True) as conn:
-        conn.execute(
-            "INSERT INTO prices (ticker, price, created_at) VALUES ('btc_usd', 1.50, '2024-01-15Z')"
-        )
+        insert_minutes(conn, [NOON])
         for _ in range(3):
             conn.execute("REVOKE ALL ON prices, misses FROM analyst, tracker_worker")
             assert migrations.apply(fresh.database_dsn) == []

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from tests.support.dashboards import BOARDS, GRAFANA, Query, expanded_sql, queries
+from tests.support.database import insert_misses
 from tracker.embedded.home import psql_command, psql_environment
 from tracker.settings import Settings
 from tracker.times import minute_of
@@ -37,9 +38,6 @@ FILL = """
          WHERE ticker <> 'late_usd'
      ) AS minutes
 """
-INSERT_MISS = (
-    "INSERT INTO misses (ticker, minute, reason, attempts) VALUES ('btc_usd', %s, 'refused', 1)"
-)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +67,7 @@ def filled(base: Settings, secrets: Path) -> Settings:
     """A database with some hours of prices, and the roles."""
     with psycopg.connect(base.database_dsn, autocommit=True) as conn:
         conn.execute(FILL, {"now": NOW})
-        conn.execute(INSERT_MISS, [NOW - timedelta(minutes=3)])
+        insert_misses(conn, "btc_usd", [NOW - timedelta(minutes=3)], "refused")
     make_roles(base, secrets)
     return base
 

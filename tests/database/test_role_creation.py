@@ -9,8 +9,9 @@ import psycopg
 import pytest
 from psycopg.errors import InsufficientPrivilege
 
+from tests.support.clock import NOON
 from tests.support.commands import run_command
-from tests.support.database import create_database, login, make_settings
+from tests.support.database import create_database, insert_minutes, login, make_settings
 from tracker import migrations
 from tracker.database import connect
 from tracker.embedded.home import psql_command, psql_environment, running_servers, servers_are_ready
@@ -19,7 +20,6 @@ from tracker.settings import ROLES, Settings
 
 pytestmark = pytest.mark.slow
 
-PRICE = "INSERT INTO prices (ticker, price, created_at) VALUES ('btc_usd', 1.50, '2024-01-15Z')"
 # Rights on tables and functions that are not their owner's, the powers of functions, and roles.
 RIGHTS = """
     SELECT relname, acl.grantee::regrole::text, acl.privilege_type
@@ -135,7 +135,7 @@ def test_owner_without_createrole_migrates_without_roles(
     assert errors.count("\n") == 1
     assert existing_roles(admin) == set()
     with login(managed_database, "plain") as conn:
-        conn.execute(PRICE)
+        insert_minutes(conn, [NOON])
         assert conn.execute("SELECT count(*) FROM latest_prices").fetchone() == (1,)
 
     admin.execute("CREATE ROLE tracker_web LOGIN")
@@ -155,7 +155,7 @@ def test_owner_with_createrole_creates_roles(
     migrations.set_role_passwords(managed_database.database_dsn, {"analyst": "a word"})
 
     with login(managed_database, "tracker_worker") as conn:
-        conn.execute(PRICE)
+        insert_minutes(conn, [NOON])
     with login(managed_database, "analyst") as conn:
         assert conn.execute("SELECT count(*) FROM latest_prices").fetchone() == (1,)
         assert conn.execute("SHOW statement_timeout").fetchone() == ("1min",)

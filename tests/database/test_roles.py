@@ -8,13 +8,11 @@ import psycopg
 import pytest
 from psycopg.errors import InsufficientPrivilege, LockNotAvailable, ReadOnlySqlTransaction
 
-from tests.support.database import login
+from tests.support.database import insert_minutes, insert_misses, login
 from tracker.settings import ROLES, Settings
 from tracker.times import MINUTE
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
-INSERT = "INSERT INTO prices (ticker, price, created_at) VALUES ('btc_usd', 1.50, %s)"
-
 # What none of them may do besides the rights on public tables that tests/net records.
 # %(chunk)s: the table in which the prices of NOON really are.
 FORBIDDEN = [
@@ -48,11 +46,8 @@ WRITING = [
 def owner(base: Settings) -> Iterator[psycopg.Connection]:
     """The owner's connection; the tables contain a price, a miss and a heartbeat."""
     with psycopg.connect(base.database_dsn, autocommit=True) as conn:
-        conn.execute(INSERT, [NOON])
-        conn.execute(
-            "INSERT INTO misses (ticker, minute, reason, attempts) VALUES ('btc_usd', %s, 'x', 1)",
-            [NOON + MINUTE],
-        )
+        insert_minutes(conn, [NOON])
+        insert_misses(conn, "btc_usd", [NOON + MINUTE], "x")
         conn.execute("INSERT INTO internal.heartbeats VALUES ('worker', %s)", [NOON])
         yield conn
 
@@ -161,7 +156,10 @@ def test_triggers_ignore_temporary_tables_of_the_same_name(
         for table in ("tickers", "candles_1h", "candles_1d", "prices"):
             conn.execute(f"CREATE TEMP TABLE {table} (LIKE public.{table})")
         conn.execute("SET search_path = pg_temp, public")
-        conn.execute(INSERT.replace("prices", "public.prices"), [minute])
+        conn.execute(
+            "INSERT INTO public.prices (ticker, price, created_at) VALUES ('btc_usd', 1.50, %s)",
+            [minute],
+        )
         assert conn.execute("SELECT count(*) FROM pg_temp.candles_1h").fetchone() == (0,)
 
     query = "SELECT count(*) FROM candles_1h WHERE bucket = %s"

@@ -18,7 +18,13 @@ from ops.bench.processes import free_ports
 from tests.support.api import fetch_status, linked_url
 from tests.support.chaos.processes import run_process
 from tests.support.chaos.truth import recorded_tickers
-from tests.support.database import read_misses, read_polls
+from tests.support.database import (
+    insert_minutes,
+    insert_prices,
+    minutes_from,
+    read_misses,
+    read_polls,
+)
 from tests.support.debian import linked_command
 from tests.support.exchange import assert_true_polls, count_calls, inject_fault
 from tests.support.processes import pause_process
@@ -61,9 +67,6 @@ http {{
 }}
 """
 UNPOLLED = "sol_usd"  # has only the prices that tests insert
-INSERT = f"""
-    INSERT INTO prices (ticker, price, created_at, source) VALUES ('{UNPOLLED}', %s, %s, 'chart')
-"""
 
 
 @dataclass
@@ -140,7 +143,8 @@ def fleet(base: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         webs = [stack.enter_context(httpx.Client(base_url=url, timeout=20)) for url in urls]
         conn = stack.enter_context(psycopg.connect(base.database_dsn, autocommit=True))
         folder = tmp_path_factory.mktemp("many")
-        conn.execute(INSERT, ["1.00", minute_of(datetime.now(UTC)) - timedelta(days=90)])
+        old = minute_of(datetime.now(UTC)) - timedelta(days=90)
+        insert_minutes(conn, [old], UNPOLLED, source="chart")
         proxy = stack.enter_context(run_nginx(folder, *ports))
         settings = base.changed(client_base_url=exchange.url, log_format="json")
         fleet = Fleet(settings, exchange, conn, proxy, webs, folder, stack)
@@ -176,8 +180,8 @@ def parts_up(fleet: Fleet) -> set[str]:
 
 def test_cursors_and_etags_are_valid_in_every_web(fleet: Fleet) -> None:
     first = minute_of(datetime.now(UTC)) - timedelta(days=30)
-    with fleet.conn.cursor() as cursor:
-        cursor.executemany(INSERT, [(f"{n + 1}.00", first + n * MINUTE) for n in range(120)])
+    series = {minute: f"{n}.00" for n, minute in enumerate(minutes_from(first, 120), 1)}
+    insert_prices(fleet.conn, UNPOLLED, series, "chart")
     path = f"/v1/prices?ticker={UNPOLLED}&limit=10&order=asc&start_date={first:%Y-%m-%dT%H:%M:%SZ}"
 
     found: list[dict[str, Any]] = []
@@ -193,7 +197,7 @@ def test_cursors_and_etags_are_valid_in_every_web(fleet: Fleet) -> None:
         url = httpx.URL(url).raw_path.decode() if url else ""
 
     assert page == 12
-    assert [row["price"] for row in found] == [f"{n + 1}.00" for n in range(120)]
+    assert [row["price"] for row in found] == list(series.values())
     assert {fleet.proxy.get(path).text for _ in range(4)} == {fleet.webs[0].get(path).text}
 
 
@@ -201,7 +205,7 @@ def test_killed_web_is_replaced_by_the_other(fleet: Fleet) -> None:
     """The proxy uses the other web, where the stream resumes with everything it missed."""
     moment = minute_of(datetime.now(UTC)) - timedelta(days=60)
     with open_stream(fleet.proxy.base_url, UNPOLLED) as cut:
-        fleet.conn.execute(INSERT, ["1.00", moment])
+        insert_prices(fleet.conn, UNPOLLED, {moment: "1.00"}, "chart")
         assert cut.take(1)[0].data["price"] == "1.00"
         counts = [
             web.get("/metrics").text.count("tracker_stream_clients 1.0") for web in fleet.webs
@@ -209,7 +213,7 @@ def test_killed_web_is_replaced_by_the_other(fleet: Fleet) -> None:
         name = f"web{counts.index(1) + 1}"
 
         fleet.kill(name)
-        fleet.conn.execute(INSERT, ["2.00", moment + MINUTE])
+        insert_prices(fleet.conn, UNPOLLED, {moment + MINUTE: "2.00"}, "chart")
         assert list(cut.events()) == []
         page = f"/prices?ticker={UNPOLLED}"
         assert {fetch_status(fleet.proxy, page) for _ in range(20)} == {200}

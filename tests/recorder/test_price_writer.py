@@ -12,6 +12,7 @@ import pytest
 from psycopg.errors import CheckViolation
 
 from tests.support.clock import NOON
+from tests.support.database import insert_minutes
 from tests.support.waiting import wait_until
 from tracker.database import Database, Timeouts
 from tracker.models import Quote
@@ -36,10 +37,7 @@ def writer(database: Settings) -> Iterator[PriceWriter]:
 def locked_index(conn: psycopg.Connection, ticker: str = LOCKED) -> Iterator[None]:
     """Lock an index as an import does: with an uncommitted price of another minute."""
     with conn.transaction():
-        conn.execute(
-            "INSERT INTO prices (ticker, price, created_at) VALUES (%s, 1.25, %s)",
-            [ticker, NOON - timedelta(days=1)],
-        )
+        insert_minutes(conn, [NOON - timedelta(days=1)], ticker)
         yield
 
 

@@ -7,7 +7,7 @@ import redis
 from prometheus_client import REGISTRY
 
 from tests.support.clock import NOON, ManualClock
-from tests.support.database import read_misses, read_polls
+from tests.support.database import insert_minutes, read_misses, read_polls
 from tests.support.exchange import assert_true_polls, count_calls, inject_fault
 from tests.support.waiting import wait_until
 from tests.support.worker import is_idle, running_worker, send_message, send_tick
@@ -103,9 +103,7 @@ def test_repeated_messages_are_idempotent(
 
     assert conn.execute("SELECT * FROM prices ORDER BY id").fetchall() == first
     assert read_misses(conn) == []
-    conn.execute(
-        "INSERT INTO prices (ticker, price, created_at) VALUES ('x_usd', 1.00, %s)", [NOON]
-    )
+    insert_minutes(conn, [NOON], "x_usd")
     [(unused,)] = conn.execute("SELECT max(id) - count(*) FROM prices").fetchall()
     assert unused <= 2  # two concurrent polls of one minute may use one id each
 
@@ -156,8 +154,7 @@ def test_late_message_leaves_stored_minute(
 ) -> None:
     """A minute with a price is no miss."""
     late = NOON - MINUTE
-    query = "INSERT INTO prices (ticker, price, created_at) VALUES ('btc_usd', 1.00, %s)"
-    conn.execute(query, [late])
+    insert_minutes(conn, [late])
     with running_worker(tracked, clock):
         send_tick(tracked, late)
         wait_until(lambda: read_misses(conn) and is_idle(tracked))
