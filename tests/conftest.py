@@ -14,7 +14,12 @@ import pytest
 from psycopg import AsyncConnection
 
 from tests.support.api import serve_api
-from tests.support.database import Run, create_migrated_database, make_settings
+from tests.support.database import (
+    Run,
+    create_database,
+    create_migrated_database,
+    make_settings,
+)
 from tests.support.logs import capture_log
 from tracker import migrations
 from tracker.embedded.home import running_servers
@@ -94,6 +99,13 @@ def database(migrated: Settings) -> Settings:
     with psycopg.connect(migrated.database_dsn, autocommit=True) as conn:
         conn.execute(_EMPTY)
     return migrated
+
+
+@pytest.fixture
+def fresh(servers: Settings) -> Iterator[Settings]:
+    """Settings of a database without the schema."""
+    with create_database(servers) as settings:
+        yield settings
 
 
 @pytest.fixture

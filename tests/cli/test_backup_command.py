@@ -36,13 +36,6 @@ def source(servers: Settings) -> Iterator[Settings]:
         yield settings.changed(postgres_password="very-secret")
 
 
-@pytest.fixture
-def target(servers: Settings) -> Iterator[Settings]:
-    """An empty database."""
-    with create_database(servers) as settings:
-        yield settings
-
-
 def partial_databases(servers: Settings) -> set[str]:
     """Databases that an unfinished restore leaves."""
     return {
@@ -107,18 +100,18 @@ def count_lock_waits(conn: psycopg.Connection, settings: Settings) -> int:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_stopped_restore_leaves_nothing(
-    target: Settings, saved: Path, number: signal.Signals
+    fresh: Settings, saved: Path, number: signal.Signals
 ) -> None:
     """After a kill the next restore cleans up, and succeeds."""
-    with start_command(target, "restore", str(saved)) as process:
-        wait_until(lambda: partial_databases(target))
+    with start_command(fresh, "restore", str(saved)) as process:
+        wait_until(lambda: partial_databases(fresh))
         process.send_signal(number)
         assert process.wait(TIMEOUT) == (-9 if number == signal.SIGKILL else 130)
     if number == signal.SIGTERM:
-        assert not partial_databases(target)
+        assert not partial_databases(fresh)
 
-    wait_until(lambda: run_command(target, "restore", str(saved))[0] == 0)
-    assert not partial_databases(target)
+    wait_until(lambda: run_command(fresh, "restore", str(saved))[0] == 0)
+    assert not partial_databases(fresh)
 
 
 @pytest.fixture

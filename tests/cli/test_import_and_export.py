@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
-from tests.support.database import create_database
 from tests.support.waiting import wait_until
 from tracker import migrations, queries
 from tracker.errors import DatabaseDown, MigrationsPending, NotFound
@@ -230,20 +229,19 @@ def test_concurrent_imports_add_each_line_once(
 
 
 def test_unavailable_or_old_database_is_refused(
-    servers: Settings, file: Writer, tmp_path: Path
+    fresh: Settings, file: Writer, tmp_path: Path
 ) -> None:
     """By import and export; neither migrates."""
     name = file(HEADER)
-    away = servers.changed(postgres_db="nowhere").database_dsn
+    away = fresh.changed(postgres_db="nowhere").database_dsn
     with pytest.raises(DatabaseDown, match="nowhere"):
         import_file(away, name)
-    with create_database(servers) as fresh:
-        with pytest.raises(MigrationsPending, match="tracker migrate"):
-            export_file(fresh.database_dsn, str(tmp_path / "out.csv"), Selection())
-        migrations.apply(fresh.database_dsn)
-        migrations.rollback(fresh.database_dsn, "4")
-        with pytest.raises(MigrationsPending, match=r"0005\.maintenance"):
-            import_file(fresh.database_dsn, name)
+    with pytest.raises(MigrationsPending, match="tracker migrate"):
+        export_file(fresh.database_dsn, str(tmp_path / "out.csv"), Selection())
+    migrations.apply(fresh.database_dsn)
+    migrations.rollback(fresh.database_dsn, "4")
+    with pytest.raises(MigrationsPending, match=r"0005\.maintenance"):
+        import_file(fresh.database_dsn, name)
     assert list(tmp_path.iterdir()) == [Path(name)]
 
 

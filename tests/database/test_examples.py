@@ -1,16 +1,15 @@
 """Each file of sql/examples returns to an analyst what plain Python computes."""
 
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from tests.support.commands import run_psql
 from tests.support.database import insert_minutes, login
 from tests.support.examples import DAY, FILES, MODELS, NOW, assert_same_rows, insert_example_prices
-from tracker.embedded.home import psql_command, psql_environment
 from tracker.settings import CHECKOUT, Settings
 
 
@@ -84,18 +83,12 @@ def recent_chunks(conn: psycopg.Connection) -> set[str]:
 
 def test_psql_runs_the_examples(filled: Settings) -> None:
     settings = filled.changed(postgres_user="analyst")
-    words = ["--no-psqlrc", "--quiet", "-v", "ON_ERROR_STOP=1"]
-    words += [word for file in FILES for word in ("-f", str(file))]
-    done = subprocess.run(
-        psql_command(settings, words),
-        env=psql_environment(settings),
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
+    words = [f"--file={file}" for file in FILES]
+    status, output, errors = run_psql(
+        settings, "--no-psqlrc", "--quiet", "-v", "ON_ERROR_STOP=1", *words
     )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count(" row") == len(FILES)
+    assert (status, errors) == (0, "")
+    assert output.count(" row") == len(FILES)
 
 
 README = (CHECKOUT / "sql/README.md").read_text()

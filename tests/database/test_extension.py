@@ -1,13 +1,11 @@
 """The upgrade of TimescaleDB: an older version is simulated in the catalog."""
 
-from collections.abc import Iterator
-
 import psycopg
 import pytest
 
 from tests.support.clock import NOON
 from tests.support.commands import run_command
-from tests.support.database import create_database, insert_minutes
+from tests.support.database import insert_minutes
 from tracker import migrations
 from tracker.errors import DatabaseDown, SettingsError
 from tracker.settings import Settings
@@ -17,13 +15,6 @@ OLD_VERSION = """
     UPDATE _timescaledb_catalog.metadata SET value = '2.19.2' WHERE key = 'timescaledb_version';
     UPDATE pg_extension SET extversion = '2.19.2' WHERE extname = 'timescaledb'
 """
-
-
-@pytest.fixture
-def fresh(servers: Settings) -> Iterator[Settings]:
-    """A database without the extension."""
-    with create_database(servers) as settings:
-        yield settings
 
 
 def simulate_old_version(settings: Settings) -> None:

@@ -4,7 +4,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 
 from tests.support.clock import NOON
 from tests.support.commands import run_command
-from tests.support.database import create_database, insert_minutes, make_settings
+from tests.support.database import insert_minutes, make_settings
 from tests.support.schema import read_schema
 from tests.support.waiting import wait_until
 from tracker import migrations
@@ -22,13 +21,6 @@ from tracker.settings import Settings
 
 NAMES = migrations.names()
 FILES = [migrations.FOLDER / f"{name}.sql" for name in NAMES]
-
-
-@pytest.fixture
-def fresh(servers: Settings) -> Iterator[Settings]:
-    """A database without the schema."""
-    with create_database(servers) as settings:
-        yield settings
 
 
 def test_files_are_numbered_and_depend_on_their_predecessor() -> None:

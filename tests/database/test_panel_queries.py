@@ -4,7 +4,6 @@ import base64
 import hashlib
 import hmac
 import re
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,9 +11,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.support.commands import run_psql
 from tests.support.dashboards import BOARDS, GRAFANA, Query, expanded_sql, queries
 from tests.support.database import insert_misses
-from tracker.embedded.home import psql_command, psql_environment
 from tracker.settings import Settings
 from tracker.times import minute_of
 
@@ -50,16 +49,8 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_roles(settings: Settings, secrets: Path) -> None:
-    words = [f"--set=secrets={secrets}", "--no-psqlrc", "--quiet", f"--file={GRAFANA}/roles.sql"]
-    done = subprocess.run(
-        psql_command(settings, words),
-        env=psql_environment(settings),
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    words = (f"--set=secrets={secrets}", "--no-psqlrc", "--quiet", f"--file={GRAFANA}/roles.sql")
+    assert run_psql(settings, *words) == (0, "", "")
 
 
 @pytest.fixture(scope="module")

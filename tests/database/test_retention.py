@@ -13,7 +13,7 @@ import pytest
 from psycopg import AsyncConnection
 from psycopg.errors import InvalidParameterValue
 
-from tests.support.api import error_reasons, linked_url
+from tests.support.api import error_reasons, format_moment, linked_url
 from tests.support.commands import run_command
 from tests.support.database import Run, insert_misses, insert_prices, login
 from tests.support.derived import assert_daily_candles, assert_islands
@@ -87,11 +87,6 @@ def fetch_rows(client: httpx.Client, path: str, **asked: object) -> list[dict[st
     return found
 
 
-def format_minute(moment: datetime) -> str:
-    """The format of the API."""
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
-
-
 def read_starts(conn: psycopg.Connection) -> list[tuple[Any, ...]]:
     """Since when each index is tracked, and since when its prices are retained."""
     return conn.execute("SELECT ticker, since, kept_since FROM tickers ORDER BY 1").fetchall()
@@ -142,26 +137,26 @@ def test_dropped_minutes_are_no_gaps(
     filled_database: Settings, client: httpx.Client, writer: psycopg.Connection
 ) -> None:
     """Gaps, coverage, pages and summaries begin with the retained prices; later gaps are listed."""
-    minute = {"ticker": "btc_usd", "date": format_minute(LATE)}
+    minute = {"ticker": "btc_usd", "date": format_moment(LATE)}
     assert client.get("/prices/filtered", params=minute).status_code == 200
 
     apply_retention(filled_database)
 
     now = minute_of(datetime.now(UTC))
     expected = find_gaps(read_retained("btc_usd"), {}, HORIZON, now)
-    found = fetch_rows(client, "/prices/gaps", end_date=format_minute(now))
+    found = fetch_rows(client, "/prices/gaps", end_date=format_moment(now))
     assert [(gap["from"], gap["minutes"]) for gap in found[::-1]] == [
-        (format_minute(start), minutes) for start, _, minutes, _ in expected
+        (format_moment(start), minutes) for start, _, minutes, _ in expected
     ]
     query = "SELECT * FROM gaps('btc_usd', '-infinity', %s)"
     assert writer.execute(query, [now]).fetchall() == expected
-    coverage = fetch_rows(client, "/prices/coverage", interval="1d", end_date=format_minute(now))
-    assert (coverage[-1]["from"], coverage[-1]["expected"]) == (format_minute(HORIZON), 1440)
+    coverage = fetch_rows(client, "/prices/coverage", interval="1d", end_date=format_moment(now))
+    assert (coverage[-1]["from"], coverage[-1]["expected"]) == (format_moment(HORIZON), 1440)
     summary = {row["ticker"]: row for row in client.get("/tickers").json()}["btc_usd"]
-    assert summary["since"] == format_minute(HORIZON)
+    assert summary["since"] == format_moment(HORIZON)
     assert len(fetch_rows(client, "/prices")) == len(read_retained("btc_usd"))
     answer = client.get("/prices/filtered", params=minute)
-    assert error_reasons(answer, 404) == {"date": f"no price of btc_usd for {format_minute(LATE)}"}
+    assert error_reasons(answer, 404) == {"date": f"no price of btc_usd for {format_moment(LATE)}"}
 
 
 def test_retention_keeps_hourly_candles(
@@ -179,7 +174,7 @@ def test_retention_keeps_hourly_candles(
     assert assert_daily_candles(writer) == days
     for width in ("1m", "30m"):
         found = fetch_rows(client, "/prices/candles", interval=width)
-        assert min(row["created_at"] for row in found) == format_minute(HORIZON)
+        assert min(row["created_at"] for row in found) == format_moment(HORIZON)
 
 
 def test_retention_is_idempotent(
@@ -431,7 +426,7 @@ def test_import_warns_of_prices_beyond_retention(database: Settings) -> None:
     """It stores them nevertheless: RETENTION may become longer."""
     settings = database.changed(retention=KEPT)
     lines = ["ticker,created_at,price"]
-    lines += [f"btc_usd,{format_minute(at)},1.50" for at in (OLD, HORIZON - MINUTE, HORIZON)]
+    lines += [f"btc_usd,{format_moment(at)},1.50" for at in (OLD, HORIZON - MINUTE, HORIZON)]
     status, output, errors = run_command(settings, "import", "-", stdin="\n".join(lines))
     assert (status, errors) == (0, "")
     assert output == (

@@ -19,6 +19,7 @@ BODY = (
     b'{"jsonrpc":"2.0","result":{"index_price":83065.3},"usOut":1790660367085908,"testnet":false}'
 )
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+NOT_GZIP = GOOD.replace(b"200 OK\r\n", b"200 OK\r\nContent-Encoding: gzip\r\n")
 PRICE = Decimal("83065.30")
 
 
@@ -89,6 +90,16 @@ def respond(connection: Connection) -> None:
         connection.socket.sendall(GOOD)
 
 
+def respond_once(response: bytes) -> Callable[[Connection], None]:
+    """A server that closes each connection after *response*."""
+
+    def serve(connection: Connection) -> None:
+        connection.request()
+        connection.socket.sendall(response)
+
+    return serve
+
+
 def first_faulty(serve: Callable[[Connection], None]) -> Callable[[Connection], None]:
     """*serve* on the first connection, correct responses on all others."""
     return lambda connection: respond(connection) if connection.number else serve(connection)
@@ -133,12 +144,7 @@ def test_request_follows_documentation() -> None:
 
 def test_connection_closed_while_idle_is_replaced() -> None:
     """The exchange closes each after 15 minutes; the next request needs no retry."""
-
-    def serve(connection: Connection) -> None:
-        connection.request()
-        connection.socket.sendall(GOOD)
-
-    with client_of(serve) as (client, server):
+    with client_of(respond_once(GOOD)) as (client, server):
         for number in range(3):
             assert fetch_btc(client, within=5) == PRICE
             server.threads[number].join()
@@ -146,28 +152,15 @@ def test_connection_closed_while_idle_is_replaced() -> None:
     assert len(server.connections) == 3
 
 
-def closed(connection: Connection) -> None:
-    """Close the connection without a response."""
-    connection.request()
-
-
-def cut(connection: Connection) -> None:
-    """Close the connection during the response."""
-    connection.request()
-    connection.socket.sendall(GOOD[:-20])
-
-
-def garbled(connection: Connection) -> None:
-    """Respond in another protocol."""
-    connection.request()
-    connection.socket.sendall(b"220 mail.example.org ESMTP\r\n")
-
-
-@pytest.mark.parametrize("serve", [closed, cut, garbled])
+@pytest.mark.parametrize(
+    "response",
+    [b"", GOOD[:-20], b"220 mail.example.org ESMTP\r\n"],
+    ids=["closed", "cut", "garbled"],
+)
 @pytest.mark.usefixtures("no_pauses")
-def test_broken_connection_is_retried(serve: Callable[[Connection], None]) -> None:
+def test_broken_connection_is_retried(response: bytes) -> None:
     """Once, on a new connection."""
-    with client_of(first_faulty(serve)) as (client, server):
+    with client_of(first_faulty(respond_once(response))) as (client, server):
         assert fetch_btc(client) == PRICE
 
     assert len(server.connections) == 2
@@ -212,13 +205,6 @@ def endless(connection: Connection) -> None:
         connection.socket.sendall(b" " * 65_536)
 
 
-def not_gzip(connection: Connection) -> None:
-    """Send a body that contradicts its headers."""
-    connection.request()
-    head = GOOD.replace(b"200 OK\r\n", b"200 OK\r\nContent-Encoding: gzip\r\n")
-    connection.socket.sendall(head)
-
-
 def redirected(connection: Connection) -> None:
     """Redirect forever."""
     while connection.request():
@@ -229,7 +215,7 @@ def redirected(connection: Connection) -> None:
     ("serve", "message"),
     [
         (endless, "response of more than 1000000 bytes"),
-        (not_gzip, "127.0.0.1: .*decompressing"),
+        (respond_once(NOT_GZIP), "127.0.0.1: .*decompressing"),
         (redirected, "127.0.0.1: .*redirects"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -48,6 +48,21 @@ def start_threads(writer: PriceWriter) -> Iterator[Any]:
         yield lambda quote, minute: threads.submit(writer.store, quote, minute)
 
 
+@contextmanager
+def blocked_writer(
+    database: Settings, conn: psycopg.Connection, writer: PriceWriter
+) -> Iterator[tuple[Any, Future[bool]]]:
+    """Threads of which the first one's statement waits; the block has the others begin."""
+    with (
+        psycopg.connect(database.database_dsn, autocommit=True) as other,
+        start_threads(writer) as submit,
+        locked_index(other),
+    ):
+        first: Future[bool] = submit(*quote(LOCKED))
+        wait_until(lambda: statement_waits(conn))
+        yield submit, first
+
+
 def statement_waits(conn: psycopg.Connection) -> bool:
     """Whether a statement of the writer waits for a lock."""
     query = (
@@ -73,13 +88,9 @@ def test_waiting_prices_are_stored_in_one_statement(
     database: Settings, conn: psycopg.Connection, writer: PriceWriter
 ) -> None:
     """All that arrive during another statement."""
-    with psycopg.connect(database.database_dsn, autocommit=True) as other, ExitStack() as stack:
-        submit = stack.enter_context(start_threads(writer))
-        with locked_index(other):
-            outcomes: list[Future[bool]] = [submit(*quote(LOCKED))]
-            wait_until(lambda: statement_waits(conn))
-            outcomes += [submit(*quote(ticker)) for ticker in MANY]
-            wait_until(lambda: all(outcome.running() for outcome in outcomes))
+    with blocked_writer(database, conn, writer) as (submit, first):
+        outcomes: list[Future[bool]] = [first, *(submit(*quote(ticker)) for ticker in MANY)]
+        wait_until(lambda: all(outcome.running() for outcome in outcomes))
 
     assert [outcome.result() for outcome in outcomes] == [True] * 21
     assert read_tickers(conn) == {LOCKED, *MANY}
@@ -90,14 +101,10 @@ def test_invalid_price_does_not_affect_its_batch(
     database: Settings, conn: psycopg.Connection, writer: PriceWriter
 ) -> None:
     """Only its own thread gets the error."""
-    with psycopg.connect(database.database_dsn, autocommit=True) as other, ExitStack() as stack:
-        submit = stack.enter_context(start_threads(writer))
-        with locked_index(other):
-            first: Future[bool] = submit(*quote(LOCKED))
-            wait_until(lambda: statement_waits(conn))
-            refused: Future[bool] = submit(*quote("bad_usd", minute=NOON + timedelta(seconds=1)))
-            outcomes: list[Future[bool]] = [submit(*quote(ticker)) for ticker in MANY]
-            wait_until(lambda: all(each.running() for each in (first, refused, *outcomes)))
+    with blocked_writer(database, conn, writer) as (submit, first):
+        refused: Future[bool] = submit(*quote("bad_usd", minute=NOON + timedelta(seconds=1)))
+        outcomes: list[Future[bool]] = [submit(*quote(ticker)) for ticker in MANY]
+        wait_until(lambda: all(each.running() for each in (first, refused, *outcomes)))
 
     with pytest.raises(CheckViolation):
         refused.result()
@@ -109,13 +116,9 @@ def test_repeated_price_is_new_once(
     database: Settings, conn: psycopg.Connection, writer: PriceWriter
 ) -> None:
     """In one batch, in the next, and after it; the sequence of ids has no gap."""
-    with psycopg.connect(database.database_dsn, autocommit=True) as other, ExitStack() as stack:
-        submit = stack.enter_context(start_threads(writer))
-        with locked_index(other):
-            first: Future[bool] = submit(*quote(LOCKED))
-            wait_until(lambda: statement_waits(conn))
-            twice: list[Future[bool]] = [submit(*quote(t)) for t in MANY[:10] for _ in range(2)]
-            wait_until(lambda: all(each.running() for each in (first, *twice)))
+    with blocked_writer(database, conn, writer) as (submit, first):
+        twice: list[Future[bool]] = [submit(*quote(t)) for t in MANY[:10] for _ in range(2)]
+        wait_until(lambda: all(each.running() for each in (first, *twice)))
     assert sum(outcome.result() for outcome in twice) == 10
     assert not writer.store(*quote(LOCKED, "9.00"))
     assert writer.store(*quote("next_usd"))

@@ -1,7 +1,6 @@
 """The queue on a Redis with a sentinel: the master is killed, and its replica takes over."""
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,13 +12,14 @@ import redis
 
 from ops.bench.processes import free_ports
 from tests.support.chaos.processes import run_process
+from tests.support.commands import run_command
 from tests.support.database import read_polls
 from tests.support.waiting import current_minute, wait_until
 from tests.support.worker import running_worker, send_tick
 from tracker.embedded.account import MINIMAL_ENVIRONMENT
 from tracker.embedded.packages import find_programs
 from tracker.recorder.broker import connect_redis
-from tracker.settings import CHECKOUT, Settings
+from tracker.settings import Settings
 from tracker.simulator import Simulator
 
 pytestmark = pytest.mark.slow
@@ -140,19 +140,11 @@ def test_worker_and_scheduler_use_promoted_replica(
 def test_unknown_master_ends_scheduler(servers: Settings, replication: Replication) -> None:
     """With status 1 and a line that names it."""
     settings = servers.changed(
-        redis_sentinels=replication.sentinels, redis_sentinel_master="nobody"
+        redis_sentinels=replication.sentinels, redis_sentinel_master="nobody", log_format="plain"
     )
 
-    done = subprocess.run(
-        [sys.executable, "-m", "tracker", "scheduler"],
-        env={**settings.environment(), "LOG_FORMAT": "plain"},
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    status, output, _ = run_command(settings, "scheduler")
 
-    assert done.returncode == 1
+    assert status == 1
     line = "the tick could not be sent: No master found for 'nobody'\n"
-    assert done.stdout.removeprefix("ERROR ").lstrip() == line
+    assert output.removeprefix("ERROR ").lstrip() == line

@@ -126,7 +126,7 @@ def test_unknown_fault_id_is_not_found(http: httpx.Client) -> None:
 
 
 @pytest.fixture
-def fresh() -> Iterator[httpx.Client]:
+def own() -> Iterator[httpx.Client]:
     """A client of its own simulator."""
     with (
         running_simulator(Options(clock=lambda: NOON * 1_000_000)) as exchange,
@@ -140,14 +140,14 @@ def price(http: httpx.Client, index: str) -> Any:
     return http.get(f"/api/v2/public/get_index_price?index_name={index}")
 
 
-def test_counts_have_method_index_and_outcome(fresh: httpx.Client) -> None:
+def test_counts_have_method_index_and_outcome(own: httpx.Client) -> None:
     for index in ("btc_usd", "btc_usd", "eth_usd", "nope_usd"):
-        price(fresh, index)
-    fresh.post("/admin/faults", json={"kind": "maintenance", "calls": 1})
-    fresh.get("/api/v2/public/get_time")
-    fresh.get("/api/v2/public/no_such_method")
+        price(own, index)
+    own.post("/admin/faults", json={"kind": "maintenance", "calls": 1})
+    own.get("/api/v2/public/get_time")
+    own.get("/api/v2/public/no_such_method")
 
-    assert fresh.get("/admin/counts").json() == {
+    assert own.get("/admin/counts").json() == {
         "total": 6,
         "asked": {
             "get_index_price": {"btc_usd": 2, "eth_usd": 1, "unknown": 1},
@@ -158,16 +158,16 @@ def test_counts_have_method_index_and_outcome(fresh: httpx.Client) -> None:
     }
 
 
-def test_served_prices_are_from_valid_responses(fresh: httpx.Client) -> None:
+def test_served_prices_are_from_valid_responses(own: httpx.Client) -> None:
     """Oldest first, with usOut."""
-    price(fresh, "btc_usd")
+    price(own, "btc_usd")
     for kind in ("testnet", "missing", "truncated", "error", "wrong_status"):
-        fresh.post("/admin/faults", json={"kind": kind, "calls": 1})
-        price(fresh, "btc_usd")
+        own.post("/admin/faults", json={"kind": kind, "calls": 1})
+        price(own, "btc_usd")
 
     entry = {"usOut": NOON * 1_000_000, "price": f"{price_at(1, 'btc_usd', NOON):f}"}
-    assert fresh.get("/admin/served?index=btc_usd").json() == [entry, entry]
-    assert fresh.get("/admin/served?index=eth_usd").json() == []
+    assert own.get("/admin/served?index=btc_usd").json() == [entry, entry]
+    assert own.get("/admin/served?index=eth_usd").json() == []
 
 
 def test_served_prices_are_bounded() -> None:
@@ -177,16 +177,16 @@ def test_served_prices_are_bounded() -> None:
     assert (len(prices), prices[0][0]) == (MAX_SERVED_PRICES, 5)
 
 
-def test_active_faults_are_listed(fresh: httpx.Client) -> None:
+def test_active_faults_are_listed(own: httpx.Client) -> None:
     """In order of injection, with the calls that are left."""
-    fresh.post("/admin/faults", json={"kind": "rate_limit", "calls": 2, "index": "btc_usd"})
-    fresh.post("/admin/faults", json={"kind": "latency", "delay": 0.5, "seconds": 3})
-    price(fresh, "btc_usd")
+    own.post("/admin/faults", json={"kind": "rate_limit", "calls": 2, "index": "btc_usd"})
+    own.post("/admin/faults", json={"kind": "latency", "delay": 0.5, "seconds": 3})
+    price(own, "btc_usd")
 
     began = NOON * 1_000_000
-    assert fresh.get("/admin/faults").json() == [
+    assert own.get("/admin/faults").json() == [
         {"id": 1, "kind": "rate_limit", "index": "btc_usd", "calls": 2, "began": began, "left": 1},
         {"id": 2, "kind": "latency", "seconds": 3, "delay": 0.5, "began": began, "left": None},
     ]
-    assert fresh.delete("/admin/faults").status_code == 204
-    assert fresh.get("/admin/faults").json() == []
+    assert own.delete("/admin/faults").status_code == 204
+    assert own.get("/admin/faults").json() == []

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
+from tracker.embedded.home import psql_command, psql_environment
 from tracker.settings import CHECKOUT, Settings
 
 TIMEOUT = 30.0  # seconds
@@ -59,6 +60,19 @@ def run_command(settings: Settings, *words: str, stdin: str = "") -> tuple[int, 
     with start_command(settings, *words) as process:
         output, errors = process.communicate(stdin, timeout=TIMEOUT)
     return process.returncode, output, errors
+
+
+def run_psql(settings: Settings, *words: str) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error of psql, as `tracker psql` runs it."""
+    done = subprocess.run(
+        psql_command(settings, [*words]),
+        env=psql_environment(settings),
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    return done.returncode, done.stdout, done.stderr
 
 
 class Terminal:
