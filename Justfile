@@ -2,6 +2,13 @@ set positional-arguments := true
 
 export PATH := justfile_directory() / ".venv/bin:" + env("PATH")
 
+# Others may have set these for their own Python: modules that shadow ours, warnings as errors.
+export PYTHONHOME := ""
+export PYTHONINSPECT := ""
+export PYTHONOPTIMIZE := ""
+export PYTHONPATH := ""
+export PYTHONWARNINGS := ""
+
 # Lists the recipes
 [private]
 default:
