@@ -1,6 +1,7 @@
 """Logging: loguru's lines and those of libraries, which use `logging`, go to one sink."""
 
 import logging
+import os
 import sys
 import time
 import traceback
@@ -41,6 +42,7 @@ def configure(settings: Settings, process: str) -> None:
         sys.stdout,
         level="DEBUG" if settings.debug else settings.log_level,
         format=lambda _: _FORMATS[kind],
+        colorize=False if os.environ.get("NO_COLOR") else None,
         backtrace=False,
         diagnose=False,
     )

@@ -5,10 +5,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from stat import S_ISREG
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar
 
 if TYPE_CHECKING:
     from rich.progress import Progress  # a slow import, and most runs show no bar
+
+# rich itself honours NO_COLOR for colours only, and would still print bold text.
+COLOR_SYSTEM: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
 
 T = TypeVar("T")
 ShowStep = Callable[[str], None]
@@ -66,7 +69,7 @@ def _bar() -> "Progress":
     from rich.progress import Progress  # noqa: PLC0415
 
     return Progress(
-        console=Console(stderr=True),
+        console=Console(stderr=True, color_system=COLOR_SYSTEM),
         transient=True,
         disable=not sys.stderr.isatty(),
         redirect_stdout=sys.stdout.isatty(),

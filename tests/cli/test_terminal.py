@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.api import serve_api
 from tests.support.commands import (
-    COLOUR,
+    STYLE,
     TIMEOUT,
     Terminal,
     open_terminal,
@@ -95,8 +95,8 @@ def test_no_color_and_dumb_terminals_get_plain_text(url: str) -> None:
     words = ("prices", "btc_usd", "--url", url)
     plain, dumb = run_at_terminal(*words, NO_COLOR="1")[1], run_at_terminal(*words, TERM="dumb")[1]
 
-    assert COLOUR.search(run_at_terminal(*words)[1].raw)
-    assert not COLOUR.search(plain.raw)
+    assert STYLE.search(run_at_terminal(*words)[1].raw)
+    assert not STYLE.search(plain.raw)
     assert "\x1b" not in dumb.raw
     assert words_of(plain) == words_of(dumb)
 

@@ -17,7 +17,7 @@ from tracker.embedded.home import psql_command, psql_environment
 from tracker.settings import CHECKOUT, Settings
 
 TIMEOUT = 30.0  # seconds
-COLOUR = re.compile(r"\x1b\[(?:[0-9]+;)*3[0-9]m")
+STYLE = re.compile(r"\x1b\[[0-9;]*m")  # colours, bold, and their end
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 

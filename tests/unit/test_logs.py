@@ -1,6 +1,7 @@
 """The log: a line for each event, in three formats, also from libraries; never a password."""
 
 import json
+import os
 import subprocess
 import sys
 from datetime import datetime
@@ -45,6 +46,20 @@ def log_objects(script: str, **environment: str) -> list[dict[str, object]]:
     output, errors = run_script(script, **environment)
     assert errors == ""
     return [json.loads(line) for line in output.splitlines()]
+
+
+@pytest.mark.parametrize(("variable", "is_coloured"), [("", True), ("1", False)])
+def test_colours_are_for_terminals_without_no_color(variable: str, *, is_coloured: bool) -> None:
+    environment = Settings(log_format="plain").environment() | {"NO_COLOR": variable}
+    terminal, stdout = os.openpty()
+    with os.fdopen(terminal, "rb", 0) as screen:
+        subprocess.run(
+            [sys.executable, "-c", CONFIGURE + BOUND],
+            check=True, cwd=CHECKOUT, env=environment, stdout=stdout, timeout=60,
+        )  # fmt: skip
+        os.close(stdout)
+
+        assert (b"\x1b[" in screen.read(1000)) == is_coloured
 
 
 def test_json_line_is_one_flat_object() -> None:

@@ -1,4 +1,4 @@
-"""Output for a terminal: tables, and lines of prices, in colours unless NO_COLOR is set."""
+"""Output for a terminal: tables, and lines of prices, in colours and bold without NO_COLOR."""
 
 import argparse
 import sys
@@ -17,6 +17,7 @@ from rich.text import Text
 from tracker.cli.watch import PriceChange
 from tracker.gaps import Coverage, Gap
 from tracker.models import Candle, SourcedPrice
+from tracker.progress import COLOR_SYSTEM
 from tracker.rows import format_decimal
 from tracker.times import DAY, HOUR, MINUTE
 
@@ -49,7 +50,13 @@ class _Console(Console):
     """Standard output with unlimited lines: the terminal wraps what is too long for it."""
 
     def __init__(self) -> None:
-        super().__init__(width=_UNLIMITED_WIDTH, highlight=False, markup=False, emoji=False)
+        super().__init__(
+            width=_UNLIMITED_WIDTH,
+            color_system=COLOR_SYSTEM,
+            highlight=False,
+            markup=False,
+            emoji=False,
+        )
 
     def on_broken_pipe(self) -> None:
         """Let the caller handle it, instead of exiting with status 1."""
