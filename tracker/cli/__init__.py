@@ -28,6 +28,13 @@ def main() -> None:
     except BrokenPipeError:  # `| head` has read enough: end by the signal, as other filters do
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGPIPE)
+    except RuntimeError as error:
+        if str(error) != "can't start new thread":
+            raise
+        _exit_with_error(
+            "no thread can be started: this user or container has as many as it may (ulimit -u,"
+            " pids_limit)"
+        )
     except KeyboardInterrupt:
         sys.exit(130)
 
