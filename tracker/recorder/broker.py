@@ -3,7 +3,9 @@
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import dramatiq
@@ -25,6 +27,7 @@ from redis.retry import Retry as RedisRetry
 from tracker.recorder import metrics
 from tracker.settings import Settings
 from tracker.times import minute_of
+from tracker.watchdog import WATCHDOG_INTERVAL, Watchdog
 
 LATER = "later"  # the queue of work that may wait, and must not delay polls during an outage
 
@@ -42,9 +45,16 @@ def run_scheduler(settings: Settings) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     broker = create_broker(settings)
     scheduler = Scheduler([declare_tick(broker, settings.tickers)])
+    # A signal handler of periodiq puts into it, which only this kind of queue allows.
+    alarms = scheduler.alarm_q = SimpleQueue()
+    watchdog = Watchdog()
     try:
         scheduler.schedule()
-        scheduler.loop()
+        while True:
+            watchdog.send_heartbeat()
+            with suppress(Empty):
+                alarms.get(timeout=WATCHDOG_INTERVAL)
+                scheduler.schedule()
     except RedisError as error:
         logger.error("the tick could not be sent: {}", describe_redis_error(error))
         sys.exit(1)

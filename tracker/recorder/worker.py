@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from decimal import Decimal
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, ParamSpec
 
@@ -22,7 +23,7 @@ from prometheus_client import start_http_server
 
 from tracker import queries
 from tracker.database import Database
-from tracker.errors import DatabaseDown, ExchangeError
+from tracker.errors import DatabaseDown, ExchangeError, SettingsError, describe
 from tracker.models import Quote
 from tracker.recorder import metrics
 from tracker.recorder.broker import (
@@ -38,12 +39,12 @@ from tracker.recorder.repair import Repairer
 from tracker.recorder.retention import apply_retention
 from tracker.settings import Settings
 from tracker.times import MINUTE, Clock
+from tracker.watchdog import WATCHDOG_INTERVAL, Watchdog
 
 P = ParamSpec("P")
 
 MAX_CONNECTIONS = 10  # as the API; one statement for all prices leaves most of them unused
 
-_STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 _STOP_TIMEOUT = 4_000  # milliseconds for running polls, and again for the consumers
 _HEARTBEAT_INTERVAL = 15.0  # seconds
 
@@ -51,11 +52,13 @@ _HEARTBEAT_INTERVAL = 15.0  # seconds
 def run_worker(settings: Settings) -> None:
     """Work until SIGTERM or Ctrl-C, then finish what is running and return.
 
-    The signals are blocked and waited for: a second one cannot disturb the stop.
+    The handler only notes a signal: a second one cannot disturb the stop.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    signals: SimpleQueue[int] = SimpleQueue()  # a handler may put into no other queue
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: signals.put(number))
     if settings.worker_metrics_port:
-        start_http_server(settings.worker_metrics_port, settings.web_host)
+        _serve_metrics(settings.web_host, settings.worker_metrics_port)
     stamina.instrumentation.set_on_retry_hooks([])
     # Never closed: a poll that outlasts the stop must not record that as the exchange's fault.
     client = DeribitClient(settings.client_base_url, testnet=settings.testnet)
@@ -65,9 +68,27 @@ def run_worker(settings: Settings) -> None:
         logger.info("polling {} from {}", ", ".join(settings.tickers), settings.client_base_url)
         Thread(target=check_tickers, args=[client, settings.tickers], daemon=True).start()
         Thread(target=_send_heartbeats, args=[database], daemon=True).start()
-        signal.sigwait(_STOP_SIGNALS)
+        watchdog = Watchdog()
+        while True:
+            watchdog.send_heartbeat()
+            # sigtimedwait would report a signal after SIGCONT: CPython's signalmodule.c, EINTR.
+            with suppress(Empty):
+                signals.get(timeout=WATCHDOG_INTERVAL)
+                break
         logger.info("stopping")
+        watchdog.announce_stop()
         worker.stop(timeout=_STOP_TIMEOUT)
+
+
+def _serve_metrics(host: str, port: int) -> None:
+    """Serve Prometheus' metrics. Raises SettingsError if the port cannot be used."""
+    try:
+        start_http_server(port, host)
+    except OSError as error:
+        why = error.strerror or describe(error)
+        raise SettingsError(
+            f"WORKER_METRICS_PORT: cannot listen on port {port} of {host}: {why}"
+        ) from error
 
 
 def start_worker(

@@ -21,6 +21,7 @@ from tracker.models import INDEX_NAME
 from tracker.simulator.app import create_app
 from tracker.simulator.exchange import Options
 from tracker.simulator.faults import KINDS, Fault, describe_errors
+from tracker.watchdog import Watchdog
 
 _HOST: Final = "127.0.0.1"
 _MAX_PORT: Final = 65_535
@@ -116,7 +117,9 @@ class _Protocol(HttpToolsProtocol):
 
 
 class _Server(uvicorn.Server):
-    """A server without logs of its own that shuts down at once."""
+    """A server without logs of its own that sends heartbeats, and shuts down at once."""
+
+    _watchdog = Watchdog()
 
     def __init__(self, app: Starlette) -> None:
         config = uvicorn.Config(
@@ -133,6 +136,12 @@ class _Server(uvicorn.Server):
             timeout_graceful_shutdown=1,
         )
         super().__init__(config)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Each 0.1 s: as uvicorn's, and a heartbeat each second."""
+        if counter % 10 == 0:
+            self._watchdog.send_heartbeat()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Abort every connection first; delayed responses would block the shutdown."""

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import resource
 import signal
+import socket
 import sys
 from typing import Literal
 
@@ -11,6 +12,7 @@ import uvicorn
 from loguru import logger
 
 from tracker.settings import Settings
+from tracker.watchdog import Watchdog
 from tracker.web.app import create_app
 from tracker.web.stream.responses import DEFAULT_OPTIONS, StreamOptions
 
@@ -57,9 +59,26 @@ def run_server(settings: Settings) -> None:
     # uvicorn stops cleanly, then sends itself the signal again: the exit status is 0 too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     _allow_files(settings.stream_clients + _FILES)
-    server = uvicorn.Server(configure(settings))
+    server = _Server(configure(settings))
     gc.freeze()  # collecting the loaded modules delayed requests by 30 ms each time
     server.run()
+
+
+class _Server(uvicorn.Server):
+    """A server that sends heartbeats from its event loop."""
+
+    _watchdog = Watchdog()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Each 0.1 s: as uvicorn's, and a heartbeat each second."""
+        if counter % 10 == 0:
+            self._watchdog.send_heartbeat()
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's; requests in progress may take longer than a heartbeat."""
+        self._watchdog.announce_stop()
+        await super().shutdown(sockets)
 
 
 def _allow_files(count: int) -> None:

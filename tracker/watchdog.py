@@ -1,0 +1,42 @@
+"""Heartbeats to the supervisor of this process, which restarts it when they stop.
+
+The supervisor is that of `tracker up`, or systemd with WatchdogSec. Source: sd_notify(3)
+"""
+
+import os
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+
+WATCHDOG_INTERVAL = 1.0  # seconds; the supervisor may allow several times as much
+
+
+class Watchdog:
+    """Sends heartbeats, if a supervisor expects them.
+
+    A process sends them from its main loop, therefore none comes while that is blocked or stopped.
+    They say nothing about the database, Redis or the exchange: a restart repairs none of them.
+    """
+
+    def __init__(self, variables: Mapping[str, str] = os.environ) -> None:
+        """By NOTIFY_SOCKET and WATCHDOG_USEC; without them, heartbeats go nowhere.
+
+        The socket stays open: later, the process may have as many files as it may.
+        """
+        self._address = variables.get("NOTIFY_SOCKET", "") if "WATCHDOG_USEC" in variables else ""
+        if self._address.startswith("@"):  # an abstract socket, unix(7)
+            self._address = "\0" + self._address[1:]
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) if self._address else None
+
+    def send_heartbeat(self) -> None:
+        """Tell that the main loop runs. Never blocks, and never fails."""
+        self._send(b"WATCHDOG=1")
+
+    def announce_stop(self) -> None:
+        """Tell that the main loop ends, and that requests or polls may still finish."""
+        self._send(b"STOPPING=1")
+
+    def _send(self, state: bytes) -> None:
+        if self._socket:
+            with suppress(OSError):
+                self._socket.sendto(state, socket.MSG_DONTWAIT, self._address)
