@@ -8,7 +8,7 @@ from functools import cached_property
 from hashlib import sha256
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, urlsplit
 
 from dotenv.parser import parse_stream
@@ -30,6 +30,7 @@ from tracker.models import INDEX_NAME
 CHECKOUT = Path(__file__).resolve().parent.parent
 ROLES = ("tracker_worker", "tracker_web", "analyst")  # of the database, created by `migrate`
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
+ENVIRONMENT_ONLY = "TRACKER_ENVIRONMENT_ONLY"  # set for child processes: `.env` is not read
 _MAX_PORT = 65535
 _MAX_REQUESTS = 1_000_000_000
 _MAX_WINDOW = 31_536_000  # seconds
@@ -236,9 +237,11 @@ class Settings(BaseSettings):
     @classmethod
     def load(cls) -> Self:
         """The settings of this process. Raises SettingsError with a line per invalid variable."""
-        _check_env_file(cls.model_config.get("env_file"))
+        env_file = None if ENVIRONMENT_ONLY in os.environ else cls.model_config.get("env_file")
+        _check_env_file(env_file)
+        options: dict[str, Any] = {"_env_file": env_file}
         try:
-            return cls()
+            return cls(**options)
         except ValidationError as error:
             raise SettingsError("\n".join(_messages(error))) from None
 
@@ -301,6 +304,12 @@ class Settings(BaseSettings):
         if self.retention is None:
             return None
         return (now - self.retention).replace(hour=0, minute=0, second=0, microsecond=0)
+
+    @property
+    def web_url(self) -> str:
+        """The API's address for clients on this machine."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.web_host, self.web_host)  # noqa: S104 -- compared
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.web_port}"
 
     @property
     def broker_url(self) -> str:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tracker.errors import SettingsError
-from tracker.settings import CHECKOUT, Settings
+from tracker.settings import CHECKOUT, ENVIRONMENT_ONLY, Settings
 
 VARIABLES = {name.upper() for name in Settings.model_fields}
 ALIASES = {"REDIS_BROKER_DB"}
@@ -260,3 +260,31 @@ def test_child_process_loads_the_same_settings(
     env_file.write_text("WEB_PORT=9999\nTICKERS=btc_usd\n")
     monkeypatch.setitem(Settings.model_config, "env_file", env_file)
     assert Settings.load() == settings
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000"),
+        ("0.0.0.0", "http://127.0.0.1:8000"),
+        ("127.0.0.2", "http://127.0.0.2:8000"),
+        ("::1", "http://[::1]:8000"),
+        ("::", "http://[::1]:8000"),
+        ("tracker.example.org", "http://tracker.example.org:8000"),
+    ],
+)
+def test_web_url_is_that_of_the_listener(host: str, url: str) -> None:
+    """Of all addresses, it is the loopback of the same family."""
+    assert Settings(web_host=host).web_url == url
+
+
+def test_supervised_process_reads_no_env_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It has all settings in its environment, and may not be allowed to read the file."""
+    env_file = tmp_path / ".env"
+    env_file.write_text("WEB_PORT=9999\nneither name nor value\n")
+    monkeypatch.setitem(Settings.model_config, "env_file", env_file)
+    monkeypatch.setenv(ENVIRONMENT_ONLY, "1")
+    monkeypatch.setenv("WEB_PORT", "8123")
+    assert Settings.load().web_port == 8123

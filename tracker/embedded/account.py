@@ -1,13 +1,13 @@
-"""The account that the servers run as, and child processes that end with their parent."""
+"""The account that servers and our processes run as, and children that end with their parent."""
 
 import os
 import pwd
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,25 +16,21 @@ from tracker.errors import EmbeddedError
 MINIMAL_ENVIRONMENT = {"PATH": os.defpath, "TZ": "UTC", "LC_ALL": "C"}
 CHECK_INTERVAL = 0.02  # seconds between checks of a process
 _NOBODY = 65534
-
-
-def bind_to_parent(command: Sequence[str], stop_signal: signal.Signals) -> list[str]:
-    """*command*, to which the kernel sends *stop_signal* when its parent dies, even by SIGKILL.
-
-    Start it from the main thread: the kernel watches the thread that forked, see prctl(2),
-    PR_SET_PDEATHSIG. A machine without setpriv runs the bare command.
-    """
-    setpriv = shutil.which("setpriv")
-    name = stop_signal.name.removeprefix("SIG")
-    return [*([setpriv, "--pdeathsig", name, "--"] if setpriv else []), *command]
+_CAPABILITIES = {"dac_override": 1, "dac_read_search": 2, "net_bind_service": 10}  # capability.h
+_READING = ("dac_read_search", "dac_override")  # either suffices; containers often have the second
+_FIRST_UNPRIVILEGED_PORT = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The user that runs a server, which is never root: PostgreSQL refuses that."""
+    """The user that runs servers and our processes; never root, which PostgreSQL refuses to be.
+
+    capabilities: what its processes keep of root's privileges.
+    """
 
     uid: int
     gid: int
+    capabilities: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, home: Path) -> Self:
@@ -53,8 +49,38 @@ class Account:
     @property
     def popen_options(self) -> dict[str, Any]:
         """Keyword arguments that start a subprocess as this account."""
+        if self.capabilities:  # setpriv changes the user, in `bind_to_parent`
+            return {}
         groups: list[int] | None = [] if os.getuid() == 0 else None
         return {"user": self.uid, "group": self.gid, "extra_groups": groups}
+
+    @property
+    def reads_all_files(self) -> bool:
+        """Whether `able_to_read` had to give it a capability for that."""
+        return any(name in self.capabilities for name in _READING)
+
+    def able_to_read(self, files: Iterable[str]) -> Self:
+        """This account, if it can read *files*; else with a capability for it.
+
+        Raises EmbeddedError naming a file, if root itself has no such capability.
+        """
+        try:
+            run_command(["head", "-c0", "--", os.devnull, *files], self)
+        except EmbeddedError as error:
+            name = next(filter(_is_permitted, _READING), None)
+            if name is None:
+                raise EmbeddedError(
+                    f"uid {self.uid}, which runs the tracker, cannot read its files: {error};"
+                    " make them readable, or set TRACKER_HOME to a folder of a user who can"
+                ) from None
+            return replace(self, capabilities=(*self.capabilities, name))
+        return self
+
+    def able_to_listen(self, ports: Iterable[int]) -> Self:
+        """This account, with the capability for privileged ports if one of *ports* is such."""
+        if min(ports) < _first_unprivileged_port() and _is_permitted("net_bind_service"):
+            return replace(self, capabilities=(*self.capabilities, "net_bind_service"))
+        return self
 
     def make_private(self, folder: Path) -> None:
         """Make *folder* accessible to this account alone.
@@ -90,13 +116,50 @@ class Account:
             ) from None
 
 
+def _is_permitted(capability: str) -> bool:
+    """Whether this process may pass *capability* on.
+
+    Source: capabilities(7), proc(5)
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    permitted = next(int(line.split()[1], 16) for line in lines if line.startswith("CapPrm"))
+    return bool(permitted >> _CAPABILITIES[capability] & 1 and shutil.which("setpriv"))
+
+
+def _first_unprivileged_port() -> int:
+    try:
+        return int(_FIRST_UNPRIVILEGED_PORT.read_text())
+    except (OSError, ValueError):
+        return 1024
+
+
+def bind_to_parent(
+    command: Sequence[str], stop_signal: signal.Signals, account: Account | None = None
+) -> list[str]:
+    """*command*, to which the kernel sends *stop_signal* when its parent dies, even by SIGKILL.
+
+    account: keeps its capabilities, with `popen_options`.
+    Start it from the main thread: the kernel watches the thread that forked, see prctl(2),
+    PR_SET_PDEATHSIG. A machine without setpriv runs the bare command.
+    """
+    setpriv = shutil.which("setpriv")
+    if not setpriv:
+        return list(command)
+    words = [setpriv, "--pdeathsig", stop_signal.name.removeprefix("SIG")]
+    if account and account.capabilities:
+        kept = ",".join(f"+{name}" for name in account.capabilities)
+        words += [f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups"]
+        words += [f"--inh-caps={kept}", f"--ambient-caps={kept}"]
+    return [*words, "--", *command]
+
+
 def run_command(command: Sequence[str], account: Account | None = None) -> str:
     """Run *command*, as *account* if given, and return its output.
 
     Raises EmbeddedError with its error output if it fails.
     """
     completed: subprocess.CompletedProcess[str] = subprocess.run(
-        bind_to_parent(command, signal.SIGKILL),
+        bind_to_parent(command, signal.SIGKILL, account),
         check=False,
         cwd="/",
         env=MINIMAL_ENVIRONMENT,
