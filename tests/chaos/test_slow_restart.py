@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.supervisor import SupervisorRun, shell
-from tracker.embedded.supervisor import SUPERVISOR_NAME, RestartPolicy
+from tracker.embedded.log import SUPERVISOR_NAME
+from tracker.embedded.supervisor import RestartPolicy
 
 pytestmark = pytest.mark.slow
 

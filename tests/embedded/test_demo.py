@@ -1,5 +1,6 @@
 """End to end as a user does it: one command, and a price passes from the exchange to the API."""
 
+import json
 import os
 import signal
 import time
@@ -76,6 +77,32 @@ def test_killed_process_is_restarted(demo: RunningRecipe, name: str) -> None:
     assert f"{name.replace('late', 'lator')} was killed by SIGKILL" in demo.output()
 
 
+def test_stopped_processes_are_restarted(demo: RunningRecipe) -> None:
+    """SIGSTOP stands for any hang; it takes eight seconds, therefore all are stopped at once."""
+    names = ("web", "worker", "scheduler", "simulate")
+    demo.wait_until(lambda: all(map(demo.pid, names)) and demo.responds("/health/live"))
+    stopped = {name: demo.pid(name) for name in names}
+    for pid in stopped.values():
+        os.kill(pid or 0, signal.SIGSTOP)
+
+    for name, pid in stopped.items():
+        demo.wait_until(lambda name=name, pid=pid: demo.pid(name) not in {pid, None})
+        assert f"{name.replace('late', 'lator')} sends no heartbeat, and is T (s" in demo.output()
+    demo.wait_until(lambda: demo.responds("/health/live"))
+
+
+@pytest.mark.parametrize("name", ["web", "worker", "scheduler", "simulate"])
+def test_process_does_not_run_as_root(demo: RunningRecipe, name: str) -> None:
+    demo.wait_until(lambda: demo.pid(name))
+
+    status = Path(f"/proc/{demo.pid(name)}/status").read_text()
+
+    uids = next(line for line in status.splitlines() if line.startswith("Uid:")).split()[1:]
+    owner = str((Path(demo.env["TRACKER_HOME"]) / "demo").stat().st_uid)
+    assert set(uids) == {owner}
+    assert owner != "0"
+
+
 def test_killed_worker_and_scheduler_store_the_minute_once(demo: RunningRecipe) -> None:
     run_sql(demo, "DELETE FROM prices")
     for name in ("worker", "scheduler"):
@@ -112,10 +139,14 @@ def test_signal_stops_the_demo_within_15_seconds(open_tmp: Path, signum: signal.
 
 
 def test_up_reports_an_unreachable_exchange(open_tmp: Path) -> None:
+    """Here in JSON, an object a line of whichever process."""
     url = "http://127.0.0.1:9/api/v2"
-    with start_recipe("up", open_tmp / "up-home", CLIENT_BASE_URL=url) as up:
+    with start_recipe("up", open_tmp / "up-home", CLIENT_BASE_URL=url, LOG_FORMAT="json") as up:
         up.wait_until(lambda: f"cannot reach the exchange at {url}" in up.output())
         line = next(line for line in up.output().splitlines() if "cannot reach" in line)
         assert "ops/just demo" in line
         up.wait_until(lambda: up.responds("/health/ready", 503))
         up.wait_until(lambda: up.responds("/prices/last?ticker=btc_usd", 404))
+        records = [json.loads(line) for line in up.output().splitlines()]
+        assert {"tracker", "postgres", "migrate", "web"} <= {line["process"] for line in records}
+        assert {line["time"][-6:] for line in records} == {"+00:00"}

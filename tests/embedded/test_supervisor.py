@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -12,10 +13,14 @@ import pytest
 
 from tests.support.processes import wait_until_dead
 from tests.support.supervisor import QUICK, SupervisorRun, shell
-from tracker.embedded.supervisor import SUPERVISOR_NAME, Log, Process, RestartPolicy, Supervisor
+from tracker.embedded.account import Account
+from tracker.embedded.log import SUPERVISOR_NAME, Log
+from tracker.embedded.supervisor import Process, RestartPolicy, Supervisor
 from tracker.settings import CHECKOUT
 
 pytestmark = pytest.mark.slow
+
+NOBODY = 65534
 
 
 def test_lines_are_aligned_by_process() -> None:
@@ -210,25 +215,94 @@ def test_second_ctrl_c_kills_at_once() -> None:
     assert run.code == 0
 
 
+def python(name: str, script: str, **more: object) -> Process:
+    code = f"import time; from tracker.watchdog import Watchdog; dog = Watchdog(); {script}"
+    command = [sys.executable, "-c", code]
+    return Process(name=name, command=command, cwd=CHECKOUT, watched=True, **more)  # type: ignore[arg-type]
+
+
+def test_process_without_heartbeats_is_restarted() -> None:
+    """After its first one, or if none comes in the time for the start."""
+    run = SupervisorRun(
+        python("web", "dog.send_heartbeat(); time.sleep(60)"),
+        python("worker", "time.sleep(60)"),
+        until=lambda text: all(text.count(f"{name} sends no") >= 2 for name in ("web", "worker")),
+        policy=RestartPolicy(ready_timeout=3, heartbeat_timeout=1),
+    )
+
+    line = r"(web|worker) sends no heartbeat, and is S \(sleeping\); restarting it"
+    assert all(re.fullmatch(line, text) for text in run.lines_of(SUPERVISOR_NAME)[:4])
+    assert run.code == 0
+
+
+def test_process_with_heartbeats_is_not_restarted() -> None:
+    """Even if it may open no file; nor while it takes its time to stop."""
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))"
+    beats = f"{limit}; [(dog.send_heartbeat(), time.sleep(0.2)) for _ in range(15)]"
+    run = SupervisorRun(
+        python("web", f"{beats}; dog.announce_stop(); time.sleep(3); exit(5)"),
+        until=lambda text: "restarting" in text,
+        policy=RestartPolicy(heartbeat_timeout=2),
+    )
+
+    assert run.lines_of(SUPERVISOR_NAME)[0] == "web ended with exit code 5; restarting it in 1 s"
+
+
+@pytest.mark.parametrize("limit", [resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC])
+def test_used_up_limit_delays_a_restart(limit: int) -> None:
+    """Root may exceed the limit on processes, but not the account that its children have."""
+    soft, hard = resource.getrlimit(limit)
+    account = Account(NOBODY, NOBODY) if os.getuid() == 0 else None
+
+    def until(text: str) -> bool:
+        is_used_up = "up" in text and "cannot be started" not in text
+        resource.setrlimit(limit, (0 if is_used_up else soft, hard))
+        return text.count("| up") == 2
+
+    try:
+        run = SupervisorRun(
+            shell("web", "echo up; sleep 0.3; exit 3", account=account), until=until
+        )
+    finally:
+        resource.setrlimit(limit, (soft, hard))
+
+    lines = run.lines_of(SUPERVISOR_NAME)
+    assert lines[0] == "web ended with exit code 3; restarting it in 0.05 s"
+    assert re.fullmatch(r"web cannot be started: .*; restarting it in 0\.1 s", lines[1])
+    assert run.code == 0
+
+
+def test_full_disk_does_not_stop_anything(tmp_path: Path) -> None:
+    """The log cannot be written; its processes run on."""
+    flag = tmp_path / "flag"
+    with Path("/dev/full").open("wb", 0) as out:
+        run = SupervisorRun(
+            shell("web", f"echo up; sleep 0.2; touch {flag}; sleep 60"),
+            until=lambda _: flag.exists(),
+            out=out,
+        )
+
+    assert run.code == 0
+    assert flag.exists()
+
+
 def test_closed_log_stops_everything() -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    with os.fdopen(writer, "w") as out:
+    with os.fdopen(writer, "wb", 0) as out:
         log = Log(out, [SUPERVISOR_NAME, "web"])
         supervisor = Supervisor([shell("web", "while echo up; do sleep 0.1; done")], log, QUICK)
 
         assert asyncio.run(asyncio.wait_for(supervisor.run(), 10)) == 0
 
-        with pytest.raises(BrokenPipeError):
-            out.close()
-
 
 def test_sigkill_of_supervisor_ends_its_processes() -> None:
     script = (
         "import asyncio, sys\n"
-        "from tracker.embedded.supervisor import Log, Process, Supervisor\n"
+        "from tracker.embedded.log import Log\n"
+        "from tracker.embedded.supervisor import Process, Supervisor\n"
         "run = Process(name='web', command=['sh', '-c', 'echo pid $$; exec sleep 60'])\n"
-        "asyncio.run(Supervisor([run], Log(sys.stdout, ['web'])).run())"
+        "asyncio.run(Supervisor([run], Log(sys.stdout.buffer, ['web'])).run())"
     )
     with subprocess.Popen(
         [sys.executable, "-uc", script], cwd=CHECKOUT, stdout=subprocess.PIPE, text=True

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from io import BytesIO
 from queue import Queue
 from threading import Event
 from typing import IO
@@ -15,7 +16,9 @@ from typing import IO
 import pytest
 
 from ops.bench.processes import free_ports
+from tracker.embedded.account import run_command
 from tracker.embedded.home import servers_are_ready, start_background, stop_background
+from tracker.embedded.log import SUPERVISOR_NAME, Log
 from tracker.embedded.up import app_processes, check_exchange, run_demo, run_tracker
 from tracker.settings import CHECKOUT, Settings
 
@@ -55,6 +58,48 @@ def test_used_port_is_named_with_its_variable(
     assert shown.out == ""
 
 
+def test_used_metrics_port_is_named_with_its_variable(
+    own: Settings, used_port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the start, and by a worker whose port is taken later."""
+    used = own.changed(worker_metrics_port=used_port)
+    assert run_tracker(used) == 1
+    worker = subprocess.run(
+        [sys.executable, "-m", "tracker", "worker"],
+        env=used.environment(), cwd=CHECKOUT, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+
+    assert worker.returncode == 1
+    line = rf"tracker: WORKER_METRICS_PORT: .*port {used_port} of .* in use.*\n"
+    for text in (capsys.readouterr().err, worker.stderr):
+        assert re.fullmatch(line, text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"simulator_port": 8000}, "WEB_PORT and SIMULATOR_PORT are both 8000"),
+        ({"worker_metrics_port": 8000}, "WEB_PORT and WORKER_METRICS_PORT are both 8000"),
+        ({"worker_metrics_port": 8090}, "WORKER_METRICS_PORT and SIMULATOR_PORT are both 8090"),
+    ],
+)
+def test_equal_ports_are_refused(
+    own: Settings, capsys: pytest.CaptureFixture[str], changes: dict[str, int], names: str
+) -> None:
+    assert run_demo(own.changed(web_port=8000, **changes)) == 1
+
+    assert capsys.readouterr().err == f"tracker: {names}: set another port\n"
+
+
+def test_address_of_another_machine_is_refused(
+    own: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_tracker(own.changed(web_host="192.0.2.1")) == 1
+
+    message = "tracker: WEB_HOST: 192.0.2.1 is not an address of this machine\n"
+    assert capsys.readouterr().err == message
+
+
 def test_unreachable_exchange_is_reported() -> None:
     messages: Queue[str] = Queue()
 
@@ -84,13 +129,24 @@ def test_hanging_name_lookup_is_reported(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("simulated", [False, True])
 def test_app_processes_load_the_same_settings(own: Settings, *, simulated: bool) -> None:
-    odd = own.changed(tickers=("btc_usd", "sol_usdc"), debug=True, postgres_db="other")
-    process = app_processes(odd, simulated=simulated)[-1]
+    """With the password instead of its file, which only root may be able to read."""
+    secret = own.home.parent / "secret"
+    secret.write_text("hunter2\n")
+    secret.chmod(0o600)
+    odd = own.changed(
+        tickers=("btc_usd", "sol_usdc"),
+        debug=True,
+        postgres_db="other",
+        postgres_password_file=secret,
+    )
+    log = Log(BytesIO(), [SUPERVISOR_NAME])
+    process = app_processes(odd, log, simulated=simulated)[-1]
     script = (
         "from tracker.settings import Settings; s = Settings.load();"
         "print(s.database_dsn, s.broker_url, s.home, s.cache, s.tickers, s.debug, s.web_port)"
     )
 
+    assert "POSTGRES_PASSWORD_FILE" not in process.env
     done = subprocess.run(
         [sys.executable, "-c", script],
         env={**process.env},
@@ -106,17 +162,28 @@ def test_app_processes_load_the_same_settings(own: Settings, *, simulated: bool)
     )  # fmt: skip
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root starts processes as another user")
+def test_unprivileged_processes_listen_on_privileged_port(own: Settings) -> None:
+    """As root's do, which WEB_PORT=80 needs."""
+    log = Log(BytesIO(), [SUPERVISOR_NAME])
+    account = app_processes(own.changed(web_port=871), log)[-1].account
+    script = "import os, socket; socket.create_server(('127.0.0.1', 871)); print(os.getuid())"
+
+    assert int(run_command([sys.executable, "-c", script], account)) != 0
+
+
 def test_running_servers_are_used_and_not_stopped(own: Settings) -> None:
     start_background(own)
     with subprocess.Popen(
         [sys.executable, "-m", "tracker", "up"],
-        env=own.environment(),
+        env=own.changed(web_host="127.0.0.2").environment(),
         cwd=CHECKOUT,
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
         assert process.stdout
-        read_until(process.stdout, "cannot reach", "using the servers", "worker .* polling")
+        url = rf"page +http://127\.0\.0\.2:{own.web_port}/"
+        read_until(process.stdout, url, "cannot reach", "using the servers", "worker .* polling")
         kill_worker(process.pid)
         read_until(process.stdout, "worker was killed by SIGKILL", "worker .* polling")
         started_at = time.monotonic()

@@ -5,8 +5,10 @@ import io
 import re
 import time
 from collections.abc import Callable
+from typing import BinaryIO
 
-from tracker.embedded.supervisor import SUPERVISOR_NAME, Log, Process, RestartPolicy, Supervisor
+from tracker.embedded.log import SUPERVISOR_NAME, Log
+from tracker.embedded.supervisor import Process, RestartPolicy, Supervisor
 
 QUICK = RestartPolicy(initial_delay=0.05, max_delay=0.2, ready_timeout=5)
 
@@ -24,8 +26,9 @@ class SupervisorRun:
         until: Callable[[str], bool] = lambda _: False,
         stop: Callable[[Supervisor], None] = Supervisor.stop,
         policy: RestartPolicy = QUICK,
+        out: BinaryIO | None = None,
     ) -> None:
-        self.out = io.StringIO()
+        self.out = out or io.BytesIO()
         log = Log(self.out, [SUPERVISOR_NAME, *(process.name for process in processes)])
         self.supervisor = Supervisor(processes, log, policy)
         started_at = time.monotonic()
@@ -43,7 +46,7 @@ class SupervisorRun:
 
     @property
     def text(self) -> str:
-        return self.out.getvalue()
+        return self.out.getvalue().decode() if isinstance(self.out, io.BytesIO) else ""
 
     @property
     def lines(self) -> list[tuple[str, str]]:

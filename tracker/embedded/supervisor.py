@@ -1,30 +1,30 @@
-"""Starts processes in order, restarts those that end, and stops them in reverse order.
+"""Starts processes in order, restarts those that end or hang, and stops them in reverse order.
 
 No library combines a log in the foreground, restarts with back-off and an ordered stop.
 """
 
 import asyncio
 import contextlib
+import errno
 import os
-import re
 import signal
+import socket
 import time
-from asyncio.subprocess import DEVNULL
-from asyncio.subprocess import Process as Handle
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
-from typing import Any, TextIO
+from subprocess import DEVNULL, Popen
+from typing import Any
 
 from tracker.embedded.account import CHECK_INTERVAL, MINIMAL_ENVIRONMENT, Account, bind_to_parent
+from tracker.embedded.log import SUPERVISOR_NAME, Log
+from tracker.watchdog import WATCHDOG_INTERVAL, Watchdog
 
-SUPERVISOR_NAME = "tracker"  # of the supervisor's own lines in the log
 _MAX_LINE = 65536  # bytes; longer lines are split
-_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_COLOURS = (36, 33, 32, 35, 34, 96, 93, 92)
-_CANNOT_START = 127  # exit code
 _DRAIN_TIMEOUT = 0.5  # seconds for the rest of a dead process's output
 _DUPLICATE_INTERVAL = 0.5  # seconds: a parent may forward the Ctrl-C that we received too
+_TEMPORARY = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}  # errors of fork and pipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +34,7 @@ class Process:
     after: the names of processes that must be ready before it starts, and stop after it.
     once: it ends by itself, and is ready when it succeeds.
     ready: whether it is usable yet; None: as soon as it runs.
+    watched: it sends heartbeats, and is killed when they stop.
     stop_signal: asks it to stop; it is killed *stop_timeout* seconds later.
     account: the user it runs as, if not the current one.
     """
@@ -45,6 +46,7 @@ class Process:
     after: tuple[str, ...] = ()
     once: bool = False
     ready: Callable[[], bool] | None = None
+    watched: bool = False
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout: float = 8.0
     account: Account | None = None
@@ -56,49 +58,15 @@ class RestartPolicy:
 
     initial_delay, max_delay: bounds of the delay before a restart, which doubles each time.
     reset_after: a process that ran so long restarts after the initial delay.
-    ready_timeout: how long a process may take until it is ready for the first time.
+    ready_timeout: how long a process may take until it is ready, or until its first heartbeat.
+    heartbeat_timeout: how long a process may be without a heartbeat after that.
     """
 
     initial_delay: float = 1.0
     max_delay: float = 30.0
     reset_after: float = 60.0
     ready_timeout: float = 60.0
-
-
-class Log:
-    """One log of several processes: the time, the name and the line.
-
-    on_closed: called once when the reader has closed the log; later lines are dropped.
-    """
-
-    def __init__(self, out: TextIO, names: Iterable[str]) -> None:
-        """A log on *out* of the processes *names*, coloured on a terminal."""
-        self.on_closed: Callable[[], object] = lambda: None
-        self._closed = False
-        self._out = out
-        names = list(names)
-        self._width = max(map(len, names))
-        colours = zip(names, _COLOURS * len(names), strict=False)
-        self._colours = dict(colours) if out.isatty() else {}
-
-    def write(self, name: str, text: str) -> None:
-        """Write *text*, one or several lines, under *name*."""
-        if self._closed:
-            return
-        try:
-            self._out.write("".join(self._format(name, line) for line in text.split("\n")))
-            self._out.flush()
-        except (OSError, ValueError):
-            self._closed = True
-            self.on_closed()
-
-    def _format(self, name: str, line: str) -> str:
-        head = f"{time.strftime('%H:%M:%S')} {name:<{self._width}} |"
-        if name in self._colours:
-            head = f"\x1b[{self._colours[name]}m{head}\x1b[0m"
-        encoding = self._out.encoding or "utf-8"
-        clean = _CONTROL_CHARACTERS.sub("\N{MIDDLE DOT}", line.rstrip("\r"))
-        return f"{head} {clean}".encode(encoding, "replace").decode(encoding) + "\n"
+    heartbeat_timeout: float = 5.0
 
 
 class Supervisor:
@@ -113,7 +81,9 @@ class Supervisor:
         self._policy = policy or RestartPolicy()
         self._ready = {name: asyncio.Event() for name in self._processes}
         self._ended = {name: asyncio.Event() for name in self._processes}
-        self._handles: dict[str, Handle] = {}
+        self._handles: dict[str, Popen[bytes]] = {}
+        self._hung: set[str] = set()
+        self._child_ended = asyncio.Event()
         self._stopping = asyncio.Event()
         self._stopped_at = 0.0
         self._exit_code = 0
@@ -124,10 +94,14 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 loop.add_signal_handler(number, self.stop)
+        # asyncio's own subprocesses need a thread or a file descriptor each, which may be used up.
+        loop.add_signal_handler(signal.SIGCHLD, self._child_ended.set)
         self._log.on_closed = lambda: loop.call_soon_threadsafe(self.stop)
+        heartbeats = asyncio.create_task(_send_heartbeats())
         async with asyncio.TaskGroup() as tasks:
             for process in self._processes.values():
                 tasks.create_task(self._supervise(process))
+        heartbeats.cancel()
         return self._exit_code
 
     def stop(self) -> None:
@@ -139,75 +113,95 @@ class Supervisor:
             self._stopping.set()
         elif now - self._stopped_at > _DUPLICATE_INTERVAL:
             for handle in self._handles.values():
-                _send_signal(handle, signal.SIGKILL)
+                handle.kill()
 
-    def _fail(self, reason: str) -> None:
-        self._log.write(SUPERVISOR_NAME, f"{reason}; stopping")
-        self._exit_code = 1
-        self._stopping.set()
+    def _warn(self, text: str) -> None:
+        self._log.write(SUPERVISOR_NAME, text, "WARNING")
 
     async def _supervise(self, process: Process) -> None:
         """Run *process* after those it needs, and again whenever it ends."""
+        ready = self._ready[process.name]
         try:
             for name in process.after:
                 await self._wait_unless_stopping(self._ready[name].wait())
             delay = self._policy.initial_delay
             while not self._stopping.is_set():
                 started_at = time.monotonic()
-                code = await self._run_once(process)
-                if self._stopping.is_set() or self._is_final(process, code):
+                is_temporary = False
+                try:
+                    code = await self._run_once(process)
+                    end = f"{process.name} {_describe_end(code)}"
+                except OSError as error:
+                    code, is_temporary = None, error.errno in _TEMPORARY
+                    end = f"{process.name} cannot be started: {error}"
+                if process.once and code == 0:
+                    ready.set()
+                    return
+                if self._stopping.is_set():
+                    return
+                if (process.once or not ready.is_set()) and not is_temporary:
+                    self._fail(end)
                     return
                 if time.monotonic() - started_at >= self._policy.reset_after:
                     delay = self._policy.initial_delay
-                end = f"{process.name} {_describe_end(code)}"
-                self._log.write(SUPERVISOR_NAME, f"{end}; restarting it in {delay:g} s")
+                if process.name in self._hung:  # which has taken long enough
+                    self._hung.discard(process.name)
+                    continue
+                self._warn(f"{end}; restarting it in {delay:g} s")
                 await self._wait_unless_stopping(asyncio.sleep(delay))
                 delay = min(2 * delay, self._policy.max_delay)
         finally:
             self._ended[process.name].set()
 
-    def _is_final(self, process: Process, code: int) -> bool:
-        """Whether *process* is not restarted: it has succeeded, or its start fails."""
-        if process.once and code == 0:
-            self._ready[process.name].set()
-            return True
-        if process.once or not self._ready[process.name].is_set():
-            self._fail(f"{process.name} {_describe_end(code)}")
-            return True
-        return False
+    def _fail(self, reason: str) -> None:
+        self._warn(f"{reason}; stopping")
+        self._exit_code = 1
+        self._stopping.set()
 
     async def _run_once(self, process: Process) -> int:
-        """Run *process* and what it starts to the end: its exit code, or minus the signal."""
-        reading, writing = os.pipe()
-        try:
-            handle = await _start_process(process, writing)
-        except OSError as error:
-            os.close(reading)
-            self._log.write(SUPERVISOR_NAME, f"{process.name} cannot be started: {error}")
-            return _CANNOT_START
-        finally:
-            os.close(writing)
-        self._handles[process.name] = handle
-        # Not asyncio's own pipe: before Python 3.13 its wait() also waits for all that hold it.
-        output = asyncio.StreamReader()
-        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(output), os.fdopen(reading, "rb", 0)
-        )
-        copying = asyncio.create_task(self._copy_output(process.name, output))
-        watching = asyncio.create_task(self._watch_readiness(process))
-        stopping = asyncio.create_task(self._stop_in_order(process, handle))
-        try:
-            code = await handle.wait()
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(handle.pid, signal.SIGKILL)
-            await asyncio.wait([copying], timeout=_DRAIN_TIMEOUT)
-            return code
-        finally:
-            transport.close()
-            await copying
-            del self._handles[process.name]
-            watching.cancel()
-            stopping.cancel()
+        """Run *process* and what it starts to the end: its exit code, or minus the signal.
+
+        Raises OSError if it cannot be started.
+        """
+        with contextlib.ExitStack() as stack:
+            reading, writing = os.pipe()
+            reader = stack.enter_context(FileIO(reading))
+            with FileIO(writing, "w") as writer:
+                heartbeats = stack.enter_context(_open_heartbeats())
+                timeout = self._policy.heartbeat_timeout
+                handle = _start_process(process, writer, heartbeats, timeout)
+            self._handles[process.name] = handle
+            output = asyncio.StreamReader()
+            transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+                lambda: asyncio.StreamReaderProtocol(output), reader
+            )
+            copying = asyncio.create_task(self._copy_output(process.name, output))
+            watching = [
+                asyncio.create_task(work)
+                for work in (
+                    self._watch_readiness(process),
+                    self._watch_heartbeats(process, handle, heartbeats),
+                    self._stop_in_order(process, handle),
+                )
+            ]
+            try:
+                code = await self._wait_for_end(handle)
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(handle.pid, signal.SIGKILL)
+                await asyncio.wait([copying], timeout=_DRAIN_TIMEOUT)
+                return code
+            finally:
+                transport.close()
+                await copying
+                del self._handles[process.name]
+                for task in watching:
+                    task.cancel()
+
+    async def _wait_for_end(self, handle: Popen[bytes]) -> int:
+        while (code := handle.poll()) is None:
+            await self._child_ended.wait()
+            self._child_ended.clear()
+        return code
 
     async def _copy_output(self, name: str, output: asyncio.StreamReader) -> None:
         rest = b""
@@ -226,25 +220,50 @@ class Supervisor:
         if process.once:
             return
         deadline = time.monotonic() + self._policy.ready_timeout
-        while process.ready and not await asyncio.to_thread(process.ready):
+        while process.ready and not await _is_ready(process.ready):
             if time.monotonic() > deadline and not self._ready[process.name].is_set():
                 self._fail(f"{process.name} does not become ready")
                 return
             await asyncio.sleep(CHECK_INTERVAL)
         self._ready[process.name].set()
 
-    async def _stop_in_order(self, process: Process, handle: Handle) -> None:
-        """Once the supervisor stops, end *process* after all that need it."""
+    async def _watch_heartbeats(
+        self, process: Process, handle: Popen[bytes], heartbeats: socket.socket
+    ) -> None:
+        """Kill *process* when its heartbeats stop.
+
+        Intervals are counted, not time: what stops or slows the whole machine delays the
+        supervisor too, and must not end healthy processes.
+        """
+        left = self._policy.ready_timeout
+        while process.watched and not self._stopping.is_set():
+            await asyncio.sleep(WATCHDOG_INTERVAL)
+            if states := _receive_states(heartbeats):
+                is_ending = b"STOPPING=1" in states
+                left = process.stop_timeout if is_ending else self._policy.heartbeat_timeout
+                continue
+            state = _process_state(handle.pid)
+            if state.startswith("T"):  # stopped, perhaps before its first heartbeat
+                left = min(left, self._policy.heartbeat_timeout)
+            left -= WATCHDOG_INTERVAL
+            if left <= 0:
+                self._warn(f"{process.name} sends no heartbeat, and is {state}; restarting it")
+                self._hung.add(process.name)
+                handle.kill()
+                return
+
+    async def _stop_in_order(self, process: Process, handle: Popen[bytes]) -> None:
+        """Once the supervisor stops, end *process* after all that need it.
+
+        The signal goes to the process, not to its group: dramatiq hangs if its workers get it too.
+        """
         await self._stopping.wait()
         for name in self._dependents(process.name):
             await self._ended[name].wait()
-        _send_signal(handle, process.stop_signal)
+        handle.send_signal(process.stop_signal)
         await asyncio.sleep(process.stop_timeout)
-        timeout = f"{process.stop_timeout:g} s"
-        self._log.write(
-            SUPERVISOR_NAME, f"{process.name} does not stop within {timeout}; killing it"
-        )
-        _send_signal(handle, signal.SIGKILL)
+        self._warn(f"{process.name} does not stop within {process.stop_timeout:g} s; killing it")
+        handle.kill()
 
     def _dependents(self, name: str) -> set[str]:
         direct = {other.name for other in self._processes.values() if name in other.after}
@@ -258,12 +277,42 @@ class Supervisor:
             task.cancel()
 
 
-async def _start_process(process: Process, output: int) -> Handle:
+async def _send_heartbeats() -> None:
+    """For a supervisor of the supervisor: systemd."""
+    watchdog = Watchdog()
+    while True:
+        watchdog.send_heartbeat()
+        await asyncio.sleep(WATCHDOG_INTERVAL)
+
+
+def _open_heartbeats() -> socket.socket:
+    """A socket for the heartbeats of one process: abstract, so that no folder or disk matters."""
+    receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    receiver.bind("")  # the kernel selects an abstract name, unix(7)
+    return receiver
+
+
+def _receive_states(heartbeats: socket.socket) -> set[bytes]:
+    """What a process has sent since the previous call."""
+    states = set()
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            states.add(heartbeats.recv(64, socket.MSG_DONTWAIT))
+    return states
+
+
+def _start_process(
+    process: Process, output: FileIO, heartbeats: socket.socket, timeout: float
+) -> Popen[bytes]:
     """Start *process* in a session of its own: the terminal's Ctrl-C must not reach it."""
-    return await asyncio.create_subprocess_exec(
-        *bind_to_parent(process.command, process.stop_signal),
+    environment = dict(process.env)
+    if process.watched:
+        name = heartbeats.getsockname()[1:].decode()
+        environment |= {"NOTIFY_SOCKET": f"@{name}", "WATCHDOG_USEC": f"{timeout * 1_000_000:.0f}"}
+    return Popen(
+        bind_to_parent(process.command, process.stop_signal, process.account),
         cwd=process.cwd,
-        env=process.env,
+        env=environment,
         stdin=DEVNULL,
         stdout=output,
         stderr=output,
@@ -272,13 +321,26 @@ async def _start_process(process: Process, output: int) -> Handle:
     )
 
 
-def _send_signal(handle: Handle, number: signal.Signals) -> None:
-    """Signal the process, not its group: dramatiq hangs if its workers get the signal too."""
-    with contextlib.suppress(ProcessLookupError):
-        handle.send_signal(number)
+async def _is_ready(check: Callable[[], bool]) -> bool:
+    try:
+        return await asyncio.to_thread(check)
+    except RuntimeError:  # no thread can be started
+        return False
 
 
 def _describe_end(code: int) -> str:
     if code < 0:
         return f"was killed by {signal.Signals(-code).name}"
     return f"ended with exit code {code}"
+
+
+def _process_state(pid: int) -> str:
+    """The kernel's description of the state of *pid*, such as `T (stopped)`.
+
+    Source: proc(5)
+    """
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return "in an unknown state"
+    return next(line for line in status.splitlines() if line.startswith("State:")).split("\t")[1]

@@ -1,20 +1,28 @@
 """The whole tracker in one terminal: servers, migrations, then its processes."""
 
 import asyncio
+import compileall
 import dataclasses
 import errno
+import os
 import signal
 import socket
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from io import FileIO
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import pydantic
+
+from tracker.embedded.account import Account
 from tracker.embedded.home import demo_settings, home_servers, lock_home, prepare_servers
-from tracker.embedded.supervisor import SUPERVISOR_NAME, Log, Process, Supervisor
+from tracker.embedded.log import SUPERVISOR_NAME, Log
+from tracker.embedded.supervisor import Process, Supervisor
 from tracker.errors import EmbeddedError, TrackerError, describe
-from tracker.settings import CHECKOUT, Settings
+from tracker.settings import CHECKOUT, ENVIRONMENT_ONLY, ROLES, Settings
 
 _NAMES = (
     "postgres",
@@ -30,6 +38,8 @@ _NAMES = (
 _SIMULATOR_STOP_TIMEOUT = 4.0
 _SERVER_STOP_TIMEOUT = 5.0
 _EXCHANGE_TIMEOUT = 5.0
+_SECRETS = "_password_file"  # the end of a setting's name
+_NO_SUCH_ADDRESS = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
 
 def run_tracker(settings: Settings) -> int:
@@ -44,25 +54,27 @@ def run_demo(settings: Settings) -> int:
 
 def run_dev_worker(settings: Settings) -> int:
     """Run the worker and its scheduler beside servers that run already: the exit status."""
+    log = _open_log(settings)
+    if port := settings.worker_metrics_port:
+        _check_port("WORKER_METRICS_PORT", settings.web_host, port)
     processes = [
         dataclasses.replace(process, after=())
-        for process in app_processes(settings)
+        for process in app_processes(settings, log)
         if process.name in {"worker", "scheduler"}
     ]
-    return asyncio.run(Supervisor(processes, Log(sys.stdout, _NAMES)).run())
+    return asyncio.run(Supervisor(processes, log).run())
 
 
 def _run(settings: Settings, *, simulated: bool) -> int:
-    log = Log(sys.stdout, _NAMES)
+    log = _open_log(settings)
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the supervisor handles it
         with lock_home(settings):
-            _check_port("WEB_PORT", settings.web_host, settings.web_port)
-            if simulated:
-                _check_port("SIMULATOR_PORT", "127.0.0.1", settings.simulator_port)
+            _check_ports(settings, simulated=simulated)
             _log_urls(settings, log, simulated=simulated)
             servers = _server_processes(settings, log)
-            apps = app_processes(settings, (each.name for each in servers), simulated=simulated)
+            names = [server.name for server in servers]
+            apps = app_processes(settings, log, names, simulated=simulated)
             return asyncio.run(Supervisor([*servers, *apps], log).run())
     except KeyboardInterrupt:
         return 0
@@ -71,23 +83,56 @@ def _run(settings: Settings, *, simulated: bool) -> int:
         return 1
 
 
+def _open_log(settings: Settings) -> Log:
+    """The log on standard output; on nothing if that is closed."""
+    terminal = sys.__stdout__
+    out = FileIO(os.devnull if terminal is None else 1, "w", closefd=terminal is None)
+    encoding = terminal.encoding if terminal else "utf-8"
+    return Log(out, _NAMES, as_json=settings.log_format == "json", encoding=encoding)
+
+
+def _check_ports(settings: Settings, *, simulated: bool) -> None:
+    """Raises EmbeddedError naming the variable of a port that cannot be used."""
+    ports = {"WEB_PORT": (settings.web_host, settings.web_port)}
+    if settings.worker_metrics_port:
+        ports["WORKER_METRICS_PORT"] = (settings.web_host, settings.worker_metrics_port)
+    if simulated:
+        ports["SIMULATOR_PORT"] = ("127.0.0.1", settings.simulator_port)
+    variables: dict[int, str] = {}
+    for variable, (_, port) in ports.items():
+        if (other := variables.setdefault(port, variable)) != variable:
+            raise EmbeddedError(f"{other} and {variable} are both {port}: set another port")
+    for variable, (host, port) in ports.items():
+        _check_port(variable, host, port)
+
+
 def _check_port(variable: str, host: str, port: int) -> None:
     """Raises EmbeddedError naming *variable* if the port cannot be used."""
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        family, kind, protocol, _, address = addresses[0]
-        with socket.socket(family, kind, protocol) as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
     except socket.gaierror as error:
         raise EmbeddedError(f"WEB_HOST: {host}: {error.strerror}") from None
-    except OSError as error:
-        why = "is already in use" if error.errno == errno.EADDRINUSE else f"({error.strerror})"
-        raise EmbeddedError(f"{variable}: port {port} of {host} {why}: set another port") from None
+    unavailable = 0
+    for family, kind, protocol, _, address in addresses:
+        try:
+            with socket.socket(family, kind, protocol) as listener:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                listener.bind(address)
+        except OSError as error:
+            if error.errno in _NO_SUCH_ADDRESS:  # of localhost's two, one may be
+                unavailable += 1
+                continue
+            why = "is already in use" if error.errno == errno.EADDRINUSE else f"({error.strerror})"
+            text = f"{variable}: port {port} of {host} {why}: set another port"
+            raise EmbeddedError(text) from None
+    if unavailable == len(addresses):
+        raise EmbeddedError(f"WEB_HOST: {host} is not an address of this machine")
 
 
 def _log_urls(settings: Settings, log: Log, *, simulated: bool) -> None:
-    root = f"http://127.0.0.1:{settings.web_port}"
+    root = settings.web_url
     log.write(SUPERVISOR_NAME, f"page    {root}/")
     prices = f"{settings.api_version}/prices?ticker={settings.tickers[0]}"
     log.write(SUPERVISOR_NAME, f"prices  {root}/{prices}")
@@ -153,21 +198,29 @@ def _server_processes(settings: Settings, log: Log) -> list[Process]:
 
 
 def app_processes(
-    settings: Settings, servers: Iterable[str] = (), *, simulated: bool = False
+    settings: Settings, log: Log, servers: Iterable[str] = (), *, simulated: bool = False
 ) -> list[Process]:
     """The tracker's own processes, started after *servers*; with the simulator if *simulated*.
 
-    Their environment names the servers, and overrides `.env`.
+    Their environment names the servers, and replaces `.env`. Root's run as the servers' account.
+    Raises EmbeddedError if that is not possible.
     """
-    environment = _app_environment(settings)
+    account = _app_account(settings)
+    if account and account.reads_all_files:
+        log.write(
+            SUPERVISOR_NAME,
+            f"uid {account.uid} cannot read {CHECKOUT} or {os.path.realpath(sys.executable)}:"
+            " our processes run as that user, and may access all files",
+        )
+    environment = _app_environment(settings, account)
 
     def app(name: str, /, *arguments: str, **options: Any) -> Process:
         command = [sys.executable, "-m", "tracker", name, *arguments]
         process = Process(name=name, command=command, env=environment, cwd=CHECKOUT)
-        return dataclasses.replace(process, **options)
+        return dataclasses.replace(process, **{"watched": True, "account": account, **options})
 
     processes = [
-        app("migrate", after=tuple(servers), once=True),
+        _migration(app("migrate", after=tuple(servers), once=True, watched=False), settings),
         app("web", after=("migrate",)),
         app("worker", after=("migrate", "simulator") if simulated else ("migrate",)),
         app("scheduler", after=("migrate",)),
@@ -187,11 +240,36 @@ def app_processes(
     return processes
 
 
-def _app_environment(settings: Settings) -> dict[str, str]:
+def _migration(process: Process, settings: Settings) -> Process:
+    """*process* with the files that have the passwords of roles, which only migrations set."""
+    names = [f"{role}_password_file" for role in ROLES]
+    files = {name.upper(): str(file) for name in names if (file := getattr(settings, name))}
+    account = process.account.able_to_read(files.values()) if process.account else None
+    return dataclasses.replace(process, env={**process.env, **files}, account=account)
+
+
+def _app_account(settings: Settings) -> Account | None:
+    """The account of our own processes; None: the current user, which is not root."""
+    if os.getuid() != 0:
+        return None
+    package = Path(__file__).parents[1]
+    compileall.compile_dir(package, quiet=2)  # the account may not write there
+    files = [sys.executable, os.__file__, pydantic.__file__, __file__]
+    for name in Settings.model_fields.keys() - {"tracker_home", "tracker_cache"}:
+        value = getattr(settings, name)
+        if isinstance(value, Path) and not name.endswith(_SECRETS):
+            files.append(str(value))
+    ports = (settings.web_port, settings.simulator_port, settings.worker_metrics_port)
+    account = Account.of(settings.home).able_to_read(files)
+    return account.able_to_listen(filter(None, ports))
+
+
+def _app_environment(settings: Settings, account: Account | None) -> dict[str, str]:
+    """What our processes get: all settings, with passwords instead of files that have them."""
     changes: dict[str, object] = {
         "tracker_home": settings.home,
         "tracker_cache": settings.cache,
-        "log_format": "plain",
+        "log_format": "json" if settings.log_format == "json" else "plain",
     }
     host = settings.postgres_host or str(settings.sockets)
     port = settings.postgres_port if settings.postgres_host else 5432
@@ -200,8 +278,13 @@ def _app_environment(settings: Settings) -> dict[str, str]:
             changes |= {f"{prefix}postgres_host": host, f"{prefix}postgres_port": port}
     if not settings.redis_host:
         changes["redis_host"] = str(settings.sockets / "redis.sock")
-    environment = settings.changed(**changes).environment()
-    return environment | {"PYTHONUNBUFFERED": "1", "TZ": "UTC"}
+    variables = settings.changed(**changes).environment()
+    environment = {
+        name: value for name, value in variables.items() if not name.endswith(_SECRETS.upper())
+    }
+    if account:
+        environment["HOME"] = str(settings.home)  # root's may not be entered
+    return environment | {ENVIRONMENT_ONLY: "1", "PYTHONUNBUFFERED": "1", "TZ": "UTC"}
 
 
 def _is_listening(port: int) -> bool:

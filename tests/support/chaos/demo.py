@@ -80,9 +80,12 @@ class ChaosDemo(FaultInjector):
 
     @contextmanager
     def paused_scheduler(self, spare: float = 20) -> Iterator[datetime]:
-        """The current minute, without prices: the scheduler is paused and the queue empty."""
+        """The current minute, without prices: the scheduler is paused and the queue empty.
+
+        The supervisor, which would restart it, is paused too.
+        """
         self.wait_until(self.is_running)
-        with self.pause("scheduler"):
+        with self.pause_supervisor(), self.pause("scheduler"):
             self.wait_until(self.is_idle)
             minute = minute_after_tick(spare)
             self.delete_minutes([0])

@@ -65,6 +65,15 @@ class ProcessControl:
         self.wait_until(lambda: self.pid(name))
         return pause_process(self.pid(name))
 
+    @contextmanager
+    def pause_supervisor(self) -> Iterator[None]:
+        """Stop the supervisor alone in the block."""
+        self.recipe.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.recipe.process.send_signal(signal.SIGCONT)
+
     def wait_until(self, condition: Callable[[], object]) -> None:
         """Wait until *condition* is true; fails with the end of the log."""
         self.recipe.wait_until(condition, _TIMEOUT)
