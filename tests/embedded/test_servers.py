@@ -300,6 +300,17 @@ def test_long_home_path_moves_sockets(settings: Settings) -> None:
         own.sockets.rmdir()
 
 
+def test_umask_does_not_matter(settings: Settings) -> None:
+    """Root's may forbid the servers' account to read what root writes."""
+    own = settings.changed(tracker_home=settings.home.parent / "umask")
+    before = os.umask(0o077)
+    try:
+        with running_servers(own, durable=False):
+            assert fetch_value(own) == 42
+    finally:
+        os.umask(before)
+
+
 def test_socket_folder_of_another_user_is_refused(settings: Settings, tmp_path: Path) -> None:
     """In /tmp any user may have made it first."""
     own = settings.changed(tracker_home=settings.home.parent / ("z" * 120))

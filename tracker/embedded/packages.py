@@ -161,7 +161,9 @@ def write_manifest(prefix: Path) -> None:
     """Write the size and name of every file of *prefix*, for `is_complete`."""
     files = sorted(path for path in prefix.rglob("*") if path.is_symlink() or path.is_file())
     lines = (f"{path.lstat().st_size} {path.relative_to(prefix)}\n" for path in files)
-    (prefix / "manifest").write_text("".join(lines))
+    manifest = prefix / "manifest"
+    manifest.write_text("".join(lines))
+    manifest.chmod(0o644)  # other users read it, whatever the umask
 
 
 def _build(bundle: Path, mirror: str, loader: str) -> None:

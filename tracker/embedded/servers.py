@@ -271,7 +271,9 @@ class Postgres(Server):
             "" if programs.community else "timescaledb.max_background_workers = 0\n",
             f"shared_buffers = {buffers}MB\n" if durable else _NOT_DURABLE,
         ]
-        (data / "tracker.conf").write_text("".join(parts))
+        file = data / "tracker.conf"
+        file.write_text("".join(parts))
+        os.chown(file, self.account.uid, self.account.gid)  # root's umask may forbid others to read
 
 
 def _check_version(data: Path, major: int) -> None:
