@@ -34,10 +34,16 @@ class Account:
 
     @classmethod
     def of(cls, home: Path) -> Self:
-        """The current user; for root the owner of *home*, `postgres` or `nobody`."""
+        """The current user; for root the owner of *home*, `postgres` or `nobody`.
+
+        Raises EmbeddedError if root, without its capabilities, may not enter *home*.
+        """
         if os.getuid() != 0:
             return cls(os.getuid(), os.getgid())
-        existing = next(path for path in (home, *home.parents) if path.exists()).stat()
+        try:
+            existing = next(path for path in (home, *home.parents) if path.exists()).stat()
+        except OSError as error:
+            raise EmbeddedError(f"TRACKER_HOME: cannot enter {home}: {error.strerror}") from error
         if existing.st_uid != 0:
             return cls(existing.st_uid, existing.st_gid)
         for name in ("postgres", "nobody"):
