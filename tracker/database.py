@@ -15,6 +15,25 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from tracker.errors import DatabaseDown, describe
 
+# What our statements rely on, whatever the database or the role has set: names without a schema,
+# text in UTF-8, and values as PostgreSQL writes them by default. GMT is UTC without zone files.
+SESSION = " ".join(
+    f"-c {option}"
+    for option in (
+        "search_path=public",
+        "client_encoding=UTF8",
+        "timezone=GMT",
+        "datestyle=ISO",
+        "intervalstyle=postgres",
+        "extra_float_digits=1",
+        "standard_conforming_strings=on",
+        r"default_transaction_isolation=read\ committed",
+        "default_transaction_read_only=off",
+        "lock_timeout=0",
+        "idle_in_transaction_session_timeout=0",
+    )
+)
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -172,7 +191,7 @@ def _options(timeouts: Timeouts) -> dict[str, Any]:
         "autocommit": True,
         "connect_timeout": timeouts.connect,
         "application_name": "tracker-worker",
-        "options": f"-c statement_timeout={timeouts.statement:.0f}s -c timezone=UTC",
+        "options": f"{SESSION} -c statement_timeout={timeouts.statement:.0f}s",
         "response_timeout": timeouts.response,
     }
 

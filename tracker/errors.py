@@ -1,12 +1,26 @@
 """The error tree, by who can resolve an error."""
 
 _MAX_SHOWN = 60  # characters of a client's text
+# What PostgreSQL and libpq report, and the variables that resolve it.
+_VARIABLES = {
+    "password authentication failed": "POSTGRES_USER, POSTGRES_PASSWORD",
+    "no password supplied": "POSTGRES_PASSWORD",
+    "no encryption": "POSTGRES_SSLMODE",  # "no pg_hba.conf entry for …, no encryption"
+    "server does not support SSL": "POSTGRES_SSLMODE",
+    "SSL error: certificate verify failed": "POSTGRES_SSLROOTCERT",
+    "does not match host name": "POSTGRES_HOST, POSTGRES_SSLMODE",
+}
 _TRANSIENT = {429, 502, 503, 504}  # HTTP statuses after which a retry may succeed
 
 
 def describe(error: BaseException) -> str:
-    """The text of *error* on one line; its type if it has none, such as time-outs of httpx."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """The text of *error* on one line; its type if it has none, such as time-outs of httpx.
+
+    Variables that resolve it are appended in parentheses.
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    variables = next((names for reason, names in _VARIABLES.items() if reason in text), "")
+    return f"{text} ({variables})" if variables else text
 
 
 def shorten(text: str) -> str:

@@ -16,6 +16,7 @@ from yoyo import get_backend, read_migrations
 from yoyo.backends import DatabaseBackend
 from yoyo.migrations import Migration, MigrationList
 
+from tracker.database import SESSION
 from tracker.errors import (
     BadRequest,
     DatabaseDown,
@@ -43,7 +44,10 @@ _WORKER_GRANTS = (
 _ALTER_ROLE = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}")
 
 _CONNECT_TIMEOUT = 5  # seconds
-_WITHOUT_LIBRARY = "-c timescaledb.disable_load=on"  # a package upgrade may remove the old library
+_OPTIONS = f"{SESSION} -c statement_timeout=0"
+_WITHOUT_LIBRARY = (
+    f"{_OPTIONS} -c timescaledb.disable_load=on"  # a package upgrade may remove the old library
+)
 
 
 def names() -> list[str]:
@@ -171,7 +175,7 @@ def _grant(conn: psycopg.Connection, grants: Sequence[str], roles: Sequence[str]
 def _locked_connection(dsn: str) -> Iterator[psycopg.Connection]:
     """A connection that holds the lock of migrations. Raises DatabaseDown."""
     try:
-        connection = psycopg.connect(dsn, autocommit=True)
+        connection = psycopg.connect(dsn, autocommit=True, options=_OPTIONS)
     except psycopg.OperationalError as error:
         raise DatabaseDown(describe(error)) from error
     with connection:
@@ -191,7 +195,7 @@ def _open_backend(dsn: str) -> Iterator[DatabaseBackend]:
 
 def _yoyo_url(dsn: str) -> str:
     """*dsn* as yoyo's URL for psycopg 3, with every parameter in the query string."""
-    return f"postgresql+psycopg:///?{urlencode(conninfo_to_dict(dsn))}"
+    return f"postgresql+psycopg:///?{urlencode(conninfo_to_dict(dsn, options=_OPTIONS))}"
 
 
 def set_role_passwords(dsn: str, passwords: Mapping[str, str]) -> None:
@@ -212,7 +216,7 @@ def set_role_passwords(dsn: str, passwords: Mapping[str, str]) -> None:
 
 @stamina.retry(on=InternalError_, attempts=5)  # two databases of a server may alter one role
 def _set_role_password(dsn: str, role: str, password: str) -> None:
-    with psycopg.connect(dsn, autocommit=True) as conn:
+    with psycopg.connect(dsn, autocommit=True, options=_OPTIONS) as conn:
         hashed = conn.pgconn.encrypt_password(password.encode(), role.encode())
         conn.execute(_ALTER_ROLE.format(sql.Identifier(role), hashed.decode()))
 
@@ -249,5 +253,5 @@ def _read_versions(dsn: str) -> tuple[str, str]:
     return before, newest
 
 
-def _connect(dsn: str, options: str = "") -> psycopg.Connection:
+def _connect(dsn: str, options: str = _OPTIONS) -> psycopg.Connection:
     return psycopg.connect(dsn, autocommit=True, connect_timeout=_CONNECT_TIMEOUT, options=options)

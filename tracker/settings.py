@@ -2,14 +2,15 @@
 
 import os
 import re
+import ssl
 import tempfile
 from datetime import datetime, timedelta
 from functools import cached_property
 from hashlib import sha256
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from dotenv.parser import parse_stream
 from psycopg.conninfo import make_conninfo
@@ -31,6 +32,8 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 ROLES = ("tracker_worker", "tracker_web", "analyst")  # of the database, created by `migrate`
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 ENVIRONMENT_ONLY = "TRACKER_ENVIRONMENT_ONLY"  # set for child processes: `.env` is not read
+_LOGIN = re.compile(r"//[^/@\s]*@")  # of a URL: it may contain a password
+_HOST_NAME = re.compile(r"[^\s,:/?#@%\[\]]+")
 _MAX_PORT = 65535
 _MAX_REQUESTS = 1_000_000_000
 _MAX_WINDOW = 31_536_000  # seconds
@@ -38,6 +41,7 @@ _UNIT_DAYS = {"d": 1, "w": 7, "y": 365}
 _MIN_DAYS = 3  # repairs go back two days
 _MAX_DAYS = 100 * 365
 _MAX_SOCKET_FOLDER = 85  # bytes: sun_path has 107, "/.s.PGSQL.5432.lock" needs 19
+_LIBPQ_VARIABLE = re.compile("PG[A-Z]+(_[A-Z]+)?")
 
 _UNPREFIXED_PATHS = {
     *("prices", "tickers", "udf", "problems"),
@@ -70,13 +74,53 @@ def _parse_days(value: str | timedelta) -> timedelta:
     return timedelta(days=days)
 
 
+def _check_host(value: str) -> str:
+    """One host; an IPv6 address without its brackets. Raises ValueError."""
+    host = value.strip()
+    if not value or host.startswith("/") or _HOST_NAME.fullmatch(host):
+        return host
+    try:
+        return str(ip_address(re.sub(r"^\[(.*)\]$", r"\1", host)))
+    except ValueError:
+        raise ValueError(
+            f"{value!r} is not a host name, an address or the path of a socket;"
+            " a port has a variable of its own"
+        ) from None
+
+
+def _check_hosts(value: str) -> str:
+    """One host, or several separated by commas, as libpq has them."""
+    hosts = [_check_host(host) for host in value.split(",")]
+    if "" in hosts and value:
+        raise ValueError("has an empty host")
+    return ",".join(hosts)
+
+
+def _check_ports(value: object, info: ValidationInfo) -> str:
+    """One port for all hosts, or one for each."""
+    ports = [port.strip() for port in str(value).split(",")]
+    for port in ports:
+        if not (port.isascii() and port.isdecimal() and 0 < int(port) <= _MAX_PORT):
+            raise ValueError(f"{port!r} is not a port from 1 to {_MAX_PORT}")
+    variable = str(info.field_name).replace("port", "host")
+    hosts = str(info.data.get(variable) or "").count(",") + 1
+    if len(ports) not in {1, hosts} and info.data.get(variable):
+        raise ValueError(f"has {len(ports)} ports, but {variable.upper()} has {hosts} hosts")
+    return ",".join(ports)
+
+
 def _parse_sentinels(value: str | tuple[str, ...]) -> tuple[str, ...]:
     names = value.split(",") if isinstance(value, str) else value
     if names in (["none"], [""]):
         return ()
     for name in names:
-        host, colon, port = name.strip().rpartition(":")
-        if not (host and colon and port.isdecimal() and 0 < int(port) <= _MAX_PORT):
+        host, _, port = name.strip().rpartition(":")
+        try:
+            _check_host(host)
+            is_valid = bool(host) and port.isdecimal() and 0 < int(port) <= _MAX_PORT
+        except ValueError:
+            is_valid = False
+        if not is_valid:
             raise ValueError(f"{name!r} is not a sentinel such as sentinel.example.org:26379")
     return tuple(name.strip() for name in names)
 
@@ -133,7 +177,7 @@ def _parse_proxies(value: str | tuple[str, ...]) -> tuple[str, ...]:
 
 def _check_readable(file: Path) -> Path:
     try:
-        file.read_text()
+        file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"cannot be read: {error}") from None
     return file.resolve()  # child processes have another working folder
@@ -141,14 +185,27 @@ def _check_readable(file: Path) -> Path:
 
 def _resolve_password(value: SecretStr, info: ValidationInfo) -> SecretStr:
     """*value*; if it is empty, the content of the file without its line end."""
-    file = info.data.get("postgres_password_file")
+    file = info.data.get(f"{info.field_name}_file")
     if value.get_secret_value() or file is None:
         return value
     return SecretStr(_read_secret(file))
 
 
 def _read_secret(file: Path) -> str:
-    return file.read_text().rstrip("\r\n")
+    return file.read_text(encoding="utf-8").rstrip("\r\n")
+
+
+def _check_authorities(file: Path) -> Path:
+    """A file of certificates in PEM format; libpq's name `system` means those of this system."""
+    if str(file) == "system":
+        return _find_authorities()
+    try:
+        ssl.create_default_context(cafile=file)
+    except ssl.SSLError:
+        raise ValueError("has no certificates in PEM format") from None
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from None
+    return file.resolve()
 
 
 def _check_secret_file(file: Path) -> Path:
@@ -157,7 +214,12 @@ def _check_secret_file(file: Path) -> Path:
     return file
 
 
+Host = Annotated[str, AfterValidator(_check_host)]
+Hosts = Annotated[str, AfterValidator(_check_hosts)]
+Ports = Annotated[str, BeforeValidator(_check_ports)]
+Secret = Annotated[SecretStr, AfterValidator(_resolve_password), Field(validate_default=True)]
 SecretFile = Annotated[Path, AfterValidator(_check_secret_file)]
+Authorities = Annotated[Path, AfterValidator(_check_authorities)]
 
 
 class Settings(BaseSettings):
@@ -178,8 +240,14 @@ class Settings(BaseSettings):
     log_level: Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     log_format: Literal["auto", "text", "plain", "json"] = "auto"
 
-    redis_host: str = ""
+    redis_host: Host = ""
     redis_port: Port = 6379
+    redis_user: str = ""
+    redis_password_file: SecretFile | None = None
+    redis_password: Secret = SecretStr("")
+    redis_tls: bool = False
+    redis_tls_ca_file: Authorities | None = None
+    redis_tls_verify: bool = True
     redis_db: Annotated[int, Field(ge=0, le=15)] = 0
     redis_celery_broker_db: Annotated[
         int,
@@ -192,19 +260,24 @@ class Settings(BaseSettings):
 
     redis_sentinels: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_sentinels)] = ()
     redis_sentinel_master: Annotated[str, Field(min_length=1)] = "mymaster"
+    redis_sentinel_user: str = ""
+    redis_sentinel_password_file: SecretFile | None = None
+    redis_sentinel_password: Secret = SecretStr("")
 
-    postgres_host: str = ""
-    postgres_port: Port = 5432
-    read_postgres_host: str = ""
-    read_postgres_port: Port = 5432
-    direct_postgres_host: str = ""
-    direct_postgres_port: Port = 5432
+    postgres_host: Hosts = ""
+    postgres_port: Ports = "5432"
+    read_postgres_host: Hosts = ""
+    read_postgres_port: Ports = "5432"
+    direct_postgres_host: Hosts = ""
+    direct_postgres_port: Ports = "5432"
     postgres_db: str = "tracker"
     postgres_user: str = "postgres"
     postgres_password_file: Annotated[Path, AfterValidator(_check_readable)] | None = None
-    postgres_password: Annotated[
-        SecretStr, AfterValidator(_resolve_password), Field(validate_default=True)
-    ] = SecretStr("")
+    postgres_password: Secret = SecretStr("")
+    postgres_sslmode: (
+        Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None
+    ) = None
+    postgres_sslrootcert: Authorities | None = None
     tracker_worker_password_file: SecretFile | None = None
     tracker_web_password_file: SecretFile | None = None
     analyst_password_file: SecretFile | None = None
@@ -236,7 +309,16 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls) -> Self:
-        """The settings of this process. Raises SettingsError with a line per invalid variable."""
+        """The settings of this process. Raises SettingsError with a line per invalid variable.
+
+        Removes variables from the environment that others set: libpq's own, such as PGOPTIONS and
+        PGSERVICE, which would change our connections and those of child processes; and Kubernetes'
+        addresses of services, such as REDIS_PORT=tcp://10.0.0.7:6379.
+        """
+        for name, value in list(os.environ.items()):
+            is_service = name.endswith("_PORT") and value.startswith(("tcp://", "udp://"))
+            if is_service or _LIBPQ_VARIABLE.fullmatch(name):
+                del os.environ[name]
         env_file = None if ENVIRONMENT_ONLY in os.environ else cls.model_config.get("env_file")
         _check_env_file(env_file)
         options: dict[str, Any] = {"_env_file": env_file}
@@ -270,7 +352,7 @@ class Settings(BaseSettings):
     def sockets(self) -> Path:
         """The folder for the embedded servers' sockets, whose paths the system limits."""
         inside = self.home / "run"
-        if len(os.fsencode(inside)) <= _MAX_SOCKET_FOLDER:
+        if len(os.fsencode(inside)) <= _MAX_SOCKET_FOLDER and "," not in str(inside):
             return inside
         return Path(tempfile.gettempdir(), f"tracker-{_short_hash(self.home)}")
 
@@ -278,14 +360,16 @@ class Settings(BaseSettings):
     def database_dsn(self) -> str:
         """The connection string of PostgreSQL. It contains the password: never log it."""
         if not self.postgres_host:
-            return self._dsn(str(self.sockets), 5432)
+            return self._dsn(str(self.sockets), "5432")
         return self._dsn(self.postgres_host, self.postgres_port)
 
     @property
     def read_dsn(self) -> str:
         """The connection string for the API's reads: a replica's, if configured."""
         host = self.read_postgres_host
-        return self._dsn(host, self.read_postgres_port) if host else self.database_dsn
+        if not host:
+            return self.database_dsn
+        return self._dsn(host, self.read_postgres_port, writable=False)
 
     @property
     def direct_dsn(self) -> str:
@@ -313,13 +397,22 @@ class Settings(BaseSettings):
 
     @property
     def broker_url(self) -> str:
-        """The URL of the Redis database that holds the queue."""
+        """The URL of the Redis database that holds the queue, with the password: never log it."""
         return self._redis_url(self.redis_celery_broker_db)
 
     @property
     def limits_url(self) -> str:
-        """The URL of the Redis database that counts clients' requests."""
+        """The URL of the Redis database that counts clients' requests: never log it."""
         return self._redis_url(self.redis_db)
+
+    @property
+    def redis_tls_options(self) -> dict[str, str]:
+        """The options of redis-py for TLS; empty without TLS."""
+        if not self.redis_tls:
+            return {}
+        if not self.redis_tls_verify:
+            return {"ssl_cert_reqs": "none"}
+        return {"ssl_ca_certs": str(self.redis_tls_ca_file or _find_authorities())}
 
     @property
     def testnet(self) -> bool:
@@ -331,20 +424,41 @@ class Settings(BaseSettings):
         """The origins whose pages may read the API in a browser; "*" for any."""
         return () if self.cors_origins == "none" else tuple(self.cors_origins.split(","))
 
-    def _dsn(self, host: str, port: int) -> str:
-        return make_conninfo(
-            host=host,
-            port=port,
-            dbname=self.postgres_db,
-            user=self.postgres_user,
-            password=self.postgres_password.get_secret_value() or None,
-        )
+    def _dsn(self, host: str, port: str, *, writable: bool = True) -> str:
+        """The connection string of *host*; *writable*: of several hosts, the primary."""
+        parameters: dict[str, Any] = {
+            "host": host,
+            "port": port,
+            "dbname": self.postgres_db,
+            "user": self.postgres_user,
+            "password": self.postgres_password.get_secret_value() or None,
+        }
+        if not host.startswith("/"):  # sockets have no TLS
+            authorities = self.postgres_sslrootcert
+            if authorities is None and (self.postgres_sslmode or "").startswith("verify"):
+                authorities = _find_authorities()
+            parameters |= {
+                "sslmode": self.postgres_sslmode,
+                "sslrootcert": str(authorities) if authorities else None,
+            }
+        if "," in host and writable:
+            parameters["target_session_attrs"] = "primary"
+        return make_conninfo(**parameters)
 
     def _redis_url(self, database: int) -> str:
-        host = self.redis_host or str(self.sockets / "redis.sock")
+        embedded = str(self.sockets / "redis.sock")  # needs no password, and has none
+        host, user = self.redis_host or embedded, self.redis_user
+        password = self.redis_password.get_secret_value()
+        login = ""
+        if host != embedded and (user or password):
+            login = f"{quote(user, safe='')}:{quote(password, safe='')}@"
         if host.startswith("/"):
-            return f"unix://{quote(host)}?db={database}"
-        return f"redis://{host}:{self.redis_port}/{database}"
+            return f"unix://{login}{quote(host)}?db={database}"
+        address = f"[{quote(host, safe=':')}]" if ":" in host else host
+        location = f"{login}{address}:{self.redis_port}/{database}"
+        if self.redis_tls:
+            return f"rediss://{location}?{urlencode(self.redis_tls_options)}"
+        return f"redis://{location}"
 
 
 def _check_env_file(path: object) -> None:
@@ -359,6 +473,14 @@ def _check_env_file(path: object) -> None:
     if invalid:
         line, text = invalid[0].line, invalid[0].string.strip().splitlines()[0]
         raise SettingsError(f"{path}: line {line} is not NAME=value: {text}")
+
+
+def _find_authorities() -> Path:
+    """The certificates of the authorities that this system trusts, else those of certifi."""
+    import certifi  # noqa: PLC0415 -- only connections with TLS need it
+
+    paths = ssl.get_default_verify_paths()
+    return Path(paths.cafile or certifi.where())
 
 
 def _format(value: object) -> str:
@@ -376,11 +498,17 @@ def _format(value: object) -> str:
 
 
 def _messages(error: ValidationError) -> list[str]:
-    return [
+    messages = (
         f"{str(each['loc'][0]).upper()}: {each['msg'].removeprefix('Value error, ')}"
         f" (got {each['input']!r})"
         for each in error.errors(include_url=False, include_context=False)
-    ]
+    )
+    return [hide_login(message) for message in messages]
+
+
+def hide_login(text: str) -> str:
+    """*text* with every URL's user name and password left out."""
+    return _LOGIN.sub("//…@", text)
 
 
 def _default_home() -> Path:

@@ -1,5 +1,6 @@
 """The API and the worker through a real PgBouncer that pools transactions."""
 
+import re
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ from tests.support.stream import open_stream
 from tests.support.waiting import current_minute, wait_until
 from tests.support.worker import running_worker, send_tick
 from tracker.embedded.account import MINIMAL_ENVIRONMENT, Account
-from tracker.settings import Settings
+from tracker.settings import CHECKOUT, Settings
 from tracker.simulator import Options, running_simulator
 from tracker.times import MINUTE, minute_of
 
@@ -41,7 +42,7 @@ admin_users = postgres
 pool_mode = transaction
 default_pool_size = 3
 max_prepared_statements = 100
-ignore_startup_parameters = statement_timeout, jit, timescaledb.enable_runtime_exclusion
+{ignored}
 """
 
 
@@ -93,7 +94,9 @@ def bouncer(base: Settings, open_tmp: Path) -> Bouncer:
     """A configured PgBouncer that is not running."""
     folder, account = open_tmp / "bouncer", Account.of(base.home)
     account.make_private(folder)
-    values = {"server": base.sockets, "port": PORT, "folder": folder}
+    documented = (CHECKOUT / "ops" / "README.md").read_text()
+    [ignored] = re.findall(r"^    (ignore_startup_parameters = .*)$", documented, re.MULTILINE)
+    values = {"server": base.sockets, "port": PORT, "folder": folder, "ignored": ignored}
     (folder / "ini").write_text(CONFIGURATION.format_map(values))
     (folder / "users").write_text('"postgres" ""\n')
     return Bouncer(folder, account, base)

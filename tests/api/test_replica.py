@@ -157,6 +157,20 @@ def test_read_cancelled_by_replay_is_retried(pair: Pair, run: Run) -> None:
     assert len(attempts) == 2
 
 
+def test_primary_of_several_hosts_is_used(pair: Pair) -> None:
+    """Reads may use any of them."""
+    hosts = f"{pair.standby.sockets},{pair.primary.sockets}"
+    settings = pair.primary.changed(postgres_host=hosts, read_postgres_host=hosts)
+    query = "SELECT pg_is_in_recovery()"
+    for dsn, in_recovery in (
+        (settings.database_dsn, False),
+        (settings.direct_dsn, False),
+        (settings.read_dsn, True),
+    ):
+        with psycopg.connect(dsn) as conn:
+            assert conn.execute(query).fetchone() == (in_recovery,)
+
+
 def test_unavailable_replica_is_reported(pair: Pair) -> None:
     with serve_api(pair.primary.changed(read_postgres_host="/nowhere")) as client:
         params = {"ticker": "btc_usd"}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from psycopg.conninfo import conninfo_to_dict
 
 from tracker.errors import SettingsError
 from tracker.settings import CHECKOUT, ENVIRONMENT_ONLY, Settings
@@ -80,6 +81,16 @@ def test_compose_has_the_defaults() -> None:
         ("RETENTION", "101y"),
         ("RETENTION", "99999999999y"),
         ("REDIS_DB", "16"),
+        ("REDIS_HOST", "queue:6379"),
+        ("REDIS_HOST", "redis://queue"),
+        ("REDIS_TLS", "perhaps"),
+        ("REDIS_TLS_CA_FILE", "/dev/null"),
+        ("REDIS_PASSWORD_FILE", "/dev/null"),
+        ("POSTGRES_HOST", "db:5432"),
+        ("POSTGRES_HOST", "one,,two"),
+        ("POSTGRES_PORT", "5432,none"),
+        ("POSTGRES_SSLMODE", "full"),
+        ("POSTGRES_SSLROOTCERT", "/nowhere"),
         ("REDIS_SENTINELS", "sentinel.example.org"),
         ("REDIS_SENTINELS", "one:26379,:26379"),
         ("REDIS_SENTINELS", "one:70000"),
@@ -220,6 +231,75 @@ def test_configured_hosts_replace_embedded_servers(monkeypatch: pytest.MonkeyPat
     expected = r"host=db.example.org port=5432 dbname=tracker user=postgres password='p w\''"
     assert settings.database_dsn == expected
     assert settings.broker_url == "redis://queue.example.org:6379/1"
+
+
+def test_several_hosts_have_one_port_or_one_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTGRES_HOST", "one.example.org, [::1]")
+    monkeypatch.setenv("READ_POSTGRES_HOST", "a,b")
+    monkeypatch.setenv("POSTGRES_PORT", "5432,5433")
+    settings = Settings.load()
+    rest = "dbname=tracker user=postgres"
+    primary = "target_session_attrs=primary"
+    assert settings.database_dsn == f"host=one.example.org,::1 port=5432,5433 {rest} {primary}"
+    assert settings.read_dsn == f"host=a,b port=5432 {rest}"
+    monkeypatch.setenv("POSTGRES_PORT", "1,2,3")
+    with pytest.raises(SettingsError, match="POSTGRES_PORT: has 3 ports, but POSTGRES_HOST has 2"):
+        Settings.load()
+    monkeypatch.delenv("POSTGRES_HOST")
+    assert "port=5432 " in Settings.load().database_dsn  # that of the embedded server
+
+
+def test_certificates_of_the_system_are_trusted_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """libpq itself reads a file in the home of the user."""
+    monkeypatch.setenv("POSTGRES_HOST", "db.example.org")
+    for name, value in (("POSTGRES_SSLMODE", "verify-ca"), ("POSTGRES_SSLROOTCERT", "system")):
+        monkeypatch.setenv(name, value)
+        found = conninfo_to_dict(Settings.load().database_dsn)["sslrootcert"]
+        assert Path(str(found)).read_text().count("BEGIN CERTIFICATE") > 1
+    monkeypatch.setenv("REDIS_TLS", "true")
+    assert Path(Settings.load().redis_tls_options["ssl_ca_certs"]) == Path(str(found))
+
+
+@pytest.mark.parametrize(
+    ("host", "location"),
+    [
+        ("queue.example.org", "//queue.example.org:6379/1"),
+        ("::1", "//[::1]:6379/1"),
+        ("[fd00::1]", "//[fd00::1]:6379/1"),
+        ("/run/redis.sock", "///run/redis.sock?db=1"),
+    ],
+)
+def test_redis_host_is_a_name_an_address_or_a_socket(
+    monkeypatch: pytest.MonkeyPatch, host: str, location: str
+) -> None:
+    monkeypatch.setenv("REDIS_HOST", host)
+    assert Settings.load().broker_url.partition(":")[2] == location
+
+
+def test_variables_for_other_programs_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of libpq, and Kubernetes' addresses of services."""
+    foreign = {
+        **dict.fromkeys(
+            ("PGHOST", "PGSERVICE", "PGOPTIONS", "PGSSLMODE", "PGCONNECT_TIMEOUT"), "x"
+        ),
+        **dict.fromkeys(("REDIS_PORT", "POSTGRES_PORT", "WEB_PORT"), "tcp://10.0.0.7:6379"),
+    }
+    for name, value in foreign.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings.load()
+    assert (settings.redis_port, settings.postgres_port, settings.web_port) == (6379, "5432", 8000)
+    assert not foreign.keys() & {
+        name
+        for name, value in settings.environment().items()
+        if value in {"x", "tcp://10.0.0.7:6379"}
+    }
+
+
+def test_login_in_a_url_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTGRES_HOST", "postgresql://me:secret@db")
+    with pytest.raises(SettingsError) as caught:
+        Settings.load()
+    assert "secret" not in str(caught.value)
 
 
 def test_replica_and_direct_server_default_to_the_database(

@@ -16,6 +16,7 @@ from typing import ClassVar
 import psycopg
 from psycopg import sql
 
+from tracker.database import SESSION
 from tracker.embedded.account import CHECK_INTERVAL, Account, run_command
 from tracker.embedded.packages import Programs
 from tracker.errors import EmbeddedError, describe
@@ -218,6 +219,7 @@ class Postgres(Server):
             dbname="postgres",
             connect_timeout=5,
             autocommit=True,
+            options=SESSION,
         ) as conn:
             if not conn.execute("SELECT FROM pg_roles WHERE rolname = %s", [owner]).rowcount:
                 create = sql.SQL("CREATE ROLE {} LOGIN SUPERUSER")

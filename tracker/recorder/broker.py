@@ -19,19 +19,16 @@ from periodiq import PeriodiqMiddleware, Scheduler, cron
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import REGISTRY, Collector
-from redis import Redis, Sentinel
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry as RedisRetry
 
 from tracker.recorder import metrics
+from tracker.redis import QUEUE_TIMEOUT, connect_queue, describe_redis_error
 from tracker.settings import Settings
 from tracker.times import minute_of
 from tracker.watchdog import WATCHDOG_INTERVAL, Watchdog
 
 LATER = "later"  # the queue of work that may wait, and must not delay polls during an outage
 
-_REDIS_TIMEOUT = 3.0  # seconds, to connect and for a response
 _RETENTION_MINUTE = 17  # of each hour, in which others have less to do
 _WEEK = 7 * 24 * 3600  # seconds
 
@@ -88,7 +85,7 @@ def declare_tick(broker: RedisBroker, tickers: Iterable[str]) -> dramatiq.Actor[
 def create_broker(
     settings: Settings,
     broker_class: type[RedisBroker] = RedisBroker,
-    redis_timeout: float = _REDIS_TIMEOUT,
+    redis_timeout: float = QUEUE_TIMEOUT,
 ) -> RedisBroker:
     """The queue on Redis, with no more middleware than the actors use.
 
@@ -96,7 +93,7 @@ def create_broker(
     worker go to the next one within their minute.
     """
     return broker_class(
-        client=connect_redis(settings, redis_timeout),
+        client=connect_queue(settings, redis_timeout),
         middleware=[
             Retries(),
             CurrentMessage(),
@@ -106,26 +103,6 @@ def create_broker(
         heartbeat_timeout=10_000,  # milliseconds
         maintenance_chance=1_000_000,  # of a million: each command looks for killed workers
     )
-
-
-def connect_redis(settings: Settings, timeout: float = _REDIS_TIMEOUT) -> Redis:
-    """The queue's Redis; with sentinels, the one that they call master at the moment.
-
-    It makes one attempt: its callers know better how to retry.
-    """
-    options: dict[str, Any] = {
-        "socket_timeout": timeout,
-        "socket_connect_timeout": timeout,
-        "retry": RedisRetry(NoBackoff(), 0),
-    }
-    if not settings.redis_sentinels:
-        return Redis.from_url(settings.broker_url, **options)
-    addresses = [address.rpartition(":") for address in settings.redis_sentinels]
-    hosts = [(host.strip("[]"), int(port)) for host, _, port in addresses]
-    sentinels = Sentinel(hosts, sentinel_kwargs=options)  # type: ignore[no-untyped-call] # redis'
-    name, database = settings.redis_sentinel_master, settings.redis_celery_broker_db
-    master: Redis = sentinels.master_for(name, db=database, **options)  # type: ignore[no-untyped-call] # redis'
-    return master
 
 
 class ResilientBroker(RedisBroker):
@@ -184,11 +161,6 @@ class _ResilientConsumer(_RedisConsumer):
 
 def _connection_closed(error: RedisError) -> BrokerConnectionError:
     return ConnectionClosed(describe_redis_error(error))  # type: ignore[no-untyped-call] # dramatiq's have no types
-
-
-def describe_redis_error(error: RedisError) -> str:
-    """The text of *error*, without the state of each sentinel that redis-py appends."""
-    return str(error).partition(" : ")[0]
 
 
 class CountRejections(Middleware):

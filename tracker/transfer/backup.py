@@ -25,7 +25,7 @@ from tracker.embedded.account import bind_to_parent
 from tracker.embedded.packages import find_programs
 from tracker.errors import TransferError
 from tracker.settings import Settings
-from tracker.transfer.session import identifier, open_session, output_file, statement
+from tracker.transfer.session import OPTIONS, identifier, open_session, output_file, statement
 
 DUMP = "database.dump"
 MANIFEST = "manifest.json"
@@ -154,7 +154,7 @@ def pg_program(
     parameters = conninfo_to_dict(settings.direct_dsn)
     password = parameters.pop("password", None)  # every user can read the arguments of a process
     environment = settings.environment() | ({"PGPASSWORD": str(password)} if password else {})
-    dsn = make_conninfo("", **parameters)
+    dsn = make_conninfo("", **parameters, options=OPTIONS)
     command = [_find_program(name, settings, major), "--no-password", f"--dbname={dsn}", *options]
     with (
         ThreadPoolExecutor(1) as thread,

@@ -12,17 +12,16 @@ from psycopg.errors import UndefinedColumn, UndefinedTable
 from psycopg.rows import scalar_row
 from psycopg.sql import SQL, Composable, Composed, Identifier
 
+from tracker.database import SESSION
 from tracker.errors import BadRequest, DatabaseDown, MigrationsPending, TransferError, describe
 from tracker.queries.statements import load_sql
 
 CONNECT_TIMEOUT = 5  # seconds
 # Transactions of the worker hold locks for seconds, migrations may hold them longer. work_mem sorts
-# a million lines of an import in memory instead of on disk. Checksums are of rows as text, and need
-# the same formats in every session.
-_OPTIONS = (
-    "-c statement_timeout=0 -c lock_timeout=30s -c idle_in_transaction_session_timeout=0"
+# a million lines of an import in memory instead of on disk.
+OPTIONS = (
+    f"{SESSION} -c statement_timeout=0 -c lock_timeout=30s"
     " -c work_mem=128MB -c temp_buffers=64MB -c client_min_messages=error"
-    " -c timezone=UTC -c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=1"
 )
 _UNAVAILABLE = {"08", "57"}  # SQLSTATE classes: connection exception, operator intervention
 
@@ -40,7 +39,7 @@ def open_session(dsn: str, *, autocommit: bool = False) -> Iterator[psycopg.Conn
             autocommit=autocommit,
             connect_timeout=CONNECT_TIMEOUT,
             application_name="tracker-transfer",
-            options=_OPTIONS,
+            options=OPTIONS,
         ) as conn:
             yield conn
     except (UndefinedTable, UndefinedColumn) as error:

@@ -12,6 +12,7 @@ from psycopg import AsyncConnection, OperationalError
 from psycopg.errors import SerializationFailure, UndefinedColumn, UndefinedTable
 from psycopg_pool import AsyncConnectionPool
 
+from tracker import database
 from tracker.errors import DatabaseDown, MigrationsPending, describe
 
 T = TypeVar("T")
@@ -19,9 +20,9 @@ Work = Callable[[AsyncConnection], Awaitable[T]]
 
 QUERY_DEADLINE = 1.5  # seconds; a client gets the 503 of an unavailable database within two
 CONNECT_TIMEOUT = 2  # seconds
-# UTC by a name that needs no zone files. Excluding chunks at run time takes longer than reading
-# them, and compiling a query takes longer than running it.
-SESSION = "-c timezone=GMT -c timescaledb.enable_runtime_exclusion=off -c jit=off"
+# Excluding chunks at run time takes longer than reading them, and compiling a query takes longer
+# than running it.
+SESSION = f"{database.SESSION} -c timescaledb.enable_runtime_exclusion=off -c jit=off"
 
 _OPTIONS = f"{SESSION} -c statement_timeout=1400"
 _NO_LINGER = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds

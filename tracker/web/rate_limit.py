@@ -7,6 +7,7 @@ Source: RFC 6585, section 4 (429); draft-ietf-httpapi-ratelimit-headers-09 (both
 import asyncio
 import math
 import time
+from functools import partial
 from http import HTTPStatus
 from ipaddress import IPv6Address, ip_address
 from typing import Any, NamedTuple
@@ -15,19 +16,18 @@ from limits import parse
 from limits.aio.storage import RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from loguru import logger
-from redis.asyncio import BlockingConnectionPool, Redis, Sentinel
-from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tracker.redis import connect_counts, describe_redis_error
 from tracker.settings import Settings
 from tracker.web.endpoint import RATE_LIMITED
 from tracker.web.instrumentation import Metrics
 from tracker.web.problems import problem_document
 
 _TIMEOUT = 0.25  # seconds that a request waits for Redis
+_REDIS_TIMEOUT = 2.0  # seconds for a connection; one to a distant server, with TLS, takes longer
 _MAX_FAILURES = 3  # in a row: a single late response may be our own delay
 _PAUSE = 5.0  # seconds until Redis is tried again
 _CONNECTIONS = 20
@@ -63,10 +63,7 @@ class RateLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the lifespan."""
         if scope["type"] != "http":
-            try:
-                await self._app(scope, receive, send)
-            finally:
-                await self._counter.close()
+            await self._app(scope, receive, partial(self._close_and_send, send))
             return
         if not scope["path"].removeprefix(self._prefix).startswith(RATE_LIMITED):
             await self._app(scope, receive, send)
@@ -94,6 +91,12 @@ class RateLimit:
             )
         await app(scope, receive, send_with_headers)
 
+    async def _close_and_send(self, send: Send, message: Message) -> None:
+        """Close the connections first: the server cancels what runs after the shutdown."""
+        if message["type"].startswith("lifespan.shutdown."):
+            await self._counter.close()
+        await send(message)
+
 
 def client_of(scope: Scope) -> str:
     """The key of a client: an IPv4 address, or the network of an IPv6 address.
@@ -120,7 +123,7 @@ class RequestCounter:
         self._rate = parse(settings.rate_limit)
         self.amount = self._rate.amount
         self.window = self._rate.get_expiry()
-        self._redis = _connect(settings)
+        self._redis = connect_counts(settings, _REDIS_TIMEOUT, _CONNECTIONS)
         storage = RedisStorage(
             "async+redis://",
             implementation="redispy",
@@ -128,6 +131,7 @@ class RequestCounter:
             connection_pool=self._redis.connection_pool,  # type: ignore[arg-type]  # its docs say so
         )
         self._limiter = SlidingWindowCounterRateLimiter(storage)
+        self._counting = set[asyncio.Task[Any]]()
         self._failures = 0  # in a row
         self._next_attempt = 0.0  # on the event loop's clock
 
@@ -140,13 +144,13 @@ class RequestCounter:
                 return None
             self._next_attempt = now + _PAUSE  # meanwhile no other request waits
         try:
-            async with asyncio.timeout(_TIMEOUT):
-                allowed = await self._limiter.hit(self._rate, client)
-                reset, count = await self._limiter.get_window_stats(self._rate, client)
+            remaining = await self._count(client)
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
             self._failures += 1
             if self._failures == _MAX_FAILURES:
                 why = str(error) or "it times out"
+                if isinstance(error, RedisError):
+                    why = describe_redis_error(error)
                 logger.warning(
                     "requests are not limited, because Redis does not count them: {}", why
                 )
@@ -155,31 +159,37 @@ class RequestCounter:
         if unavailable:
             logger.info("requests are limited again")
         self._failures = 0
-        return Remaining(allowed, count, max(1, math.ceil(reset - time.time())))
+        return remaining
+
+    async def _count(self, client: str) -> Remaining:
+        """Count a request. Raises TimeoutError, RedisError.
+
+        After the timeout it goes on, so that a slow connection serves later requests: a cancelled
+        one would never be established.
+        """
+
+        async def count() -> Remaining:
+            allowed = await self._limiter.hit(self._rate, client)
+            reset, left = await self._limiter.get_window_stats(self._rate, client)
+            return Remaining(allowed, left, max(1, math.ceil(reset - time.time())))
+
+        task = asyncio.create_task(count())
+        self._counting.add(task)
+        task.add_done_callback(self._end_counting)
+        if not (await asyncio.wait([task], timeout=_TIMEOUT))[0]:
+            raise TimeoutError
+        return task.result()
+
+    def _end_counting(self, task: asyncio.Task[Any]) -> None:
+        self._counting.discard(task)
+        if not task.cancelled():
+            task.exception()  # the request that waited has raised it, or gave up
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, when no request is being counted."""
+        if self._counting:
+            await asyncio.wait(self._counting, timeout=_REDIS_TIMEOUT)
         pool = self._redis.connection_pool
         await pool.disconnect()
         if isinstance(pool, SentinelConnectionPool):
             await pool.sentinel_manager.aclose()
-
-
-def _connect(settings: Settings) -> Redis:
-    """A client that does not retry."""
-    options: dict[str, Any] = {
-        "socket_timeout": _TIMEOUT,
-        "socket_connect_timeout": _TIMEOUT,
-        "retry": Retry(NoBackoff(), 0),
-    }
-    if not settings.redis_sentinels:
-        pool = BlockingConnectionPool.from_url(
-            settings.limits_url, max_connections=_CONNECTIONS, timeout=_TIMEOUT, **options
-        )
-        return Redis(connection_pool=pool)
-    parts = [name.rpartition(":") for name in settings.redis_sentinels]
-    hosts = [(host.strip("[]"), int(port)) for host, _, port in parts]
-    sentinels = Sentinel(hosts, sentinel_kwargs=options)  # type: ignore[no-untyped-call]  # redis'
-    name, database = settings.redis_sentinel_master, settings.redis_db
-    master: Redis = sentinels.master_for(name, db=database, **options)
-    return master
