@@ -1,6 +1,7 @@
 """Fixtures of all tests: private TimescaleDB and Redis servers, databases and clients."""
 
 import asyncio
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -24,6 +25,9 @@ from tests.support.logs import capture_log
 from tracker import migrations
 from tracker.embedded.home import running_servers
 from tracker.settings import Settings
+
+# Everything here is on the loopback; a proxy is for downloads.
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost,::1"
 
 # Half of Hypothesis' usual number; just test --hypothesis-profile=long looks longer.
 hypothesis.settings.register_profile("short", max_examples=50, deadline=None)

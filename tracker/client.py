@@ -18,6 +18,7 @@ import httpx
 from tracker.errors import ApiError
 from tracker.gaps import Coverage, Gap
 from tracker.models import Candle, SourcedPrice
+from tracker.proxies import make_transports
 from tracker.times import MINUTE
 
 REQUEST_TIMEOUT = 30.0  # seconds
@@ -27,6 +28,7 @@ MAX_RECONNECT_DELAY = 30.0  # seconds
 _ORIGIN = {"include": "source,observed_at"}
 
 T = TypeVar("T")
+T_Transport = TypeVar("T_Transport", httpx.HTTPTransport, httpx.AsyncHTTPTransport)
 Row: TypeAlias = Mapping[str, Any]
 
 
@@ -155,8 +157,12 @@ class Client:
     """A blocking client; its iterators request the next page on demand."""
 
     def __init__(self, base_url: str, **options: Any) -> None:
-        """A client of the API at *base_url*; *options* are those of httpx.Client."""
-        self._http = httpx.Client(base_url=base_url, **{"timeout": REQUEST_TIMEOUT, **options})
+        """A client of the API at *base_url*; *options* are those of httpx.Client.
+
+        Raises SettingsError for an invalid proxy in the environment.
+        """
+        options = _with_defaults(httpx.HTTPTransport, base_url, options)
+        self._http = httpx.Client(base_url=base_url, **options)
 
     def __enter__(self) -> Self:
         return self
@@ -245,8 +251,9 @@ class AsyncClient:
     """The same without blocking: `await` a value, iterate over lists with `async for`."""
 
     def __init__(self, base_url: str, **options: Any) -> None:
-        """A client of the API at *base_url*; *options* are those of httpx.AsyncClient."""
-        self._http = httpx.AsyncClient(base_url=base_url, **{"timeout": REQUEST_TIMEOUT, **options})
+        """See Client; *options* are those of httpx.AsyncClient."""
+        options = _with_defaults(httpx.AsyncHTTPTransport, base_url, options)
+        self._http = httpx.AsyncClient(base_url=base_url, **options)
 
     async def __aenter__(self) -> Self:
         return self
@@ -328,6 +335,17 @@ class AsyncClient:
 
     async def _get(self, path: str, query: Row) -> httpx.Response:
         return _check_status(await self._http.get(path, params=_encode_query(query)))
+
+
+def _with_defaults(
+    transport: type[T_Transport],
+    base_url: str,
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    """*options* with a timeout, and with the proxy of the environment unless they choose one."""
+    if not options.keys() & {"transport", "mounts", "proxy", "verify", "cert", "trust_env"}:
+        options |= make_transports(transport, base_url)
+    return {"timeout": REQUEST_TIMEOUT, **options}
 
 
 def _encode_query(query: Row) -> dict[str, str]:

@@ -88,7 +88,7 @@ def wait_for(url: str) -> None:
     deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline:
         try:
-            if httpx.get(f"{url}/health/ready").is_success:
+            if httpx.get(f"{url}/health/ready", trust_env=False).is_success:
                 return
         except httpx.TransportError:
             pass

@@ -18,8 +18,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def demo(open_tmp: Path) -> Iterator[RunningRecipe]:
-    """`ops/just demo` with a first price."""
-    with start_recipe("demo", open_tmp / "demo-home") as demo:
+    """`ops/just demo` with a first price; the simulator is never behind a proxy."""
+    proxies = {"http_proxy": "http://127.0.0.1:9", "ALL_PROXY": "socks5h://127.0.0.1:9"}
+    with start_recipe("demo", open_tmp / "demo-home", **proxies) as demo:
         demo.wait_until(lambda: demo.responds("/prices/last?ticker=eth_usd"))
         yield demo
 

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -14,13 +13,13 @@ from tracker.cli.output import write_error, write_values
 from tracker.client import Client
 from tracker.errors import ApiError, ApiUnavailable, describe
 from tracker.models import SourcedPrice
+from tracker.proxies import find_proxy
 from tracker.settings import Settings
 
 NO_ROWS = 3  # exit status: nothing failed, but rows are missing
 
 _HTTP_NOT_FOUND = 404
 _MAX_PAGE_SIZE = 1000
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _LISTS: dict[str, Callable[..., Iterator[Any]]] = {
     "prices": Client.prices,
     "candles": Client.candles,
@@ -86,21 +85,23 @@ def api_url(settings: Settings, arguments: argparse.Namespace) -> str:
 
 
 def open_client(url: str) -> Client:
-    """A client of the API at *url*; a proxy is for other machines than this one."""
-    return Client(url, trust_env=urlsplit(url).hostname not in _LOOPBACK)
+    """A client of the API at *url*."""
+    return Client(url)
 
 
 def translate_errors(url: str, values: Iterable[T]) -> Iterator[T]:
     """*values* unchanged. Raises ApiUnavailable, also for an unexpected response."""
+    proxy = find_proxy(url)
+    server = f"{url} through {proxy.variable}" if proxy else url
     try:
         yield from values
     except httpx.ConnectError as error:
         reason = describe(error)
         raise ApiUnavailable(
-            f"{url} is unavailable: {reason}; is `ops/just up` running?"
+            f"{server} is unavailable: {reason}; is `ops/just up` running?"
         ) from error
     except httpx.RequestError as error:
-        raise ApiUnavailable(f"{url}: {describe(error)}") from error
+        raise ApiUnavailable(f"{server}: {describe(error)}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise ApiUnavailable(
             f"{url}: unexpected response; this is not the API of a tracker"

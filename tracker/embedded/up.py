@@ -21,7 +21,8 @@ from tracker.embedded.account import Account
 from tracker.embedded.home import demo_settings, home_servers, lock_home, prepare_servers
 from tracker.embedded.log import SUPERVISOR_NAME, Log
 from tracker.embedded.supervisor import Process, Supervisor
-from tracker.errors import EmbeddedError, TrackerError, describe
+from tracker.errors import EmbeddedError, SettingsError, TrackerError, describe
+from tracker.proxies import find_proxy, make_transports
 from tracker.settings import CHECKOUT, ENVIRONMENT_ONLY, ROLES, Settings
 
 _NAMES = (
@@ -149,16 +150,23 @@ def check_exchange(
 ) -> None:
     """Return at once; *warn* within *timeout* seconds if no HTTP response comes from *base_url*.
 
-    The request runs on a thread of its own, because looking up a name has no time-out.
+    The request runs on a thread of its own, because looking up a name has no time-out. Raises
+    SettingsError for an invalid proxy.
     """
     problem: Future[str] = Future()
+    proxy = find_proxy(base_url)
+    through = f" through {proxy.variable}" if proxy else ""
 
     def request() -> None:
         import httpx  # noqa: PLC0415 -- a slow import, which this thread hides
 
         try:
-            httpx.get(f"{base_url}/public/test", timeout=timeout)
+            transports = make_transports(httpx.HTTPTransport, base_url)
+            with httpx.Client(timeout=timeout, **transports) as client:
+                client.get(f"{base_url}/public/test")
             problem.set_result("")
+        except SettingsError as error:
+            problem.set_result(str(error))
         except (httpx.HTTPError, OSError) as error:
             problem.set_result(describe(error))
 
@@ -169,8 +177,9 @@ def check_exchange(
             why = f"no response within {timeout:g} s"
         if why:
             warn(
-                f"cannot reach the exchange at {base_url} ({why}): no prices are stored until it"
-                " responds; the tracker retries each minute. `ops/just demo` needs no exchange"
+                f"cannot reach the exchange at {base_url}{through} ({why}): no prices are"
+                " stored until it responds; the tracker retries each minute. `ops/just demo` needs"
+                " no exchange"
             )
 
     for work in (request, report):

@@ -29,6 +29,7 @@ from tracker.errors import (
     describe,
 )
 from tracker.models import Quote, exact_price
+from tracker.proxies import find_proxy, make_transports
 from tracker.recorder import metrics
 from tracker.times import EPOCH
 
@@ -37,6 +38,7 @@ MAX_CONCURRENT_REQUESTS = 5  # named index lookups that Deribit accepts at a tim
 _MAX_ATTEMPTS = 4
 _REQUEST_TIMEOUT = 8.0  # seconds, from the first byte sent to the last one read
 _MAX_RESPONSE_BYTES = 1_000_000  # a price takes about 160
+_CONNECTIONS = httpx.Limits(max_connections=MAX_CONCURRENT_REQUESTS, keepalive_expiry=90)
 _FIRST_PAUSE, _GROWTH, _JITTER = 2.0, 4.0, 1.0  # seconds: pauses of 2, 8 and 32 span a minute
 
 _OK = 200
@@ -74,7 +76,7 @@ class DeribitClient:
     def __init__(
         self, base_url: str, *, testnet: bool = False, request_timeout: float = _REQUEST_TIMEOUT
     ) -> None:
-        """A client that sends nothing yet.
+        """A client that sends nothing yet. Raises SettingsError for an invalid proxy.
 
         testnet: which net's responses it accepts; the other one has different prices.
         request_timeout: seconds for a whole request, once it is its turn.
@@ -85,9 +87,11 @@ class DeribitClient:
             base_url=base_url,
             follow_redirects=True,
             headers={"Accept": "application/json", "User-Agent": "deribit-price-tracker"},
-            limits=httpx.Limits(max_connections=MAX_CONCURRENT_REQUESTS, keepalive_expiry=90),
             timeout=httpx.Timeout(5, connect=3),
+            **make_transports(httpx.AsyncHTTPTransport, base_url, limits=_CONNECTIONS),
         )
+        proxy = find_proxy(base_url)
+        self._through = f" through {proxy.variable}" if proxy else ""
         self._turn = asyncio.Semaphore(MAX_CONCURRENT_REQUESTS)
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="exchange", daemon=True)
@@ -146,15 +150,24 @@ class DeribitClient:
         result = self._get("get_time", self._request_timeout)["result"]
         return _parse_moment(result, "result", in_milliseconds=True)
 
+    def fetch_response(self, method: str, **parameters: str) -> HttpResponse:
+        """The response of public/*method*, whatever it contains, in one attempt.
+
+        Raises Unreachable or InvalidResponse if none comes.
+        """
+        return self._send(method, self._request_timeout, parameters)
+
     def _get(self, method: str, within: float, **parameters: str) -> dict[str, Any]:
+        return parse_envelope(self._send(method, within, parameters), testnet=self._testnet)
+
+    def _send(self, method: str, within: float, parameters: dict[str, str]) -> HttpResponse:
         request = self._request(method, within, parameters)
-        response = asyncio.run_coroutine_threadsafe(request, self._loop).result()
-        return parse_envelope(response, testnet=self._testnet)
+        return asyncio.run_coroutine_threadsafe(request, self._loop).result()
 
     async def _request(
         self, method: str, within: float, parameters: dict[str, str]
     ) -> HttpResponse:
-        host = self._http.base_url.host
+        host = f"{self._http.base_url.host}{self._through}"
         try:
             async with (
                 asyncio.timeout(within),
