@@ -122,6 +122,12 @@ dev-worker: _venv
 debug-web: _dev
     python -X frozen_modules=off -m debugpy --listen 127.0.0.1:5678 -m tracker web
 
+# Compare the configured exchange's responses with its documentation
+[group('develop')]
+[no-exit-message]
+check-exchange *args: _venv
+    @exec tracker check-exchange "$@"
+
 # Simulate the exchange; options: just simulate --help
 [group('develop')]
 simulate *args: _venv

@@ -380,6 +380,8 @@ def _add_services(parser: GroupedParser, *, with_simulator: bool) -> None:
     add("dev-worker", _run_dev_worker, "run worker and scheduler in this terminal")
     add("infra", _start_servers, "start the embedded TimescaleDB and Redis")
     add("down-infra", _stop_servers, "stop the embedded TimescaleDB and Redis")
+    check = add("check-exchange", _check_exchange, "compare the exchange with its documentation")
+    check.add_argument("--ticker", help="whose price and charts; default: the first of TICKERS")
     simulator = add("simulate", _run_simulator, "serve simulated prices as the exchange")
     if with_simulator:
         from tracker.simulator import add_arguments
@@ -428,6 +430,12 @@ def _stop_servers(settings: "Settings", _: argparse.Namespace) -> None:
     from tracker.embedded.home import stop_background
 
     stop_background(settings)
+
+
+def _check_exchange(settings: "Settings", arguments: argparse.Namespace) -> int:
+    from tracker.cli.exchange import check_exchange
+
+    return check_exchange(settings, arguments.ticker)
 
 
 def _run_simulator(settings: "Settings", arguments: argparse.Namespace) -> None:
