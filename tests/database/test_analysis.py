@@ -17,7 +17,7 @@ from tests.support.reference import (
     random_walk,
 )
 from tracker.settings import Settings
-from tracker.times import MINUTE
+from tracker.times import MINUTE, minute_of
 
 START = datetime(2024, 3, 28, 21, 17, tzinfo=UTC)  # over a month's end, and Berlin's 23-hour day
 END = START + timedelta(days=4)
@@ -133,6 +133,57 @@ def test_price_at_returns_the_price_of_its_minute(
     found = [price for (price,) in analyst.execute(query, [moments])]
     assert found == [BTC.get(minute) for minute in window]
     assert None in found
+
+
+@pytest.mark.parametrize("tolerance", ["0", "90 s", "2 min", "1 hour", "400 days", "-1 min"])
+@pytest.mark.parametrize("seconds", [0, 59.999])
+def test_price_at_returns_the_newest_price_within_the_tolerance(
+    analyst: psycopg.Connection, seconds: float, tolerance: str
+) -> None:
+    """One row, or none; the tolerance counts from the moment back to a minute."""
+    moments = [minute + timedelta(seconds=seconds) for minute in minutes(START, END)[2850:3000]]
+    query = """
+        SELECT moment.at, found.created_at, found.price
+          FROM unnest(%s::timestamptz[]) AS moment (at)
+          LEFT JOIN LATERAL price_at('btc_usd', moment.at, %s) AS found ON true
+         ORDER BY moment.at
+    """
+    rows = analyst.execute(query, [moments, tolerance]).fetchall()
+
+    [(width,)] = analyst.execute("SELECT %s::interval", [tolerance]).fetchall()
+    expected = []
+    for at in moments:
+        first = minute_of(at - width)
+        newest = max((each for each in BTC if first <= each <= at), default=None)
+        expected.append((at, newest, BTC[newest] if newest else None))
+    assert rows == expected
+
+
+@pytest.mark.parametrize("moment", ["-infinity", "infinity", None])
+def test_price_at_no_moment_of_the_calendar_is_none(
+    analyst: psycopg.Connection, moment: str | None
+) -> None:
+    query = "SELECT count(*) FROM price_at('btc_usd', %s, '5 min')"
+    assert analyst.execute(query, [moment]).fetchone() == (0,)
+    query = "SELECT count(*) FROM price_at('btc_usd', '2024-03-29Z', %s::interval)"
+    assert analyst.execute(query, [None]).fetchone() == (0,)
+
+
+def test_price_at_reads_one_row_for_each_moment(planner: psycopg.Connection) -> None:
+    """From one chunk's index, inlined into the query."""
+    lines = plan(
+        planner,
+        """
+        SELECT found.price
+          FROM generate_series('2024-03-29Z', '2024-03-30Z', INTERVAL '1 hour') AS moment (at)
+         CROSS JOIN LATERAL price_at('btc_usd', moment.at, '5 min') AS found
+        """,
+    )
+    assert not [line for line in lines if "Function Scan on price_at" in line]
+    read = [line for line in lines if "on _hyper" in line and "never executed" not in line]
+    assert len(read) == 1
+    assert "Index" in read[0]
+    assert "rows=1 " in read[0].partition("actual")[2]
 
 
 def test_latest_prices_are_the_newest(analyst: psycopg.Connection) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import psycopg
 import pytest
@@ -26,6 +27,7 @@ FORBIDDEN = [
     "UPDATE internal.month_revisions SET revision = 0",
     "SELECT nextval('internal.batch_position')",
     "SELECT rebuild('btc_usd')",
+    "SELECT create_analyst('mine')",
     "SELECT internal.revise_all('{btc_usd}')",
     "DELETE FROM _yoyo_migration",
     "ALTER FUNCTION internal.prices_changed() SECURITY INVOKER",
@@ -83,6 +85,66 @@ def test_reader_sessions_begin_read_only(
                 conn.execute(statement)
         assert conn.execute("SELECT count(*) FROM prices").fetchone() == (1,)
     assert owner.execute("SELECT count(*) FROM prices").fetchone() == (1,)
+
+
+@pytest.fixture
+def ann(base: Settings, owner: psycopg.Connection) -> Iterator[psycopg.Connection]:
+    """The session of a further analyst."""
+    owner.execute("SELECT create_analyst('Ann''s')")
+    with login(base, "Ann's") as conn:
+        yield conn
+    owner.execute("""DROP ROLE "Ann's" """)
+
+
+def test_created_analyst_has_the_bounds_of_the_first(
+    owner: psycopg.Connection, ann: psycopg.Connection, base: Settings
+) -> None:
+    query = """
+        SELECT name, setting FROM pg_settings WHERE source = 'user' ORDER BY name
+    """
+    with login(base, "analyst") as conn:
+        bounds = conn.execute(query).fetchall()
+    assert ann.execute(query).fetchall() == bounds
+    assert {name for name, _ in bounds} == {
+        *("TimeZone", "default_transaction_read_only", "idle_in_transaction_session_timeout"),
+        *("lock_timeout", "statement_timeout"),
+    }
+    query = "SELECT rolconnlimit, rolsuper, rolcreaterole FROM pg_roles WHERE rolname = %s"
+    assert owner.execute(query, ["Ann's"]).fetchone() == (20, False, False)
+
+
+def test_created_analyst_reads_and_changes_nothing(ann: psycopg.Connection) -> None:
+    assert ann.execute("SELECT count(*) FROM latest_prices").fetchone() == (1,)
+    ann.execute("SELECT * FROM gaps('btc_usd', '2024-01-01Z', '2024-02-01Z')")
+    for statement in WRITING:
+        with pytest.raises(ReadOnlySqlTransaction):
+            ann.execute(statement)
+    ann.execute("SET default_transaction_read_only = off")
+    for statement in WRITING:
+        with pytest.raises(InsufficientPrivilege):
+            ann.execute(statement)
+
+
+@pytest.mark.usefixtures("owner")
+def test_analyst_has_temporary_tables_in_a_transaction_that_writes(base: Settings) -> None:
+    """Later transactions fill them although they are read-only."""
+    with login(base, "analyst") as conn:
+        conn.execute("BEGIN READ WRITE")
+        conn.execute("CREATE TEMP TABLE trades (ticker text, at timestamptz)")
+        conn.execute("COMMIT")
+        conn.execute("INSERT INTO trades VALUES ('btc_usd', %s)", [NOON + MINUTE])
+        with conn.cursor().copy("COPY trades FROM STDIN") as copy:
+            copy.write_row(["btc_usd", NOON - MINUTE])
+        query = """
+            SELECT trade.at, quote.price
+              FROM trades AS trade
+              LEFT JOIN LATERAL price_at(trade.ticker, trade.at, '5 min') AS quote ON true
+             ORDER BY trade.at
+        """
+        assert conn.execute(query).fetchall() == [
+            (NOON - MINUTE, None),
+            (NOON + MINUTE, Decimal("1.50")),
+        ]
 
 
 def test_analyst_does_not_wait_long_for_a_lock(base: Settings, owner: psycopg.Connection) -> None:

@@ -39,16 +39,17 @@ def percent(part: Decimal) -> float:
     return 100 * float(part)
 
 
-def volatility_by_hour(_: datetime) -> list[Row]:
-    found = bucket_returns(BTC, FIVE)
+def volatility_by_hour(now: datetime) -> list[Row]:
+    found = {at: part for at, part in bucket_returns(BTC, FIVE).items() if at + FIVE <= now}
     hours = {hour: [part for start, part in found.items() if start.hour == hour]
              for hour in range(24)}  # fmt: skip
     return [(hour, 100 * stdev(parts), len(parts)) for hour, parts in hours.items()]
 
 
-def correlation_of_both(_: datetime) -> list[Row]:
+def correlation_of_both(now: datetime) -> list[Row]:
     btc_returns, eth_returns = bucket_returns(BTC, HOUR), bucket_returns(ETH, HOUR)
-    both = sorted(btc_returns.keys() & eth_returns.keys())
+    common = btc_returns.keys() & eth_returns.keys()
+    both = sorted(at for at in common if at + HOUR <= now)
     pairs = [btc_returns[at] for at in both], [eth_returns[at] for at in both]
     return [(correlation(*pairs), len(both))]
 
@@ -56,7 +57,13 @@ def correlation_of_both(_: datetime) -> list[Row]:
 def largest_move(_: datetime) -> list[Row]:
     steps = [(at, BTC[at - FIVE], price) for at, price in BTC.items() if at - FIVE in BTC]
     steps.sort(key=lambda step: (-abs(step[2] / step[1] - 1), step[0]))
-    return [(*step, percent(step[2] / step[1] - 1)) for step in steps[:5]]
+    listed: list[datetime] = []
+    for moment in [step[0] for step in steps]:
+        if all(abs(moment - earlier) >= DAY for earlier in listed):
+            listed.append(moment)
+    return [
+        (at, BTC[at - FIVE], BTC[at], percent(BTC[at] / BTC[at - FIVE] - 1)) for at in listed[:5]
+    ]
 
 
 def coverage_by_month(now: datetime) -> list[Row]:
@@ -84,12 +91,13 @@ def longest_gaps(now: datetime) -> list[Row]:
 
 
 def drawdown(_: datetime) -> list[Row]:
-    peak, falls = Decimal(0), []
+    peak, peak_at, falls = Decimal(0), NOW, []
     for at, price in BTC.items():
-        peak = max(peak, price)
-        falls.append((price / peak, at, peak, price))
-    part, at, peak, price = min(falls)
-    return [(at, peak, price, percent(part - 1))]
+        if price >= peak:
+            peak, peak_at = price, at
+        falls.append((price / peak, at, peak_at, peak, price))
+    part, at, peak_at, peak, price = min(falls)
+    return [(peak_at, peak, at, price, percent(part - 1))]
 
 
 def ratio(_: datetime) -> list[Row]:
@@ -97,9 +105,11 @@ def ratio(_: datetime) -> list[Row]:
     return [(at, float(eth[at][-1] / btc[at][-1])) for at in sorted(btc.keys() & eth.keys())]
 
 
-def range_by_weekday(_: datetime) -> list[Row]:
+def range_by_weekday(now: datetime) -> list[Row]:
     days: dict[int, list[float]] = {}
     for start, prices in group_prices(BTC, DAY).items():
+        if start + DAY > now:
+            continue
         width = percent((max(prices) - min(prices)) / prices[0])
         days.setdefault(start.isoweekday(), []).append(width)
     return [(day, fmean(widths), len(widths)) for day, widths in sorted(days.items())]

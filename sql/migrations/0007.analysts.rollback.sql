@@ -1,0 +1,3 @@
+DROP FUNCTION price_at(text, timestamptz, interval);
+
+DROP FUNCTION create_analyst(text);
