@@ -49,11 +49,17 @@ down: _venv
 psql *args: _venv
     @exec tracker psql "$@"
 
-# Print the database's connection string
+# Print the database's connection string: just dsn [--url | --jdbc]; a URL has the TCP address, if any
 [group('database')]
 [no-exit-message]
-dsn: _venv
-    @tracker dsn
+dsn *args: _venv
+    @tracker dsn "$@"
+
+# Set a new password of an analyst and print the URL with it: just analyst-password [NAME]; creates NAME
+[group('database')]
+[no-exit-message]
+analyst-password *args: _venv
+    @tracker analyst-password "$@"
 
 # Apply the migrations
 [group('database')]

@@ -10,7 +10,13 @@ import psycopg
 import stamina
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.errors import InsufficientPrivilege, InternalError_, UndefinedObject
+from psycopg.errors import (
+    InsufficientPrivilege,
+    InternalError_,
+    NoDataFound,
+    UndefinedFunction,
+    UndefinedObject,
+)
 from psycopg.rows import scalar_row
 from yoyo import get_backend, read_migrations
 from yoyo.backends import DatabaseBackend
@@ -20,6 +26,7 @@ from tracker.database import SESSION
 from tracker.errors import (
     BadRequest,
     DatabaseDown,
+    MigrationsPending,
     NotFound,
     SettingsError,
     UnknownSchema,
@@ -212,6 +219,31 @@ def set_role_passwords(dsn: str, passwords: Mapping[str, str]) -> None:
             raise SettingsError(f"{role.upper()}_PASSWORD_FILE: {why}") from None
         except psycopg.OperationalError as error:
             raise DatabaseDown(describe(error)) from error
+
+
+def set_analyst_password(dsn: str, name: str, password: str) -> None:
+    """Set the password of an analyst's role; create a missing one.
+
+    Raises BadRequest for a role with other privileges and for an invalid name, MigrationsPending,
+    SettingsError for a user who may not alter roles, DatabaseDown.
+    """
+    try:
+        with _connect(dsn) as conn:
+            query = (SQL / "roles" / "analyst_role.sql").read_bytes()
+            row = conn.execute(query, {"name": name}).fetchone()
+            if row is None:
+                conn.execute((SQL / "roles" / "create_analyst.sql").read_bytes(), {"name": name})
+            elif not row[0]:
+                raise BadRequest({"name": f"role {name} has other privileges than analysts have"})
+        _set_role_password(dsn, name, password)
+    except (UndefinedFunction, NoDataFound) as error:
+        raise MigrationsPending(f"run `tracker migrate` first: {describe(error)}") from None
+    except InsufficientPrivilege as error:
+        raise SettingsError(f"POSTGRES_USER: {error.diag.message_primary}") from None
+    except psycopg.OperationalError as error:
+        raise DatabaseDown(describe(error)) from error
+    except psycopg.Error as error:
+        raise BadRequest({"name": error.diag.message_primary or describe(error)}) from None
 
 
 @stamina.retry(on=InternalError_, attempts=5)  # two databases of a server may alter one role

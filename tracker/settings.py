@@ -294,6 +294,7 @@ class Settings(BaseSettings):
 
     tracker_home: Path | None = None
     tracker_cache: Path | None = None
+    embedded_postgres_port: Port | None = None
     web_host: str = "127.0.0.1"
     web_port: Port = 8000
     cors_origins: Annotated[str, AfterValidator(_check_origins)] = "*"

@@ -251,10 +251,12 @@ def test_loopback_tcp_needs_a_password(other: Settings) -> None:
     data = next(other.home.glob("postgres-*"))
     with (data / "postgresql.conf").open("a") as conf:
         conf.write(f"listen_addresses = '{address}'\n")
-    hba, own = data / "pg_hba.conf", "hostssl all all 192.0.2.0/24 trust\n"
+    own = "hostssl all all 192.0.2.0/24 trust\n"
+    wide = ("0.0.0.0/0", "::/0", "0.0.0.0 0.0.0.0", "all", "samenet")
+    hba, lines = data / "pg_hba.conf", "".join(f"host all all {each} trust\n" for each in wide)
     for old in (False, True):
         if old:
-            hba.write_text(hba.read_text().replace("scram-sha-256", "trust") + own)
+            hba.write_text(hba.read_text().replace("scram-sha-256", "trust") + own + lines)
         before = [hba.stat()[n] for n in (ST_MODE, ST_UID, ST_GID)]
         with running_servers(other, durable=False):
             assert fetch_value(other) == 42

@@ -81,6 +81,7 @@ def test_used_metrics_port_is_named_with_its_variable(
         ({"simulator_port": 8000}, "WEB_PORT and SIMULATOR_PORT are both 8000"),
         ({"worker_metrics_port": 8000}, "WEB_PORT and WORKER_METRICS_PORT are both 8000"),
         ({"worker_metrics_port": 8090}, "WORKER_METRICS_PORT and SIMULATOR_PORT are both 8090"),
+        ({"embedded_postgres_port": 8000}, "WEB_PORT and EMBEDDED_POSTGRES_PORT are both 8000"),
     ],
 )
 def test_equal_ports_are_refused(

@@ -48,6 +48,7 @@ def test_compose_sets_known_variables_only() -> None:
     compose = yaml.safe_load((CHECKOUT / "compose.yaml").read_text())
     without_container = {
         *("TRACKER_HOME", "TRACKER_CACHE", "DEBIAN_MIRROR", "SIMULATOR_PORT"),
+        "EMBEDDED_POSTGRES_PORT",
         "POSTGRES_PASSWORD",  # a file there
     }
     services = [compose["services"][name] for name in ("migrate", "web", "worker", "scheduler")]

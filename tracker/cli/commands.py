@@ -266,7 +266,20 @@ def _export_prices(settings: "Settings", arguments: argparse.Namespace) -> None:
 def _add_database(parser: GroupedParser) -> None:
     add = partial(parser.add_command, "database")
     add("psql", open_psql, "open psql on the database; its options pass through")
-    add("dsn", _print_dsn, "print the database's connection string")
+    address = add("dsn", _print_dsn, "print the database's connection string")
+    login = add("analyst-password", _print_analyst_password, "set and print an analyst's password")
+    login.add_argument(
+        "role",
+        nargs="?",
+        default="analyst",
+        metavar="NAME",
+        help="an analyst's role, created if missing; default: analyst",
+    )
+    for command in (address, login):
+        formats = command.add_mutually_exclusive_group()
+        for name, about in (("url", "a URL with the TCP address, if any"), ("jdbc", "JDBC's URL")):
+            option = partial(formats.add_argument, dest="format", action="store_const")
+            option(f"--{name}", const=name, help=f"print {about}")
     add("migrate", _migrate, "apply pending migrations")
     back = add("rollback", _roll_back, "roll back the migrations after a revision")
     back.add_argument("revision", help="number or name to go back to; 0: roll back all")
@@ -293,10 +306,16 @@ def open_psql(settings: "Settings", arguments: argparse.Namespace) -> None:
     os.execvpe(command[0], command, psql_environment(chosen))  # noqa: S606 -- no shell is wanted
 
 
-def _print_dsn(settings: "Settings", _: argparse.Namespace) -> None:
-    from tracker.embedded.home import running_settings
+def _print_dsn(settings: "Settings", arguments: argparse.Namespace) -> None:
+    from tracker.cli import dsn
 
-    print(running_settings(settings).direct_dsn)
+    dsn.print_dsn(settings, arguments)
+
+
+def _print_analyst_password(settings: "Settings", arguments: argparse.Namespace) -> None:
+    from tracker.cli import dsn
+
+    dsn.print_analyst_password(settings, arguments)
 
 
 def _migrate(settings: "Settings", _: argparse.Namespace) -> None:

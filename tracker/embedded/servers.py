@@ -33,16 +33,17 @@ _MEMORY_LIMITS = (
 _MEGABYTE = 1 << 20
 _MIN_BUFFERS, _MAX_BUFFERS = 128, 8192  # MB
 
+_LOOPBACK = "127.0.0.1"
 _BUILTIN_LOCALE = 17  # the first major version that needs no locale of the machine
 _TRUSTED_LOOPBACK = re.compile(
-    r"^(host\w*\s+\S+\s+\S+\s+(?:127\.\S+|::1\S*|localhost|samehost)(?:\s+[\d.:a-f]+)?\s+)trust\b",
+    r"^(host\w*\s+\S+\s+\S+\s+"
+    r"(?:127\.\S+|::1\S*|0\.0\.0\.0\S*|::/\d+|::|localhost|samehost|samenet|all)"
+    r"(?:\s+[\d.:a-f]+)?\s+)trust\b",
     re.MULTILINE,
 )
 _POSTGRES_SETTINGS = """\
 # Written at each start by `tracker`; your own settings go into postgresql.conf.
-# Over TCP (listen_addresses) roles need a password: ALTER ROLE ... PASSWORD.
-listen_addresses = ''
-port = 5432
+# Over TCP roles need a password: `tracker analyst-password`, or ALTER ROLE ... PASSWORD.
 max_connections = 100
 shared_preload_libraries = 'timescaledb'
 timescaledb.telemetry_level = off
@@ -212,15 +213,7 @@ class Postgres(Server):
         """
         user, name = self.settings.postgres_user, self.settings.postgres_db
         owner = "postgres" if user in ROLES else user
-        with psycopg.connect(
-            host=str(self.settings.sockets),
-            port=5432,
-            user="postgres",
-            dbname="postgres",
-            connect_timeout=5,
-            autocommit=True,
-            options=SESSION,
-        ) as conn:
+        with self._connect() as conn:
             if not conn.execute("SELECT FROM pg_roles WHERE rolname = %s", [owner]).rowcount:
                 create = sql.SQL("CREATE ROLE {} LOGIN SUPERUSER")
                 conn.execute(create.format(sql.Identifier(owner)))
@@ -228,16 +221,31 @@ class Postgres(Server):
                 create = sql.SQL("CREATE DATABASE {} OWNER {}")
                 conn.execute(create.format(sql.Identifier(name), sql.Identifier(owner)))
 
+    def _connect(self) -> psycopg.Connection:
+        """A connection of the superuser."""
+        return psycopg.connect(
+            host=str(self.settings.sockets),
+            port=5432,
+            user="postgres",
+            dbname="postgres",
+            connect_timeout=5,
+            autocommit=True,
+            options=SESSION,
+        )
+
     def prepare(self, programs: Programs, *, durable: bool = True) -> list[str]:
         """Make the cluster if it is missing, write its settings, and return the command."""
         data = self.settings.home / programs.folder
         if not data.exists():
             self._initdb(data, programs)
         _check_version(data, programs.major)
-        for pidfile in (data / "postmaster.pid", self.pidfile):
+        pidfiles = self.settings.sockets.glob(".s.PGSQL.*.lock")
+        for pidfile in (data / "postmaster.pid", self.pidfile, *pidfiles):
             if self.pid(pidfile) is None:  # stale: the number may belong to another process
                 pidfile.unlink(missing_ok=True)
         _distrust_loopback(data / "pg_hba.conf")
+        if port := self.settings.embedded_postgres_port:
+            self._prepare_port(port)
         self._write_settings(data, programs, durable=durable)
         return [str(programs.postgres / "postgres"), "-D", str(data)]
 
@@ -260,14 +268,57 @@ class Postgres(Server):
             stream.write("include 'tracker.conf'\n")
         draft.rename(data)
 
+    def _prepare_port(self, port: int) -> None:
+        """Check the TCP port, and link the socket, whose name PostgreSQL derives from that port.
+
+        Clients find the socket under one name, whatever the port is. Raises EmbeddedError.
+        """
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind((_LOOPBACK, port))
+            except OSError as error:
+                raise EmbeddedError(
+                    f"EMBEDDED_POSTGRES_PORT: port {port} of {_LOOPBACK}: {error.strerror}:"
+                    " set another port"
+                ) from None
+        for link in (self.socket, self.pidfile):
+            target = link.name.replace("5432", str(port))
+            if target != link.name:
+                link.unlink(missing_ok=True)
+                link.symlink_to(target)
+
+    def tcp_address(self) -> tuple[str, int] | None:
+        """Host and port at which the running server accepts TCP connections, if it does.
+
+        Source: PostgreSQL's src/include/utils/pidfile.h, the lines of postmaster.pid
+        """
+        try:
+            data = Path(self.pidfile.read_text().splitlines()[1])
+            lines = (data / "postmaster.pid").read_text().splitlines()
+            port, address = int(lines[3]), lines[5].strip()
+        except (OSError, IndexError):  # it starts or stops
+            return None
+        if not address:
+            return None
+        return (_LOOPBACK if address in {"*", "0.0.0.0"} else address), port  # noqa: S104 -- compared
+
+    def has_password(self, role: str) -> bool:
+        """Whether *role* has a password, which a login over TCP requires."""
+        query = "SELECT FROM pg_authid WHERE rolname = %s AND rolpassword IS NOT NULL"
+        with self._connect() as conn:
+            return bool(conn.execute(query, [role]).rowcount)
+
     def _write_settings(self, data: Path, programs: Programs, *, durable: bool) -> None:
         folder = str(self.settings.sockets).replace('"', '""').replace("'", "''")
+        port = self.settings.embedded_postgres_port
         zone = "UTC" if Path("/usr/share/zoneinfo/UTC").exists() else "GMT"  # GMT needs no files
         # A quarter of the memory, as PostgreSQL's manual recommends; pages are taken when filled.
         buffers = min(max(available_memory() // 4 // _MEGABYTE, _MIN_BUFFERS), _MAX_BUFFERS)
         parts = [
             _POSTGRES_SETTINGS,
             f"unix_socket_directories = '\"{folder}\"'\n",
+            f"listen_addresses = '{_LOOPBACK if port else ''}'\nport = {port or 5432}\n",
             f"timezone = '{zone}'\nlog_timezone = '{zone}'\n",
             # The jobs of the Community edition would fail for ever here, timescaledb #10191.
             "" if programs.community else "timescaledb.max_background_workers = 0\n",

@@ -99,8 +99,11 @@ def _check_ports(settings: Settings, *, simulated: bool) -> None:
         ports["WORKER_METRICS_PORT"] = (settings.web_host, settings.worker_metrics_port)
     if simulated:
         ports["SIMULATOR_PORT"] = ("127.0.0.1", settings.simulator_port)
+    numbers = {variable: port for variable, (_, port) in ports.items()}
+    if settings.embedded_postgres_port and not settings.postgres_host:  # checked at its start
+        numbers["EMBEDDED_POSTGRES_PORT"] = settings.embedded_postgres_port
     variables: dict[int, str] = {}
-    for variable, (_, port) in ports.items():
+    for variable, port in numbers.items():
         if (other := variables.setdefault(port, variable)) != variable:
             raise EmbeddedError(f"{other} and {variable} are both {port}: set another port")
     for variable, (host, port) in ports.items():

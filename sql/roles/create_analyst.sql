@@ -1,0 +1,2 @@
+-- Creates the login of an analyst.
+SELECT create_analyst(%(name)s)
