@@ -1,6 +1,7 @@
 """Moments, minutes and spans of minutes, in UTC. Sources: RFC 3339, ISO 8601."""
 
 import re
+from calendar import monthrange
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
@@ -16,15 +17,25 @@ FIRST = datetime.min.replace(tzinfo=UTC)
 LAST = datetime.max.replace(tzinfo=UTC)
 
 # The magnitude of a Unix time determines its unit: seconds below 1e11 (the year 5138), milliseconds
-# below 1e14, microseconds from there. A time before 1970 is in seconds.
+# below 1e14, microseconds below 1e17, nanoseconds from there. A time before 1970 is in seconds.
 SECONDS_BELOW = 10**11
 MILLISECONDS_BELOW = 10**14
+MICROSECONDS_BELOW = 10**17
 
-_NUMBER = re.compile(r"[+-]?[0-9]{1,18}(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,3})?")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,3})?")
+# A year from 1900 to 2199 and what may follow: its month, day, hour and minute, second.
+_DATE_DIGITS = re.compile(r"(?:19|20|21)[0-9]{2}(?:[0-9]{2}|[0-9]{4}|[0-9]{8}|[0-9]{10})?")
 _ISO = re.compile(
     r"([0-9]{4}-?(?:[0-9]{2}-?[0-9]{2}|W[0-9]{2}(?:-?[1-7])?))"  # date
     r"(?:[T ]((?:[01][0-9]|2[0-3])(?::?[0-9]{2}(?::?[0-9]{2}(?:[.,][0-9]+)?)?)?)"  # time
-    r"( ?(?:Z|[+ -][0-9]{2}(?::?[0-9]{2})?))?)?"  # offset
+    r"( ?(?:Z|[+ -][0-9]{2}(?::?[0-5][0-9])?))?)?"  # offset
+)
+_ISO_FIELDS = re.compile(
+    r"(?P<year>[0-9]{4})(-?)"
+    r"(?:W(?P<week>[0-9]{2})(?:-?[1-7])?|(?P<month>[0-9]{2})\2(?P<day>[0-9]{2}))"
+    r"(?:[T ](?P<hour>[0-9]{2})"
+    r"(?::?(?P<minute>[0-9]{2})(?::?(?P<second>[0-9]{2})(?:[.,][0-9]+)?)?)?"
+    r"(?: ?(?:Z|[+ -](?P<offset_hour>[0-9]{2})(?::?(?P<offset_minute>[0-9]{2}))?))?)?"
 )
 _LEAP_SECOND = re.compile(r"^([0-9]{2}:?[0-9]{2}:?)60")
 
@@ -37,30 +48,36 @@ class Clock:
         return datetime.now(UTC)
 
 
-def parse_moment(text: str) -> datetime:
+def parse_moment(text: str, *, allow_date_digits: bool = False) -> datetime:
     """A moment in UTC, from RFC 3339, ISO 8601 (UTC unless it has an offset) or Unix time.
 
-    Digits alone are always a Unix time, also 20240115. Raises ValueError with the reason.
+    allow_date_digits: whether digits that look like a date, such as 20240115, are a Unix time.
+
+    Raises ValueError with the reason.
     """
     stripped = text.strip()
     try:
         if _NUMBER.fullmatch(stripped):
-            return _parse_unix_time(stripped)
+            return _parse_unix_time(stripped, allow_date_digits=allow_date_digits)
         return _parse_iso_time(stripped.upper())
     except OverflowError:
         raise ValueError(f"is outside the years 1 to 9999: {shorten(text)!r}") from None
-    except ValueError:
-        raise ValueError(
-            "is neither RFC 3339 / ISO 8601 such as 2024-01-15T12:00:00Z"
-            f" nor a Unix time: {shorten(text)!r}"
-        ) from None
+    except ValueError as error:
+        raise ValueError(f"{error}: {shorten(text)!r}") from None
 
 
-def _parse_unix_time(text: str) -> datetime:
-    """Seconds, milliseconds or microseconds since 1970; finer digits are truncated."""
+def _parse_unix_time(text: str, *, allow_date_digits: bool) -> datetime:
+    """Seconds to nanoseconds since 1970; digits beyond microseconds are truncated."""
     number = int(text) if text.isdecimal() else Fraction(text)
-    scale = 1_000_000 if number < SECONDS_BELOW else 1_000 if number < MILLISECONDS_BELOW else 1
-    return EPOCH + timedelta(microseconds=floor(number * scale))
+    if not allow_date_digits and _DATE_DIGITS.fullmatch(str(floor(number))):
+        raise ValueError(
+            "looks like a date without hyphens, but a number is a Unix time: write a date as"
+            " 2024-01-15, with a time as 2024-01-15T12:00Z"
+        )
+    if number < MICROSECONDS_BELOW:
+        scale = 1_000_000 if number < SECONDS_BELOW else 1000 if number < MILLISECONDS_BELOW else 1
+        return EPOCH + timedelta(microseconds=floor(number * scale))
+    return EPOCH + timedelta(microseconds=number // 1000)
 
 
 def _parse_iso_time(text: str) -> datetime:
@@ -70,13 +87,37 @@ def _parse_iso_time(text: str) -> datetime:
     """
     parts = _ISO.fullmatch(text)
     if parts is None:
-        raise ValueError(text)
+        raise ValueError(_explain_iso_time(text))
     date, time, offset = parts.groups(default="")
     time = _LEAP_SECOND.sub(r"\g<1>59", time) or "00"
     offset = offset.strip() or "Z"
     if offset[0].isdigit():
         offset = f"+{offset}"
-    return datetime.fromisoformat(f"{date}T{time}{offset}").astimezone(UTC)
+    try:
+        moment = datetime.fromisoformat(f"{date}T{time}{offset}")
+    except ValueError:
+        raise ValueError(_explain_iso_time(text)) from None
+    return moment.astimezone(UTC)
+
+
+def _explain_iso_time(text: str) -> str:
+    """Why *text* is no moment: the first of its fields that no calendar or clock has."""
+    parts = _ISO_FIELDS.fullmatch(text)
+    if parts is None:
+        return (
+            "is neither a date or time such as 2024-01-15 or 2024-01-15T12:00:00Z nor a Unix time"
+        )
+    fields = {name: int(digits) for name, digits in parts.groupdict(default="1").items()}
+    year, month = fields["year"], fields["month"]
+    bounds = {"year": (1, 9999), "month": (1, 12), "hour": (0, 23), "minute": (0, 59)}
+    bounds |= {"second": (0, 60), "offset_hour": (0, 23), "offset_minute": (0, 59)}
+    for name, (least, most) in bounds.items():
+        if not least <= fields[name] <= most:
+            label = name.replace("offset_", "offset's ")
+            return f"is no moment, because its {label} is {fields[name]}, not {least} to {most}"
+    if parts["week"]:
+        return f"is no moment, because {year} has no week {fields['week']}"
+    return f"is no moment, because {year}-{month:02} has {monthrange(year, month)[1]} days"
 
 
 def format_moment(moment: datetime) -> str:
@@ -89,6 +130,11 @@ def minute_of(moment: datetime) -> datetime:
     if moment.utcoffset() is None:
         raise ValueError(f"naive time: {moment}")
     return moment.astimezone(UTC).replace(second=0, microsecond=0)
+
+
+def next_instant(moment: datetime) -> datetime:
+    """The first moment after *moment*, which half-open bounds need to include it; LAST has none."""
+    return moment if moment == LAST else moment + datetime.resolution
 
 
 def floor_moment(moment: datetime, width: timedelta) -> datetime:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tracker.times import (
     DAY,
     HOUR,
+    LAST,
     MINUTE,
     Clock,
     Span,
@@ -55,6 +56,48 @@ def test_minute_of_naive_time_is_invalid() -> None:
         minute_of(NOON.replace(tzinfo=None))
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1705320000000000000", NOON),
+        ("1705320000123456789", NOON + timedelta(microseconds=123_456)),
+        ("99999999999999999", datetime(5138, 11, 16, 9, 46, 39, 999999, tzinfo=UTC)),
+        ("100000000000000000", datetime(1973, 3, 3, 9, 46, 40, tzinfo=UTC)),
+        ("253402300799999999999", LAST),
+    ],
+)
+def test_unix_time_may_be_nanoseconds(text: str, expected: datetime) -> None:
+    """From 1e17 on, such as pandas' Timestamp.value; digits below microseconds are truncated."""
+    assert parse_moment(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("2026", "202611", "20261120", "202611201530", "20261120153000", "19991231", "21000101"),
+        *(" 20261120 ", "+20261120", "20261120.0", "20261120.5", "2.026112e7", "020261120"),
+        *("20261399", "202613", "20269999999999"),
+    ],
+)
+def test_number_that_looks_like_a_date_is_refused(text: str) -> None:
+    """Rather than read as a moment in 1970; possible dates and impossible ones."""
+    with pytest.raises(ValueError, match=r"^looks like a date without hyphens") as caught:
+        parse_moment(text)
+    assert str(caught.value).endswith(repr(text))
+    parse_moment(text, allow_date_digits=True)
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "1", "-1", "999", "1899", "2200", "-2026", "20260", "2026112", "2026112015"]
+)
+def test_other_number_is_a_unix_time(text: str) -> None:
+    assert parse_moment(text) == parse_moment(text, allow_date_digits=True)
+
+
+def test_date_and_time_without_hyphens_are_a_date() -> None:
+    assert parse_moment("20240115T1200") == parse_moment("20240115T12:00Z") == NOON
+
+
 def test_unix_time_has_30_decimals_at_most() -> None:
     digits = "0" * 29 + "9"
     assert parse_moment(f"1705320000.{digits}") == NOON
@@ -80,9 +123,34 @@ def test_clock_shows_utc() -> None:
     [
         (
             "soon",
-            "is neither RFC 3339 / ISO 8601 such as 2024-01-15T12:00:00Z nor a Unix time: 'soon'",
+            "is neither a date or time such as 2024-01-15 or 2024-01-15T12:00:00Z nor a Unix time: "
+            + repr("soon"),
         ),
         ("1e999", "is outside the years 1 to 9999: '1e999'"),
+        ("253402300800000000000", "is outside the years 1 to 9999: '253402300800000000000'"),
+        ("2026-02-29", "is no moment, because 2026-02 has 28 days: '2026-02-29'"),
+        ("20260230T12", "is no moment, because 2026-02 has 28 days: '20260230T12'"),
+        ("2026-04-00", "is no moment, because 2026-04 has 30 days: '2026-04-00'"),
+        ("2026-13-01", "is no moment, because its month is 13, not 1 to 12: '2026-13-01'"),
+        ("0000-01-01", "is no moment, because its year is 0, not 1 to 9999: '0000-01-01'"),
+        ("2025-W53-1", "is no moment, because 2025 has no week 53: '2025-W53-1'"),
+        ("2026-01-01T25", "is no moment, because its hour is 25, not 0 to 23: '2026-01-01T25'"),
+        (
+            "2026-01-01 12:60",
+            "is no moment, because its minute is 60, not 0 to 59: '2026-01-01 12:60'",
+        ),
+        (
+            "2026-01-01t12:00:61z",
+            "is no moment, because its second is 61, not 0 to 60: '2026-01-01t12:00:61z'",
+        ),
+        (
+            "2026-01-01T12+24:00",
+            "is no moment, because its offset's hour is 24, not 0 to 23: '2026-01-01T12+24:00'",
+        ),
+        (
+            "2026-01-01T12+05:60",
+            "is no moment, because its offset's minute is 60, not 0 to 59: '2026-01-01T12+05:60'",
+        ),
     ],
 )
 def test_invalid_moment_has_reason(text: str, reason: str) -> None:
