@@ -36,6 +36,11 @@ class EvenGrid:
 
     width: timedelta
 
+    def __post_init__(self) -> None:
+        """Reject a width that shifts from day to day, or that divides an hour of the rollup."""
+        if DAY % self.width or self.width % (HOUR if self.width > HOUR else MINUTE):
+            raise ValueError(f"does not divide a day into whole minutes or hours: {self.width}")
+
     def starts_from(self, moment: datetime) -> Iterator[datetime]:
         """Every start at or after *moment*, ascending; then LAST."""
         start = floor_moment(moment, self.width)
@@ -82,12 +87,15 @@ class CalendarGrid:
 
 
 Grid = EvenGrid | CalendarGrid
+_GRIDS = {interval: EvenGrid(width) for interval, width in WIDTHS.items()}
+_DAYS = EvenGrid(DAY)
 
 
 def make_grid(interval: str, zone: tzinfo = UTC) -> Grid:
     """The grid of *interval*, one of INTERVALS; *zone* applies to days and longer."""
-    width = DAY if interval == "1d" and str(zone) == "UTC" else WIDTHS.get(interval)
-    return EvenGrid(width) if width else CalendarGrid(interval, zone)
+    if interval == "1d" and str(zone) == "UTC":
+        return _DAYS
+    return _GRIDS.get(interval) or CalendarGrid(interval, zone)
 
 
 def next_start(grid: Grid, moment: datetime) -> datetime:

@@ -151,3 +151,10 @@ def test_bucket_begins_a_day_of_its_zone(unit: str, name: str, moment: datetime)
     assert local_date(start - MINUTE, zone) < day
     assert start == day_start(day, zone)
     assert moment - start < {"1d": 50, "1w": 8 * 24, "1M": 32 * 24}[unit] * HOUR
+
+
+@pytest.mark.parametrize("minutes", [0.5, 7, 50, 90, 150, 300, 2880])
+def test_width_that_does_not_divide_a_day_is_invalid(minutes: float) -> None:
+    """Buckets would shift from day to day, or divide an hour of the rollup."""
+    with pytest.raises(ValueError, match="does not divide a day"):
+        EvenGrid(minutes * MINUTE)
