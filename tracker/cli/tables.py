@@ -204,7 +204,7 @@ def print_changes(tickers: Iterable[str], changes: Iterable[PriceChange]) -> Non
             price.ticker.ljust(width),
             Text(format_decimal(price.price).rjust(_PRICE_WIDTH), "bold"),
             Text(signed.rjust(_CHANGE_WIDTH), _change_style(change) or "dim"),
-            _render_source(price) if price.source == "chart" else "",
+            "" if price.source == "poll" else _render_source(price),
         )
 
 

@@ -84,16 +84,17 @@ function createSquare(day, coverage) {
 /* Shades distinguish a few missing minutes from an outage. */
 function coverageClass(coverage) {
   if (!coverage) return "untracked";
-  const { ratio, chart, missing } = coverage;
-  if (!missing) return chart ? "repaired" : "polled";
+  const { ratio, chart, imported, missing } = coverage;
+  if (!missing) return chart ? "repaired" : imported ? "imported" : "polled";
   return ratio >= 0.99 ? "incomplete minor" : ratio >= 0.9 ? "incomplete moderate" : "incomplete";
 }
 
 function describeCoverage(coverage) {
   if (!coverage) return "not tracked";
-  const { expected, polled, chart, missing } = coverage;
+  const { expected, polled, chart, imported, missing } = coverage;
   const parts = [`${formatNumber(polled)} of ${formatCount(expected, "minute")} polled`];
   if (chart) parts.push(`${formatNumber(chart)} repaired`);
+  if (imported) parts.push(`${formatNumber(imported)} imported`);
   if (missing) parts.push(`${formatNumber(missing)} missing`);
   return parts.join(", ");
 }
