@@ -175,6 +175,12 @@ def _parse_proxies(value: str | tuple[str, ...]) -> tuple[str, ...]:
     return proxies
 
 
+def _check_root_path(value: str) -> str:
+    if {".", ".."} & set(value.split("/")):
+        raise ValueError("is no path that a client sends")
+    return value
+
+
 def _check_readable(file: Path) -> Path:
     try:
         file.read_text(encoding="utf-8")
@@ -297,6 +303,10 @@ class Settings(BaseSettings):
     embedded_postgres_port: Port | None = None
     web_host: str = "127.0.0.1"
     web_port: Port = 8000
+    web_root_path: Annotated[
+        str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$"), AfterValidator(_check_root_path)
+    ] = ""
+    web_keep_alive: Annotated[int, Field(ge=1, le=3600)] = 75
     cors_origins: Annotated[str, AfterValidator(_check_origins)] = "*"
     rate_limit: Annotated[str, AfterValidator(_check_rate)] | None = None
     trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_proxies)] = (

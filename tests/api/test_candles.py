@@ -134,3 +134,17 @@ def test_closed_candles_are_cacheable_until_a_repair(
     assert (repeated.status_code, repeated.json()[0]["close"]) == (200, "1.75")
     for still_open in (path, f"{path}&end_date={format_moment(datetime.now(UTC))}"):
         assert client.get(still_open).headers["cache-control"] == "no-cache"
+
+
+@pytest.mark.parametrize("order", ["desc", "asc"])
+def test_later_bound_may_be_the_start(
+    client: httpx.Client, writer: psycopg.Connection, order: str
+) -> None:
+    """Inclusive, as the end is exclusive; links lead through the same range."""
+    insert_prices(writer, "btc_usd", make_series(NOON, MINUTE, 60))
+    query = f"ticker=btc_usd&interval=5m&order={order}&limit=2"
+    bounds = "start_date=2024-01-15T12:40Z&end_date=2024-01-15T12:10Z"
+    pages = follow_links(client, f"/prices/candles?{query}&{bounds}")
+
+    starts = [row["created_at"][14:16] for page in pages for row in page]
+    assert starts == ["15", "20", "25", "30", "35", "40"][:: 1 if order == "asc" else -1]

@@ -112,3 +112,40 @@ def test_repair_changes_the_etag(client: httpx.Client, writer: psycopg.Connectio
     response = client.get(PAGE, headers=condition)
     assert response.status_code == 200
     assert "2.50" in response.text
+
+
+def test_condition_is_a_list_of_etags_or_any(
+    client: httpx.Client, writer: psycopg.Connection
+) -> None:
+    """Compared weakly, and before any date; each coding has its own ETag."""
+    assert writer
+    plain = client.get(PAGE, headers={"Accept-Encoding": "identity"})
+    compressed = client.get(PAGE)
+    etag, other = plain.headers["etag"], compressed.headers["etag"]
+    past = "Mon, 01 Jan 2001 00:00:00 GMT"
+
+    def status(*conditions: tuple[str, str], coding: str = "identity") -> int:
+        headers = [("Accept-Encoding", coding), *conditions]
+        response = client.get(PAGE, headers=headers)
+        is_new = response.status_code == 200
+        assert bool(response.content) == is_new
+        if not is_new:
+            current = etag if coding == "identity" else other
+            assert response.headers["etag"] == current
+            assert {"cache-control", "vary"} <= set(response.headers)
+            assert "content-type" not in response.headers
+        return response.status_code
+
+    assert etag != other
+    for known in (etag, f"W/{etag}", f'"x", {etag}', f'W/"y" ,{etag},"z"', "*"):
+        assert status(("If-None-Match", known)) == 304
+        assert status(("If-None-Match", known), ("If-Modified-Since", past)) == 304
+    for unknown in (other, '"x"', etag.strip('"'), '"*"', ""):
+        assert status(("If-None-Match", unknown)) == 200
+        future = "Fri, 01 Jan 2100 00:00:00 GMT"
+        assert status(("If-None-Match", unknown), ("If-Modified-Since", future)) == 200
+    assert status(("If-None-Match", '"x"'), ("If-None-Match", etag)) == 304
+    assert status(("If-None-Match", other), coding="gzip") == 304
+    assert status(("If-Modified-Since", past)) == 200
+    assert client.head(PAGE, headers={"If-None-Match": "*"}).status_code == 304
+    assert client.get("/prices?limit=0", headers={"If-None-Match": "*"}).status_code == 422

@@ -1,8 +1,10 @@
 """Exports: the same rows as pages, in constant memory, and every way in which one may end."""
 
+import gzip
 import re
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +28,16 @@ EXPORT = "/prices/export?ticker=btc_usd"
 LONG = "/prices/export?ticker=eth_usd&format=ndjson"
 MINUTES = 200_000  # of eth_usd: more than lies in the buffers between a server and a client
 TIMEOUT = 20.0  # seconds
+# As most tests want them: compressed, an archive would fit into buffers.
+UNCOMPRESSED = {"Accept-Encoding": "identity"}
+
+
+@pytest.fixture(scope="module")
+def client(base: Settings) -> Iterator[httpx.Client]:
+    """A client of the API that accepts no compression."""
+    with serve_api(base) as client:
+        client.headers.update(UNCOMPRESSED)
+        yield client
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -96,6 +108,26 @@ def test_export_equals_a_page(client: httpx.Client, ends: str, name: str, includ
     assert not {"etag", "content-length", "content-encoding"} & set(response.headers)
 
 
+@pytest.mark.parametrize("name", ["csv", "ndjson"])
+def test_compressed_export_has_the_same_bytes(client: httpx.Client, name: str) -> None:
+    path = f"/prices/export?ticker=eth_usd&format={name}&include=source"
+    plain = client.get(path)
+    with client.stream("GET", path, headers={"Accept-Encoding": "br, gzip"}) as response:
+        sent = b"".join(response.iter_raw())
+    head = client.head(path, headers={"Accept-Encoding": "gzip"})
+
+    assert plain.headers["vary"] == response.headers["vary"] == "Accept, Accept-Encoding"
+    assert response.headers["content-encoding"] == head.headers["content-encoding"] == "gzip"
+    assert gzip.decompress(sent) == plain.content
+    assert len(sent) < len(plain.content) / 5
+
+
+def test_empty_export_may_be_compressed(client: httpx.Client) -> None:
+    path = f"{EXPORT}&format=ndjson&start_date=2030-01-01"
+    response = client.get(path, headers={"Accept-Encoding": "gzip"})
+    assert (response.headers["content-encoding"], response.content) == ("gzip", b"")
+
+
 def test_head_has_the_headers_of_get_and_releases_its_connection(
     client: httpx.Client, base_conn: psycopg.Connection
 ) -> None:
@@ -160,14 +192,15 @@ def test_abandoned_exports_release_tcp_backends(
             for _ in range(3):
                 with ExitStack() as stack:
                     for _ in range(MAX_EXPORTS):
-                        response = stack.enter_context(client.stream("GET", LONG))
+                        whole = client.stream("GET", LONG, headers=UNCOMPRESSED)
+                        response = stack.enter_context(whole)
                         assert response.status_code == 200
                     wait_until(lambda: conn.execute(blocked).fetchone() == (MAX_EXPORTS,))
                 wait_until_released(conn)
             assert client.head(LONG).status_code == 200
             wait_until_released(conn)
             monkeypatch.setattr(export, "WRITE_TIMEOUT", 0.3)
-            with client.stream("GET", LONG) as response:
+            with client.stream("GET", LONG, headers=UNCOMPRESSED) as response:
                 wait_until(lambda: conn.execute(blocked).fetchone() == (1,))
                 wait_until_released(conn)
             assert client.get(f"{LONG}&end_date=2024-01-16").status_code == 200
@@ -229,7 +262,7 @@ def test_client_that_does_not_read_is_disconnected(
 
 def test_export_does_not_delay_the_shutdown(base: Settings, logged: list[str]) -> None:
     with ExitStack() as stack, serve_api(base) as client:
-        response = stack.enter_context(client.stream("GET", LONG))
+        response = stack.enter_context(client.stream("GET", LONG, headers=UNCOMPRESSED))
         assert response.status_code == 200
         started_at = time.monotonic()
     assert time.monotonic() - started_at < 4
@@ -260,7 +293,7 @@ def test_export_of_a_million_rows_needs_little_memory(servers: Settings) -> None
             before = memory_megabytes(process.pid)
             thread.start()
             size, lines = 0, 0
-            with api.stream("GET", path) as response:
+            with api.stream("GET", path, headers=UNCOMPRESSED) as response:
                 for chunk in response.iter_raw():
                     size += len(chunk)
                     lines += chunk.count(b"\n")

@@ -9,6 +9,7 @@ import orjson
 import psycopg
 import pytest
 
+from tests.support.api import error_reasons
 from tracker.times import MINUTE
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
@@ -69,3 +70,84 @@ def test_empty_table_has_its_header(client: httpx.Client) -> None:
 def test_several_accept_headers_are_combined(client: httpx.Client) -> None:
     response = client.get(PATHS[0], headers=[("Accept", "text/html"), ("Accept", "text/csv")])
     assert response.headers["content-type"] == CSV
+
+
+@pytest.mark.parametrize("path", [PATHS[0], "/prices/export?ticker=btc_usd"])
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        ("application/jsonl", "application/jsonl"),
+        ("application/ndjson", "application/ndjson"),
+        ("text/html, application/jsonlines;q=0.1", "application/jsonlines"),
+        ("application/x-ndjson, application/jsonl", "application/x-ndjson"),
+        ("application/jsonl;q=0.5, application/x-ndjson;q=0.4", "application/jsonl"),
+        ("text/*", CSV),
+        ("text/*;q=0.9, application/json;q=0.8, application/x-ndjson;q=0.7", CSV),
+        ("*/*;q=0.1, text/csv;q=0, application/json;q=0", "application/x-ndjson"),
+    ],
+)
+def test_every_name_of_a_format_is_accepted(
+    client: httpx.Client, path: str, accept: str, media_type: str
+) -> None:
+    """The response has the name that the client accepts, and the lines of that format."""
+    response = client.get(path, headers={"Accept": accept})
+    name = "csv" if media_type == CSV else "ndjson"
+    assert response.headers["content-type"] == media_type
+    assert response.content == client.get(f"{path}&format={name}").content
+
+
+@pytest.mark.parametrize(
+    ("path", "accept"),
+    [
+        (PATHS[0], "text/html"),
+        (PATHS[0], "application/xml, image/*"),
+        (PATHS[0], "*/*;q=0"),
+        (PATHS[0], "application/json;q=0"),
+        ("/prices/export?ticker=btc_usd", "application/json"),
+    ],
+)
+def test_no_format_that_is_accepted_is_406(client: httpx.Client, path: str, accept: str) -> None:
+    response = client.get(path, headers={"Accept": accept})
+    [why] = error_reasons(response, 406).values()
+    assert why.startswith("accepts none of ")
+    assert client.get(f"{path}&format=csv", headers={"Accept": accept}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("accept_encoding", "small", "large"),
+    [
+        ("gzip", "", "gzip"),
+        ("br, x-gzip;q=0.1", "", "gzip"),
+        ("*", "", "gzip"),
+        ("", "", ""),
+        ("br", "", ""),
+        ("gzip;q=0", "", ""),
+        ("*;q=0, identity", "", ""),
+        ("gzip;q=0.5, identity", "", ""),
+        ("gzip, identity;q=0.5", "", "gzip"),
+        ("identity;q=0, gzip;q=0.1", "gzip", "gzip"),
+        ("*;q=0, gzip", "gzip", "gzip"),
+        ("identity;q=0, *", "gzip", "gzip"),
+    ],
+)
+def test_coding_is_the_one_that_is_preferred(
+    client: httpx.Client, accept_encoding: str, small: str, large: str
+) -> None:
+    headers = {"Accept-Encoding": accept_encoding}
+    for path, coding in (("/prices/last?ticker=btc_usd", small), ("/openapi.json", large)):
+        response = client.get(path, headers=headers)
+        assert response.headers.get("content-encoding", "") == coding
+        assert "Accept-Encoding" in response.headers["vary"]
+        assert response.json() == client.get(path).json()
+
+
+@pytest.mark.parametrize(
+    "path", [PATHS[0], "/prices/export?ticker=btc_usd", "/tickers", "/docs", "/health/live"]
+)
+@pytest.mark.parametrize("accept_encoding", ["identity;q=0", "*;q=0", "br, *;q=0"])
+def test_no_coding_that_is_accepted_is_406(
+    client: httpx.Client, path: str, accept_encoding: str
+) -> None:
+    response = client.get(path, headers={"Accept-Encoding": accept_encoding})
+    why = "accepts neither gzip nor identity"
+    assert error_reasons(response, 406) == {"Accept-Encoding": why}

@@ -34,9 +34,9 @@ def make_gap(first: datetime, minutes: int, reason: str = "not_polled") -> dict[
 
 def make_bucket(start: datetime, *counts: int, ratio: float) -> dict[str, object]:
     """A bucket of coverage in the format of the API."""
-    names = ["expected", "polled", "chart", "missing"]
+    names = ["expected", "polled", "chart", "imported", "missing"]
     gaps = dict(zip(names, counts, strict=True))
-    return {"from": format_moment(start), **gaps, "imported": 0, "ratio": ratio}
+    return {"from": format_moment(start), **gaps, "ratio": ratio}
 
 
 def test_gap_has_one_reason(client: httpx.Client, writer: psycopg.Connection) -> None:
@@ -61,19 +61,20 @@ def test_coverage_counts_minutes_of_the_window_since_tracking(
 ) -> None:
     insert_minutes(writer, minutes_from(NOON + 30 * MINUTE, 30))
     insert_minutes(writer, minutes_from(NOON + 60 * MINUTE, 59), source="chart")
+    insert_minutes(writer, minutes_from(NOON + 120 * MINUTE, 3), source="import")
     end = format_moment(NOON + 125 * MINUTE)
 
     assert get_rows(client, "/prices/coverage", end_date=end) == [
-        make_bucket(NOON + 120 * MINUTE, 5, 0, 0, 5, ratio=0.0),
-        make_bucket(NOON + 60 * MINUTE, 60, 0, 59, 1, ratio=0.9833),
-        make_bucket(NOON, 30, 30, 0, 0, ratio=1.0),
+        make_bucket(NOON + 120 * MINUTE, 5, 0, 0, 3, 2, ratio=0.6),
+        make_bucket(NOON + 60 * MINUTE, 60, 0, 59, 0, 1, ratio=0.9833),
+        make_bucket(NOON, 30, 30, 0, 0, 0, ratio=1.0),
     ]
     start = format_moment(NOON + 40 * MINUTE)
     days = get_rows(client, "/prices/coverage", start_date=start, end_date=end, interval="1d")
-    assert days == [make_bucket(NOON.replace(hour=0), 85, 20, 59, 6, ratio=0.9294)]
+    assert days == [make_bucket(NOON.replace(hour=0), 85, 20, 59, 3, 3, ratio=0.9647)]
     inside = {"start_date": start, "end_date": format_moment(NOON + 42 * MINUTE)}
     assert get_rows(client, "/prices/coverage", **inside) == [
-        make_bucket(NOON, 2, 2, 0, 0, ratio=1.0)
+        make_bucket(NOON, 2, 2, 0, 0, 0, ratio=1.0)
     ]
 
 
@@ -167,5 +168,26 @@ def test_repaired_minute_leaves_its_gap(client: httpx.Client, writer: psycopg.Co
         make_gap(NOON + MINUTE, 1, "bad_answer"),
     ]
     assert get_rows(client, "/prices/coverage", end_date=end) == [
-        make_bucket(NOON, 5, 2, 1, 2, ratio=0.6)
+        make_bucket(NOON, 5, 2, 1, 0, 2, ratio=0.6)
     ]
+
+
+@BOTH
+def test_later_bound_may_be_the_start(
+    client: httpx.Client, writer: psycopg.Connection, path: str
+) -> None:
+    """The start is inclusive and the end exclusive; links lead through the same window."""
+    insert_minutes(writer, minutes_from(NOON, 500)[::7])
+    start, end = NOON + 200 * MINUTE, NOON + 10 * MINUTE
+    ascending = {
+        "start_date": format_moment(end + MINUTE),
+        "end_date": format_moment(start + MINUTE),
+    }
+    reversed_bounds = {"start_date": format_moment(start), "end_date": format_moment(end)}
+    expected = get_rows(client, path, **ascending, limit=1000)
+    query = httpx.QueryParams({"ticker": "btc_usd", **reversed_bounds, "limit": 3})
+    pages = follow_links(client, f"{path}?{query}")
+
+    assert len(expected) > 3
+    assert get_rows(client, path, **reversed_bounds, limit=1000) == expected
+    assert [row for page in pages for row in page] == expected

@@ -6,6 +6,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import httpx
 import jsonschema_rs
@@ -53,8 +54,7 @@ def resolve_reference(document: Schema, part: Schema) -> Schema:
 def test_document_is_openapi_3_1(client: httpx.Client, document: Schema) -> None:
     assert document["openapi"] == "3.1.0"
     assert document["info"]["version"] == __version__
-    assert document["servers"] == [{"url": "/v1"}, {"url": "/"}]
-    assert client.get("/openapi.json").json() == document
+    assert client.get("/openapi.json").json() == {**document, "servers": ANY}
     for section in document["components"].values():
         for part in section.values():
             if "type" in part or "const" in part:
@@ -69,7 +69,7 @@ def test_documented_paths_are_the_served_ones(client: httpx.Client, document: Sc
             target = prefix + path.replace("{name}", "style.css")
             refused = client.post(target)
             assert refused.status_code == 405, target
-            assert set(refused.headers["allow"].split(", ")) == {"GET", "HEAD"}
+            assert set(refused.headers["allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
             if path != "/prices/stream":  # which never ends
                 assert client.get(target).status_code != 405
                 assert client.head(target).status_code not in {404, 405}
@@ -94,10 +94,8 @@ def test_every_operation_is_complete(document: Schema) -> None:
         assert all(
             part["required"] for part in parameters if part["name"] in {"ticker", "date", "name"}
         )
-        reads_no_query = path in {
-            "/udf/config",
-            "/udf/time",
-        }  # whatever is asked, they do not read it
+        ignored = {"/udf/config", "/udf/time", "/", "/docs", "/problems", "/page/{name}"}
+        reads_no_query = path in ignored
         expected = {"200", "500"} if reads_no_query else {"200", "422", "500"}
         assert expected <= set(operation["responses"])
         for status, part in operation["responses"].items():
@@ -153,6 +151,7 @@ def test_schemathesis_finds_no_failure(
 ) -> None:
     command = [str(Path(sys.executable).with_name("st")), "run", f"{client.base_url}/openapi.json"]
     options = ["--phases=examples,coverage,fuzzing,stateful", "--max-examples=10", "--workers=2"]
+    options += [f"--url={client.base_url}/v1"]  # st does not resolve the relative servers
     options += ["--exclude-path=/prices/stream"]  # it never ends; the next test asks it by HEAD
     plain = ["--continue-on-failure", "--no-color", "--warnings=off"]
     done = subprocess.run(

@@ -163,6 +163,16 @@ def test_incomplete_body_closes_the_connection_after_the_response(
     assert response.count(b"HTTP/1.1") == 1
 
 
+def test_used_connection_is_closed_after_the_keep_alive(unavailable: Settings) -> None:
+    """As the setting has it."""
+    with serve_api(unavailable.changed(web_keep_alive=1)) as client, connect(client) as connection:
+        connection.sendall(REQUEST)
+        assert receive_response(connection).status_code == 200
+        assert connection.recv(1) == b""
+    config = server.configure(unavailable.changed(web_keep_alive=130))
+    assert config.timeout_keep_alive == 130
+
+
 def test_number_of_pipelined_requests_is_bounded(api: httpx.Client) -> None:
     with connect(api) as connection:
         connection.sendall(REQUEST * protocol.MAX_PIPELINED + HEAD + b"Connection: close\r\n\r\n")
@@ -190,12 +200,14 @@ def test_client_that_does_not_read_is_disconnected(
     whole = len(api.get("/page/swagger-ui.js", headers={"Accept-Encoding": "identity"}).content)
     with connect(api, 4096) as idle, connect(api) as slow:
         idle.sendall(requests)
+        unread_until = time.monotonic() + 2 * protocol._READ_TIMEOUT
         slow.sendall(requests)
         got = 0
         while got < 4 * whole and (chunk := slow.recv(65_536)):
             got += len(chunk)
             time.sleep(0.01)
         assert got > 4 * whole
+        time.sleep(max(0.0, unread_until - time.monotonic()))
         assert len(receive_all(idle)) < 4 * whole
     assert logged == []
 

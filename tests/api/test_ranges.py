@@ -47,6 +47,8 @@ NUMBERS = count(1)
 def is_within(query: Query, minute: datetime) -> bool:
     """Whether *minute* is in the requested range, by the definition in the README."""
     start, end = query.get("start_date"), query.get("end_date")
+    if start and end:
+        return start <= minute < end or end < minute <= start
     if query["order"] == "asc":
         return (start is None or minute >= start) and (minute < end if end else minute <= NOW)
     return minute <= (start or NOW) and (end is None or minute > end)

@@ -109,6 +109,14 @@ def test_responses_report_the_remaining_requests(counter: Settings) -> None:
     assert (head.status_code, head.content) == (429, b"")
 
 
+def test_limit_applies_under_every_prefix(counter: Settings) -> None:
+    roots = ("", "/v1", "/outer", "/outer/v1")
+    with serve_api(counter.changed(rate_limit="9/minute", web_root_path="/outer")) as client:
+        responses = [client.get(root + path) for root in roots for path in (PATH, "/docs")]
+    limited = [HEADERS[0] in response.headers for response in responses]
+    assert limited == [True, False] * len(roots)
+
+
 def test_client_is_served_after_retry_after(counter: Settings) -> None:
     with serve_api(counter.changed(rate_limit="2 per 1 second")) as client:
         until = time.monotonic() + 20

@@ -31,6 +31,7 @@ TICKERS = ("btc_usd", "eth_usd")
 PATHS = (
     "/prices?ticker={}",
     "/prices?ticker={}&limit=3&order=asc&include=source",
+    "/prices?ticker={}&include=source&include=observed_at",
     f"/v1/prices?ticker={{}}&before={START.isoformat().replace('+00:00', 'Z')}&format=csv",
     "/prices/last?ticker={}",
     f"/prices/filtered?ticker={{}}&date={int(START.timestamp())}&tolerance=120",
@@ -83,7 +84,7 @@ def observe(client: httpx.Client, path: str) -> tuple[int, dict[str, str], bytes
 offsets = st.integers(-30, 59).map(lambda count: START + count * MINUTE)
 prices = st.integers(1, 10**9).map(lambda cents: Decimal(cents).scaleb(-2))
 writes = st.tuples(
-    st.sampled_from(TICKERS), offsets, prices, st.sampled_from(["poll", "chart", None])
+    st.sampled_from(TICKERS), offsets, prices, st.sampled_from(["poll", "chart", "import", None])
 )
 requests = st.builds(str.format, st.sampled_from(PATHS), st.sampled_from(TICKERS))
 
@@ -235,10 +236,12 @@ def test_cached_responses_differ_by_accepted_format(
     for _ in range(2):
         table = cached.get(path, headers={"Accept": "text/csv"})
         compressed = cached.get(path)
+        lines = cached.get(path, headers={"Accept": "application/jsonl"})
         identity = cached.get(path, headers={"Accept-Encoding": "identity"})
         unchanged = cached.get(path, headers={"If-None-Match": compressed.headers["etag"]})
         head = cached.head(path)
         assert table.headers["content-type"].startswith("text/csv")
+        assert lines.headers["content-type"] == "application/jsonl"
         assert compressed.headers["content-encoding"] == "gzip"
         assert "content-encoding" not in identity.headers
         assert compressed.content == identity.content != table.content

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import psycopg
+import pytest
 
 from tests.support.api import serve_api
 from tests.support.database import create_database, insert_prices
@@ -85,3 +86,38 @@ def test_prices_are_the_nearest_doubles(client: httpx.Client, writer: psycopg.Co
 
     assert get_history(client, "1", from_=NOON, to=NOON + DAY)["c"] == [float(Decimal(price))]
     assert get_udf(client, "symbols", symbol="btc_usd")["pricescale"] == 10**12
+
+
+@pytest.mark.parametrize(
+    ("prices", "source", "scale"),
+    [
+        ([], "poll", 100),
+        (["0.1234", "0.10"], "poll", 10**4),
+        (["68241.50", "68241.51"], "poll", 100),
+        (["0.12345600", "0.10"], "poll", 10**6),
+        (["0.1234567", "0.10"], "import", 10**7),
+    ],
+)
+def test_pricescale_has_the_decimals_of_the_index(
+    client: httpx.Client, writer: psycopg.Connection, prices: list[str], source: str, scale: int
+) -> None:
+    """Not those of the last price alone, nor zeros at the end."""
+    insert_prices(
+        writer, "btc_usd", {NOON + n * MINUTE: price for n, price in enumerate(prices)}, source
+    )
+    assert get_udf(client, "symbols", symbol="btc_usd")["pricescale"] == scale
+
+
+def test_averages_have_no_effect_on_pricescale(
+    client: httpx.Client, writer: psycopg.Connection
+) -> None:
+    insert_prices(writer, "btc_usd", {NOON: "68241.50"})
+    insert_prices(writer, "btc_usd", {NOON + MINUTE: "68241.1234567"}, "chart")
+    assert get_udf(client, "symbols", symbol="btc_usd")["pricescale"] == 100
+
+
+def test_numbers_are_unix_times(client: httpx.Client, writer: psycopg.Connection) -> None:
+    """As the protocol has them, also where they look like a date."""
+    first = datetime.fromtimestamp(20_240_100, UTC)
+    insert_steps(writer, first, MINUTE, ["1.00", "2.00"])
+    assert get_history(client, "1", from_=20_240_100, to=20_240_160)["c"] == [1.0]

@@ -36,6 +36,8 @@ BAD_VALUES = {
     "TICKERS": ("btc_usd,BTC", " , ", "btc", "btc_usd;eth_usd"),
     "RETENTION": ("2d", "90", "90 d", "1.5y", "-9d", "101y", "6m", "99999999999y", "\u00b2d"),
     "WEB_PORT": ("0", "65536", "http", "-1"),
+    "WEB_ROOT_PATH": ("tracker", "/", "/tracker/", "/a//b", "/a b", "/a/../b", "https://a.example"),
+    "WEB_KEEP_ALIVE": ("0", "3601", "-1", "1.5", "long"),
     "CORS_ORIGINS": ("example.org", "https://example.org/", "https://example.org,*", "none,*"),
     "RATE_LIMIT": (
         *("many", "120", "0/minute", "9999999999/minute", "1 per 2 years"),
@@ -70,6 +72,8 @@ GOOD_VALUES = {
         "RATE_LIMIT": "10 per 2 seconds",
         "TRUSTED_PROXIES": "10.0.0.0/8, 2001:db8::/32",
         "STREAM_CLIENTS": "100000",
+        "WEB_ROOT_PATH": "/a/b-c_d.e~f",
+        "WEB_KEEP_ALIVE": "3600",
         "WORKER_METRICS_PORT": "65535",
         "DEBIAN_MIRROR": "https://mirror.example.org/debian",
         "UNKNOWN_TO_US": "x",

@@ -250,7 +250,7 @@ def test_parameters_and_ids_are_refused_as_recorded(web: Web, conn: psycopg.Conn
     )
     queries = (
         *("", "ticker=", "ticker=IDS", "ticker=doge_usd", "ticker=ids_usd&ticker=ids_usd"),
-        *("ticker=ids_usd&limit=1", "ticker=ids_usd,btc_usd", "ticker=ids_usd&format=json"),
+        *("ticker=ids_usd&limit=1", "ticker=ids_usd,ids_usd", "ticker=ids_usd&format=json"),
         "ticker=ids_usd&last_event_id=ids_usd:1&last_event_id=ids_usd:1",
     )
     cases = [get(f"{url}?{query}", method) for query in queries for method in ("GET", "HEAD")]
@@ -267,6 +267,7 @@ def test_parameters_and_ids_are_refused_as_recorded(web: Web, conn: psycopg.Conn
     )
     cases += [get(good, "HEAD", Last_Event_ID=each) for each in heads]
     cases += [get(f"{good}&ticker=btc_usd", "HEAD"), get(f"/v1{good}", "HEAD")]
+    cases += [get(f"{good},btc_usd", "HEAD")]
     cases += [
         get(good, "HEAD", Accept="application/json"),
         get(good, "HEAD", Accept_Encoding="gzip"),

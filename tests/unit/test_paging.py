@@ -57,19 +57,23 @@ def test_minute_outside_the_calendar_is_the_nearest() -> None:
         (None, 10.5, True, None, 10),
         (None, 99, True, None, 98),
         (10, 20, True, 10, 19),
+        (10, 20, False, 10, 19),
+        (20, 10, True, 11, 20),
+        (20.5, 9.5, True, 10, 20),
+        (99, 98, False, 99, 99),
     ],
 )
 def test_listing_starts_inclusive_and_ends_exclusive(
     start: float | None, end: float | None, *, ascending: bool, first: int | None, last: int
 ) -> None:
-    """In its own order, now 12:30:30; only an explicit boundary is after now."""
+    """Whichever is the later one, now 12:30:30; only an explicit boundary is after now."""
     boundaries = (None if minute is None else at(minute) for minute in (start, end))
     minutes = listing_minutes(*boundaries, at(30.5), ascending=ascending)
     oldest = minute_number(FIRST) if first is None else NUMBER + first
     assert (minutes.start, minutes.stop) == (oldest, NUMBER + last + 1)
 
 
-def test_listing_of_reversed_boundaries_is_empty() -> None:
+def test_listing_between_equal_boundaries_is_empty() -> None:
     assert not listing_minutes(at(1), at(1), NOON, ascending=True)
     assert not listing_minutes(at(1), at(1), NOON, ascending=False)
-    assert not listing_minutes(at(2), at(1), NOON, ascending=True)
+    assert not listing_minutes(at(1.5), at(1.2), NOON, ascending=True)

@@ -36,7 +36,7 @@ from tracker.queries.service import (
     replica_lag,
     stored_tickers,
 )
-from tracker.queries.tickers import ticker_summaries
+from tracker.queries.tickers import price_decimals, ticker_summaries
 
 __all__ = [
     "applied_migrations",
@@ -55,6 +55,7 @@ __all__ = [
     "listen",
     "missing_roles",
     "newest_minutes",
+    "price_decimals",
     "price_pages",
     "prices_of",
     "recent_hours",

@@ -53,7 +53,10 @@ async def get_openapi(request: AppRequest, _query: NoQuery) -> Response:
         names = await request.state["tickers"].names(request.state["database"])
     except (DatabaseDown, MigrationsPending):
         names = list(settings.tickers)
-    return json_response(openapi.document(ENDPOINTS, settings.api_version, names))
+    versioned = request.scope["path"].endswith(f"/{settings.api_version}/openapi.json")
+    # Relative to this document, because a proxy may add a prefix.
+    servers = (".", "..") if versioned else (settings.api_version, ".")
+    return json_response(openapi.document(ENDPOINTS, servers, names))
 
 
 ENDPOINTS: tuple[AnyEndpoint, ...] = (
@@ -88,6 +91,8 @@ def create_app(
 ) -> ASGIApp:
     """The application; every path is served bare and under the API's version.
 
+    All of them also under WEB_ROOT_PATH, which some proxies remove from requests and others do not.
+
     cache: whether concurrent requests may share a response.
     """
     metrics = Metrics()
@@ -111,10 +116,12 @@ def create_app(
                 "batcher": PageBatcher(database),
             }
 
+    roots = dict.fromkeys((settings.web_root_path, ""))
     endpoints = {
-        prefix + each.path: each
+        root + version + each.path: each
         for each in ENDPOINTS  # the first ones are matched first
-        for prefix in (f"/{settings.api_version}", "")
+        for root in roots
+        for version in (f"/{settings.api_version}", "")
     }
     starlette = Starlette(
         routes=[Route(path, each.handle) for path, each in endpoints.items()],

@@ -26,7 +26,7 @@ from tracker.candles import (
     next_start,
 )
 from tracker.models import Candle
-from tracker.times import FIRST, HOUR, LAST, MINUTE, Span, floor_moment, minute_of
+from tracker.times import FIRST, HOUR, MINUTE, Span, floor_moment, minute_of, next_instant
 from tracker.web import params, responses, schemas
 from tracker.web.endpoint import AppRequest, endpoint, require_ticker
 from tracker.web.params import TickerQuery
@@ -34,16 +34,16 @@ from tracker.web.responses import DataResponse, negotiate, render
 
 _MAX_BUCKETS = 10_000  # of a calendar in one query
 _UTC = ZoneInfo("UTC")
-_INSTANT = datetime.resolution
 
 START = params.moment(
     "start_date",
-    "Buckets that begin at or after it, each with all its prices; default: the first there is.",
+    "One bound of the range, inclusive: buckets that begin at or after it, each with all its"
+    " prices; default: the first there is. It may be the later bound.",
 )
 END = params.moment(
     "end_date",
-    "Buckets that begin before it, each with all its prices; default: now, so that the bucket in"
-    " progress is included with the prices that it has so far.",
+    "The other bound, exclusive: buckets that begin before it, each with all its prices; default:"
+    " now, so that the bucket in progress is included with the prices that it has so far.",
 )
 
 
@@ -115,13 +115,14 @@ class CandlePage:
     shared=True,
 )
 async def list_candles(request: AppRequest, query: CandlesQuery) -> Response:
-    """A page of the candles of the buckets that begin in [start_date, end_date)."""
+    """A page of the candles of the buckets that begin between start_date and end_date."""
     dependency = await require_ticker(request, query.ticker)
     media_type, now = negotiate(request, query.format), datetime.now(UTC)
     grid = make_grid(query.interval, query.tz)
     page = await request.state["database"].run(lambda conn: fetch_page(conn, query, grid, now))
     links = responses.page_links(request, page.older, page.newer, ascending=query.order == "asc")
-    end = min(query.end_date or now, query.before or now)
+    _, until = params.half_open(query.start_date, query.end_date)
+    end = min(until or now, query.before or now)
     past = next_start(grid, end) <= minute_of(now)
     headers = {**links, **(responses.SETTLED if past else {})}
     body = render(media_type, [rows.candle_row(each) for each in page.candles], rows.CANDLE_COLUMNS)
@@ -132,10 +133,11 @@ async def fetch_page(
     conn: AsyncConnection, query: CandlesQuery, grid: Grid, now: datetime
 ) -> CandlePage:
     """The page of *query*; one candle more than it shows tells whether another page follows."""
-    start, end = query.start_date or FIRST, query.end_date or now
+    start, end = params.half_open(query.start_date, query.end_date)
+    start, end = start or FIRST, end or now
     since, until = start, end
     if query.after:
-        since = max(since, query.after if query.after == LAST else query.after + _INSTANT)
+        since = max(since, next_instant(query.after))
     if query.before:
         until = min(until, query.before)
     has_cursor = query.after is not None or query.before is not None
@@ -153,7 +155,7 @@ async def fetch_page(
         if ascending:
             behind = _span(start, min(end, boundary))
         else:
-            behind = _span(max(start, boundary + _INSTANT), end)
+            behind = _span(max(start, next_instant(boundary)), end)
         if await fetch(behind, 1, ascending=not ascending):
             preceding = boundary
     if ascending != (query.order == "asc"):

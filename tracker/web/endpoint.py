@@ -120,14 +120,14 @@ class Endpoint(Generic[Q]):
                     request.query_params, self.query, ignore_unknown=self.ignore_unknown
                 )
                 response = await self.handler(request, query)
+            return finish_response(request.scope, response)
         except tuple(STATUSES) as error:
             errors = problems.error_reasons(error)
             members = (
                 self.extend_problem(problems.join_reasons(errors)) if self.extend_problem else None
             )
-            request_id = request.scope["request_id"]
             return problems.problem_document(
-                STATUSES[type(error)], errors, request_id, members=members
+                STATUSES[type(error)], errors, request.scope, members=members
             )
         except TimeoutError:
             if not deadline.expired():
@@ -137,7 +137,6 @@ class Endpoint(Generic[Q]):
         except Exception:  # noqa: BLE001 -- the client gets a 500, the log the reason
             logger.bind(request_id=request.scope["request_id"]).exception("a request failed")
             return problems.server_error(request)
-        return finish_response(request.scope, response)
 
 
 def endpoint(

@@ -5,6 +5,7 @@ occupies a process of the server until its client has read it, therefore their n
 """
 
 import asyncio
+import zlib
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -26,17 +27,30 @@ from tracker.web.database import SESSION, disconnect, open_connection, translate
 from tracker.web.endpoint import AppRequest, endpoint, require_ticker
 from tracker.web.params import LINE_FORMATS, TickerQuery
 from tracker.web.prices import EXAMPLE, listing_minutes, minute_at
-from tracker.web.responses import CONTENT_TYPES, MEDIA_TYPES, PriceFormat, negotiate
+from tracker.web.responses import (
+    CONTENT_TYPES,
+    CSV,
+    GZIP_LEVEL,
+    MEDIA_TYPES,
+    PriceFormat,
+    accepted_codings,
+    negotiate,
+    request_header,
+)
 
 MAX_EXPORTS = 4  # at once
 BEGIN_TIMEOUT = 5.0  # seconds until the first line, or an error with its status
 WRITE_TIMEOUT = 30.0  # seconds for a client to read the lines of a day
 
+_GZIP_FORMAT = 31  # wbits of zlib: the largest window, with the header of gzip
 _READ_TIMEOUT = 30.0  # seconds that the server may take for the lines of a day
 _OPTIONS = f"{SESSION} -c statement_timeout=1h"  # bounds an export to a slow client
 
-START = params.moment("start_date", "Where the export starts, inclusive; default: the first price.")
-END = params.moment("end_date", "Where the export stops, exclusive; default: now.")
+START = params.moment(
+    "start_date",
+    "One bound of the range, inclusive; it may be the later one; default: the first price.",
+)
+END = params.moment("end_date", "The other bound, exclusive; default: now.")
 FORMAT = params.choice(
     "format",
     LINE_FORMATS,
@@ -62,9 +76,10 @@ class ExportQuery(TickerQuery):
     errors=(406, 422, 500, 503),
 )
 async def export_prices(request: AppRequest, query: ExportQuery) -> Response:
-    """The prices from start_date on, before end_date, oldest first."""
+    """The prices between start_date and end_date, oldest first."""
     offered = tuple(MEDIA_TYPES[name] for name in LINE_FORMATS)
     media_type = negotiate(request, query.format, offered)
+    codings = accepted_codings(request_header(request.scope, b"accept-encoding"))
     await require_ticker(request, query.ticker)
     minutes = listing_minutes(query.start_date, query.end_date, datetime.now(UTC), ascending=True)
     price_format = PriceFormat(media_type, query.include)
@@ -79,7 +94,7 @@ async def export_prices(request: AppRequest, query: ExportQuery) -> Response:
     )
     slots, dsn = request.state["export_slots"], request.state["settings"].read_dsn
     export = await open_export(dsn, slots, first_price, price_format)
-    return ExportResponse(export, query.ticker, media_type)
+    return ExportResponse(export, query.ticker, media_type, compressed=codings.gzip)
 
 
 async def open_export(
@@ -185,17 +200,20 @@ class Export:
 class ExportResponse(Response):
     """An export that is sent to a client, from its first piece on."""
 
-    def __init__(self, export: Export, ticker: str, media_type: str) -> None:
-        """Send *export*, and close it."""
-        suffix = next(name for name, each in MEDIA_TYPES.items() if each == media_type)
+    def __init__(self, export: Export, ticker: str, media_type: str, *, compressed: bool) -> None:
+        """Send *export*, and close it; *compressed*: with gzip."""
+        suffix = "csv" if media_type == CSV else "ndjson"
         headers = {
             "Cache-Control": "no-store",
             "Content-Disposition": f'attachment; filename="{ticker}.{suffix}"',
-            "Vary": "Accept",
+            "Vary": "Accept, Accept-Encoding",
         }
+        if compressed:
+            headers["Content-Encoding"] = "gzip"
         super().__init__(None, 200, headers, CONTENT_TYPES[media_type])
         del self.headers["content-length"]
         self._export = export
+        self._compressor = zlib.compressobj(GZIP_LEVEL, wbits=_GZIP_FORMAT) if compressed else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send all of it, or abort the connection, so that a partial file is not complete."""
@@ -224,9 +242,13 @@ class ExportResponse(Response):
     async def _send(self, send: Send) -> None:
         """Raises DatabaseDown, TimeoutError."""
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        compressor = self._compressor
         piece = self._export.first
         while piece:
+            if compressor:  # in a thread: a day takes milliseconds
+                piece = await asyncio.to_thread(compressor.compress, piece)
             async with asyncio.timeout(WRITE_TIMEOUT):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             piece = await self._export.read_piece()
-        await send({"type": "http.response.body", "body": b""})
+        end = compressor.flush() if compressor else b""
+        await send({"type": "http.response.body", "body": end})

@@ -14,7 +14,16 @@ from starlette.responses import Response
 
 from tracker import gaps, queries, rows
 from tracker.gaps import Coverage, Gap
-from tracker.times import DAY, HOUR, Span, floor_moment, minute_of, split_whole_hours
+from tracker.times import (
+    DAY,
+    HOUR,
+    MINUTE,
+    Span,
+    ceil_moment,
+    floor_moment,
+    minute_of,
+    split_whole_hours,
+)
 from tracker.web import params, responses, schemas
 from tracker.web.endpoint import AppRequest, endpoint, require_ticker
 from tracker.web.params import TickerQuery
@@ -22,13 +31,13 @@ from tracker.web.responses import DataResponse, negotiate, render
 
 START = params.moment(
     "start_date",
-    "Where the window begins, inclusive; default, and never before: since when the index is"
-    " tracked.",
+    "One bound of the window, inclusive; default, and never before: since when the index is"
+    " tracked. It may be the later bound.",
 )
 END = params.moment(
     "end_date",
-    "Where the window ends, exclusive, and the cursor: the next page ends where this one begins;"
-    " default, and never after: the current minute, which is not yet missing.",
+    "The other bound, exclusive, and the cursor: the next page ends where this one begins; default,"
+    " and never after: the current minute, which is not yet missing.",
 )
 COVERAGE_WIDTHS = {"1h": HOUR, "1d": DAY}
 INTERVAL = params.choice("interval", COVERAGE_WIDTHS, "The width of a bucket.")
@@ -122,12 +131,13 @@ class CoverageQuery(TickerQuery):
     links=("coverage", {"ticker": schemas.QUERY_TICKER, "start_date": schemas.in_first("from")}),
 )
 async def list_gaps(request: AppRequest, query: GapsQuery) -> Response:
-    """The gaps in [start_date, end_date), newest first."""
+    """The gaps between start_date and end_date, newest first."""
     await require_ticker(request, query.ticker)
     media_type, now = negotiate(request, query.format), datetime.now(UTC)
+    start, end = params.half_open(query.start_date, query.end_date)
 
     async def read_gaps(conn: AsyncConnection) -> list[Gap]:
-        window = await expected_window(conn, query.ticker, query.start_date, query.end_date, now)
+        window = await expected_window(conn, query.ticker, start, end, now)
         return await fetch_gaps(conn, query.ticker, window, query.limit + 1)
 
     found = await request.state["database"].run(read_gaps)
@@ -145,13 +155,14 @@ async def list_gaps(request: AppRequest, query: GapsQuery) -> Response:
     links=("gaps", {"ticker": schemas.QUERY_TICKER, "start_date": schemas.in_first("from")}),
 )
 async def list_coverage(request: AppRequest, query: CoverageQuery) -> Response:
-    """The coverage of each hour or day in [start_date, end_date), newest first."""
+    """The coverage of each hour or day between start_date and end_date, newest first."""
     await require_ticker(request, query.ticker)
     media_type, now = negotiate(request, query.format), datetime.now(UTC)
+    start, end = params.half_open(query.start_date, query.end_date)
     width = COVERAGE_WIDTHS[query.interval]
 
     async def read_coverage(conn: AsyncConnection) -> list[Coverage]:
-        window = await expected_window(conn, query.ticker, query.start_date, query.end_date, now)
+        window = await expected_window(conn, query.ticker, start, end, now)
         return await fetch_coverage(conn, query.ticker, window, width, query.limit + 1)
 
     found = await request.state["database"].run(read_coverage)
@@ -201,10 +212,13 @@ def _headers(
 ) -> dict[str, str]:
     """The next page has the same start, and ends where the last row of this one begins."""
     links = {}
+    start, end = params.half_open(query.start_date, query.end_date)
     if len(found) > query.limit:
-        cursor = ("end_date", found[query.limit - 1].since)
+        cursor = {"end_date": found[query.limit - 1].since}
+        if start != query.start_date and start is not None:
+            cursor["start_date"] = ceil_moment(start, MINUTE)
         links = responses.link_header(request, {"next": cursor})
     # Every full minute ends a minute that may be missing.
-    if query.end_date is not None and query.end_date <= minute_of(now):
+    if end is not None and end <= minute_of(now):
         return links | responses.SETTLED
     return links | responses.until_next_price(minute_of(now), now)

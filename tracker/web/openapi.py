@@ -21,8 +21,10 @@ _TAGS = {
 }
 
 
-def document(endpoints: Iterable[AnyEndpoint], api_version: str, tickers: Sequence[str]) -> Schema:
-    """The document of *endpoints* under /*api_version*, which serves *tickers*."""
+def document(
+    endpoints: Iterable[AnyEndpoint], servers: Sequence[str], tickers: Sequence[str]
+) -> Schema:
+    """The document of *endpoints* at the URLs *servers*, which serve *tickers*."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -30,7 +32,7 @@ def document(endpoints: Iterable[AnyEndpoint], api_version: str, tickers: Sequen
             "version": __version__,
             "description": _ABOUT,
         },
-        "servers": [{"url": f"/{api_version}"}, {"url": "/"}],
+        "servers": [{"url": url} for url in servers],
         "tags": [{"name": name, "description": about} for name, about in _TAGS.items()],
         "paths": {each.path: {"get": _operation(each, tickers)} for each in endpoints},
         "components": {"schemas": SCHEMAS, "responses": RESPONSES, "headers": HEADERS},
@@ -68,7 +70,7 @@ def _parameter(field: Field, tickers: Sequence[str]) -> Schema:
     schema = parameter.schema | field.default
     if parameter.name == "ticker":
         schema |= {"enum": list(tickers)}
-    if parameter.repeated:
+    if parameter.listed:
         schema = {"type": "array", "items": schema, "minItems": 1, "uniqueItems": True}
     described = {
         "name": parameter.name,
@@ -77,6 +79,6 @@ def _parameter(field: Field, tickers: Sequence[str]) -> Schema:
         "description": parameter.description,
         "schema": schema,
     }
-    if parameter.repeated or parameter.comma_separated:
-        described |= {"style": "form", "explode": parameter.repeated}
+    if parameter.listed:
+        described |= {"style": "form", "explode": True}
     return described

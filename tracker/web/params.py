@@ -7,7 +7,8 @@ document.
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
+from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, TypeVar, get_type_hints
 from zoneinfo import ZoneInfo, available_timezones
@@ -18,7 +19,13 @@ from tracker.candles import INTERVALS
 from tracker.errors import BadRequest, shorten
 from tracker.models import parse_ticker
 from tracker.rows import EXTRA_COLUMNS
-from tracker.times import MILLISECONDS_BELOW, SECONDS_BELOW, parse_moment
+from tracker.times import (
+    MICROSECONDS_BELOW,
+    MILLISECONDS_BELOW,
+    SECONDS_BELOW,
+    next_instant,
+    parse_moment,
+)
 
 Q = TypeVar("Q")
 Schema = dict[str, Any]
@@ -35,14 +42,15 @@ MOMENT_SCHEMA: Schema = {
     "anyOf": [
         {"type": "string", "format": "date-time"},
         {"type": "string", "format": "date"},
-        {"type": "number", "minimum": -62135596800, "maximum": 253402300799999999},
+        {"type": "number", "minimum": -62135596800, "maximum": 9_000_000_000_000_000_000},
     ],
     "examples": ["2024-01-15T12:00:00Z", "2024-01-15", 1705320000],
 }
 MOMENT_TEXT = (
     "RFC 3339 or ISO 8601 with any offset (none means UTC; a bare date is its midnight), or a Unix"
-    f" time: seconds (below {SECONDS_BELOW:.0e}), milliseconds (below {MILLISECONDS_BELOW:.0e}) or"
-    " microseconds, with decimals."
+    f" time: seconds (below {SECONDS_BELOW:.0e}), milliseconds (below {MILLISECONDS_BELOW:.0e}),"
+    f" microseconds (below {MICROSECONDS_BELOW:.0e}) or nanoseconds, with decimals. A number that"
+    " looks like a date, such as 20240115, is refused."
 )
 
 
@@ -51,9 +59,9 @@ class Parameter:
     """A parameter of the query string.
 
     parse: its value from one text; raises ValueError with the reason, to be read after the name.
-    schema, description: as the OpenAPI document has them.
-    repeated: may be given several times, with different values; the value is a list.
-    comma_separated: the schema is of an array whose items stand in one text.
+    schema, description: as the OpenAPI document has them; for a list, the schema of an item.
+    listed: the value is a tuple of different items, separated by commas or in several parameters;
+        those of an enumeration are in its order.
     """
 
     name: str
@@ -61,8 +69,7 @@ class Parameter:
     schema: Schema
     description: str
     required: bool = False
-    repeated: bool = False
-    comma_separated: bool = False
+    listed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +114,8 @@ def parse_query(values: QueryParams, query: type[Q], *, ignore_unknown: bool = F
         if field is not None:
             try:
                 texts = values.getlist(name)
-                if field.parameter.repeated:
-                    parsed[field.attribute] = _parse_repeated(field.parameter, texts)
+                if field.parameter.listed:
+                    parsed[field.attribute] = _parse_list(field.parameter, texts)
                 elif len(texts) > 1:
                     errors[name] = "is given more than once"
                 else:
@@ -123,23 +130,13 @@ def parse_query(values: QueryParams, query: type[Q], *, ignore_unknown: bool = F
     return query(**parsed)
 
 
-def _parse_repeated(parameter: Parameter, texts: list[str]) -> list[Any]:
-    values = [parameter.parse(text) for text in texts]
+def _parse_list(parameter: Parameter, texts: list[str]) -> tuple[Any, ...]:
+    values = [parameter.parse(item) for text in texts for item in text.split(",")]
     for value in values:
         if values.count(value) > 1:
-            raise ValueError(f"is {shorten(str(value))!r} more than once")
-    return values
-
-
-def parse_include(text: str) -> tuple[str, ...]:
-    """Names of EXTRA_COLUMNS separated by commas, each at most once; returned in that order."""
-    names = text.split(",")
-    for name in names:
-        if name not in EXTRA_COLUMNS:
-            raise ValueError(f"has {shorten(name)!r}; allowed: {', '.join(EXTRA_COLUMNS)}")
-        if names.count(name) > 1:
-            raise ValueError(f"has {name!r} more than once")
-    return tuple(name for name in EXTRA_COLUMNS if name in names)
+            raise ValueError(f"has {shorten(str(value))!r} more than once")
+    names = parameter.schema.get("enum", values)
+    return tuple(name for name in names if name in values)
 
 
 def parse_zone(text: str) -> ZoneInfo:
@@ -203,12 +200,13 @@ TICKER = Parameter(
 )
 START = moment(
     "start_date",
-    "Where the listing starts, inclusive; default: now, or the first price with `order=asc`.",
+    "One bound of the range, inclusive; it may be the later one. Without end_date: where the"
+    " listing starts; default: now, or the first price with `order=asc`.",
 )
 END = moment(
     "end_date",
-    "Where the listing stops, exclusive; default: the first price, or now with `order=asc`. Newest"
-    " first it lies before start_date, or the listing is empty.",
+    "The other bound, exclusive. Without start_date: where the listing stops; default: the first"
+    " price, or now with `order=asc`.",
 )
 ORDER = choice("order", ORDERS, "desc: newest first; asc: oldest first.")
 LIMIT = integer("limit", 1, MAX_LIMIT, "The maximum length of a page.")
@@ -222,17 +220,9 @@ AFTER = moment(
     "A cursor, as links have it: the page of what is nearest after it, exclusive, in the requested"
     " range and order.",
 )
-INCLUDE = Parameter(
-    "include",
-    parse_include,
-    {
-        "type": "array",
-        "items": {"type": "string", "enum": list(EXTRA_COLUMNS)},
-        "minItems": 1,
-        "uniqueItems": True,
-    },
-    "Keys to add to a price, separated by commas.",
-    comma_separated=True,
+INCLUDE = replace(
+    choice("include", EXTRA_COLUMNS, "Keys to add to a price: separated by commas, or repeated."),
+    listed=True,
 )
 FORMAT = choice(
     "format",
@@ -253,6 +243,18 @@ INTERVAL = choice(
     "The width of a bucket. Days and longer begin by the calendar of `tz`, weeks on Monday; shorter"
     " ones are counted from midnight UTC.",
 )
+
+
+def half_open(
+    start: datetime | None, end: datetime | None
+) -> tuple[datetime | None, datetime | None]:
+    """[since, until) of the moments between *start*, inclusive, and *end*, exclusive.
+
+    Either may be the later one; None: unbounded.
+    """
+    if start is None or end is None or start <= end:
+        return start, end
+    return next_instant(end), next_instant(start)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,8 +22,8 @@ _RESUME = (
 )
 TICKERS = replace(
     params.TICKER,
-    description="The indexes to follow: the parameter may be repeated.",
-    repeated=True,
+    description="The indexes to follow: separated by commas, or repeated.",
+    listed=True,
 )
 LAST_EVENT_ID = Parameter(
     "last_event_id",
@@ -62,7 +62,7 @@ _DESCRIPTION = (
 class StreamQuery:
     """The indexes to subscribe to, and from where on."""
 
-    tickers: Annotated[list[str], TICKERS]
+    tickers: Annotated[tuple[str, ...], TICKERS]
     last_event_id: Annotated[dict[str, Position] | None, LAST_EVENT_ID] = None
 
 

@@ -40,8 +40,9 @@ PRICE = schemas.model(
         },
         "created_at": {**schemas.MINUTE, "description": "The UTC minute the price belongs to"},
         "source": {
-            "enum": ["poll", "chart"],
-            "description": "If included. poll: requested in its minute; chart: an average",
+            "enum": ["poll", "chart", "import"],
+            "description": "If included. poll: requested in its minute; chart: an average of the"
+            " exchange's charts; import: from a file",
         },
         "observed_at": {
             "type": ["string", "null"],
@@ -286,10 +287,14 @@ async def fetch_prices(
 def listing_minutes(
     start: datetime | None, end: datetime | None, now: datetime, *, ascending: bool
 ) -> range:
-    """The minutes from *start*, inclusive, to *end*, exclusive, in the order of the listing.
+    """The minutes between *start*, inclusive, and *end*, exclusive; either may be the later one.
 
-    There are minutes after *now* only where *start* or *end* is later.
+    With one of them, it is where the listing starts or stops. There are minutes after *now* only
+    where *start* or *end* is later.
     """
+    since, until = params.half_open(start, end)
+    if since and until:
+        return range(following_minute(since), following_minute(until))
     if ascending:
         first = following_minute(start) if start else _FIRST_MINUTE
         return range(first, following_minute(end) if end else minute_number(now) + 1)

@@ -14,6 +14,7 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from tracker.errors import (
     BadRequest,
@@ -38,6 +39,7 @@ STATUSES: dict[type[Exception], HTTPStatus] = {
 }
 
 RETRY_AFTER = {"Retry-After": "5"}  # seconds
+_ALLOW = {"Allow": "GET, HEAD, OPTIONS"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class ProblemType:
 PROBLEM_TYPES = {
     HTTPStatus.BAD_REQUEST: ProblemType(
         "malformed",
-        "The request is not valid HTTP.",
+        "The request is not valid HTTP, or its Host is missing, repeated or invalid.",
         "Percent-encode bytes above 127 in the URL.",
     ),
     HTTPStatus.NOT_FOUND: ProblemType(
@@ -68,8 +70,8 @@ PROBLEM_TYPES = {
     ),
     HTTPStatus.NOT_ACCEPTABLE: ProblemType(
         "not-acceptable",
-        "The Accept header allows none of the available formats.",
-        "Accept one of them, or request it with format=, which overrides Accept.",
+        "Accept allows none of the formats, or Accept-Encoding neither gzip nor identity.",
+        "Accept one of them; format= overrides Accept.",
     ),
     HTTPStatus.REQUEST_TIMEOUT: ProblemType(
         "slow-request",
@@ -102,6 +104,11 @@ PROBLEM_TYPES = {
         "The server failed because of an error in its own code.",
         "Report it with the request_id: the log has the reason under it.",
     ),
+    HTTPStatus.NOT_IMPLEMENTED: ProblemType(
+        "unknown-method",
+        "No path is served with this method; methods are in capitals.",
+        "Use GET or HEAD: the API is read-only.",
+    ),
     HTTPStatus.SERVICE_UNAVAILABLE: ProblemType(
         "unavailable",
         "Temporarily unavailable: the database does not respond or is not yet migrated, prices are"
@@ -111,29 +118,37 @@ PROBLEM_TYPES = {
 }
 
 
-def problem_type(status: HTTPStatus) -> str:
-    """The relative URI of the explanation of *status*."""
-    return f"/problems#{PROBLEM_TYPES[status].anchor}" if status in PROBLEM_TYPES else "about:blank"
+def problem_type(status: HTTPStatus, scope: Scope) -> str:
+    """The URI of the explanation of *status*, relative to that of the request.
+
+    It resolves behind a proxy that has removed a prefix from the path, and behind one that has not.
+    """
+    if status not in PROBLEM_TYPES:
+        return "about:blank"
+    path = scope["raw_path"].decode("latin-1")
+    path = path.removeprefix(scope["state"]["settings"].web_root_path)
+    return f"{'../' * (path.count('/') - 1)}problems#{PROBLEM_TYPES[status].anchor}"
 
 
 def problem_document(
     status: HTTPStatus,
     errors: Mapping[str, str],
-    request_id: str,
+    scope: Scope,
     headers: Mapping[str, str] | None = None,
     members: Mapping[str, str] | None = None,
 ) -> Response:
     """A problem document; *errors* maps the names of parameters or parts to reasons.
 
+    scope: that of the request.
     members: more members of the document.
     """
     body = {
-        "type": problem_type(status),
+        "type": problem_type(status, scope),
         "title": status.phrase,
         "status": status.value,
         "detail": join_reasons(errors),
         "errors": [{"name": name, "reason": why} for name, why in errors.items()],
-        "request_id": request_id,
+        "request_id": scope["request_id"],
         **(members or {}),
     }
     sent = {"Cache-Control": "no-store", **(headers or {})}
@@ -149,13 +164,13 @@ def join_reasons(errors: Mapping[str, str]) -> str:
 
 def unavailable(request: Request[Any], errors: Mapping[str, str]) -> Response:
     """503 with the reasons and Retry-After."""
-    return problem_document(HTTPStatus.SERVICE_UNAVAILABLE, errors, request.scope["request_id"])
+    return problem_document(HTTPStatus.SERVICE_UNAVAILABLE, errors, request.scope)
 
 
 def server_error(request: Request[Any]) -> Response:
     """500; the log has the reason, under the id of the request."""
     errors = {"server": "an internal error"}
-    return problem_document(HTTPStatus.INTERNAL_SERVER_ERROR, errors, request.scope["request_id"])
+    return problem_document(HTTPStatus.INTERNAL_SERVER_ERROR, errors, request.scope)
 
 
 def error_reasons(error: Exception) -> dict[str, str]:
@@ -169,14 +184,20 @@ def error_reasons(error: Exception) -> dict[str, str]:
 
 
 async def handle_http_exception(request: Request[Any], error: Exception) -> Response:
-    """Starlette's handler of a path or method that is not served: 404 or 405."""
+    """Starlette's handler of a path or method that is not served: 404 or 405.
+
+    OPTIONS of a path that is served, or of the server (`*`), is a 204 with the methods.
+    """
     assert isinstance(error, HTTPException)  # it is registered for nothing else
     status = HTTPStatus(error.status_code)
+    is_served = status == HTTPStatus.METHOD_NOT_ALLOWED
+    if request.method == "OPTIONS" and (is_served or request.scope["path"] == "*"):
+        return Response(None, HTTPStatus.NO_CONTENT.value, _ALLOW)
     errors = {
         HTTPStatus.NOT_FOUND: {"path": "does not exist"},
         HTTPStatus.METHOD_NOT_ALLOWED: {"method": "must be GET or HEAD"},
     }.get(status, {"request": status.phrase})
-    return problem_document(status, errors, request.scope["request_id"], error.headers)
+    return problem_document(status, errors, request.scope, _ALLOW if is_served else error.headers)
 
 
 async def handle_unexpected(request: Request[Any], _: Exception) -> Response:

@@ -1,16 +1,23 @@
-"""uvicorn's HTTP protocol with limits on the size and the time of requests.
+"""uvicorn's HTTP protocol with limits on the size and the time of requests, and checks of the head.
 
-uvicorn has none: 100 MB of headers on one connection took 610 MB of memory, 14 MB of pipelined
-requests 640 MB, and a partial request never timed out. The class subclasses internals of uvicorn:
-server.py uses it with tested versions only.
-Source: RFC 9110, sections 4.1 (8000 bytes of address at least) and 15.5 (408, 414); RFC 6585 (431).
+uvicorn has no limits: 100 MB of headers on one connection took 610 MB of memory, 14 MB of pipelined
+requests 640 MB, and a partial request never timed out. Nor does it check Host, or tell an unknown
+method from what is not HTTP. The class subclasses internals of uvicorn: server.py uses it with
+tested versions only.
+Source: RFC 9110, sections 4.1 (8000 bytes of address at least), 9.1 (501) and 15.5 (408, 414); RFC
+9112, section 3.2 (400 unless there is one Host; HTTP/1.0 needs none; targets may be absolute); RFC
+6585 (431).
 """
 
 import asyncio
+import re
+import sys
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 from uuid import uuid4
 
+import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
@@ -23,6 +30,8 @@ from tracker.web.problems import problem_document
 from tracker.web.security import security_headers, with_policy
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.types import Scope
 
 MAX_ADDRESS = 8_192  # bytes of path and query
@@ -35,8 +44,13 @@ _REQUEST_TIMEOUT = 10.0  # seconds until a request is complete
 _READ_TIMEOUT = 60.0  # seconds: the system buffers megabytes, so that progress shows late
 _LINGER = 2.0  # seconds for a refused client to read the response
 
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.v]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
+_ABSOLUTE = re.compile(rb"^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*/?")  # the part before the path
+_METHOD = re.compile(rb"(?:\r\n)*[A-Za-z0-9!#$%&'*+.^_`|~-]+(?: |$)")
+
 _REASONS = {
     HTTPStatus.BAD_REQUEST: {"request": "is not valid HTTP"},
+    HTTPStatus.NOT_IMPLEMENTED: {"method": "is unknown; must be GET or HEAD"},
     HTTPStatus.REQUEST_TIMEOUT: {
         "request": f"was not complete within {_REQUEST_TIMEOUT:g} seconds"
     },
@@ -55,7 +69,9 @@ class Protocol(HttpToolsProtocol):
         self._size = 0  # bytes of the current request, at most
         self._receiving = self._in_head = False
         self._refused = False
+        self._data = b""  # the bytes that are being parsed
         self._status = HTTPStatus.BAD_REQUEST
+        self._reasons: Mapping[str, str] | None = None  # besides those of the status
         self._cycle: RequestResponseCycle | None = None
         self._request_timer: asyncio.TimerHandle | None = None
         self._read_timer: asyncio.TimerHandle | None = None
@@ -81,6 +97,7 @@ class Protocol(HttpToolsProtocol):
         if self._refused:
             return
         self._size = self._size + len(data) if self._receiving else len(data)
+        self._data = data
         super().data_received(data)
         if self._refused or self.transport.is_closing():
             return
@@ -102,12 +119,17 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Check the head; raises ValueError, which ends parsing."""
+        if not self.url.startswith(b"/"):
+            self.url = _ABSOLUTE.sub(b"/", self.url)
         if self._size > MAX_ADDRESS and len(self.url) > MAX_ADDRESS:
             self._stop_parsing(HTTPStatus.REQUEST_URI_TOO_LONG)
         if self._size > MAX_ADDRESS:
             sizes = (len(name) + len(value) + _HEADER_OVERHEAD for name, value in self.headers)
             if sum(sizes) > MAX_HEADERS:
                 self._stop_parsing(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) != 1 or not _is_host(hosts[0]):
+            self._check_hosts(hosts)
         super().on_headers_complete()
         self._in_head = False
         if len(self.pipeline) > MAX_PIPELINED:
@@ -131,12 +153,23 @@ class Protocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 -- ours has more
-        """Refuse what the parser rejected; uvicorn calls it."""
+        """Refuse what the parser rejected; uvicorn calls it while it handles the parser's error."""
+        is_method = isinstance(sys.exception(), httptools.HttpParserInvalidMethodError)
+        if is_method and _METHOD.match(self._data):
+            self._status = HTTPStatus.NOT_IMPLEMENTED
         self._refuse(self._status)
 
     def _idle(self) -> bool:
         """Whether every request has its response; only blank lines arrived since."""
         return self.cycle is None or self.cycle.response_complete
+
+    def _check_hosts(self, hosts: list[bytes]) -> None:
+        """Refuse any number of hosts but one, except for none in HTTP/1.0, and an invalid one."""
+        if not hosts and self.parser.get_http_version() in {"0.9", "1.0"}:
+            return
+        reason = "is not a host with or without a port" if hosts else "is required"
+        self._reasons = {"Host": "is given more than once" if len(hosts) > 1 else reason}
+        self._stop_parsing(HTTPStatus.BAD_REQUEST)
 
     def _stop_parsing(self, status: HTTPStatus) -> None:
         self._status = status
@@ -177,7 +210,14 @@ class Protocol(HttpToolsProtocol):
 
     def _problem(self, status: HTTPStatus) -> bytes:
         request_id = uuid4().hex
-        response = problem_document(status, _REASONS[status], request_id, {"Connection": "close"})
+        is_path = self._in_head and self.url.startswith(b"/")
+        scope: Scope = {
+            "request_id": request_id,
+            "raw_path": self.url.partition(b"?")[0] if is_path else b"/",
+            "state": self.app_state,
+        }
+        reasons = self._reasons or _REASONS[status]
+        response = problem_document(status, reasons, scope, {"Connection": "close"})
         headers = with_policy(
             [
                 *self.server_state.default_headers,
@@ -202,3 +242,9 @@ class Protocol(HttpToolsProtocol):
         else:
             self._read_timer = None
             self.transport.abort()
+
+
+@lru_cache(256)
+def _is_host(value: bytes) -> bool:
+    """Whether *value* is a host, which may be empty, with or without a port."""
+    return _HOST.fullmatch(value) is not None

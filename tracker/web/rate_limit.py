@@ -54,7 +54,8 @@ class RateLimit:
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
         """Wrap *app*, whose paths are served bare and under the API's version."""
         self._app = app
-        self._prefix = f"/{settings.api_version}"
+        self._root_path = settings.web_root_path
+        self._version = f"/{settings.api_version}"
         self._metrics = metrics
         self._counter = RequestCounter(settings)
         policy = f'"client";q={self._counter.amount};w={self._counter.window}'
@@ -65,7 +66,8 @@ class RateLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, partial(self._close_and_send, send))
             return
-        if not scope["path"].removeprefix(self._prefix).startswith(RATE_LIMITED):
+        path = scope["path"].removeprefix(self._root_path).removeprefix(self._version)
+        if not path.startswith(RATE_LIMITED):
             await self._app(scope, receive, send)
             return
         remaining = await self._counter.take(client_of(scope))
@@ -86,7 +88,7 @@ class RateLimit:
             app = problem_document(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 {"client": f"has made too many requests: the limit is {limit}"},
-                scope["request_id"],
+                scope,
                 {"Retry-After": str(remaining.seconds)},
             )
         await app(scope, receive, send_with_headers)

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from functools import cached_property, lru_cache
 from hashlib import blake2b
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_plus
 
 import orjson
@@ -40,7 +40,11 @@ MEDIA_TYPES = {
     "ndjson": "application/x-ndjson",
 }
 JSON, CSV, NDJSON = MEDIA_TYPES.values()
-CONTENT_TYPES = {JSON: JSON, CSV: f"{CSV}; charset=utf-8; header=present", NDJSON: NDJSON}
+# No name of NDJSON is registered: a client gets the one that it accepts.
+NDJSON_ALIASES = ("application/ndjson", "application/jsonl", "application/jsonlines")
+CONTENT_TYPES = {name: name for name in (JSON, NDJSON, *NDJSON_ALIASES)} | {
+    CSV: f"{CSV}; charset=utf-8; header=present"
+}
 
 NO_STORE = {"Cache-Control": "no-store"}
 _MAX_AGE = 60  # seconds: repair runs once a minute
@@ -51,7 +55,7 @@ _QUALITY = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
 _MAX_HEADERS = 256  # cached: clients send few different ones repeatedly
 _MAX_TEMPLATES = 1000
 _MIN_COMPRESSED = 1000  # bytes; the headers of gzip cost more than it saves below
-_GZIP_LEVEL = 4  # a page in a fraction of a millisecond; higher levels save little
+GZIP_LEVEL = 4  # a page in a fraction of a millisecond; higher levels save little
 _ETAGS = re.compile(rb'"[^"]*"|\*')
 _UNQUOTED = "=&%+:,/"  # what needs no quoting in a query, besides letters and digits
 
@@ -91,15 +95,18 @@ class DataResponse(Response):
 
 
 def negotiate(
-    request: Request[Any], name: str | None, offered: tuple[str, ...] = tuple(MEDIA_TYPES.values())
+    request: Request[Any], name: str | None, offered: tuple[str, ...] = (JSON, CSV, NDJSON)
 ) -> str:
     """The media type of the response: *name*, a key of MEDIA_TYPES, or what Accept prefers.
+
+    offered: in the order of our preference, with NDJSON.
 
     Raises NotAcceptable.
     """
     if name:
         return MEDIA_TYPES[name]
     accept = ",".join(request.headers.getlist("accept"))
+    offered = (*offered, *NDJSON_ALIASES)
     if media_type := preferred(accept, offered):
         return media_type
     raise NotAcceptable({"Accept": f"accepts none of {', '.join(offered)}"})
@@ -124,11 +131,30 @@ def request_header(scope: Scope, name: bytes) -> bytes:
     return b",".join(value for each, value in scope["headers"] if each == name)
 
 
+class Codings(NamedTuple):
+    """How a client accepts the body of a response.
+
+    gzip: compressed, and not less than as it is.
+    identity: as it is.
+    """
+
+    gzip: bool
+    identity: bool
+
+
 @lru_cache(_MAX_HEADERS)
-def accepts_gzip(accept_encoding: str) -> bool:
-    """Whether a response may be compressed with gzip."""
-    weights = dict(_weights(accept_encoding))
-    return weights.get("gzip", weights.get("*", 0.0)) > 0
+def accepted_codings(accept_encoding: bytes) -> Codings:
+    """What Accept-Encoding allows. Raises NotAcceptable if that is neither gzip nor identity."""
+    weights = dict(_weights(accept_encoding.decode("latin-1")))
+    others = weights.get("*")
+    gzip_weight = weights.get("gzip", weights.get("x-gzip", others or 0.0))
+    identity_weight = weights.get("identity", 0.0 if others == 0 else None)
+    if gzip_weight == 0 and identity_weight == 0:
+        raise NotAcceptable({"Accept-Encoding": "accepts neither gzip nor identity"})
+    return Codings(
+        gzip=gzip_weight > 0 and gzip_weight >= (identity_weight or 0.0),
+        identity=identity_weight != 0,
+    )
 
 
 def _weights(header: str) -> list[tuple[str, float]]:
@@ -156,7 +182,7 @@ def render(media_type: str, content: Row | Sequence[Row], columns: Sequence[str]
     if media_type == JSON:
         return orjson.dumps(content)
     listed = [content] if isinstance(content, Mapping) else content
-    if media_type == NDJSON:
+    if media_type != CSV:
         return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in listed)
     lines = io.StringIO(newline="")
     writer = csv.DictWriter(lines, columns, lineterminator="\r\n")
@@ -246,14 +272,14 @@ def page_links(
     """
     before, after = ("before", older), ("after", newer)
     cursors = {"next": after, "prev": before} if ascending else {"next": before, "prev": after}
-    return link_header(request, {rel: (name, at) for rel, (name, at) in cursors.items() if at})
+    return link_header(request, {rel: {name: at} for rel, (name, at) in cursors.items() if at})
 
 
-def link_header(request: Request[Any], cursors: Mapping[str, tuple[str, datetime]]) -> Headers:
-    """The header with a link for each relation, by the parameter and moment of its page."""
+def link_header(request: Request[Any], cursors: Mapping[str, Mapping[str, datetime]]) -> Headers:
+    """The header with a link for each relation, by the moments of the parameters of its page."""
     if not cursors:
         return {}
-    replaced = {"before", "after", *(name for name, _ in cursors.values())}
+    replaced = {"before", "after", *(name for cursor in cursors.values() for name in cursor)}
     query = quote(request.scope["query_string"].decode("latin-1"), safe=_UNQUOTED)
     parts = [part for part in query.split("&") if part]
     parts = [part for part in parts if unquote_plus(part.partition("=")[0]) not in replaced]
@@ -261,7 +287,9 @@ def link_header(request: Request[Any], cursors: Mapping[str, tuple[str, datetime
         parts.append(f"limit={DEFAULT_LIMIT}")
     base = "&".join(parts)
     links = (
-        f'<?{base}&{name}={format_moment(at)}>; rel="{rel}"' for rel, (name, at) in cursors.items()
+        f"<?{base}&{'&'.join(f'{name}={format_moment(at)}' for name, at in cursor.items())}>;"
+        f' rel="{rel}"'
+        for rel, cursor in cursors.items()
     )
     return {"Link": ", ".join(links)}
 
@@ -273,7 +301,8 @@ def finish_response(scope: Scope, response: Response) -> Response:
     """*response* with its ETag, or as 304, and compressed where the client accepts that.
 
     Only a 200 with a body of known length: not problems, streams or exports. Its headers are a dict
-    meanwhile, because Starlette's search the list for each name.
+    meanwhile, because Starlette's search the list for each name. If-Modified-Since has no effect,
+    because no response has a date of modification. Raises NotAcceptable.
     """
     headers = dict(response.raw_headers)  # no name is repeated
     if response.status_code != HTTPStatus.OK or b"content-length" not in headers:
@@ -281,9 +310,8 @@ def finish_response(scope: Scope, response: Response) -> Response:
     vary = headers.get(b"vary")
     headers[b"vary"] = vary + b", Accept-Encoding" if vary else b"Accept-Encoding"
     body = bytes(response.body)
-    compressed = len(body) >= _MIN_COMPRESSED and accepts_gzip(
-        request_header(scope, b"accept-encoding").decode("latin-1")
-    )
+    codings = accepted_codings(request_header(scope, b"accept-encoding"))
+    compressed = codings.gzip and (len(body) >= _MIN_COMPRESSED or not codings.identity)
     if headers.setdefault(b"cache-control", b"no-cache") != b"no-store":
         digest = blake2b(body, digest_size=16).hexdigest().encode()
         headers[b"etag"] = etag = b'"%s-gzip"' % digest if compressed else b'"%s"' % digest
@@ -294,7 +322,7 @@ def finish_response(scope: Scope, response: Response) -> Response:
             response.raw_headers = list(headers.items())
             return response
     if compressed:
-        response.body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
+        response.body = gzip.compress(body, GZIP_LEVEL, mtime=0)
         headers[b"content-encoding"] = b"gzip"
         headers[b"content-length"] = b"%d" % len(response.body)
     response.raw_headers = list(headers.items())

@@ -16,7 +16,7 @@ from tracker.watchdog import Watchdog
 from tracker.web.app import create_app
 from tracker.web.stream.responses import DEFAULT_OPTIONS, StreamOptions
 
-_FILES = 200  # open besides the clients of the stream: requests, database, libraries
+_FILES = 2000  # open besides the clients of the stream: connections, database, libraries
 TESTED_UVICORN = "0.54."  # protocol.py subclasses internals of it
 
 
@@ -36,6 +36,7 @@ def configure(
         server_header=False,
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=list(settings.trusted_proxies),
+        timeout_keep_alive=settings.web_keep_alive,
         timeout_graceful_shutdown=5,
     )
 

@@ -1,6 +1,7 @@
 """Pages (/, /docs, /problems) and the files that they load.
 
-Their policy allows no other host.
+Their policy allows no other host. Their references are relative, and resolve under any prefix.
+Links to them may have parameters of others (utm_source), which are ignored.
 Source: Content Security Policy Level 3.
 """
 
@@ -57,8 +58,9 @@ def _is_installed(name: str) -> bool:
     "docs",
     "A page to read and try this API",
     response=schemas.text_response("text/html", etag=True),
-    errors=(422, 500),
+    errors=(500,),
     tag="service",
+    ignore_unknown=True,
 )
 async def get_docs(_request: AppRequest, _query: NoQuery) -> Response:
     """Swagger UI."""
@@ -71,8 +73,9 @@ async def get_docs(_request: AppRequest, _query: NoQuery) -> Response:
     "problems",
     "What each type of error means",
     response=schemas.text_response("text/html", etag=True),
-    errors=(422, 500),
+    errors=(500,),
     tag="service",
+    ignore_unknown=True,
 )
 async def get_problems(_request: AppRequest, _query: NoQuery) -> Response:
     """The explanations that problem types refer to."""
@@ -84,8 +87,9 @@ async def get_problems(_request: AppRequest, _query: NoQuery) -> Response:
     "page",
     "Live prices, their chart, and the state of the service",
     response=schemas.text_response("text/html", etag=True),
-    errors=(422, 500),
+    errors=(500,),
     tag="service",
+    ignore_unknown=True,
 )
 async def get_page(_request: AppRequest, _query: NoQuery) -> Response:
     """The page."""
@@ -100,9 +104,10 @@ async def get_page(_request: AppRequest, _query: NoQuery) -> Response:
     response=schemas.text_response(
         "text/javascript", "text/css", "image/svg+xml", "text/plain", etag=True
     ),
-    errors=(404, 422, 500),
+    errors=(404, 500),
     operation_id="page_file",
     tag="service",
+    ignore_unknown=True,
     other_parameters=(
         {
             "name": "name",

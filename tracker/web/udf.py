@@ -7,17 +7,17 @@ https://www.tradingview.com/charting-library-docs/latest/connecting_data/UDF
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Annotated, Any
 
 from psycopg import AsyncConnection
 from starlette.responses import PlainTextResponse, Response
 
+from tracker import queries
 from tracker.candles import Grid, make_grid
 from tracker.errors import BadRequest, NotFound, shorten
-from tracker.times import FIRST, Span
+from tracker.times import FIRST, Span, parse_moment
 from tracker.web import params, schemas
 from tracker.web.candles import fetch_candles
 from tracker.web.endpoint import AppRequest, endpoint, require_ticker
@@ -69,9 +69,8 @@ def parse_symbol(symbol: str) -> str:
     return symbol.lower().removeprefix(f"{EXCHANGE.lower()}:")
 
 
-def symbol_info(ticker: str, close: Decimal | None) -> dict[str, object]:
-    """What a chart must know of an index; its prices are shown with the decimals of *close*."""
-    exponent = 0 if close is None else int(close.as_tuple().exponent)
+def symbol_info(ticker: str, decimals: int) -> dict[str, object]:
+    """What a chart must know of an index, whose prices have so many *decimals*."""
     return {
         "name": ticker.upper(),
         "ticker": ticker,
@@ -83,7 +82,7 @@ def symbol_info(ticker: str, close: Decimal | None) -> dict[str, object]:
         "timezone": "Etc/UTC",
         "format": "price",
         "minmov": 1,
-        "pricescale": 10 ** min(max(-exponent, _MIN_DECIMALS), _MAX_DECIMALS),
+        "pricescale": 10 ** min(max(decimals, _MIN_DECIMALS), _MAX_DECIMALS),
         "currency_code": ticker.rpartition("_")[2].upper(),
         "has_intraday": True,
         "intraday_multipliers": [name for name in RESOLUTIONS if name.isdecimal()],
@@ -132,6 +131,11 @@ def _parse_count(text: str) -> int:
     return min(int(text.lstrip("0")[:9] or 0), MAX_BARS)
 
 
+def _parse_time(text: str) -> datetime:
+    """Numbers are Unix times, as the protocol has them, also those that look like a date."""
+    return parse_moment(text, allow_date_digits=True)
+
+
 def _text(name: str, description: str) -> Parameter:
     return Parameter(name, str, schemas.TEXT, description)
 
@@ -150,8 +154,11 @@ RESOLUTION = Parameter(
     "The width of a bar: minutes, or days, weeks and months of UTC.",
     required=True,
 )
-FROM = params.moment("from", "Bars that begin at or after it; default: the first there is.")
-TO = params.moment("to", "Bars that begin before it; default: now.")
+FROM = replace(
+    params.moment("from", "Bars that begin at or after it; default: the first there is."),
+    parse=_parse_time,
+)
+TO = replace(params.moment("to", "Bars that begin before it; default: now."), parse=_parse_time)
 COUNTBACK = Parameter(
     "countback",
     _parse_count,
@@ -197,7 +204,7 @@ class HistoryQuery:
 
 # Documentation
 
-_SYMBOL_EXAMPLE = symbol_info("btc_usd", None)
+_SYMBOL_EXAMPLE = symbol_info("btc_usd", _MIN_DECIMALS)
 _FOUND_EXAMPLE = search_symbols(["btc_usd"], "")
 _BARS_EXAMPLE = {
     "s": "ok",
@@ -286,11 +293,10 @@ async def get_config(_request: AppRequest, _query: NoQuery) -> Response:
 async def get_symbol(request: AppRequest, query: SymbolQuery) -> Response:
     """One symbol. Raises NotFound unless it is tracked."""
     await _require_symbol(request, query.symbol)
-    day, until_now = make_grid("1d"), Span(FIRST, datetime.now(UTC))
-    newest = await request.state["database"].run(
-        lambda conn: fetch_candles(conn, query.symbol, day, until_now, 1, ascending=False)
+    decimals = await request.state["database"].run(
+        lambda conn: queries.price_decimals(conn, query.symbol)
     )
-    return json_response(symbol_info(query.symbol, newest[0].close if newest else None))
+    return json_response(symbol_info(query.symbol, decimals))
 
 
 @endpoint(
@@ -326,10 +332,13 @@ async def search(request: AppRequest, query: SearchQuery) -> Response:
     extend_problem=_errmsg,
 )
 async def get_history(request: AppRequest, query: HistoryQuery) -> Response:
-    """The bars that begin in [from, to), or the countback bars before to."""
+    """The bars that begin between from and to, or the countback bars before to."""
     await _require_symbol(request, query.symbol)
-    grid, until = make_grid(query.resolution), query.until or datetime.now(UTC)
-    since = FIRST if query.countback else min(query.since or FIRST, until)
+    grid, since, until = make_grid(query.resolution), query.since, query.until
+    if not query.countback:
+        since, until = params.half_open(since, until)
+    until = until or datetime.now(UTC)
+    since = FIRST if query.countback else min(since or FIRST, until)
     count = query.countback or MAX_BARS
     within = Span(since, until)
     bars = await request.state["database"].run(
