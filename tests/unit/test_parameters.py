@@ -363,12 +363,14 @@ def test_unknown_parameters_may_be_ignored() -> None:
 
 def test_list_is_repeated_or_separated_by_commas() -> None:
     """In the order of the request; the same value twice is a typo, and each is parsed alone."""
-    for query in ("ticker=eth_usd&ticker=btc_usd", "ticker=eth_usd,btc_usd"):
+    brackets = "ticker[]=eth_usd&ticker[]=btc_usd", "ticker[]=eth_usd&ticker=btc_usd"
+    for query in ("ticker=eth_usd&ticker=btc_usd", "ticker=eth_usd,btc_usd", *brackets):
         found = parse_query(QueryParams(query), RepeatedQuery)
         assert found.tickers == ("eth_usd", "btc_usd")
     for query, reason in (
         ("ticker=eth_usd&ticker=eth_usd", "has 'eth_usd' more than once"),
         ("ticker=eth_usd,eth_usd", "has 'eth_usd' more than once"),
+        ("ticker=eth_usd&ticker[]=eth_usd", "has 'eth_usd' more than once"),
         ("ticker=eth_usd&ticker=BTC", "is not an index name such as btc_usd: 'BTC'"),
     ):
         with pytest.raises(BadRequest) as caught:

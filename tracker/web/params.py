@@ -103,6 +103,8 @@ def parse_query(values: QueryParams, query: type[Q], *, ignore_unknown: bool = F
     typo must not silently give a default.
     """
     known = query_fields(query)  # type: ignore[arg-type]  # types are hashable
+    if any(name.endswith("[]") for name in values):
+        values = _without_brackets(values, known)
     errors = {
         name: "is required"
         for name, field in known.items()
@@ -128,6 +130,12 @@ def parse_query(values: QueryParams, query: type[Q], *, ignore_unknown: bool = F
     if errors:
         raise BadRequest(errors)
     return query(**parsed)
+
+
+def _without_brackets(values: QueryParams, known: Mapping[str, Field]) -> QueryParams:
+    """*values* with lists by their own names, to which some clients (axios) append `[]`."""
+    listed = {f"{name}[]": name for name, field in known.items() if field.parameter.listed}
+    return QueryParams([(listed.get(name, name), text) for name, text in values.multi_items()])
 
 
 def _parse_list(parameter: Parameter, texts: list[str]) -> tuple[Any, ...]:
