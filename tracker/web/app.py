@@ -10,7 +10,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from tracker.errors import DatabaseDown, MigrationsPending
 from tracker.settings import Settings
 from tracker.web import (
     candles,
@@ -21,7 +20,6 @@ from tracker.web import (
     price_stream,
     prices,
     problems,
-    schemas,
     site,
     tickers,
     udf,
@@ -38,25 +36,14 @@ from tracker.web.stream.feed import Feed
 from tracker.web.stream.responses import DEFAULT_OPTIONS, StreamOptions, Streams
 
 
-@endpoint(
-    "/openapi.json",
-    "openapi",
-    "This document",
-    response=schemas.json_response({"type": "object"}, "ETag"),
-    errors=(422, 500),
-    tag="service",
-)
+@endpoint("/openapi.json", "openapi")
 async def get_openapi(request: AppRequest, _query: NoQuery) -> Response:
-    """The OpenAPI document, with the tracked indexes."""
-    settings = request.state["settings"]
-    try:
-        names = await request.state["tickers"].names(request.state["database"])
-    except (DatabaseDown, MigrationsPending):
-        names = list(settings.tickers)
-    versioned = request.scope["path"].endswith(f"/{settings.api_version}/openapi.json")
+    """The OpenAPI document."""
+    version = request.state["settings"].api_version
+    versioned = request.scope["path"].endswith(f"/{version}/openapi.json")
     # Relative to this document, because a proxy may add a prefix.
-    servers = (".", "..") if versioned else (settings.api_version, ".")
-    return json_response(openapi.document(ENDPOINTS, servers, names))
+    servers = (".", "..") if versioned else (version, ".")
+    return json_response(openapi.document(ENDPOINTS, servers))
 
 
 ENDPOINTS: tuple[AnyEndpoint, ...] = (
@@ -69,11 +56,11 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
     gaps.list_gaps,
     gaps.list_coverage,
     tickers.list_tickers,
-    udf.get_config,
-    udf.get_symbol,
-    udf.search,
-    udf.get_history,
-    udf.get_time,
+    udf.get_udf_config,
+    udf.get_udf_symbol,
+    udf.search_udf_symbols,
+    udf.get_udf_history,
+    udf.get_udf_time,
     health.get_liveness,
     health.get_readiness,
     health.get_state,

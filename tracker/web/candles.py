@@ -105,11 +105,13 @@ class CandlePage:
 @endpoint(
     "/prices/candles",
     "candles",
-    "First, highest, lowest and last price of each bucket of time, newest first",
+    summary="First, highest, lowest and last price of each bucket of time, newest first",
+    description="A bucket without prices has no candle. The header Link leads to the next page and"
+    " to the previous one.",
     response=schemas.rows_response(schemas.page_of(CANDLE), [_EXAMPLE], "Link"),
     errors=(406, 422, 500, 503),
     links=(
-        "prices",
+        "list_prices",
         {"ticker": schemas.QUERY_TICKER, "start_date": schemas.in_first("created_at")},
     ),
     shared=True,

@@ -88,9 +88,11 @@ async def require_ticker(request: AppRequest, ticker: str) -> Dependency:
 class Endpoint(Generic[Q]):
     """A path that is served, for GET and HEAD.
 
-    name: its label in metrics; also its operationId, unless that is given.
+    name: its label in metrics.
+    handler: its name is the operationId of the OpenAPI document: a verb and a noun.
     query: the dataclass of its parameters; unknown ones are refused, unless `ignore_unknown`.
-    response: the 200 of the OpenAPI document; errors: names of schemas.RESPONSES.
+    response: the 200 of the OpenAPI document, which lacks the endpoint without one.
+    errors: names of schemas.RESPONSES.
     other_parameters: what the OpenAPI document has besides those of the query.
     links: the operation that its response leads to, and with which parameters (OpenAPI's links).
     shared: whether concurrent requests may share a response that depends on one index (cache.py).
@@ -99,12 +101,12 @@ class Endpoint(Generic[Q]):
 
     path: str
     name: str
-    summary: str
     handler: Handler[Q]
     query: type[Q]
-    response: Schema
-    errors: tuple[int | str, ...]
-    operation_id: str = ""
+    summary: str = ""
+    description: str = ""
+    response: Schema | None = None
+    errors: tuple[int | str, ...] = ()
     tag: str = "prices"
     links: tuple[str, Mapping[str, str]] | None = None
     other_parameters: tuple[Schema, ...] = ()
@@ -139,9 +141,7 @@ class Endpoint(Generic[Q]):
             return problems.server_error(request)
 
 
-def endpoint(
-    path: str, name: str, summary: str, **options: Any
-) -> Callable[[Handler[Q]], Endpoint[Q]]:
+def endpoint(path: str, name: str, **options: Any) -> Callable[[Handler[Q]], Endpoint[Q]]:
     """Make an endpoint of a handler of a request and a query, which is annotated with its type.
 
     options: the other attributes of Endpoint.
@@ -149,7 +149,7 @@ def endpoint(
 
     def decorate(handler: Handler[Q]) -> Endpoint[Q]:
         _, query, *_ = get_type_hints(handler).values()
-        return Endpoint(path, name, summary, handler, query, **options)
+        return Endpoint(path, name, handler, query, **options)
 
     return decorate
 

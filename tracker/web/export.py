@@ -51,10 +51,13 @@ START = params.moment(
     "One bound of the range, inclusive; it may be the later one; default: the first price.",
 )
 END = params.moment("end_date", "The other bound, exclusive; default: now.")
-FORMAT = params.choice(
-    "format",
-    LINE_FORMATS,
-    "The format, whatever Accept says; default: what Accept prefers, CSV if it accepts any.",
+FORMAT = replace(
+    params.choice(
+        "format",
+        LINE_FORMATS,
+        "The format, whatever Accept says; default: what Accept prefers, CSV if it accepts any.",
+    ),
+    documented=False,
 )
 
 
@@ -71,7 +74,9 @@ class ExportQuery(TickerQuery):
 @endpoint(
     "/prices/export",
     "export",
-    "All prices of a range, oldest first: the lines that pages have, however many",
+    summary="All prices of a range, oldest first: the lines that pages have, however many",
+    description="It is streamed as it is read. An export that fails is cut off before its last"
+    " chunk. 503 while too many others are in progress.",
     response=schemas.lines_response(EXAMPLE, "Content-Disposition", "Cache-Control", "Vary"),
     errors=(406, 422, 500, 503),
 )

@@ -125,10 +125,14 @@ class CoverageQuery(TickerQuery):
 @endpoint(
     "/prices/gaps",
     "gaps",
-    "Gaps: consecutive missing minutes with their reasons, newest first",
+    summary="Gaps: consecutive missing minutes with their reasons, newest first",
+    description="The header Link leads to the next page, whose gaps are older.",
     response=schemas.rows_response(schemas.page_of(GAP), [_GAP_EXAMPLE], "Link"),
     errors=(406, 422, 500, 503),
-    links=("coverage", {"ticker": schemas.QUERY_TICKER, "start_date": schemas.in_first("from")}),
+    links=(
+        "list_coverage",
+        {"ticker": schemas.QUERY_TICKER, "start_date": schemas.in_first("from")},
+    ),
 )
 async def list_gaps(request: AppRequest, query: GapsQuery) -> Response:
     """The gaps between start_date and end_date, newest first."""
@@ -149,10 +153,11 @@ async def list_gaps(request: AppRequest, query: GapsQuery) -> Response:
 @endpoint(
     "/prices/coverage",
     "coverage",
-    "How much of each UTC hour or day is stored, newest first",
+    summary="How much of each UTC hour or day is stored, newest first",
+    description="The header Link leads to the next page, whose hours or days are older.",
     response=schemas.rows_response(schemas.page_of(COVERAGE), [_COVERAGE_EXAMPLE], "Link"),
     errors=(406, 422, 500, 503),
-    links=("gaps", {"ticker": schemas.QUERY_TICKER, "start_date": schemas.in_first("from")}),
+    links=("list_gaps", {"ticker": schemas.QUERY_TICKER, "start_date": schemas.in_first("from")}),
 )
 async def list_coverage(request: AppRequest, query: CoverageQuery) -> Response:
     """The coverage of each hour or day between start_date and end_date, newest first."""

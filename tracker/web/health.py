@@ -123,10 +123,6 @@ async def _fetch_health(
 # Documentation
 
 
-def _or_null(schema: Schema, description: str) -> Schema:
-    return {**schema, "type": [schema["type"], "null"], "description": description}
-
-
 _AGE: Schema = {"type": "number", "minimum": 0}
 _MISSING: Schema = {
     "type": "integer",
@@ -134,54 +130,60 @@ _MISSING: Schema = {
     "maximum": 60,
     "description": "Minutes of the last hour without a price",
 }
-_FRESH = schemas.closed_object(
+_FRESH = schemas.model(
+    "FreshIndex",
     {
         "ticker": schemas.TICKER,
         "created_at": schemas.MINUTE,
         "age_seconds": _AGE,
         "missing": _MISSING,
-    }
+    },
 )
-_REPLICA = schemas.closed_object(
+_REPLICA = schemas.model(
+    "Replica",
     {
-        "lag_seconds": _or_null(
+        "lag_seconds": schemas.or_null(
             _AGE, "Seconds that it is behind, at most; null: nothing replayed since its start"
         )
     },
     description="What prices are read from, where READ_POSTGRES_HOST names a replica",
 )
-_PART = schemas.closed_object(
+_PART = schemas.model(
+    "Part",
     {
-        "name": {"enum": ["database", "scheduler", "worker", "exchange", "replica"]},
-        "state": {"enum": ["up", "down", "unknown"]},
+        "name": schemas.one_of("database", "scheduler", "worker", "exchange", "replica"),
+        "state": schemas.one_of("up", "down", "unknown"),
         "words": schemas.TEXT,
-    }
+    },
 )
-_RECORDED = schemas.closed_object(
+_RECORDED = schemas.model(
+    "RecordedIndex",
     {
         "ticker": schemas.TICKER,
-        "created_at": _or_null(schemas.MINUTE, "The newest minute; null: none in the last month"),
-        "age_seconds": _or_null(_AGE, "Seconds since then"),
+        "created_at": schemas.or_null(
+            schemas.MINUTE, "The newest minute; null: none in the last month"
+        ),
+        "age_seconds": schemas.or_null(_AGE, "Seconds since then"),
         "missing": _MISSING,
-        "failing": _or_null(schemas.TEXT, "Why the newest poll failed; null if it did not"),
-    }
+        "failing": schemas.or_null(schemas.TEXT, "Why the newest poll failed; null if it did not"),
+    },
 )
-LIVE = schemas.model("Live", {"status": {"const": "live"}})
+LIVE = schemas.model("Liveness", {"status": schemas.constant("live")})
 READY = schemas.model(
-    "Ready",
+    "Readiness",
     {
-        "status": {"const": "ready"},
-        "prices": {"type": "array", "items": _FRESH},
-        "replica": _REPLICA,
+        "status": schemas.constant("ready"),
+        "prices": {"type": "array", "items": schemas.ref(_FRESH)},
+        "replica": schemas.ref(_REPLICA),
     },
     optional=("replica",),
 )
 STATE = schemas.model(
-    "State",
+    "ServiceState",
     {
-        "status": {"enum": ["ok", "impaired"]},
-        "parts": {"type": "array", "items": _PART},
-        "prices": {"type": "array", "items": _RECORDED},
+        "status": schemas.one_of("ok", "impaired"),
+        "parts": {"type": "array", "items": schemas.ref(_PART)},
+        "prices": {"type": "array", "items": schemas.ref(_RECORDED)},
     },
 )
 
@@ -192,7 +194,8 @@ STATE = schemas.model(
 @endpoint(
     "/health/live",
     "live",
-    "The process responds",
+    summary="The process responds",
+    description="Whatever the database does.",
     response=schemas.json_response(schemas.ref(LIVE)),
     errors=(422, 500),
     tag="service",
@@ -205,7 +208,8 @@ async def get_liveness(_request: AppRequest, _query: NoQuery) -> Response:
 @endpoint(
     "/health/ready",
     "ready",
-    "The database responds, no migration is pending, and every ticker has a fresh price",
+    summary="The database responds, no migration is pending, and every ticker has a fresh price",
+    description="503 with the reasons otherwise.",
     response=schemas.json_response(schemas.ref(READY)),
     errors=(422, 500, 503),
     tag="service",
@@ -235,7 +239,8 @@ async def get_readiness(request: AppRequest, _query: NoQuery) -> Response:
 @endpoint(
     "/metrics",
     "metrics",
-    "For Prometheus",
+    summary="For Prometheus",
+    description="In the format of Prometheus, or of OpenMetrics if Accept has it.",
     response=schemas.text_response("text/plain", "application/openmetrics-text"),
     errors=(422, 500),
     tag="service",
@@ -276,10 +281,10 @@ class Part:
 @endpoint(
     "/health/state",
     "condition",
-    "The state of each part of the service, with a reason; always 200",
+    summary="The state of each part of the service, with a reason; always 200",
+    description="By what the database has of each part and of each index.",
     response=schemas.json_response(schemas.ref(STATE)),
     errors=(422, 500),
-    operation_id="state",
     tag="service",
 )
 async def get_state(request: AppRequest, _query: NoQuery) -> Response:

@@ -17,7 +17,7 @@ from starlette.datastructures import QueryParams
 
 from tracker.candles import INTERVALS
 from tracker.errors import BadRequest, shorten
-from tracker.models import parse_ticker
+from tracker.models import INDEX_NAME, parse_ticker
 from tracker.rows import EXTRA_COLUMNS
 from tracker.times import (
     MICROSECONDS_BELOW,
@@ -38,11 +38,16 @@ LINE_FORMATS = ("csv", "ndjson")  # those that need no end, and can be streamed
 
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,9}")
 
+TICKER_SCHEMA: Schema = {
+    "type": "string",
+    "pattern": f"^{INDEX_NAME}$",
+    "examples": ["btc_usd"],
+}
 MOMENT_SCHEMA: Schema = {
     "anyOf": [
         {"type": "string", "format": "date-time"},
         {"type": "string", "format": "date"},
-        {"type": "number", "minimum": -62135596800, "maximum": 9_000_000_000_000_000_000},
+        {"type": "number", "minimum": -62135596800, "maximum": 2.5340230079999997e20},
     ],
     "examples": ["2024-01-15T12:00:00Z", "2024-01-15", 1705320000],
 }
@@ -62,6 +67,7 @@ class Parameter:
     schema, description: as the OpenAPI document has them; for a list, the schema of an item.
     listed: the value is a tuple of different items, separated by commas or in several parameters;
         those of an enumeration are in its order.
+    documented: whether the OpenAPI document has it.
     """
 
     name: str
@@ -70,6 +76,7 @@ class Parameter:
     description: str
     required: bool = False
     listed: bool = False
+    documented: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +209,8 @@ def integer(name: str, least: int, most: int, description: str) -> Parameter:
 TICKER = Parameter(
     "ticker",
     parse_ticker,
-    {"type": "string"},  # the document lists the names
-    "The index: one that is tracked, or that was and is stored.",
+    TICKER_SCHEMA,
+    "The index: one that is tracked, or that was and is stored; /tickers lists them.",
     required=True,
 )
 START = moment(
@@ -232,16 +239,24 @@ INCLUDE = replace(
     choice("include", EXTRA_COLUMNS, "Keys to add to a price: separated by commas, or repeated."),
     listed=True,
 )
-FORMAT = choice(
-    "format",
-    FORMATS,
-    "The format of the response, whatever Accept says; default: what Accept prefers, JSON if it"
-    " accepts any.",
+# The OpenAPI document has JSON alone (schemas.rows_response).
+FORMAT = replace(
+    choice(
+        "format",
+        FORMATS,
+        "The format of the response, whatever Accept says; default: what Accept prefers, JSON if it"
+        " accepts any.",
+    ),
+    documented=False,
 )
 ZONE = Parameter(
     "tz",
     parse_zone,
-    {"type": "string", "enum": sorted(zone_names())},
+    {
+        "type": "string",
+        "pattern": "^[A-Za-z0-9_+/-]+$",
+        "examples": ["Europe/Berlin", "America/New_York", "UTC"],
+    },
     "A time zone by its IANA name, for days, weeks and months: its days have 23 or 25 hours where"
     " clocks change. Shorter buckets are the same in each.",
 )

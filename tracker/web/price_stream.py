@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Annotated
 
+import orjson
 from starlette.responses import Response
 
 from tracker import queries
@@ -10,6 +11,7 @@ from tracker.errors import BadRequest, DatabaseDown, ServiceUnavailable
 from tracker.web import params, schemas
 from tracker.web.endpoint import AppRequest, endpoint, require_ticker
 from tracker.web.params import Parameter
+from tracker.web.prices import PRICE_PROPERTIES
 from tracker.web.stream.events import POSITION_PATTERN, Position, parse_positions
 from tracker.web.stream.responses import EventStream, Subscriber
 
@@ -36,25 +38,48 @@ LAST_EVENT_ID = Parameter(
     f"{_RESUME} The header wins.",
 )
 
-_EXAMPLE = """\
-retry: 1000
-id: btc_usd:120,eth_usd:98
+PRICE_EVENT = schemas.model(
+    "PriceEvent",
+    PRICE_PROPERTIES,
+    description="`event: price`: a price that was stored, repaired or changed; the prices of an"
+    " index in the order of their commits",
+)
+RESET_EVENT = schemas.model(
+    "ResetEvent",
+    {
+        "ticker": schemas.TICKER,
+        "from": schemas.or_null(schemas.MINUTE, "The first minute; null: as far as there are any"),
+        "to": schemas.or_null(schemas.MINUTE, "The last minute; null: as far as there are any"),
+    },
+    description="`event: reset`: too much has changed, read the prices of these minutes again",
+)
+END_EVENT = schemas.model(
+    "EndEvent",
+    {"reason": schemas.TEXT},
+    description="`event: dropped`: the client read too slowly; `event: bye`: the server stops. The"
+    " stream ends with it",
+)
+STREAM_EVENT = schemas.named_schema(
+    "StreamEvent",
+    {
+        "oneOf": [schemas.ref(each) for each in (PRICE_EVENT, RESET_EVENT, END_EVENT)],
+        "description": "The data of an event",
+    },
+)
 
-id: btc_usd:121,eth_usd:98
-event: price
-data: {"id":241,"ticker":"btc_usd","price":"68241.50","created_at":"2024-01-15T12:00:00Z",\
-"source":"poll","observed_at":"2024-01-15T12:00:01.250000Z"}
-
-:
-id: btc_usd:121,eth_usd:98
-
-"""
+_EXAMPLE = {
+    "id": 241,
+    "ticker": "btc_usd",
+    "price": "68241.50",
+    "created_at": "2024-01-15T12:00:00Z",
+    "source": "poll",
+    "observed_at": "2024-01-15T12:00:01.250000Z",
+}
 _DESCRIPTION = (
-    "Server-Sent Events. `price`: a price that was stored, repaired or changed, with its source;"
-    " the prices of an index in the order of their commits. `reset`: too much has changed, read the"
-    " prices of `ticker` from minute `from` to minute `to` again; null: as far as there are any."
-    " `dropped`: the client read too slowly; `bye`: the server stops; the stream ends with these."
-    " Deleted prices have no event. A comment comes after 15 seconds without an event."
+    "Server-Sent Events; the schema is that of the data of each, which is JSON. A price:\n\n"
+    "    id: btc_usd:121,eth_usd:98\n"
+    "    event: price\n"
+    f"    data: {orjson.dumps(_EXAMPLE).decode()}\n"
 )
 
 
@@ -69,9 +94,10 @@ class StreamQuery:
 @endpoint(
     "/prices/stream",
     "stream",
-    "Prices as they are stored, until the client disconnects",
+    summary="Prices as they are stored, until the client disconnects",
+    description="Deleted prices have no event. A comment comes after 15 seconds without an event.",
     response=schemas.response(
-        {"text/event-stream": {"schema": schemas.TEXT, "example": _EXAMPLE}},
+        {"text/event-stream": {"schema": schemas.ref(STREAM_EVENT), "example": _EXAMPLE}},
         "Cache-Control",
         description=_DESCRIPTION,
     ),

@@ -29,28 +29,30 @@ TOLERANCE = params.integer(
     " returned, the earlier of two. The price of the minute that contains `date` always qualifies.",
 )
 
+PRICE_PROPERTIES: dict[str, params.Schema] = {
+    "id": {"type": "integer", "description": "Grows with insertion, not with time"},
+    "ticker": schemas.TICKER,
+    "price": {**schemas.PRICE, "description": "An exact decimal, in the index's quote currency"},
+    "created_at": {**schemas.MINUTE, "description": "The UTC minute the price belongs to"},
+    "source": schemas.ref(
+        schemas.named_schema(
+            "Source",
+            schemas.one_of(
+                *("poll", "chart", "import"),
+                description="poll: requested in its minute; chart: an average of the exchange's"
+                " charts; import: from a file",
+            ),
+        )
+    ),
+    "observed_at": schemas.or_null(
+        {"type": "string", "format": "date-time"},
+        "The exchange's clock when it gave the value, with microseconds; null if it is not known",
+    ),
+}
 PRICE = schemas.model(
     "Price",
-    {
-        "id": {"type": "integer", "description": "Grows with insertion, not with time"},
-        "ticker": schemas.TICKER,
-        "price": {
-            **schemas.PRICE,
-            "description": "An exact decimal, in the index's quote currency",
-        },
-        "created_at": {**schemas.MINUTE, "description": "The UTC minute the price belongs to"},
-        "source": {
-            "enum": ["poll", "chart", "import"],
-            "description": "If included. poll: requested in its minute; chart: an average of the"
-            " exchange's charts; import: from a file",
-        },
-        "observed_at": {
-            "type": ["string", "null"],
-            "format": "date-time",
-            "description": "If included. The exchange's clock when it gave the value, with"
-            " microseconds; null if it is not known",
-        },
-    },
+    PRICE_PROPERTIES,
+    description="A stored price; `include` adds source and observed_at",
     optional=("source", "observed_at"),
 )
 EXAMPLE = {"id": 1, "ticker": "btc_usd", "price": "68241.50", "created_at": "2024-01-15T12:00:00Z"}
@@ -91,11 +93,13 @@ class FilteredPriceQuery(TickerQuery):
 @endpoint(
     "/prices",
     "prices",
-    "A page of the prices of a range",
+    summary="A page of the prices of a range",
+    description="Newest first, or oldest first with `order=asc`. The header Link leads to the next"
+    " page and to the previous one.",
     response=schemas.rows_response(schemas.page_of(PRICE), [EXAMPLE], "Link"),
     errors=(406, 422, 500, 503),
     links=(
-        "filtered",
+        "get_filtered_price",
         {"ticker": schemas.in_first("ticker"), "date": schemas.in_first("created_at")},
     ),
     shared=True,
@@ -115,11 +119,12 @@ async def list_prices(request: AppRequest, query: PricesQuery) -> Response:
 @endpoint(
     "/prices/last",
     "last",
-    "The newest price",
+    summary="The newest price",
+    description="404 while no price of the index is stored.",
     response=schemas.rows_response(schemas.ref(PRICE), EXAMPLE),
     errors=(404, 406, 422, 500, 503),
     links=(
-        "filtered",
+        "get_filtered_price",
         {"ticker": schemas.in_body("ticker"), "date": schemas.in_body("created_at")},
     ),
     shared=True,
@@ -145,11 +150,13 @@ async def get_last_price(request: AppRequest, query: LastPriceQuery) -> Response
 @endpoint(
     "/prices/filtered",
     "filtered",
-    "The price of the minute that contains a date, or one nearer by",
+    summary="The price of the minute that contains a date, or one nearer by",
+    description="404 if that minute has no price, and none lies within `tolerance`; /prices/gaps"
+    " has the reason.",
     response=schemas.rows_response(schemas.ref(PRICE), EXAMPLE),
     errors=(404, 406, 422, 500, 503),
     links=(
-        "prices",
+        "list_prices",
         {"ticker": schemas.in_body("ticker"), "start_date": schemas.in_body("created_at")},
     ),
     shared=True,

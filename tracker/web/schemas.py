@@ -6,16 +6,11 @@ Source: https://spec.openapis.org/oas/v3.1.0.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tracker.models import INDEX_NAME
-from tracker.web.params import (
-    LINE_FORMATS,
-    MAX_LIMIT,
-    Schema,
-)
+from tracker.web.params import MAX_LIMIT, TICKER_SCHEMA, Schema
 from tracker.web.responses import MEDIA_TYPES, render
 
 TEXT: Schema = {"type": "string"}
-TICKER: Schema = {"type": "string", "pattern": f"^{INDEX_NAME}$"}
+TICKER = TICKER_SCHEMA
 MINUTE: Schema = {"type": "string", "format": "date-time", "pattern": "^.{16}:00Z$"}
 HOUR: Schema = {"type": "string", "format": "date-time", "pattern": "^.{14}00:00Z$"}
 PRICE: Schema = {"type": "string", "pattern": "^[0-9]+\\.[0-9]{2,}$"}
@@ -28,16 +23,18 @@ SCHEMAS: dict[str, Schema] = {}
 # Schemas of bodies
 
 
-def closed_object(
+def object_schema(
     properties: Mapping[str, Schema], *, description: str = "", optional: Sequence[str] = ()
 ) -> Schema:
-    """An object with these *properties* and no others; all but those *optional* are required."""
+    """An object with these *properties*, of which all but those *optional* are required.
+
+    Others are allowed: a later version may add a key, which must not break the clients of this one.
+    """
     return {
         "type": "object",
         **({"description": description} if description else {}),
         "required": [name for name in properties if name not in optional],
         "properties": dict(properties),
-        "additionalProperties": False,
     }
 
 
@@ -48,8 +45,8 @@ def model(
     description: str = "",
     optional: Sequence[str] = (),
 ) -> str:
-    """A body that the document has under components, as a closed object; its name."""
-    schema = closed_object(properties, description=description, optional=optional)
+    """An object that the document has under components; its name."""
+    schema = object_schema(properties, description=description, optional=optional)
     return named_schema(name, schema)
 
 
@@ -64,17 +61,39 @@ def ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+def constant(value: str) -> Schema:
+    """This text."""
+    return {"type": "string", "const": value}
+
+
+def one_of(*values: str, description: str = "") -> Schema:
+    """One of these texts."""
+    described = {"description": description} if description else {}
+    return {"type": "string", "enum": list(values), **described}
+
+
+def or_null(schema: Schema, description: str = "") -> Schema:
+    """What *schema* allows, or null."""
+    described = {"description": description} if description else {}
+    return {"anyOf": [schema, {"type": "null"}], **described}
+
+
 def page_of(name: str) -> Schema:
     """A list of that schema, no longer than a page may be."""
     return {"type": "array", "items": ref(name), "maxItems": MAX_LIMIT}
 
 
+_REASON = model(
+    "Reason",
+    {"name": TEXT, "reason": TEXT},
+    description="An invalid parameter or an unavailable part, and why",
+)
 PROBLEM_PROPERTIES: dict[str, Schema] = {
     "type": {"type": "string", "format": "uri-reference"},
     "title": TEXT,
     "status": {"type": "integer", "minimum": 400, "maximum": 599},
     "detail": TEXT,
-    "errors": {"type": "array", "items": closed_object({"name": TEXT, "reason": TEXT})},
+    "errors": {"type": "array", "items": ref(_REASON)},
     "request_id": TEXT,
 }
 PROBLEM = model("Problem", PROBLEM_PROPERTIES, description="Problem details, RFC 9457")
@@ -120,18 +139,27 @@ HEADERS: Schema = {
         "description": "The limit: q requests in w seconds; with RateLimit",
         "schema": {"type": "string", "pattern": '^"client";q=[0-9]+;w=[0-9]+$'},
     },
-    "Cache-Control": {"required": True, "schema": {"const": "no-store"}},
+    "Cache-Control": {
+        "description": "It must not be stored",
+        "required": True,
+        "schema": constant("no-store"),
+    },
     "Max-Age": {
         "description": "How many seconds it is fresh: until it can next change",
         "required": True,
         "schema": TEXT,
     },
     "ETag": {
-        "description": "Of exactly these bytes; If-None-Match with it asks whether they changed",
+        "description": "Of exactly these bytes: a request with it in If-None-Match gets a 304"
+        " without a body while they are current",
         "required": True,
         "schema": {"type": "string", "pattern": '^"[^"]+"$'},
     },
-    "Vary": {"required": True, "schema": TEXT},
+    "Vary": {
+        "description": "The headers of the request that it depends on",
+        "required": True,
+        "schema": TEXT,
+    },
     "Content-Disposition": {
         "description": "A name for the file",
         "required": True,
@@ -156,28 +184,29 @@ def json_response(schema: Schema, *headers: str, example: object = None) -> Sche
 
 
 def rows_response(schema: Schema, example: Any, *headers: str) -> Schema:
-    """A 200 in any of the formats; JSON is as *schema* says."""
+    """A 200 in JSON, which the request may have in other formats.
+
+    The document has JSON alone: generators type data of several media types as either of them.
+    """
     content = {MEDIA_TYPES["json"]: {"schema": schema, "example": example}}
-    return response(content | _line_content(example), "ETag", "Max-Age", "Vary", *headers)
+    description = (
+        "The same as CSV (RFC 4180) or NDJSON: with `format=csv` or `format=ndjson`, or as Accept"
+        " prefers"
+    )
+    return response(content, "ETag", "Max-Age", "Vary", *headers, description=description)
 
 
-def lines_response(example: Any, *headers: str) -> Schema:
-    """A 200 in a format that can be streamed."""
-    return response(_line_content(example), *headers)
+def lines_response(example: Mapping[str, object], *headers: str) -> Schema:
+    """A 200 in CSV, which the request may have as NDJSON; the document has CSV alone."""
+    table = render(MEDIA_TYPES["csv"], example, list(example)).decode()
+    content = {MEDIA_TYPES["csv"]: {"schema": TEXT, "example": table}}
+    description = "CSV (RFC 4180), or NDJSON with `format=ndjson` or as Accept prefers"
+    return response(content, *headers, description=description)
 
 
-def text_response(*media_types: str, etag: bool = False) -> Schema:
+def text_response(*media_types: str) -> Schema:
     """A 200 in text of any of *media_types*."""
-    content = {name: {"schema": TEXT} for name in media_types}
-    return response(content, *(["ETag"] if etag else []))
-
-
-def _line_content(example: Any) -> Schema:
-    columns = list(example[0] if isinstance(example, list) else example)
-    return {
-        name: {"schema": TEXT, "example": render(name, example, columns).decode()}
-        for name in (MEDIA_TYPES[each] for each in LINE_FORMATS)
-    }
+    return response({name: {"schema": TEXT} for name in media_types})
 
 
 def header_refs(*names: str) -> Schema:
@@ -196,10 +225,6 @@ def problem_response(description: str, *headers: str, schema: str = PROBLEM) -> 
 
 
 RESPONSES: Schema = {
-    "304": {
-        "description": "The representation with the ETag in If-None-Match is current",
-        "headers": header_refs("X-Request-ID", "ETag", "Max-Age", "Vary"),
-    },
     "404": problem_response("Not stored"),
     "406": problem_response("Accept names none of the formats"),
     "422": problem_response("A parameter is missing, malformed, repeated or unknown"),

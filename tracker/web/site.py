@@ -11,7 +11,6 @@ from pathlib import Path
 from starlette.responses import HTMLResponse, Response
 
 from tracker.errors import NotFound, ServiceUnavailable
-from tracker.web import schemas
 from tracker.web.endpoint import AppRequest, endpoint
 from tracker.web.params import NoQuery
 from tracker.web.problems import problems_page
@@ -53,70 +52,27 @@ def _is_installed(name: str) -> bool:
     return (_NPM / _PACKAGED[name]).is_file()
 
 
-@endpoint(
-    "/docs",
-    "docs",
-    "A page to read and try this API",
-    response=schemas.text_response("text/html", etag=True),
-    errors=(500,),
-    tag="service",
-    ignore_unknown=True,
-)
+@endpoint("/docs", "docs", ignore_unknown=True)
 async def get_docs(_request: AppRequest, _query: NoQuery) -> Response:
     """Swagger UI."""
     _require("swagger-ui.js")
     return _file_response(_PAGE / "docs.html")
 
 
-@endpoint(
-    "/problems",
-    "problems",
-    "What each type of error means",
-    response=schemas.text_response("text/html", etag=True),
-    errors=(500,),
-    tag="service",
-    ignore_unknown=True,
-)
+@endpoint("/problems", "problems", ignore_unknown=True)
 async def get_problems(_request: AppRequest, _query: NoQuery) -> Response:
     """The explanations that problem types refer to."""
     return HTMLResponse(problems_page())
 
 
-@endpoint(
-    "/",
-    "page",
-    "Live prices, their chart, and the state of the service",
-    response=schemas.text_response("text/html", etag=True),
-    errors=(500,),
-    tag="service",
-    ignore_unknown=True,
-)
+@endpoint("/", "page", ignore_unknown=True)
 async def get_page(_request: AppRequest, _query: NoQuery) -> Response:
     """The page."""
     _require("lightweight-charts.js")
     return _file_response(_PAGE / "index.html")
 
 
-@endpoint(
-    "/page/{name}",
-    "file",
-    "A file of these pages",
-    response=schemas.text_response(
-        "text/javascript", "text/css", "image/svg+xml", "text/plain", etag=True
-    ),
-    errors=(404, 500),
-    operation_id="page_file",
-    tag="service",
-    ignore_unknown=True,
-    other_parameters=(
-        {
-            "name": "name",
-            "in": "path",
-            "required": True,
-            "schema": {"type": "string", "enum": file_names()},
-        },
-    ),
-)
+@endpoint("/page/{name}", "file", ignore_unknown=True)
 async def get_file(request: AppRequest, _query: NoQuery) -> Response:
     """One file. Raises NotFound."""
     name = request.path_params["name"]

@@ -29,31 +29,27 @@ _PERCENT = Decimal("0.0001")
 _PRECISION = 120  # digits; a price has fewer than 50, the quotient of two fewer than 100
 
 
-def _or_null(schema: params.Schema, description: str) -> params.Schema:
-    return {"anyOf": [schema, {"type": "null"}], "description": description}
-
-
 _CHANGE: params.Schema = {"type": "string", "pattern": "^-?[0-9]+\\.[0-9]{2,}$"}
-_POINT = schemas.closed_object({"price": schemas.PRICE, "created_at": schemas.MINUTE})
+_POINT = schemas.model("Point", {"price": schemas.PRICE, "created_at": schemas.MINUTE})
 TICKER = schemas.model(
     "Ticker",
     {
         "ticker": schemas.TICKER,
         "configured": {"type": "boolean", "description": "Whether it is polled now"},
-        "since": _or_null(schemas.MINUTE, "The first minute that was polled or stored"),
+        "since": schemas.or_null(schemas.MINUTE, "The first minute that was polled or stored"),
         "rows": {"type": "integer", "minimum": 0, "description": "How many minutes are stored"},
-        "first": _or_null(_POINT, "The oldest price"),
-        "newest": _or_null(_POINT, "The newest price"),
-        "change_24h": _or_null(
+        "first": schemas.or_null(schemas.ref(_POINT), "The oldest price"),
+        "newest": schemas.or_null(schemas.ref(_POINT), "The newest price"),
+        "change_24h": schemas.or_null(
             _CHANGE,
             "From the price 24 hours before the newest, or the last one of the hour before that, to"
             " the newest; null if there is none",
         ),
-        "change_percent_24h": _or_null(_CHANGE, "The same in percent, four decimals"),
-        "high_24h": _or_null(
+        "change_percent_24h": schemas.or_null(_CHANGE, "The same in percent, four decimals"),
+        "high_24h": schemas.or_null(
             schemas.PRICE, "The highest price from 24 hours before the newest up to it"
         ),
-        "low_24h": _or_null(schemas.PRICE, "The lowest of them"),
+        "low_24h": schemas.or_null(schemas.PRICE, "The lowest of them"),
     },
     description="What is stored of one index. In CSV the keys of first and newest are columns, such"
     " as first_price",
@@ -84,10 +80,6 @@ def flatten(row: Mapping[str, object]) -> dict[str, object]:
     return flat | {"configured": "true" if row["configured"] else "false"}
 
 
-_RESPONSE = schemas.rows_response({"type": "array", "items": schemas.ref(TICKER)}, [_EXAMPLE])
-_RESPONSE["content"][CSV]["example"] = render(CSV, [flatten(_EXAMPLE)], CSV_COLUMNS).decode()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TickersQuery:
     """Every index."""
@@ -98,10 +90,11 @@ class TickersQuery:
 @endpoint(
     "/tickers",
     "tickers",
-    "What is tracked, how much of it is stored, and how it moved in a day",
-    response=_RESPONSE,
+    summary="What is tracked, how much of it is stored, and how it moved in a day",
+    description="Every index that is polled or was, those polled first.",
+    response=schemas.rows_response({"type": "array", "items": schemas.ref(TICKER)}, [_EXAMPLE]),
     errors=(406, 422, 500, 503),
-    links=("last", {"ticker": schemas.in_first("ticker")}),
+    links=("get_last_price", {"ticker": schemas.in_first("ticker")}),
 )
 async def list_tickers(request: AppRequest, query: TickersQuery) -> Response:
     """Every index that is polled or was, those polled first."""

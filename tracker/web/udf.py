@@ -219,7 +219,7 @@ _BARS_EXAMPLE = {
 def _schema_of(example: Any) -> Schema:
     """The schema of what has the same keys and types as *example*."""
     if isinstance(example, dict):
-        return schemas.closed_object({name: _schema_of(each) for name, each in example.items()})
+        return schemas.object_schema({name: _schema_of(each) for name, each in example.items()})
     if isinstance(example, list):
         return {"type": "array", "items": _schema_of(example[0])}
     names = {bool: "boolean", int: "integer", float: "number", str: "string"}
@@ -236,12 +236,12 @@ UDF_FOUND = schemas.model(
     "UdfFound", {**dict.fromkeys(_FOUND_EXAMPLE[0], schemas.TEXT), "ticker": schemas.TICKER}
 )
 UDF_BARS = schemas.model(
-    "UdfBars", {"s": {"const": "ok"}, "t": _TIMES, **dict.fromkeys("ohlc", _PRICES)}
+    "UdfBars", {"s": schemas.constant("ok"), "t": _TIMES, **dict.fromkeys("ohlc", _PRICES)}
 )
 UDF_NO_BARS = schemas.model(
     "UdfNoBars",
     {
-        "s": {"const": "no_data"},
+        "s": schemas.constant("no_data"),
         "nextTime": {
             "type": "integer",
             "description": "Where the newest bar before them begins, in Unix time, if there is one",
@@ -252,7 +252,7 @@ UDF_NO_BARS = schemas.model(
 )
 UDF_PROBLEM = schemas.model(
     "UdfProblem",
-    {**schemas.PROBLEM_PROPERTIES, "s": {"const": "error"}, "errmsg": schemas.TEXT},
+    {**schemas.PROBLEM_PROPERTIES, "s": schemas.constant("error"), "errmsg": schemas.TEXT},
     description="Problem details, RFC 9457, with the two keys that charts look for",
 )
 schemas.add_problem_responses("udf", (404, 422, 503), UDF_PROBLEM)
@@ -269,13 +269,14 @@ def _errmsg(detail: str) -> Mapping[str, str]:
 @endpoint(
     "/udf/config",
     "udf_config",
-    "What the data feed supports",
+    summary="What the data feed supports",
+    description="The same for every client.",
     response=schemas.json_response(schemas.ref(UDF_CONFIG), "ETag", example=CONFIGURATION),
     errors=(500,),
     tag="udf",
     ignore_unknown=True,
 )
-async def get_config(_request: AppRequest, _query: NoQuery) -> Response:
+async def get_udf_config(_request: AppRequest, _query: NoQuery) -> Response:
     """The configuration."""
     return json_response(CONFIGURATION)
 
@@ -283,14 +284,15 @@ async def get_config(_request: AppRequest, _query: NoQuery) -> Response:
 @endpoint(
     "/udf/symbols",
     "udf_symbols",
-    "What a chart must know of one index",
+    summary="What a chart must know of one index",
+    description="404 unless it is tracked.",
     response=schemas.json_response(schemas.ref(UDF_SYMBOL), "ETag", example=_SYMBOL_EXAMPLE),
     errors=(500, "udf_404", "udf_422", "udf_503"),
     tag="udf",
     ignore_unknown=True,
     extend_problem=_errmsg,
 )
-async def get_symbol(request: AppRequest, query: SymbolQuery) -> Response:
+async def get_udf_symbol(request: AppRequest, query: SymbolQuery) -> Response:
     """One symbol. Raises NotFound unless it is tracked."""
     await _require_symbol(request, query.symbol)
     decimals = await request.state["database"].run(
@@ -302,7 +304,8 @@ async def get_symbol(request: AppRequest, query: SymbolQuery) -> Response:
 @endpoint(
     "/udf/search",
     "udf_search",
-    "The indexes that have a word in their name or description",
+    summary="The indexes that have a word in their name or description",
+    description="In the order of /tickers.",
     response=schemas.json_response(
         {"type": "array", "items": schemas.ref(UDF_FOUND)}, "ETag", example=_FOUND_EXAMPLE
     ),
@@ -311,7 +314,7 @@ async def get_symbol(request: AppRequest, query: SymbolQuery) -> Response:
     ignore_unknown=True,
     extend_problem=_errmsg,
 )
-async def search(request: AppRequest, query: SearchQuery) -> Response:
+async def search_udf_symbols(request: AppRequest, query: SearchQuery) -> Response:
     """The symbols that match."""
     names = await request.state["tickers"].names(request.state["database"])
     matches = query.exchange.upper() in ("", EXCHANGE) and query.type in ("", TYPE)
@@ -322,7 +325,9 @@ async def search(request: AppRequest, query: SearchQuery) -> Response:
 @endpoint(
     "/udf/history",
     "udf_history",
-    "Bars, oldest first, in columns of JSON numbers, which are not exact as prices elsewhere",
+    summary="Bars, oldest first, in columns",
+    description="Those between `from` and `to`, or the `countback` bars before `to`. Prices are"
+    " JSON numbers, which are not exact as prices elsewhere.",
     response=schemas.json_response(
         {"oneOf": [schemas.ref(UDF_BARS), schemas.ref(UDF_NO_BARS)]}, "ETag", example=_BARS_EXAMPLE
     ),
@@ -331,7 +336,7 @@ async def search(request: AppRequest, query: SearchQuery) -> Response:
     ignore_unknown=True,
     extend_problem=_errmsg,
 )
-async def get_history(request: AppRequest, query: HistoryQuery) -> Response:
+async def get_udf_history(request: AppRequest, query: HistoryQuery) -> Response:
     """The bars that begin between from and to, or the countback bars before to."""
     await _require_symbol(request, query.symbol)
     grid, since, until = make_grid(query.resolution), query.since, query.until
@@ -350,13 +355,14 @@ async def get_history(request: AppRequest, query: HistoryQuery) -> Response:
 @endpoint(
     "/udf/time",
     "udf_time",
-    "The server's clock, in Unix seconds",
+    summary="The server's clock, in Unix seconds",
+    description="For the countdown of a chart.",
     response=schemas.text_response("text/plain"),
     errors=(500,),
     tag="udf",
     ignore_unknown=True,
 )
-async def get_time(_request: AppRequest, _query: NoQuery) -> Response:
+async def get_udf_time(_request: AppRequest, _query: NoQuery) -> Response:
     """The time."""
     return PlainTextResponse(str(int(datetime.now(UTC).timestamp())), headers=NO_STORE)
 
