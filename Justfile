@@ -189,6 +189,12 @@ bench *args: _bench
 bench-quick *args: _bench
     @exec python -m ops.bench --quick "$@"
 
+# Generate a Python and a TypeScript client, check their types and call a demo; requires npm
+[group('check')]
+[no-exit-message]
+client-test: _venv
+    @exec python -m ops.clients
+
 # Check style and import layers
 [group('check')]
 lint: _dev
