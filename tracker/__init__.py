@@ -1,5 +1,3 @@
 """Deribit index prices, every minute, in TimescaleDB, served by REST."""
 
-from importlib.metadata import version
-
-__version__ = version("deribit-price-tracker")
+__version__ = "0.2.0"

@@ -32,10 +32,9 @@ from tracker.errors import (
     UnknownSchema,
     describe,
 )
-from tracker.settings import ROLES
+from tracker.settings import INSTALLED, ROLES, SQL_FOLDER
 
-SQL = Path(__file__).resolve().parent.parent / "sql"
-FOLDER = SQL / "migrations"
+FOLDER = SQL_FOLDER / "migrations"
 
 OF_VERSION_0_1 = "0001.create-extension"  # its first migration
 
@@ -103,6 +102,8 @@ def rollback(dsn: str, revision: str) -> list[str]:
 
 def create(message: str) -> list[Path]:
     """Create an empty migration and its rollback, numbered after the newest. Raises BadRequest."""
+    if INSTALLED:
+        raise BadRequest({"new-migration": "needs a checkout of the project"})
     slug = re.sub(r"[^a-z0-9]+", "-", message.lower()).strip("-")
     if not slug:
         raise BadRequest({"msg": "must describe the migration in a few words"})
@@ -140,7 +141,7 @@ def _run_migration(
 def _require_known(backend: DatabaseBackend, database: str) -> None:
     """Raise UnknownSchema if the database has a migration that is not in `names()`."""
     backend.ensure_internal_schema_updated()
-    query = SQL / "queries" / "applied_migrations.sql"
+    query = SQL_FOLDER / "queries" / "applied_migrations.sql"
     applied = {name for (name,) in backend.execute(query.read_text()).fetchall()}
     if OF_VERSION_0_1 in applied:
         raise UnknownSchema(
@@ -157,7 +158,7 @@ def _require_known(backend: DatabaseBackend, database: str) -> None:
 
 def ensure_roles(conn: psycopg.Connection) -> None:
     """Create the roles if the server permits it, and grant their privileges."""
-    conn.execute((SQL / "roles" / "create_roles.sql").read_bytes())
+    conn.execute((SQL_FOLDER / "roles" / "create_roles.sql").read_bytes())
     existing = _existing_roles(conn)
     _grant(conn, _COMMON_GRANTS, existing)
     _grant(conn, _PROCESS_GRANTS, [role for role in existing if role != "analyst"])
@@ -165,7 +166,7 @@ def ensure_roles(conn: psycopg.Connection) -> None:
 
 
 def _existing_roles(conn: psycopg.Connection) -> list[str]:
-    query = (SQL / "roles" / "existing_roles.sql").read_bytes()
+    query = (SQL_FOLDER / "roles" / "existing_roles.sql").read_bytes()
     with conn.cursor(row_factory=scalar_row) as cursor:
         return cursor.execute(query, {"roles": list(ROLES)}).fetchall()
 
@@ -174,7 +175,7 @@ def _grant(conn: psycopg.Connection, grants: Sequence[str], roles: Sequence[str]
     """Execute the statements *grants* for *roles*; without roles nothing."""
     identifiers = sql.SQL(", ").join(map(sql.Identifier, roles))
     for grant in grants if roles else ():
-        text = (SQL / "roles" / f"{grant}.sql").read_text()
+        text = (SQL_FOLDER / "roles" / f"{grant}.sql").read_text()
         conn.execute(sql.SQL(text).format(roles=identifiers))
 
 
@@ -229,10 +230,12 @@ def set_analyst_password(dsn: str, name: str, password: str) -> None:
     """
     try:
         with _connect(dsn) as conn:
-            query = (SQL / "roles" / "analyst_role.sql").read_bytes()
+            query = (SQL_FOLDER / "roles" / "analyst_role.sql").read_bytes()
             row = conn.execute(query, {"name": name}).fetchone()
             if row is None:
-                conn.execute((SQL / "roles" / "create_analyst.sql").read_bytes(), {"name": name})
+                conn.execute(
+                    (SQL_FOLDER / "roles" / "create_analyst.sql").read_bytes(), {"name": name}
+                )
             elif not row[0]:
                 raise BadRequest({"name": f"role {name} has other privileges than analysts have"})
         _set_role_password(dsn, name, password)
@@ -265,7 +268,7 @@ def upgrade_timescaledb(dsn: str) -> tuple[str, str]:
             return before, newest
         with _connect(dsn) as conn:
             # It fails in a session that has used the extension.
-            conn.execute((SQL / "extension" / "upgrade.sql").read_bytes())
+            conn.execute((SQL_FOLDER / "extension" / "upgrade.sql").read_bytes())
         return before, _read_versions(dsn)[0]
     except InsufficientPrivilege as error:
         why = error.diag.message_primary
@@ -277,7 +280,7 @@ def upgrade_timescaledb(dsn: str) -> tuple[str, str]:
 def _read_versions(dsn: str) -> tuple[str, str]:
     """The version in the database, and the newest one that the server's files have."""
     with _connect(dsn, _WITHOUT_LIBRARY) as conn:
-        query = (SQL / "extension" / "versions.sql").read_bytes()
+        query = (SQL_FOLDER / "extension" / "versions.sql").read_bytes()
         versions = conn.execute(query).fetchone()
     if versions is None:
         raise DatabaseDown("TimescaleDB is not installed in the database: run `tracker migrate`")

@@ -1,4 +1,8 @@
-"""Settings: environment variables, which override those of `.env` in the checkout."""
+"""Settings: environment variables, which override those of `.env`.
+
+`.env` and the state are those of the checkout; an installed package reads `.env` of the working
+folder, and has its state in the user's data folder.
+"""
 
 import os
 import re
@@ -28,7 +32,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from tracker.errors import SettingsError
 from tracker.models import INDEX_NAME
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+_PACKAGE = Path(__file__).resolve().parent
+INSTALLED = (_PACKAGE / "sql").is_dir()  # a wheel has sql/ inside the package
+CHECKOUT = _PACKAGE.parent  # if not installed
+SQL_FOLDER = (_PACKAGE if INSTALLED else CHECKOUT) / "sql"
 ROLES = ("tracker_worker", "tracker_web", "analyst")  # of the database, created by `migrate`
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 ENVIRONMENT_ONLY = "TRACKER_ENVIRONMENT_ONLY"  # set for child processes: `.env` is not read
@@ -42,6 +49,7 @@ _MIN_DAYS = 3  # repairs go back two days
 _MAX_DAYS = 100 * 365
 _MAX_SOCKET_FOLDER = 85  # bytes: sun_path has 107, "/.s.PGSQL.5432.lock" needs 19
 _LIBPQ_VARIABLE = re.compile("PG[A-Z]+(_[A-Z]+)?")
+_NAME = "deribit-price-tracker"  # of folders
 
 _UNPREFIXED_PATHS = {
     *("prices", "tickers", "udf", "problems"),
@@ -232,7 +240,7 @@ class Settings(BaseSettings):
     """The configuration. The variable of a field has its name in capitals."""
 
     model_config = SettingsConfigDict(
-        env_file=CHECKOUT / ".env",
+        env_file=Path(".env") if INSTALLED else CHECKOUT / ".env",
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,
@@ -522,11 +530,21 @@ def hide_login(text: str) -> str:
     return _LOGIN.sub("//…@", text)
 
 
+def user_command(name: str) -> str:
+    """How a user runs the command *name* here, for messages: by `ops/just` in a checkout."""
+    return f"tracker {name}" if INSTALLED else f"ops/just {name}"
+
+
 def _default_home() -> Path:
+    if INSTALLED:
+        if os.getuid() == 0:
+            return Path("/var/lib", _NAME, "installed")
+        # A system user may have no home: then the state is beside its .env.
+        return _user_folder("XDG_DATA_HOME", ".local/share") or Path(".local")
     local = CHECKOUT / ".local"
     if os.getuid() != 0 or _is_accessible(CHECKOUT):
         return local
-    return Path("/var/lib/deribit-price-tracker", _short_hash(CHECKOUT))
+    return Path("/var/lib", _NAME, _short_hash(CHECKOUT))
 
 
 def _is_accessible(folder: Path) -> bool:
@@ -536,10 +554,22 @@ def _is_accessible(folder: Path) -> bool:
 
 def _default_cache(home: Path) -> Path:
     if os.getuid() == 0:
-        return Path("/var/cache/deribit-price-tracker")
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    writable = next(step for step in (caches, *caches.parents) if step.exists())
-    return caches / "deribit-price-tracker" if os.access(writable, os.W_OK) else home / "cache"
+        return Path("/var/cache", _NAME)
+    return _user_folder("XDG_CACHE_HOME", ".cache") or home / "cache"
+
+
+def _user_folder(variable: str, default: str) -> Path | None:
+    """Our folder in that of *variable*, or in *default* of the user's home; None if not writable.
+
+    Source: XDG Base Directory Specification
+    """
+    try:
+        given = Path(os.environ.get(variable, ""))
+        folder = given if given.is_absolute() else Path.home() / default
+        existing = next(step for step in (folder, *folder.parents) if step.exists())
+    except (RuntimeError, OSError):  # no home, or one that may not be entered
+        return None
+    return folder / _NAME if os.access(existing, os.W_OK) else None
 
 
 def _short_hash(path: Path) -> str:

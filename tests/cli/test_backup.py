@@ -250,7 +250,7 @@ def test_backup_of_an_older_schema_is_restored(
             backup(older, file, kind)
             _, done = restore(place, file)
 
-            reached = f"its schema is that of {names[4]}: `just upgrade` migrates it"
+            reached = f"its schema is that of {names[4]}: `ops/just upgrade` migrates it"
             assert done == [reached]
             assert (content(place), read_schema(place)) == (content(older), read_schema(older))
         assert migrations.apply(target.database_dsn) == names[5:]

@@ -51,10 +51,10 @@ def _run_command(words: list[str]) -> int | None:
 
 
 def _embedded_hint() -> str:
-    from tracker.settings import Settings
+    from tracker.settings import Settings, user_command
 
     is_embedded = not Settings.load().postgres_host
-    return "\n`ops/just infra` starts the embedded servers." if is_embedded else ""
+    return f"\n`{user_command('infra')}` starts the embedded servers." if is_embedded else ""
 
 
 def _exit_with_error(text: str, status: int = 1) -> NoReturn:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
+from tracker import __version__
 from tracker.candles import INTERVALS
 from tracker.times import parse_moment
 
@@ -63,6 +64,7 @@ class GroupedParser(argparse.ArgumentParser):
 def build_parser(*, with_simulator: bool) -> GroupedParser:
     """The parser of all commands; the simulator's options are slow to import, so they can wait."""
     parser = GroupedParser(prog="tracker", description="Deribit's index prices")
+    parser.add_argument("--version", action="version", version=f"tracker {__version__}")
     _add_whole_tracker(parser)
     _add_reads(parser)
     _add_history(parser)

@@ -14,7 +14,7 @@ from tracker.client import Client
 from tracker.errors import ApiError, ApiUnavailable, describe
 from tracker.models import SourcedPrice
 from tracker.proxies import find_proxy
-from tracker.settings import Settings
+from tracker.settings import Settings, user_command
 
 NO_ROWS = 3  # exit status: nothing failed, but rows are missing
 
@@ -98,7 +98,7 @@ def translate_errors(url: str, values: Iterable[T]) -> Iterator[T]:
     except httpx.ConnectError as error:
         reason = describe(error)
         raise ApiUnavailable(
-            f"{server} is unavailable: {reason}; is `ops/just up` running?"
+            f"{server} is unavailable: {reason}; is `{user_command('up')}` running?"
         ) from error
     except httpx.RequestError as error:
         raise ApiUnavailable(f"{server}: {describe(error)}") from error

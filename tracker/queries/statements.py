@@ -1,22 +1,21 @@
 """Loads SQL statements from their files, and converts rows into values."""
 
 from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar
 
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 from psycopg.sql import SQL
 
-R = TypeVar("R")
+from tracker.settings import SQL_FOLDER
 
-FOLDER = Path(__file__).resolve().parent.parent.parent / "sql"
+R = TypeVar("R")
 
 
 @cache
 def load_sql(name: str) -> bytes:
     """The statement in the file *name*, such as `queries/drop_prices`."""
-    return (FOLDER / f"{name}.sql").read_bytes()
+    return (SQL_FOLDER / f"{name}.sql").read_bytes()
 
 
 def compose_sql(template: bytes, **parts: str) -> bytes:

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from tracker import migrations, queries
 from tracker.errors import BadRequest, TransferError, describe
 from tracker.queries.statements import load_sql
-from tracker.settings import ROLES, Settings
+from tracker.settings import ROLES, Settings, user_command
 from tracker.transfer.backup import (
     CHUNK_SIZE,
     DUMP,
@@ -51,7 +51,7 @@ def restore(settings: Settings, file: str) -> tuple[Manifest, list[str]]:
         notes = restore_kind(settings, archive, manifest)
     newest = manifest.migrations[-1]
     if newest != migrations.names()[-1]:
-        notes.append(f"its schema is that of {newest}: `just upgrade` migrates it")
+        notes.append(f"its schema is that of {newest}: `{user_command('upgrade')}` migrates it")
     return manifest, notes
 
 

