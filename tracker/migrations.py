@@ -66,6 +66,32 @@ def find_pending(applied: Collection[str]) -> list[str]:
     return [name for name in names() if name not in applied]
 
 
+def find_unknown(applied: Collection[str]) -> list[str]:
+    """Those *applied* by another version: a newer one, or 0.1."""
+    return sorted(set(applied) - set(names()))
+
+
+def require_known(conn: psycopg.Connection) -> None:
+    """Raise UnknownSchema if another version has migrated the database.
+
+    Before any migration this raises UndefinedTable.
+    """
+    query = (SQL_FOLDER / "queries" / "applied_migrations.sql").read_bytes()
+    unknown = find_unknown([name for (name,) in conn.execute(query)])
+    database = conn.info.dbname
+    if OF_VERSION_0_1 in unknown:
+        raise UnknownSchema(
+            f"database {database} has the schema of version 0.1, which cannot be migrated: save its"
+            " prices with `tracker export FILE`, name a new database in POSTGRES_DB, migrate that,"
+            " and load them with `tracker import FILE`"
+        )
+    if unknown:
+        raise UnknownSchema(
+            f"database {database} has migrations of a newer version: {', '.join(unknown)};"
+            " use that version, or roll them back with it"
+        )
+
+
 def apply(dsn: str, newest: str | None = None) -> list[str]:
     """Migrate the database at *dsn*, up to *newest* if given. Returns the applied migrations.
 
@@ -75,7 +101,8 @@ def apply(dsn: str, newest: str | None = None) -> list[str]:
     """
     last = newest or names()[-1]
     with _locked_connection(dsn) as conn, _open_backend(dsn) as backend:
-        _require_known(backend, conn.info.dbname)
+        backend.ensure_internal_schema_updated()
+        require_known(conn)
         pending = backend.to_apply(_read_all()).filter(lambda migration: migration.id <= last)
         for migration in pending:
             _run_migration(backend, migration, "apply", type(backend).mark_one)
@@ -91,7 +118,8 @@ def rollback(dsn: str, revision: str) -> list[str]:
     """
     target = "" if re.fullmatch("0+", revision) else _find_migration(revision)
     with _locked_connection(dsn) as conn, _open_backend(dsn) as backend:
-        _require_known(backend, conn.info.dbname)
+        backend.ensure_internal_schema_updated()
+        require_known(conn)
         undone = backend.to_rollback(_read_all()).filter(lambda migration: migration.id > target)
         for migration in undone:
             _run_migration(backend, migration, "rollback", type(backend).unmark_one)
@@ -136,24 +164,6 @@ def _run_migration(
     with backend.copy() as session, session.transaction():
         migration.process_steps(session, direction)
         record(session, migration)
-
-
-def _require_known(backend: DatabaseBackend, database: str) -> None:
-    """Raise UnknownSchema if the database has a migration that is not in `names()`."""
-    backend.ensure_internal_schema_updated()
-    query = SQL_FOLDER / "queries" / "applied_migrations.sql"
-    applied = {name for (name,) in backend.execute(query.read_text()).fetchall()}
-    if OF_VERSION_0_1 in applied:
-        raise UnknownSchema(
-            f"database {database} has the schema of version 0.1, which cannot be migrated: save its"
-            " prices with `tracker export FILE`, name a new database in POSTGRES_DB, migrate that,"
-            " and load them with `tracker import FILE`"
-        )
-    if unknown := sorted(applied - set(names())):
-        raise UnknownSchema(
-            f"database {database} has migrations of a newer version: {', '.join(unknown)};"
-            " use that version, or roll them back with it"
-        )
 
 
 def ensure_roles(conn: psycopg.Connection) -> None:

@@ -202,7 +202,7 @@ def test_price_from_the_future_is_not_fresh(
     assert list(error_reasons(client.get("/health/ready"), 503)) == ["btc_usd"]
 
 
-def test_not_ready_while_migrations_are_pending(servers: Settings) -> None:
+def test_not_ready_unless_the_schema_is_of_this_version(servers: Settings) -> None:
     with create_database(servers) as bare, serve_api(bare) as client:
         assert error_reasons(client.get("/health/ready"), 503) == {"migrations": "are pending"}
         page = client.get("/prices?ticker=btc_usd")
@@ -220,6 +220,15 @@ def test_not_ready_while_migrations_are_pending(servers: Settings) -> None:
         migrations.apply(bare.database_dsn)
         assert list(error_reasons(client.get("/health/ready"), 503)) == ["btc_usd", "eth_usd"]
         assert client.get("/prices?ticker=btc_usd").json() == []
+
+        with psycopg.connect(bare.database_dsn, autocommit=True) as conn:
+            conn.execute(
+                "INSERT INTO _yoyo_migration (migration_hash, migration_id, applied_at_utc)"
+                " VALUES ('f', '0099.future', now())"
+            )
+        assert error_reasons(client.get("/health/ready"), 503) == {
+            "migrations": "are of a newer version: 0099.future"
+        }
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,10 @@ from tracker import migrations
 from tracker.settings import Settings
 
 OLD_SCHEMA = Path(__file__).with_name("version_0_1.sql")
+FUTURE = """
+    INSERT INTO _yoyo_migration (migration_hash, migration_id, applied_at_utc)
+    VALUES ('f', '0099.future', now())
+"""
 ROWS = "SELECT ticker, created_at, price, observed_at, source FROM prices ORDER BY 1, 2"
 
 
@@ -66,20 +70,27 @@ def test_import_into_version_0_1_is_refused(old: Settings, tmp_path: Path) -> No
     status, _, errors = run_command(old, "import", str(file))
 
     assert status == 1
-    assert "run `tracker migrate` first" in errors
+    assert "has the schema of version 0.1" in errors
     assert len(read_rows(old)) == 100
 
 
-def test_schema_of_a_newer_version_is_refused(servers: Settings) -> None:
-    with create_database(servers) as newer:
-        migrations.apply(newer.database_dsn)
-        with psycopg.connect(newer.database_dsn, autocommit=True) as conn:
-            conn.execute(
-                "INSERT INTO _yoyo_migration (migration_hash, migration_id, applied_at_utc)"
-                " VALUES ('f', '0099.future', now())"
-            )
+@pytest.fixture(scope="module")
+def newer(servers: Settings) -> Iterator[Settings]:
+    """A database that a newer version has migrated."""
+    with create_database(servers) as settings:
+        migrations.apply(settings.database_dsn)
+        with psycopg.connect(settings.database_dsn, autocommit=True) as conn:
+            conn.execute(FUTURE)
+        yield settings
 
-        for command in (("migrate",), ("rollback", "0")):
-            status, output, errors = run_command(newer, *command)
-            assert (status, output, errors.count("\n")) == (1, "", 1)
-            assert "has migrations of a newer version: 0099.future" in errors
+
+@pytest.mark.parametrize(
+    "command",
+    ["migrate", "rollback 0", "worker", "backfill", "import -"],
+    ids=lambda words: words.split()[0],
+)
+def test_schema_of_a_newer_version_is_refused(newer: Settings, command: str) -> None:
+    status, output, errors = run_command(newer, *command.split())
+
+    assert (status, output, errors.count("\n")) == (1, "", 1)
+    assert "has migrations of a newer version: 0099.future" in errors

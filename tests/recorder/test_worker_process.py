@@ -16,10 +16,11 @@ import psycopg
 import pytest
 import redis
 
-from tests.support.database import make_settings, read_misses, read_polls
+from tests.support.database import create_database, make_settings, read_misses, read_polls
 from tests.support.exchange import assert_true_polls, count_calls, inject_fault
 from tests.support.waiting import current_minute, wait_until
 from tests.support.worker import is_idle, send_message, send_tick
+from tracker import migrations
 from tracker.embedded.home import home_servers, start_background, stop_background
 from tracker.settings import CHECKOUT, Settings
 from tracker.simulator import Simulator
@@ -37,6 +38,17 @@ now = pendulum.now
 ahead = functools.cache(lambda: pendulum.duration(seconds=58 - now().second))
 periodiq.pendulum.now = lambda: now() + ahead()
 sys.argv[1:] = ["scheduler"]
+main()
+"""
+
+
+# The worker, with a heartbeat every half second.
+FAST_HEARTBEATS = """
+import sys
+from tracker.cli import main
+from tracker.recorder import worker
+worker._HEARTBEAT_INTERVAL = 0.5
+sys.argv[1:] = ["worker"]
 main()
 """
 
@@ -105,6 +117,29 @@ def worker(settings: Settings, folder: Path) -> Iterator[Running]:
     with running(settings, folder, "-m", "tracker", "worker") as process:
         wait_until(lambda: process.has_logged("polling btc_usd, eth_usd from http://127.0.0.1"))
         yield process
+
+
+def test_worker_ends_once_a_newer_version_migrates(servers: Settings, tmp_path: Path) -> None:
+    with create_database(servers) as settings:
+        migrations.apply(settings.database_dsn)
+        with (
+            running(
+                settings.changed(log_format="json"), tmp_path, "-c", FAST_HEARTBEATS
+            ) as process,
+            psycopg.connect(settings.database_dsn, autocommit=True) as conn,
+        ):
+            wait_until(lambda: conn.execute("SELECT FROM internal.heartbeats").rowcount)
+            conn.execute(
+                "INSERT INTO _yoyo_migration (migration_hash, migration_id, applied_at_utc)"
+                " VALUES ('f', '0099.future', now())"
+            )
+            process.process.wait(15)
+
+    *log, reason = process.output.read_text().splitlines()
+    assert process.process.returncode == 1
+    assert "stopping" in [json.loads(line)["message"] for line in log]
+    assert reason.startswith("tracker: database ")
+    assert "has migrations of a newer version: 0099.future" in reason
 
 
 def test_worker_stores_prices_until_sigterm(

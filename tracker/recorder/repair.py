@@ -12,7 +12,7 @@ from threading import Lock
 import stamina
 from loguru import logger
 
-from tracker import queries
+from tracker import migrations, queries
 from tracker.database import Database, connect
 from tracker.errors import ExchangeError
 from tracker.recorder import metrics
@@ -112,8 +112,10 @@ def backfill(
     """Store the *charts* of *tickers*, one after the other; repeating it changes nothing.
 
     Where two charts have a point on one minute, the first one counts.
-    Raises ExchangeError, DatabaseDown; what was stored before stays.
+    Raises ExchangeError, DatabaseDown, UnknownSchema; what was stored before stays.
     """
+    with connect(settings.database_dsn) as conn:
+        migrations.require_known(conn)
     retained_since = settings.retained_since(now)
     for ticker, chart in product(tickers, charts):
         for attempt in stamina.retry_context(_is_transient, attempts=4):

@@ -21,9 +21,9 @@ from dramatiq.errors import Retry
 from loguru import logger
 from prometheus_client import start_http_server
 
-from tracker import queries
-from tracker.database import Database
-from tracker.errors import DatabaseDown, ExchangeError, SettingsError, describe
+from tracker import migrations, queries
+from tracker.database import Database, Timeouts, connect
+from tracker.errors import DatabaseDown, ExchangeError, SettingsError, UnknownSchema, describe
 from tracker.models import Quote
 from tracker.recorder import metrics
 from tracker.recorder.broker import (
@@ -47,16 +47,22 @@ MAX_CONNECTIONS = 10  # as the API; one statement for all prices leaves most of 
 
 _STOP_TIMEOUT = 4_000  # milliseconds for running polls, and again for the consumers
 _HEARTBEAT_INTERVAL = 15.0  # seconds
+_START_TIMEOUTS = Timeouts(connect=2, statement=2, response=2)  # an outage must not delay polls
 
 
 def run_worker(settings: Settings) -> None:
     """Work until SIGTERM or Ctrl-C, then finish what is running and return.
 
-    The handler only notes a signal: a second one cannot disturb the stop.
+    The handler only notes a signal: a second one cannot disturb the stop. Raises UnknownSchema,
+    after the same stop, as soon as another version has migrated the database: the queue keeps for
+    that version what this one must not store.
     """
-    signals: SimpleQueue[int] = SimpleQueue()  # a handler may put into no other queue
+    # Signals, and the refusal of a schema. A handler may put into no other queue.
+    ends: SimpleQueue[int | UnknownSchema] = SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: signals.put(number))
+        signal.signal(number, lambda number, _: ends.put(number))
+    with suppress(DatabaseDown), connect(settings.database_dsn, _START_TIMEOUTS) as conn:
+        migrations.require_known(conn)
     if settings.worker_metrics_port:
         _serve_metrics(settings.web_host, settings.worker_metrics_port)
     stamina.instrumentation.set_on_retry_hooks([])
@@ -67,17 +73,19 @@ def run_worker(settings: Settings) -> None:
         worker = start_worker(settings, broker, client, database, Clock())
         logger.info("polling {} from {}", ", ".join(settings.tickers), settings.client_base_url)
         Thread(target=check_tickers, args=[client, settings.tickers], daemon=True).start()
-        Thread(target=_send_heartbeats, args=[database], daemon=True).start()
+        Thread(target=_send_heartbeats, args=[database, ends], daemon=True).start()
         watchdog = Watchdog()
         while True:
             watchdog.send_heartbeat()
             # sigtimedwait would report a signal after SIGCONT: CPython's signalmodule.c, EINTR.
             with suppress(Empty):
-                signals.get(timeout=WATCHDOG_INTERVAL)
+                end = ends.get(timeout=WATCHDOG_INTERVAL)
                 break
         logger.info("stopping")
         watchdog.announce_stop()
         worker.stop(timeout=_STOP_TIMEOUT)
+    if isinstance(end, UnknownSchema):
+        raise end
 
 
 def _serve_metrics(host: str, port: int) -> None:
@@ -187,9 +195,14 @@ def _retried_later() -> Iterator[None]:
         raise Retry(str(error)) from error
 
 
-def _send_heartbeats(database: Database) -> None:
-    """Record that the worker is alive, until the process ends."""
+def _send_heartbeats(database: Database, ends: SimpleQueue[int | UnknownSchema]) -> None:
+    """Record that the worker is alive, until the process ends, or refuse the schema."""
     while True:
-        with suppress(DatabaseDown):
-            database.run(queries.record_heartbeat, "worker")
+        try:
+            with suppress(DatabaseDown):
+                database.run(queries.record_heartbeat, "worker")
+                database.run(migrations.require_known)
+        except UnknownSchema as error:
+            ends.put(error)
+            return
         time.sleep(_HEARTBEAT_INTERVAL)

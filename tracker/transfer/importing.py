@@ -94,7 +94,7 @@ def import_file(
     With *dry_run* everything is validated and nothing stored. Prices from before *retained_since*
     are stored, and counted as too old.
     Raises BadRequest for an unreadable file, BadLines, DatabaseDown, MigrationsPending,
-    TransferError.
+    UnknownSchema, TransferError.
     """
     name = "stdin" if file == "-" else file
     try:
@@ -102,6 +102,7 @@ def import_file(
     except OSError as error:
         raise BadRequest({name: error.strerror or str(error)}) from None
     with stream, open_session(dsn) as conn, progress.track_reading(stream) as show:
+        migrations.require_known(conn)
         applied = [name for (name,) in conn.execute(load_sql("queries/applied_migrations"))]
         if pending := migrations.find_pending(applied):
             raise MigrationsPending(f"run `tracker migrate` first: {', '.join(pending)} pending")

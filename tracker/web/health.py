@@ -219,13 +219,17 @@ async def get_readiness(request: AppRequest, _query: NoQuery) -> Response:
 
     async def check_database(
         conn: AsyncConnection,
-    ) -> tuple[list[str], list[IndexStatus], ReplicaStatus | None]:
-        pending = migrations.find_pending(await queries.applied_migrations(conn))
-        return (pending, [], None) if pending else ([], *await _fetch_health(request, conn))
+    ) -> tuple[str, list[IndexStatus], ReplicaStatus | None]:
+        applied = await queries.applied_migrations(conn)
+        if unknown := migrations.find_unknown(applied):
+            return f"are of a newer version: {', '.join(unknown)}", [], None
+        if pending := migrations.find_pending(applied):
+            return f"are pending: {', '.join(pending)}", [], None
+        return "", *await _fetch_health(request, conn)
 
-    pending, statuses, replica = await request.state["database"].run(check_database)
-    if pending:
-        return unavailable(request, {"migrations": f"are pending: {', '.join(pending)}"})
+    difference, statuses, replica = await request.state["database"].run(check_database)
+    if difference:
+        return unavailable(request, {"migrations": difference})
     stale = {each.ticker: each.stale for each in statuses if each.stale}
     if stale:
         behind = {"replica": replica.behind} if replica and replica.behind else {}
