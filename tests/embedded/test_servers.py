@@ -12,8 +12,7 @@ import psycopg
 import pytest
 import redis
 
-from tests.support.processes import is_alive, wait_until_dead
-from tracker.embedded.account import Account, run_command
+from tests.support.processes import NOBODY, as_nobody, is_alive, wait_until_dead
 from tracker.embedded.home import (
     home_servers,
     lock_home,
@@ -29,8 +28,6 @@ from tracker.errors import EmbeddedError
 from tracker.settings import CHECKOUT, Settings
 
 pytestmark = pytest.mark.slow
-
-NOBODY = 65534
 
 
 def fetch_value(settings: Settings, query: str = "SELECT 42") -> object:
@@ -366,16 +363,6 @@ def test_servers_need_no_root(settings: Settings, open_tmp: Path) -> None:
 
     uid = NOBODY if os.getuid() == 0 else os.getuid()
     assert done.stdout == f"{uid} True\n", done.stderr
-
-
-def as_nobody() -> list[str]:
-    """Runs a command as `nobody`; allowed to read, where this Python lies in root's own home."""
-    words = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-    try:
-        run_command([sys.executable, "-c", ""], Account(NOBODY, NOBODY))
-    except EmbeddedError:
-        words += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
-    return [*words, "--"]
 
 
 def test_psql_command_has_no_password(servers: Settings) -> None:

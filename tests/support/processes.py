@@ -1,13 +1,31 @@
-"""Processes by id: their children, command lines and states; pausing and waiting for them."""
+"""Processes by id: their children, command lines and states; pausing and waiting for them.
+
+And the prefix of a command that another user runs.
+"""
 
 import os
 import re
 import signal
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.support.waiting import wait_until
+from tracker.embedded.account import Account, run_command
+from tracker.errors import EmbeddedError
+
+NOBODY = 65534  # a user id
+
+
+def as_nobody() -> list[str]:
+    """Runs a command as `nobody`; allowed to read, where this Python lies in root's own home."""
+    words = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    try:
+        run_command([sys.executable, "-c", ""], Account(NOBODY, NOBODY))
+    except EmbeddedError:
+        words += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    return [*words, "--"]
 
 
 def process_tree(root: int) -> list[int]:
