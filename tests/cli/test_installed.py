@@ -159,6 +159,13 @@ def test_migrations_are_in_the_wheel(installed: Installed) -> None:
     assert applied == (0, f"applied {migrations.names()[5]}\n")
 
 
+def test_state_of_a_user_without_a_home_is_in_the_working_folder(installed: Installed) -> None:
+    status, output = installed.run("migrate", HOME="/nonexistent")
+
+    assert status == 1
+    assert str(installed.folder / ".local/run") in output
+
+
 def test_messages_name_commands_that_exist_without_a_checkout(installed: Installed) -> None:
     variables = {"XDG_DATA_HOME": str(installed.home / "elsewhere")}
 

@@ -6,9 +6,11 @@ import pytest
 
 from tests.support.compose.images import BASE
 from tests.support.compose.stack import PROJECT, STEADY, TICKERS, TRACKER, Stack
+from tracker import __version__
 
 pytestmark = [pytest.mark.slow, pytest.mark.compose]
 
+IMAGE = f"{PROJECT}:{__version__}"
 MEGABYTE = 1_000_000
 LONGEST_STOP = 12  # seconds, of a worker whose polls hang; test_worker_process measures it
 
@@ -29,8 +31,15 @@ def test_price_reaches_the_api_unchanged(stack: Stack) -> None:
 
 
 def test_image_adds_at_most_200_megabytes(stack: Stack) -> None:
-    sizes = [json.loads(stack.docker("inspect", image))[0]["Size"] for image in (PROJECT, BASE)]
+    sizes = [json.loads(stack.docker("inspect", image))[0]["Size"] for image in (IMAGE, BASE)]
     assert 0 < sizes[0] - sizes[1] <= 200 * MEGABYTE
+
+
+def test_image_is_labelled(stack: Stack) -> None:
+    config = stack.inspect("web")["Config"]
+    assert config["Image"] == IMAGE
+    assert config["Labels"]["org.opencontainers.image.version"] == __version__
+    assert config["Labels"]["org.opencontainers.image.licenses"] == "MIT"
 
 
 def test_image_has_no_build_tools_but_the_page_packages(stack: Stack) -> None:

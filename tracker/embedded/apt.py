@@ -10,6 +10,14 @@ from pathlib import Path
 
 from tracker.embedded.account import bind_to_parent, run_command
 from tracker.errors import EmbeddedError
+from tracker.settings import INSTALLED
+
+# What to do without Debian's packages.
+ALTERNATIVE = (
+    "set POSTGRES_HOST and REDIS_HOST to your own servers"
+    if INSTALLED
+    else "use Docker Compose (docker compose up)"
+)
 
 ReportProgress = Callable[[float], None]  # takes per cent
 
@@ -72,8 +80,7 @@ def machine_architecture() -> str:
     """Debian's name of this machine's architecture. Raises EmbeddedError without apt."""
     if not all(map(shutil.which, ("apt-get", "dpkg-deb", "dpkg"))):
         raise EmbeddedError(
-            "TimescaleDB and Redis cannot be downloaded without apt:"
-            " use Docker Compose (docker compose up)"
+            f"TimescaleDB and Redis cannot be downloaded without apt: {ALTERNATIVE}"
         )
     return run_command(["dpkg", "--print-architecture"]).strip()
 
@@ -86,8 +93,7 @@ def find_mirror(folder: Path = Path("/etc/apt")) -> str:
     uris = [uri for source in _read_sources(folder) for uri in _debian_uris(source)]
     if not uris:
         raise EmbeddedError(
-            "apt is configured without a Debian mirror: set DEBIAN_MIRROR,"
-            " or use Docker Compose (docker compose up)"
+            f"apt is configured without a Debian mirror: set DEBIAN_MIRROR, or {ALTERNATIVE}"
         )
     return min(uris, key=lambda uri: uri.startswith("file:"))
 
@@ -193,6 +199,5 @@ def _find_keyring() -> Path:
         if path.exists():
             return path
     raise EmbeddedError(
-        "Debian's archive keys are missing (apt install debian-archive-keyring);"
-        " or use Docker Compose (docker compose up)"
+        f"Debian's archive keys are missing (apt install debian-archive-keyring); or {ALTERNATIVE}"
     )

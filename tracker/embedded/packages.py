@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tracker import progress
 from tracker.embedded.account import run_command
-from tracker.embedded.apt import Apt, find_mirror, machine_architecture, unpack
+from tracker.embedded.apt import ALTERNATIVE, Apt, find_mirror, machine_architecture, unpack
 from tracker.errors import EmbeddedError
 from tracker.settings import Settings
 
@@ -124,8 +124,7 @@ def ensure_bundle(cache: Path, mirror: str | None) -> Path:
     architecture = machine_architecture()
     if architecture not in _LOADERS:
         raise EmbeddedError(
-            f"no embedded servers for {architecture}, only for amd64 and arm64:"
-            " use Docker Compose (docker compose up)"
+            f"no embedded servers for {architecture}, only for amd64 and arm64: {ALTERNATIVE}"
         )
     # The programs contain the absolute path of their libraries: no bundle can be moved.
     recipe = repr((_EDITION, _PACKAGES, os.fspath(cache)))
