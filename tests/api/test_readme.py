@@ -41,6 +41,7 @@ RUN_BY = {
     "dev-worker": "cli/test_recipes.py",
     "down-infra": "cli/test_recipes.py",
     "simulate": "cli/test_recipes.py",
+    "check-exchange": "recorder/test_exchange_check.py",
     "bench": "api/test_benchmark.py",
     "test": "../.ci/run",
     "check": "../.ci/run",
