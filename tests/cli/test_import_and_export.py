@@ -211,7 +211,8 @@ def test_concurrent_imports_add_each_line_once(
 ) -> None:
     """Exactly one of them counts it as added."""
     tickers = ("btc_usd", "eth_usd")
-    lines = [f"{ticker},{minute * 60},1.25,," for minute in range(3_000) for ticker in tickers]
+    minutes = range(1_705_320_000, 1_705_500_000, 60)
+    lines = [f"{ticker},{minute},1.25,," for minute in minutes for ticker in tickers]
     name = file(HEADER, *lines)
     tallies: list[Tally] = []
     threads = [
