@@ -312,9 +312,9 @@ def test_docs_comply_with_content_security_policy(browser: Browser, client: http
         page = observed.page
         page.goto(f"{client.base_url}/docs")
         expect(page.locator(".opblock").first).to_be_visible()
-        page.locator("#operations-service-live .opblock-summary-control").click()
-        page.locator("#operations-service-live .execute").click()
-        response = page.locator("#operations-service-live .response").first
+        page.locator("#operations-service-get_liveness .opblock-summary-control").click()
+        page.locator("#operations-service-get_liveness .execute").click()
+        response = page.locator("#operations-service-get_liveness .response").first
         expect(response).to_contain_text("live")
         assert observed.errors == []
         assert observed.hosts() == {client.base_url.netloc.decode()}

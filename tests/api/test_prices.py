@@ -78,12 +78,13 @@ def test_source_is_poll_chart_or_import(client: httpx.Client, writer: psycopg.Co
     last = client.get("/prices/last?ticker=btc_usd&include=source").json()
     found = client.get("/prices/filtered?ticker=btc_usd&date=2024-01-15T12:02&include=source")
     exported = client.get("/prices/export?ticker=btc_usd&include=source").text
-    schema = client.get("/openapi.json").json()["components"]["schemas"]["Price"]
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
 
     assert [price["source"] for price in page] == sources
     assert last["source"] == found.json()["source"] == "import"
     assert [line.rpartition(",")[2] for line in exported.splitlines()[1:]] == sources
-    assert schema["properties"]["source"]["enum"] == sources
+    assert schemas["Price"]["properties"]["source"]["$ref"] == "#/components/schemas/Source"
+    assert schemas["Source"]["enum"] == sources
 
 
 def test_list_is_repeated_or_separated_by_commas(

@@ -408,6 +408,7 @@ def call_all(product: Product, folder: Path) -> None:
     product.get("/prices/coverage", **minute)
     for path in ("/tickers", "/health/ready", "/health/state", "/prices?ticker=doge_usd"):
         product.client.get(path)
+    assert product.client.get("/udf/symbols?symbol=btc_usd").is_success
     following = {"method": "GET", "url": "/prices/stream", "params": {"ticker": TICKERS}}
     with serve_api(product.log.settings) as client, client.stream(**following) as answer:
         assert answer.status_code == 200  # a new process listens first
