@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -68,8 +69,8 @@ def log() -> Iterator[list[str]]:
         yield lines
 
 
-@pytest.fixture(scope="session")
-def open_tmp() -> Iterator[Path]:
+@contextmanager
+def open_folder() -> Iterator[Path]:
     """A temporary folder that other users may enter: root runs the servers as another user."""
     folder = Path(tempfile.mkdtemp(prefix="tracker-test-"))
     folder.chmod(0o755)
@@ -77,10 +78,18 @@ def open_tmp() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture(scope="module")
+def open_tmp() -> Iterator[Path]:
+    """Such a folder for each test file, so that files may use the same names."""
+    with open_folder() as folder:
+        yield folder
+
+
 @pytest.fixture(scope="session")
-def settings(open_tmp: Path) -> Settings:
+def settings() -> Iterator[Settings]:
     """The settings of this session's private servers."""
-    return make_settings(open_tmp / "home")
+    with open_folder() as folder:
+        yield make_settings(folder / "home")
 
 
 @pytest.fixture(scope="session")
