@@ -110,7 +110,7 @@ def parse_query(values: QueryParams, query: type[Q], *, ignore_unknown: bool = F
     typo must not silently give a default.
     """
     known = query_fields(query)  # type: ignore[arg-type]  # types are hashable
-    if any(name.endswith("[]") for name in values):
+    if not values.keys() <= known.keys():
         values = _without_brackets(values, known)
     errors = {
         name: "is required"

@@ -128,7 +128,7 @@ def preferred(accept: str, offered: tuple[str, ...]) -> str | None:
 
 def request_header(scope: Scope, name: bytes) -> bytes:
     """The header of that lower-case *name*: several lines are joined; empty if it is missing."""
-    return b",".join(value for each, value in scope["headers"] if each == name)
+    return b",".join([value for each, value in scope["headers"] if each == name])
 
 
 class Codings(NamedTuple):
