@@ -23,10 +23,7 @@ from tracker.settings import Settings
 from tracker.transfer.backup import backup
 from tracker.transfer.restore import restore
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed"),
-]
+pytestmark = pytest.mark.slow
 
 PASSWORD = " a b'\"%40@:/?#[]\\é€\U0001f511$ "
 

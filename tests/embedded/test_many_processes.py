@@ -1,13 +1,12 @@
 """Two webs behind nginx, three workers and two schedulers on one database and one queue."""
 
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import psycopg
@@ -25,31 +24,22 @@ from tests.support.database import (
     read_misses,
     read_polls,
 )
-from tests.support.debian import linked_command
 from tests.support.exchange import assert_true_polls, count_calls, inject_fault
+from tests.support.nginx import run_nginx
 from tests.support.processes import pause_process
 from tests.support.stream import open_stream
 from tests.support.waiting import current_minute, wait_until
 from tests.support.worker import is_idle, send_tick
-from tracker.embedded.account import MINIMAL_ENVIRONMENT
 from tracker.settings import Settings
 from tracker.simulator import Options, Simulator, running_simulator
 from tracker.times import MINUTE, minute_of
 
+if TYPE_CHECKING:
+    import subprocess
+
 pytestmark = pytest.mark.slow
 
 NGINX = """\
-daemon off;
-master_process off;
-pid {folder}/pid;
-events {{ }}
-http {{
-    access_log off;
-    client_body_temp_path {folder};
-    proxy_temp_path {folder};
-    fastcgi_temp_path {folder};
-    scgi_temp_path {folder};
-    uwsgi_temp_path {folder};
     upstream webs {{
         server 127.0.0.1:{one} max_fails=1 fail_timeout=1s;
         server 127.0.0.1:{two} max_fails=1 fail_timeout=1s;
@@ -64,7 +54,6 @@ http {{
             proxy_buffering off;
         }}
     }}
-}}
 """
 UNPOLLED = "sol_usd"  # has only the prices that tests insert
 
@@ -111,24 +100,15 @@ class Fleet:
 
 
 @contextmanager
-def run_nginx(folder: Path, *webs: int) -> Iterator[httpx.Client]:
+def run_proxy(folder: Path, one: int, two: int) -> Iterator[httpx.Client]:
     """A client of a proxy before those ports."""
     (port,) = free_ports(1)
-    facts = {"folder": folder, "port": port, "one": webs[0], "two": webs[1]}
-    (folder / "nginx.conf").write_text(NGINX.format_map(facts))
-    options = ("-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf"))
-    command = [*linked_command("nginx"), *options]
-    log = folder / "nginx.log"
+    http = NGINX.format(port=port, one=one, two=two)
     with (
-        log.open("wb") as stream,
-        subprocess.Popen(command, env=MINIMAL_ENVIRONMENT, stdout=stream, stderr=stream) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client,
+        run_nginx(folder, http, client),
     ):
-        try:
-            wait_until(lambda: fetch_status(client, "/health/live") is not None)
-            yield client
-        finally:
-            process.kill()
+        yield client
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +125,7 @@ def fleet(base: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         folder = tmp_path_factory.mktemp("many")
         old = minute_of(datetime.now(UTC)) - timedelta(days=90)
         insert_minutes(conn, [old], UNPOLLED, source="chart")
-        proxy = stack.enter_context(run_nginx(folder, *ports))
+        proxy = stack.enter_context(run_proxy(folder, *ports))
         settings = base.changed(client_base_url=exchange.url, log_format="json")
         fleet = Fleet(settings, exchange, conn, proxy, webs, folder, stack)
         for name in ("web1", "web2", "worker1", "worker2", "worker3", "scheduler1", "scheduler2"):

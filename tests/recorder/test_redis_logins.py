@@ -1,7 +1,6 @@
 """Redis as others run it: passwords with any character, users with few rights, TLS, IPv6."""
 
 import asyncio
-import shutil
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,10 +24,7 @@ from tracker.redis import connect_counts, connect_queue, describe_redis_error
 from tracker.settings import Settings
 from tracker.simulator import Simulator
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed"),
-]
+pytestmark = pytest.mark.slow
 
 PASSWORD = " a b'\"%40@:/?#[]\\é€\U0001f511$ "
 ROLE = "roleü@:%"  # its rights are those of ops/README.md

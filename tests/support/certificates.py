@@ -1,8 +1,11 @@
 """Certificates of a private authority, for servers on the loopback."""
 
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+from ops import debian
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,4 +35,7 @@ def make_certificates(folder: Path, *addresses: str) -> Certificates:
 
 
 def _run_openssl(*words: object) -> None:
-    subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
+    """Run the machine's OpenSSL, or Debian's if it has none."""
+    found = shutil.which("openssl")
+    openssl = [found] if found else debian.linked_command("openssl-13", ["openssl"], "bin/openssl")
+    subprocess.run([*openssl, *map(str, words)], check=True, capture_output=True)
