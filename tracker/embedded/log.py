@@ -21,7 +21,7 @@ _COLOURS = (36, 33, 32, 35, 34, 96, 93, 92)
 class Log:
     """One log of several processes: the time in UTC, the name and the line; or JSON objects.
 
-    A line that cannot be written, because the disk is full or the reader stands still, is counted
+    A line that cannot be written, because the disk is full or the reader has paused, is counted
     and dropped.
     on_closed: called once when the reader has closed the log; later lines are dropped.
     """

@@ -141,7 +141,7 @@ class ExchangeCheck:
             f"locked: {locked!r}",
         )
         is_open = str(locked).lower() == "false"
-        call.expect(is_open, "indexes are locked: their prices stand still")
+        call.expect(is_open, "indexes are locked: their prices do not change")
         return call
 
     def _check_names(self) -> CheckedCall:

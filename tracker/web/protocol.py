@@ -2,7 +2,7 @@
 
 uvicorn has no limits: 100 MB of headers on one connection took 610 MB of memory, 14 MB of pipelined
 requests 640 MB, and a partial request never timed out. Nor does it check Host, or tell an unknown
-method from what is not HTTP. The class subclasses internals of uvicorn: server.py uses it with
+method from data other than HTTP. The class subclasses internals of uvicorn: server.py uses it with
 tested versions only.
 Source: RFC 9110, sections 4.1 (8000 bytes of address at least), 9.1 (501) and 15.5 (408, 414); RFC
 9112, section 3.2 (400 unless there is one Host; HTTP/1.0 needs none; targets may be absolute); RFC
