@@ -32,6 +32,7 @@ from tracker.errors import (
     UnknownSchema,
     describe,
 )
+from tracker.queries.statements import load_sql
 from tracker.settings import INSTALLED, ROLES, SQL_FOLDER
 
 FOLDER = SQL_FOLDER / "migrations"
@@ -71,13 +72,13 @@ def find_unknown(applied: Collection[str]) -> list[str]:
     return sorted(set(applied) - set(names()))
 
 
-def require_known(conn: psycopg.Connection) -> None:
-    """Raise UnknownSchema if another version has migrated the database.
+def require_known(conn: psycopg.Connection) -> list[str]:
+    """The applied migrations. Raises UnknownSchema if another version has migrated the database.
 
     Before any migration this raises UndefinedTable.
     """
-    query = (SQL_FOLDER / "queries" / "applied_migrations.sql").read_bytes()
-    unknown = find_unknown([name for (name,) in conn.execute(query)])
+    applied = [name for (name,) in conn.execute(load_sql("queries/applied_migrations"))]
+    unknown = find_unknown(applied)
     database = conn.info.dbname
     if OF_VERSION_0_1 in unknown:
         raise UnknownSchema(
@@ -90,6 +91,7 @@ def require_known(conn: psycopg.Connection) -> None:
             f"database {database} has migrations of a newer version: {', '.join(unknown)};"
             " use that version, or roll them back with it"
         )
+    return applied
 
 
 def apply(dsn: str, newest: str | None = None) -> list[str]:
@@ -168,7 +170,7 @@ def _run_migration(
 
 def ensure_roles(conn: psycopg.Connection) -> None:
     """Create the roles if the server permits it, and grant their privileges."""
-    conn.execute((SQL_FOLDER / "roles" / "create_roles.sql").read_bytes())
+    conn.execute(load_sql("roles/create_roles"))
     existing = _existing_roles(conn)
     _grant(conn, _COMMON_GRANTS, existing)
     _grant(conn, _PROCESS_GRANTS, [role for role in existing if role != "analyst"])
@@ -176,7 +178,7 @@ def ensure_roles(conn: psycopg.Connection) -> None:
 
 
 def _existing_roles(conn: psycopg.Connection) -> list[str]:
-    query = (SQL_FOLDER / "roles" / "existing_roles.sql").read_bytes()
+    query = load_sql("roles/existing_roles")
     with conn.cursor(row_factory=scalar_row) as cursor:
         return cursor.execute(query, {"roles": list(ROLES)}).fetchall()
 
@@ -185,7 +187,7 @@ def _grant(conn: psycopg.Connection, grants: Sequence[str], roles: Sequence[str]
     """Execute the statements *grants* for *roles*; without roles nothing."""
     identifiers = sql.SQL(", ").join(map(sql.Identifier, roles))
     for grant in grants if roles else ():
-        text = (SQL_FOLDER / "roles" / f"{grant}.sql").read_text()
+        text = load_sql(f"roles/{grant}").decode()
         conn.execute(sql.SQL(text).format(roles=identifiers))
 
 
@@ -240,12 +242,10 @@ def set_analyst_password(dsn: str, name: str, password: str) -> None:
     """
     try:
         with _connect(dsn) as conn:
-            query = (SQL_FOLDER / "roles" / "analyst_role.sql").read_bytes()
+            query = load_sql("roles/analyst_role")
             row = conn.execute(query, {"name": name}).fetchone()
             if row is None:
-                conn.execute(
-                    (SQL_FOLDER / "roles" / "create_analyst.sql").read_bytes(), {"name": name}
-                )
+                conn.execute(load_sql("roles/create_analyst"), {"name": name})
             elif not row[0]:
                 raise BadRequest({"name": f"role {name} has other privileges than analysts have"})
         _set_role_password(dsn, name, password)
@@ -278,7 +278,7 @@ def upgrade_timescaledb(dsn: str) -> tuple[str, str]:
             return before, newest
         with _connect(dsn) as conn:
             # It fails in a session that has used the extension.
-            conn.execute((SQL_FOLDER / "extension" / "upgrade.sql").read_bytes())
+            conn.execute(load_sql("extension/upgrade"))
         return before, _read_versions(dsn)[0]
     except InsufficientPrivilege as error:
         why = error.diag.message_primary
@@ -290,7 +290,7 @@ def upgrade_timescaledb(dsn: str) -> tuple[str, str]:
 def _read_versions(dsn: str) -> tuple[str, str]:
     """The version in the database, and the newest one that the server's files have."""
     with _connect(dsn, _WITHOUT_LIBRARY) as conn:
-        query = (SQL_FOLDER / "extension" / "versions.sql").read_bytes()
+        query = load_sql("extension/versions")
         versions = conn.execute(query).fetchone()
     if versions is None:
         raise DatabaseDown("TimescaleDB is not installed in the database: run `tracker migrate`")

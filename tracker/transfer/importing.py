@@ -24,7 +24,6 @@ from psycopg.errors import UniqueViolation
 from tracker import migrations, progress
 from tracker.errors import BadRequest, MigrationsPending, TransferError, shorten
 from tracker.models import exact_price, parse_ticker
-from tracker.queries.statements import load_sql
 from tracker.times import EPOCH, minute_of, parse_moment
 from tracker.transfer.session import open_session, statement
 
@@ -102,9 +101,7 @@ def import_file(
     except OSError as error:
         raise BadRequest({name: error.strerror or str(error)}) from None
     with stream, open_session(dsn) as conn, progress.track_reading(stream) as show:
-        migrations.require_known(conn)
-        applied = [name for (name,) in conn.execute(load_sql("queries/applied_migrations"))]
-        if pending := migrations.find_pending(applied):
+        if pending := migrations.find_pending(migrations.require_known(conn)):
             raise MigrationsPending(f"run `tracker migrate` first: {', '.join(pending)} pending")
         try:
             columns = parse_header(stream.readline())
