@@ -4,9 +4,9 @@ Each makes one attempt, within a timeout, because its callers know better how to
 sentinels it connects to the server that they name as master at that moment.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
+from pydantic import SecretStr
 from redis import Redis, Sentinel
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio import Redis as AsyncRedis
@@ -38,11 +38,17 @@ def connect_queue(settings: Settings, timeout: float = QUEUE_TIMEOUT) -> Redis:
     if not settings.redis_sentinels:
         return Redis.from_url(settings.broker_url, **options)
     sentinels = Sentinel(  # type: ignore[no-untyped-call] # redis'
-        _sentinel_addresses(settings), sentinel_kwargs=_sentinel_options(settings, options)
+        _sentinel_addresses(settings),
+        sentinel_kwargs=options
+        | _login(settings.redis_sentinel_user, settings.redis_sentinel_password)
+        | _tls(settings),
     )
-    database = settings.redis_celery_broker_db
     master: Redis = sentinels.master_for(  # type: ignore[no-untyped-call] # redis'
-        settings.redis_sentinel_master, **_master_options(settings, database, options)
+        settings.redis_sentinel_master,
+        **options,
+        **_login(settings.redis_user, settings.redis_password),
+        **_tls(settings),
+        db=settings.redis_celery_broker_db,
     )
     return master
 
@@ -56,10 +62,17 @@ def connect_counts(settings: Settings, timeout: float, max_connections: int) -> 
         )
         return AsyncRedis(connection_pool=pool)
     sentinels = AsyncSentinel(  # type: ignore[no-untyped-call] # redis'
-        _sentinel_addresses(settings), sentinel_kwargs=_sentinel_options(settings, options)
+        _sentinel_addresses(settings),
+        sentinel_kwargs=options
+        | _login(settings.redis_sentinel_user, settings.redis_sentinel_password)
+        | _tls(settings),
     )
     master: AsyncRedis = sentinels.master_for(
-        settings.redis_sentinel_master, **_master_options(settings, settings.redis_db, options)
+        settings.redis_sentinel_master,
+        **options,
+        **_login(settings.redis_user, settings.redis_password),
+        **_tls(settings),
+        db=settings.redis_db,
     )
     return master
 
@@ -87,18 +100,8 @@ def _sentinel_addresses(settings: Settings) -> list[tuple[str, int]]:
     return [(host.removeprefix("[").removesuffix("]"), int(port)) for host, _, port in parts]
 
 
-def _sentinel_options(settings: Settings, options: Mapping[str, Any]) -> dict[str, Any]:
-    password = settings.redis_sentinel_password.get_secret_value()
-    login = {"username": settings.redis_sentinel_user or None, "password": password or None}
-    return {**options, **login, **_tls(settings)}
-
-
-def _master_options(
-    settings: Settings, database: int, options: Mapping[str, Any]
-) -> dict[str, Any]:
-    password = settings.redis_password.get_secret_value()
-    login = {"username": settings.redis_user or None, "password": password or None}
-    return {**options, **login, **_tls(settings), "db": database}
+def _login(user: str, password: SecretStr) -> dict[str, Any]:
+    return {"username": user or None, "password": password.get_secret_value() or None}
 
 
 def _tls(settings: Settings) -> dict[str, Any]:

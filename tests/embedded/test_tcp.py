@@ -176,6 +176,6 @@ def test_port_in_use_is_named(open_tmp: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         busy = settings.changed(embedded_postgres_port=port)
-        refusal = f"^EMBEDDED_POSTGRES_PORT: port {port} of 127.0.0.1: Address already in use"
+        refusal = f"^EMBEDDED_POSTGRES_PORT: port {port} of 127.0.0.1 is already in use: set"
         with pytest.raises(EmbeddedError, match=refusal), running_servers(busy):
             pass

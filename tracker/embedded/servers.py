@@ -1,5 +1,6 @@
 """PostgreSQL with TimescaleDB, and Redis, on private sockets of a home."""
 
+import errno
 import os
 import re
 import shutil
@@ -33,6 +34,7 @@ _MEMORY_LIMITS = (
 _MEGABYTE = 1 << 20
 _MIN_BUFFERS, _MAX_BUFFERS = 128, 8192  # MB
 
+_NO_SUCH_ADDRESS = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 _LOOPBACK = "127.0.0.1"
 _BUILTIN_LOCALE = 17  # the first major version that needs no locale of the machine
 _TRUSTED_LOOPBACK = re.compile(
@@ -273,15 +275,7 @@ class Postgres(Server):
 
         Clients find the socket under one name, whatever the port is. Raises EmbeddedError.
         """
-        with socket.socket() as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                listener.bind((_LOOPBACK, port))
-            except OSError as error:
-                raise EmbeddedError(
-                    f"EMBEDDED_POSTGRES_PORT: port {port} of {_LOOPBACK}: {error.strerror}:"
-                    " set another port"
-                ) from None
+        check_port("EMBEDDED_POSTGRES_PORT", _LOOPBACK, port)
         for link in (self.socket, self.pidfile):
             target = link.name.replace("5432", str(port))
             if target != link.name:
@@ -396,3 +390,28 @@ class Redis(Server):
         }
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
         return [str(programs.redis), *arguments]
+
+
+def check_port(variable: str, host: str, port: int) -> None:
+    """Raises EmbeddedError naming *variable* if the port cannot be used."""
+    try:
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        raise EmbeddedError(f"WEB_HOST: {host}: {error.strerror}") from None
+    unavailable = 0
+    for family, kind, protocol, _, address in addresses:
+        try:
+            with socket.socket(family, kind, protocol) as listener:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                listener.bind(address)
+        except OSError as error:
+            if error.errno in _NO_SUCH_ADDRESS:  # of localhost's two, one may be
+                unavailable += 1
+                continue
+            why = "is already in use" if error.errno == errno.EADDRINUSE else f"({error.strerror})"
+            text = f"{variable}: port {port} of {host} {why}: set another port"
+            raise EmbeddedError(text) from None
+    if unavailable == len(addresses):
+        raise EmbeddedError(f"WEB_HOST: {host} is not an address of this machine")

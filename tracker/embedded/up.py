@@ -3,7 +3,6 @@
 import asyncio
 import compileall
 import dataclasses
-import errno
 import os
 import signal
 import socket
@@ -20,6 +19,7 @@ import pydantic
 from tracker.embedded.account import Account
 from tracker.embedded.home import demo_settings, home_servers, lock_home, prepare_servers
 from tracker.embedded.log import SUPERVISOR_NAME, Log
+from tracker.embedded.servers import check_port
 from tracker.embedded.supervisor import Process, Supervisor
 from tracker.errors import EmbeddedError, SettingsError, TrackerError, describe
 from tracker.proxies import find_proxy, make_transports
@@ -40,7 +40,6 @@ _SIMULATOR_STOP_TIMEOUT = 4.0
 _SERVER_STOP_TIMEOUT = 5.0
 _EXCHANGE_TIMEOUT = 5.0
 _SECRETS = "_password_file"  # the end of a setting's name
-_NO_SUCH_ADDRESS = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
 
 def run_tracker(settings: Settings) -> int:
@@ -57,7 +56,7 @@ def run_dev_worker(settings: Settings) -> int:
     """Run the worker and its scheduler beside servers that run already: the exit status."""
     log = _open_log(settings)
     if port := settings.worker_metrics_port:
-        _check_port("WORKER_METRICS_PORT", settings.web_host, port)
+        check_port("WORKER_METRICS_PORT", settings.web_host, port)
     processes = [
         dataclasses.replace(process, after=())
         for process in app_processes(settings, log)
@@ -107,32 +106,7 @@ def _check_ports(settings: Settings, *, simulated: bool) -> None:
         if (other := variables.setdefault(port, variable)) != variable:
             raise EmbeddedError(f"{other} and {variable} are both {port}: set another port")
     for variable, (host, port) in ports.items():
-        _check_port(variable, host, port)
-
-
-def _check_port(variable: str, host: str, port: int) -> None:
-    """Raises EmbeddedError naming *variable* if the port cannot be used."""
-    try:
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except socket.gaierror as error:
-        raise EmbeddedError(f"WEB_HOST: {host}: {error.strerror}") from None
-    unavailable = 0
-    for family, kind, protocol, _, address in addresses:
-        try:
-            with socket.socket(family, kind, protocol) as listener:
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                listener.bind(address)
-        except OSError as error:
-            if error.errno in _NO_SUCH_ADDRESS:  # of localhost's two, one may be
-                unavailable += 1
-                continue
-            why = "is already in use" if error.errno == errno.EADDRINUSE else f"({error.strerror})"
-            text = f"{variable}: port {port} of {host} {why}: set another port"
-            raise EmbeddedError(text) from None
-    if unavailable == len(addresses):
-        raise EmbeddedError(f"WEB_HOST: {host} is not an address of this machine")
+        check_port(variable, host, port)
 
 
 def _log_urls(settings: Settings, log: Log, *, simulated: bool) -> None:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 from tracker.errors import ExchangeError, InvalidResponse, Unreachable
 from tracker.models import INDEX_NAME, Quote
@@ -26,6 +26,8 @@ from tracker.recorder.deribit import (
     parse_quote,
 )
 from tracker.times import EPOCH
+
+T = TypeVar("T")
 
 UNKNOWN_INDEX = "no-such-index_usd"
 
@@ -149,10 +151,7 @@ class ExchangeCheck:
         response = self._fetch(call, "get_index_price_names")
         if response is None or self._check_envelope(call, response, "result") is None:
             return call
-        try:
-            names = parse_names(parse_envelope(response, testnet=self._testnet))
-        except InvalidResponse as error:
-            call.differences.append(str(error))
+        if (names := self._parse(call, response, parse_names)) is None:
             return call
         missing = [ticker for ticker in self._tickers if ticker not in names]
         call.found = f"{len(names)} names, all of TICKERS among them"
@@ -170,10 +169,8 @@ class ExchangeCheck:
         document = response and self._check_envelope(call, response, "result")
         if not (response and document):
             return call
-        try:
-            quote = parse_quote(parse_envelope(response, testnet=self._testnet), self._ticker)
-        except InvalidResponse as error:
-            call.differences.append(str(error))
+        quote = self._parse(call, response, partial(parse_quote, ticker=self._ticker))
+        if quote is None:
             return call
         result = document["result"]
         fields = {"index_price", "estimated_delivery_price"}
@@ -227,10 +224,8 @@ class ExchangeCheck:
         document = response and self._check_envelope(call, response, "result")
         if not (response and document):
             return call
-        try:
-            points = parse_chart(parse_envelope(response, testnet=self._testnet), self._ticker)
-        except InvalidResponse as error:
-            call.differences.append(str(error))
+        points = self._parse(call, response, partial(parse_chart, ticker=self._ticker))
+        if points is None:
             return call
         if len(points) < 2:  # noqa: PLR2004 -- a step needs two
             call.differences.append(f"{len(points)} points")
@@ -301,6 +296,16 @@ class ExchangeCheck:
         slow = f"the response took {call.seconds:.1f} s"
         call.expect(call.seconds <= _MAX_LATENCY, slow)
         return response
+
+    def _parse(
+        self, call: CheckedCall, response: HttpResponse, parse: Callable[[dict[str, Any]], T]
+    ) -> T | None:
+        """What the recorder's *parse* makes of a successful response; None if it refuses that."""
+        try:
+            return parse(parse_envelope(response, testnet=self._testnet))
+        except InvalidResponse as error:
+            call.differences.append(str(error))
+            return None
 
     def _check_envelope(
         self, call: CheckedCall, response: HttpResponse, content: str
