@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -29,7 +30,7 @@ from tracker.web.cache import ResponseCache
 from tracker.web.database import Database
 from tracker.web.endpoint import AnyEndpoint, AppRequest, State, TrackedTickers, endpoint
 from tracker.web.instrumentation import Instrumentation, Metrics
-from tracker.web.params import NoQuery
+from tracker.web.params import NoQuery, Schema
 from tracker.web.responses import json_response
 from tracker.web.security import SecurityHeaders
 from tracker.web.stream.feed import Feed
@@ -43,7 +44,12 @@ async def get_openapi(request: AppRequest, _query: NoQuery) -> Response:
     versioned = request.scope["path"].endswith(f"/{version}/openapi.json")
     # Relative to this document, because a proxy may add a prefix.
     servers = (".", "..") if versioned else (version, ".")
-    return json_response(openapi.document(ENDPOINTS, servers))
+    return json_response(_document(servers))
+
+
+@cache
+def _document(servers: tuple[str, ...]) -> Schema:
+    return openapi.document(ENDPOINTS, servers)
 
 
 ENDPOINTS: tuple[AnyEndpoint, ...] = (
