@@ -69,6 +69,14 @@ def log() -> Iterator[list[str]]:
         yield lines
 
 
+@pytest.fixture
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of the environment names a proxy, or excludes a server from one."""
+    for name in [*os.environ]:
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
 @contextmanager
 def open_folder() -> Iterator[Path]:
     """A temporary folder that other users may enter: root runs the servers as another user."""

@@ -15,6 +15,8 @@ from tracker.recorder.deribit import DeribitClient
 from tracker.settings import Settings
 from tracker.simulator import Options, Simulator, running_simulator
 
+pytestmark = pytest.mark.usefixtures("no_proxies")
+
 DEAD = "http://127.0.0.1:9"
 URL = "http://exchange.invalid/api/v2"  # only a proxy leads to it
 

@@ -1,7 +1,5 @@
 """Proxies: which variable applies to which server, and values that cannot be used."""
 
-import os
-
 import pytest
 
 from tracker.errors import SettingsError
@@ -11,12 +9,7 @@ URL = "https://www.deribit.com/api/v2"
 PROXY = "http://proxy.example.org:3128"
 
 
-@pytest.fixture(autouse=True)
-def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy is set."""
-    for name in [*os.environ]:
-        if name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("no_proxies")
 
 
 def test_no_variable_means_no_proxy() -> None:
