@@ -105,7 +105,7 @@ def negotiate(
     """
     if name:
         return MEDIA_TYPES[name]
-    accept = ",".join(request.headers.getlist("accept"))
+    accept = request_header(request.scope, b"accept").decode("latin-1")
     offered = (*offered, *NDJSON_ALIASES)
     if media_type := preferred(accept, offered):
         return media_type
