@@ -321,6 +321,7 @@ def test_lost_history_is_as_recorded(empty_product: Product) -> None:
             conn.execute("DELETE FROM prices")
             conn.execute("DELETE FROM tickers")
             script.mark()
+            wait_for_id(web, query, "one_usd:1")
             with following(web, query, id_of(blocks[-1])) as stream:
                 blocks = stream.take(2) + stream.take_until(script.mark())
                 found["3 of an index that began again"] = blocks
