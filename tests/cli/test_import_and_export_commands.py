@@ -52,23 +52,22 @@ def test_bad_line_of_a_pipe_is_named(database: Settings, stdin: str, error: str)
 def test_stopped_import_leaves_nothing(
     conn: psycopg.Connection, database: Settings, number: signal.Signals
 ) -> None:
-    """Neither rows nor a session."""
-    sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'tracker-transfer'"
+    """Neither rows nor a session. It is stopped while it waits for more lines."""
+    sessions = "SELECT query FROM pg_stat_activity WHERE application_name = 'tracker-transfer'"
 
-    def count() -> int:
-        found = conn.execute(sessions).fetchone()
-        return int(found[0]) if found else 0
+    def queries() -> list[str]:
+        return [query for (query,) in conn.execute(sessions)]
 
-    wait_until(lambda: count() == 0)  # another test's session may still end
+    wait_until(lambda: not queries())  # another test's session may still end
     with start_command(database, "import", "-") as process:
         assert process.stdin
         process.stdin.write(HEADER + LINE)
         process.stdin.flush()
-        wait_until(lambda: count() == 1)
+        wait_until(lambda: any("COPY incoming" in query for query in queries()))
         process.send_signal(number)
         assert process.wait(TIMEOUT) == (130 if number == signal.SIGINT else -number)
 
-    wait_until(lambda: count() == 0)
+    wait_until(lambda: not queries())
     assert conn.execute("SELECT count(*) FROM prices").fetchone() == (0,)
 
 
