@@ -17,7 +17,6 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, urlencode, urlsplit
 
 from dotenv.parser import parse_stream
-from psycopg.conninfo import make_conninfo
 from pydantic import (
     AfterValidator,
     AliasChoices,
@@ -445,6 +444,8 @@ class Settings(BaseSettings):
 
     def _dsn(self, host: str, port: str, *, writable: bool = True) -> str:
         """The connection string of *host*; *writable*: of several hosts, the primary."""
+        from psycopg.conninfo import make_conninfo  # noqa: PLC0415 -- reads by HTTP start without
+
         parameters: dict[str, Any] = {
             "host": host,
             "port": port,
