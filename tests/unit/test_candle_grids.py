@@ -158,3 +158,15 @@ def test_width_that_does_not_divide_a_day_is_invalid(minutes: float) -> None:
     """Buckets would shift from day to day, or divide an hour of the rollup."""
     with pytest.raises(ValueError, match="does not divide a day"):
         EvenGrid(minutes * MINUTE)
+
+
+@pytest.mark.parametrize("minutes", [1, 30, 60, 720, 1440])
+def test_width_that_divides_a_day_is_valid(minutes: int) -> None:
+    assert EvenGrid(minutes * MINUTE).width == minutes * MINUTE
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_calendar_begins_with_the_first_moment(unit: str) -> None:
+    """0001-01-01 was a Monday. In New York it began when UTC had it, but the day before is none."""
+    assert next_start(CalendarGrid(unit, UTC), FIRST) == FIRST
+    assert bucket_start(CalendarGrid(unit, ZoneInfo("America/New_York")), FIRST + MINUTE) == FIRST

@@ -17,6 +17,7 @@ from tracker.times import (
     floor_moment,
     format_moment,
     minute_of,
+    next_instant,
     parse_moment,
     split_whole_hours,
 )
@@ -83,7 +84,10 @@ def test_number_that_looks_like_a_date_is_refused(text: str) -> None:
     """Rather than read as a moment in 1970; possible dates and impossible ones."""
     with pytest.raises(ValueError, match=r"^looks like a date without hyphens") as caught:
         parse_moment(text)
-    assert str(caught.value).endswith(repr(text))
+    assert str(caught.value) == (
+        "looks like a date without hyphens, but a number is a Unix time: write a date as"
+        f" 2024-01-15, with a time as 2024-01-15T12:00Z: {text!r}"
+    )
     parse_moment(text, allow_date_digits=True)
 
 
@@ -111,6 +115,11 @@ def test_iso_week_ends_on_sunday() -> None:
         parse_moment("2024-W02-8")
 
 
+def test_last_moment_has_no_next_one() -> None:
+    assert next_instant(NOON) == NOON + timedelta(microseconds=1)
+    assert next_instant(LAST) == LAST
+
+
 def test_clock_shows_utc() -> None:
     before = datetime.now(UTC)
     now = Clock().now()
@@ -130,6 +139,10 @@ def test_clock_shows_utc() -> None:
         ("253402300800000000000", "is outside the years 1 to 9999: '253402300800000000000'"),
         ("2026-02-29", "is no moment, because 2026-02 has 28 days: '2026-02-29'"),
         ("20260230T12", "is no moment, because 2026-02 has 28 days: '20260230T12'"),
+        (
+            "2026-02-29T23:59:60+23:59",
+            "is no moment, because 2026-02 has 28 days: '2026-02-29T23:59:60+23:59'",
+        ),
         ("2026-04-00", "is no moment, because 2026-04 has 30 days: '2026-04-00'"),
         ("2026-13-01", "is no moment, because its month is 13, not 1 to 12: '2026-13-01'"),
         ("0000-01-01", "is no moment, because its year is 0, not 1 to 9999: '0000-01-01'"),
