@@ -214,6 +214,6 @@ def test_polls_of_a_killed_worker_are_taken_over(fleet: Fleet) -> None:
         send_tick(fleet.settings, minute)
         wait_until(lambda: count_calls(fleet.exchange) >= before + 2)
         fleet.kill("worker1")
-    wait_until(lambda: recorded_tickers(fleet.conn, minute) == set(fleet.settings.tickers), 60)
+    wait_until(lambda: recorded_tickers(fleet.conn, minute) == set(fleet.settings.tickers))
     fleet.start("worker1")
     wait_until(lambda: fleet.is_polling("worker1"))

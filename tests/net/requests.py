@@ -18,7 +18,7 @@ from tests.net.product import Web
 from tests.net.recordings import TEXT, shape, shortened
 
 COMMON = "<common headers>"
-RECEIVE_TIMEOUT = 30.0  # seconds
+RECEIVE_TIMEOUT = 90.0  # seconds
 
 _DATE = re.compile(r"[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT")
 _REQUEST_ID = re.compile(r"[0-9a-f]{32}")

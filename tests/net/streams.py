@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from tests.net.product import Web
 
-RECEIVE_TIMEOUT = 30.0  # seconds
+RECEIVE_TIMEOUT = 90.0  # seconds
 
 
 class Stream:

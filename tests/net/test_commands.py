@@ -27,7 +27,7 @@ from tests.net.recordings import check
 
 pytestmark = pytest.mark.slow
 
-WATCH_TIMEOUT = 30.0  # seconds
+WATCH_TIMEOUT = 90.0  # seconds
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 EXAMPLES = CHECKOUT / "sql" / "examples"
 NOW = "timestamptz '2024-03-31 23:59:30Z'"  # in the place of now() in the examples
-NOTIFY_TIMEOUT = 30.0  # seconds
+NOTIFY_TIMEOUT = 90.0  # seconds
 
 
 @pytest.fixture(scope="module")

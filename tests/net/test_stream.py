@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 INDEXES = "btc_usd,eth_usd,one_usd,rows_usd,reset_usd,resume_usd,left_usd,right_usd,end_usd,ids_usd"
 MINUTES = "generate_series(timestamptz '2026-01-05T00:00Z', '2026-01-31', '1 minute') AS minute"
-SETTLE_TIMEOUT = 30.0  # seconds
+SETTLE_TIMEOUT = 90.0  # seconds
 KEPT_REVISIONS = 20_000  # of an index
 
 MANY_REVISIONS = f"""

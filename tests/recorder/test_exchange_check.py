@@ -45,8 +45,11 @@ def check(
 
 
 def differences(calls: list[CheckedCall]) -> dict[str, list[str]]:
-    """The differences of each call that has some."""
-    return {call.name: call.differences for call in calls if call.differences}
+    """The differences of each call that has some; but slowness, which may be this machine's."""
+    found = {
+        call.name: [text for text in call.differences if " took " not in text] for call in calls
+    }
+    return {name: texts for name, texts in found.items() if texts}
 
 
 @pytest.mark.parametrize("ticker", ["btc_usd", "eth_usd", "shib_usd", "sol_eth"])
@@ -69,8 +72,9 @@ def test_every_fault_shows(exchange: Simulator, kind: str) -> None:
 
     calls = check(DeribitClient(exchange.url, request_timeout=0.5))
 
-    assert differences(calls)
-    assert all(text for texts in differences(calls).values() for text in texts)
+    found = [text for call in calls for text in call.differences]
+    assert found
+    assert all(found)
 
 
 @pytest.mark.parametrize("method", ["get_time", "status", "get_index_price_names",

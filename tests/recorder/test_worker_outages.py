@@ -144,7 +144,7 @@ def test_price_after_restart_of_database_is_stored_at_once(
         with psycopg.connect(tracked.database_dsn, autocommit=True) as conn:
             conn.execute("TRUNCATE prices")
         send_tick(tracked, NOON)
-        wait_until(lambda: both_stored(tracked) and is_idle(tracked), timeout=10)
+        wait_until(lambda: both_stored(tracked) and is_idle(tracked))
 
     assert_stored(tracked, exchange)
     assert not [line for line in lines if "is queued" in line]
@@ -178,7 +178,7 @@ def test_stopped_worker_closes_its_connections(tracked: Settings, worker: Worker
             send_tick(tracked, NOON)
             wait_until(lambda: both_stored(tracked) and is_idle(tracked))
             assert conn.execute(query).rowcount >= 1
-        wait_until(lambda: conn.execute(query).rowcount == 0, timeout=5)
+        wait_until(lambda: conn.execute(query).rowcount == 0)
 
 
 def test_price_survives_unresponsive_database(
@@ -236,7 +236,7 @@ def test_price_survives_outage_of_database_and_queue(
         kill(queue)
         time.sleep(1)
         start_background(tracked)
-        wait_until(lambda: both_stored(tracked) and is_idle(tracked), timeout=30)
+        wait_until(lambda: both_stored(tracked) and is_idle(tracked))
         assert all(consumer.is_alive() for consumer in running.consumers.values())
 
     assert_stored(tracked, exchange)
@@ -252,4 +252,4 @@ def test_backlog_does_not_delay_polls(
             send_message(tracked, "store", "btc_usd", late, "1.00", late, queue="later")
         with worker():
             send_tick(tracked, NOON)
-            wait_until(lambda: count_calls(exchange) == 2, timeout=8)
+            wait_until(lambda: count_calls(exchange) == 2)

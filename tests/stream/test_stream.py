@@ -215,7 +215,7 @@ def test_number_of_subscribers_is_bounded(base: Settings) -> None:
         assert int(refused.headers["retry-after"]) > 0
         assert client.get("/prices?ticker=btc_usd").status_code == 200
         others.close()
-        wait_until(lambda: count_subscribers(client) == 0, 5)
+        wait_until(lambda: count_subscribers(client) == 0)
         with open_stream(client.base_url):
             assert count_subscribers(client) == 1
 

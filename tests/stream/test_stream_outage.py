@@ -67,7 +67,7 @@ def test_streams_survive_a_killed_server(stopped: Settings, minutes: Iterator[da
             assert [event.data["created_at"] for event in subscriber.take(1)] == stored
             stored += store_minutes(stopped, minutes, count=3)
             os.kill(postmaster_pid(stopped) or 0, signal.SIGKILL)
-            wait_until(lambda: not read_metric(client, "tracker_feed_current"), 10)
+            wait_until(lambda: not read_metric(client, "tracker_feed_current"))
             assert error_reasons(client.get(PATH), 503) == {"database": "does not respond"}
             time.sleep(3 * OPTIONS.heartbeat)
         with running_servers(stopped), stream:

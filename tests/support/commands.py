@@ -16,7 +16,7 @@ from typing import IO
 from tracker.embedded.home import psql_command, psql_environment
 from tracker.settings import CHECKOUT, Settings
 
-TIMEOUT = 30.0  # seconds
+TIMEOUT = 90.0  # seconds
 STYLE = re.compile(r"\x1b\[[0-9;]*m")  # colours, bold, and their end
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 

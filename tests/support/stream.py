@@ -11,7 +11,7 @@ import httpx
 
 from tests.support.api import read_metric
 
-TIMEOUT = 30.0  # seconds
+TIMEOUT = 90.0  # seconds
 
 
 class StreamEvent(NamedTuple):

@@ -9,7 +9,7 @@ from tracker.times import minute_of
 
 def wait_until(
     condition: Callable[[], object],
-    timeout: float = 30,
+    timeout: float = 120,
     describe: Callable[[], str] = lambda: "",
 ) -> None:
     """Poll *condition* until it is true; after *timeout* seconds fail with *describe*'s text."""

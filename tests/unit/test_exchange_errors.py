@@ -134,9 +134,9 @@ def test_status_error_has_message_and_retry_after(
     assert caught.value.retry_after == seconds
 
 
-def in_an_hour(seconds: int = 3600) -> str:
+def in_days(days: int) -> str:
     """A date for Retry-After."""
-    return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
+    return format_datetime(datetime.now(UTC) + timedelta(days), usegmt=True)
 
 
 @pytest.mark.parametrize(
@@ -146,8 +146,8 @@ def in_an_hour(seconds: int = 3600) -> str:
         (" 7 ", 7, 7),
         ("0", 0, 0),
         ("9" * 400, 10**8, 10**9),
-        (in_an_hour(), 3000, 3600),
-        (in_an_hour(-3600), 0, 0),
+        (in_days(30), 29 * 86_400, 30 * 86_400),
+        (in_days(-1), 0, 0),
         ("Fri, 31 Dec 9999 23:59:59 GMT", 10**10, 10**12),
     ],
     ids=["seconds", "spaces", "zero", "huge", "date", "past date", "last date"],
