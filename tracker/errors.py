@@ -110,6 +110,10 @@ class WrongMinute(ExchangeError):
     reason = "too_late"
 
 
+class WrongClock(TrackerError):
+    """This machine's clock was set back, or a clock contradicts the exchange's."""
+
+
 class RequestError(TrackerError):
     """An invalid request.
 

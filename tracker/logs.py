@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 import orjson
+import stamina
 from loguru import logger
 
 from tracker.settings import Settings
@@ -46,6 +47,7 @@ def configure(settings: Settings, process: str) -> None:
         backtrace=False,
         diagnose=False,
     )
+    stamina.instrumentation.set_on_retry_hooks([])  # callers log what failed, and why
     logging.basicConfig(handlers=[_LoguruHandler()], level=logging.INFO, force=True)
     for name in _VERBOSE:
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -259,6 +259,9 @@ def set_analyst_password(dsn: str, name: str, password: str) -> None:
         raise BadRequest({"name": error.diag.message_primary or describe(error)}) from None
 
 
+stamina.instrumentation.set_on_retry_hooks([])  # their log line names neither role nor cause
+
+
 @stamina.retry(on=InternalError_, attempts=5)  # two databases of a server may alter one role
 def _set_role_password(dsn: str, role: str, password: str) -> None:
     with psycopg.connect(dsn, autocommit=True, options=_OPTIONS) as conn:

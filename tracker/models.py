@@ -24,6 +24,22 @@ def parse_ticker(text: str) -> str:
     return text
 
 
+def is_pegged(ticker: str) -> bool:
+    """Whether an index may stand still for days: base and quote are one currency, as in usdc_usd.
+
+    Dollars are usd, every coin with usd in its name, buidl and dai; euros are names that begin with
+    eur.
+    """
+    currencies = {_currency(coin) for coin in ticker.split("_")}
+    return len(currencies) == 1
+
+
+def _currency(coin: str) -> str:
+    if "usd" in coin or coin in {"buidl", "dai"}:
+        return "usd"
+    return "eur" if coin.startswith("eur") else coin
+
+
 def exact_price(number: Decimal) -> Decimal:
     """*number* with two decimals at least and no digit lost: 68241.5 -> 68241.50.
 

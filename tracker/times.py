@@ -2,10 +2,12 @@
 
 import re
 from calendar import monthrange
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from math import floor
+from time import monotonic
 
 from tracker.errors import shorten
 
@@ -46,6 +48,24 @@ class Clock:
     def now(self) -> datetime:
         """The present moment, in UTC."""
         return datetime.now(UTC)
+
+
+class StepDetector:
+    """Detects that a clock was set, because another one that nobody can set passed another time."""
+
+    def __init__(self, clock: Clock, elapsed: Callable[[], float] = monotonic) -> None:
+        """Watch *clock*; *elapsed* counts seconds."""
+        self._clock = clock
+        self._elapsed = elapsed
+        self._start = self._read_start()
+
+    def measure_step(self) -> timedelta:
+        """By how much the clock was set since the last call; positive: forward."""
+        before, self._start = self._start, self._read_start()
+        return self._start - before
+
+    def _read_start(self) -> datetime:
+        return self._clock.now() - timedelta(seconds=self._elapsed())
 
 
 def parse_moment(text: str, *, allow_date_digits: bool = False) -> datetime:

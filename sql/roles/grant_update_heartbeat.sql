@@ -1,4 +1,4 @@
 -- Lets roles update a heartbeat.
-GRANT UPDATE (at)
+GRANT UPDATE (at, locked)
    ON internal.heartbeats
    TO {roles}

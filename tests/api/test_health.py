@@ -1,21 +1,32 @@
 """Readiness with reasons, the state of each part, and metrics."""
 
+import math
 import re
+import socket
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from unittest.mock import ANY
 
 import httpx
 import psycopg
 import pytest
+import redis
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as prometheus
+from psycopg.conninfo import conninfo_to_dict
 
 from tests.support.api import error_reasons, read_metric, serve_api, service_parts
-from tests.support.database import create_database, insert_minutes, insert_misses
-from tracker import migrations
+from tests.support.database import (
+    create_database,
+    insert_minutes,
+    insert_misses,
+    make_settings,
+)
+from tracker import __version__, migrations
+from tracker.embedded.home import running_servers
 from tracker.queries import record_heartbeat
 from tracker.settings import Settings
-from tracker.times import minute_of
+from tracker.times import MINUTE, minute_of
 
 PLAIN = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -28,10 +39,11 @@ PARTS = ("scheduler", "worker")
 
 
 def insert_aged_prices(conn: psycopg.Connection, **ages: float) -> datetime:
-    """Insert a price of each index, *ages* seconds old or a little more."""
+    """Insert a price of each index, *ages* seconds old or a little more; prices differ by age."""
     now = datetime.now(UTC)
     for ticker, age in ages.items():
-        insert_minutes(conn, [minute_of(now - timedelta(seconds=age))], ticker)
+        price = f"{abs(age) + 1:.2f}"
+        insert_minutes(conn, [minute_of(now - timedelta(seconds=age))], ticker, price)
     return now
 
 
@@ -84,6 +96,7 @@ def test_state_describes_each_part(client: httpx.Client, writer: psycopg.Connect
     assert state["status"] == "impaired"
     assert {part["name"]: part["words"] for part in state["parts"]} == {
         "database": "responds",
+        "redis": "accepts writes",
         "scheduler": "has never sent a heartbeat",
         "worker": "has never sent a heartbeat",
         "exchange": "not polled",
@@ -109,6 +122,7 @@ def test_state_describes_each_part(client: httpx.Client, writer: psycopg.Connect
     state = client.get("/health/state").json()
     assert service_parts(client) == {
         "database": {"state": "up", "words": "responds"},
+        "redis": {"state": "up", "words": "accepts writes"},
         "scheduler": {"state": "down", "words": "last tick 10 min ago"},
         "worker": {"state": "up", "words": ANY},
         "exchange": {"state": "down", "words": "the newest poll failed: eth_usd: refused"},
@@ -166,6 +180,141 @@ def test_exchange_without_recent_polls_is_unknown(
         "state": "up",
         "words": "responded to the newest polls",
     }
+
+
+def insert_unchanged(conn: psycopg.Connection, ticker: str, minutes: int) -> None:
+    """Insert another price, and then the same one for that many minutes until now."""
+    now = minute_of(datetime.now(UTC))
+    insert_minutes(conn, [now - (minutes + 1) * MINUTE], ticker, "2.50")
+    insert_minutes(conn, [now - number * MINUTE for number in range(minutes + 1)], ticker)
+
+
+def test_frozen_index_is_reported(client: httpx.Client, writer: psycopg.Connection) -> None:
+    """From five minutes on, in the state and as a metric; a later change ends it."""
+    for part in PARTS:
+        record_heartbeat(writer, part)
+    insert_unchanged(writer, "btc_usd", 7)
+    insert_unchanged(writer, "eth_usd", 2)
+
+    state = client.get("/health/state").json()
+    assert state["status"] == "impaired"
+    assert service_parts(client)["exchange"] == {
+        "state": "down",
+        "words": "responds, but btc_usd has not changed for 7 min",
+    }
+    unchanged = {each["ticker"]: each["unchanged_seconds"] for each in state["prices"]}
+    assert unchanged == {"btc_usd": 420.0, "eth_usd": 120.0}
+    metric = {t: read_metric(client, "tracker_price_unchanged_seconds", t) for t in unchanged}
+    assert metric == unchanged
+
+    writer.execute(
+        "UPDATE prices SET price = 3.25"
+        " WHERE ticker = 'btc_usd' AND created_at = (SELECT max(created_at) FROM prices)"
+    )
+    state = client.get("/health/state").json()
+    assert state["prices"][0]["unchanged_seconds"] == 0.0
+    assert state["status"] == "ok"
+
+
+def test_pair_of_one_currency_may_stand_still(base: Settings, writer: psycopg.Connection) -> None:
+    """Its time without a change is neither shown nor exported."""
+    for part in PARTS:
+        record_heartbeat(writer, part)
+    insert_unchanged(writer, "usdc_usd", 60)
+    with serve_api(base.changed(tickers="usdc_usd")) as client:
+        state = client.get("/health/state").json()
+        assert (state["status"], state["prices"][0]["unchanged_seconds"]) == ("ok", None)
+        assert "tracker_price_unchanged_seconds{" not in client.get("/metrics").text
+
+
+def test_locked_index_is_reported(client: httpx.Client, writer: psycopg.Connection) -> None:
+    """While the worker learns of it: an old or a future report does not count."""
+    for part in PARTS:
+        record_heartbeat(writer, part)
+    insert_aged_prices(writer, btc_usd=0, eth_usd=0)
+    record_heartbeat(writer, "exchange", locked=["eth_usd"])
+
+    state = client.get("/health/state").json()
+    assert [each["locked"] for each in state["prices"]] == [False, True]
+    assert service_parts(client)["exchange"] == {
+        "state": "down",
+        "words": "responds, but eth_usd is locked",
+    }
+    for age in ("10 min", "-1 day"):
+        writer.execute(
+            "UPDATE internal.heartbeats SET at = now() - %s::interval WHERE part = 'exchange'",
+            [age],
+        )
+        assert client.get("/health/state").json()["status"] == "ok"
+    record_heartbeat(writer, "exchange")
+    assert client.get("/health/state").json()["status"] == "ok"
+
+
+def test_age_of_backup_is_exported(client: httpx.Client, writer: psycopg.Connection) -> None:
+    """Infinite without one, and for one from the future."""
+    insert_aged_prices(writer, btc_usd=0)
+
+    def backup_age() -> float:
+        found = prometheus(client.get("/metrics").text)
+        [metric] = [metric for metric in found if metric.name == "tracker_backup_age_seconds"]
+        return float(metric.samples[0].value)
+
+    assert backup_age() == math.inf
+    record_heartbeat(writer, "backup", timedelta(hours=2))
+    assert 7200 <= backup_age() < 7500
+    writer.execute("UPDATE internal.heartbeats SET at = now() + INTERVAL '400 days'")
+    assert backup_age() == math.inf
+
+
+def test_version_is_exported(client: httpx.Client) -> None:
+    assert f'tracker_build_info{{version="{__version__}"}} 1.0' in client.get("/metrics").text
+
+
+def test_buckets_separate_fast_requests(client: httpx.Client) -> None:
+    """A page takes less than the smallest bucket of Prometheus' default."""
+    client.get("/health/live")
+    buckets = {
+        float(sample.labels["le"])
+        for metric in prometheus(client.get("/metrics").text)
+        for sample in metric.samples
+        if sample.name == "tracker_http_request_seconds_bucket"
+    }
+    assert {0.0001, 0.001, 0.005, 1.0} <= buckets
+    assert len(buckets) <= 16
+
+
+def test_full_redis_is_told_apart_from_a_silent_scheduler(
+    base: Settings, writer: psycopg.Connection, open_tmp: Path
+) -> None:
+    """Ticks cannot pass through it, therefore the scheduler's state is unknown."""
+    record_heartbeat(writer, "worker")
+    record_heartbeat(writer, "scheduler", timedelta(minutes=10))
+    own = make_settings(open_tmp / "full", postgres_host="none")
+    with running_servers(own):
+        sockets = conninfo_to_dict(base.database_dsn)["host"]
+        settings = base.changed(postgres_host=sockets, tracker_home=own.tracker_home)
+        with redis.from_url(own.broker_url) as server, serve_api(settings) as client:
+            assert service_parts(client)["scheduler"]["state"] == "down"
+            server.config_set("maxmemory", 1)
+            found = service_parts(client)
+            assert found["redis"]["state"] == "down"
+            assert found["redis"]["words"].startswith("accepts no writes: ")
+            assert found["scheduler"] == {
+                "state": "unknown",
+                "words": "last tick 10 min ago; its ticks pass through Redis",
+            }
+            assert found["worker"]["state"] == "up"
+
+
+@pytest.mark.parametrize("listening", [True, False])
+def test_unresponsive_redis_is_down(base: Settings, *, listening: bool) -> None:
+    """One that hangs accepts connections."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        if not listening:
+            listener.close()
+        with serve_api(base.changed(redis_host="127.0.0.1", redis_port=port)) as client:
+            assert service_parts(client)["redis"] == {"state": "down", "words": "does not respond"}
 
 
 def test_state_without_a_database_is_impaired(base: Settings) -> None:

@@ -63,6 +63,13 @@ def fill(conn: psycopg.Connection) -> None:
     conn.execute("INSERT INTO internal.heartbeats (part, at) VALUES ('worker', now())")
 
 
+def back_up(settings: Settings, file: str, kind: Kind) -> None:
+    """Back up a database, and forget when: it stays equal to its backup."""
+    backup(settings, file, kind)
+    with psycopg.connect(settings.database_dsn, autocommit=True) as conn:
+        conn.execute("DELETE FROM internal.heartbeats WHERE part = 'backup'")
+
+
 @pytest.fixture(scope="module")
 def elsewhere(open_tmp: Path) -> Iterator[Settings]:
     """Another server, without roles of ours; over TCP, for a password. It stands for Compose's."""
@@ -84,7 +91,7 @@ def target(elsewhere: Settings) -> Iterator[Settings]:
 def saved(source: Settings, open_tmp: Path) -> Path:
     """A dump of the source."""
     file = open_tmp / "saved.zip"
-    backup(source, str(file), "dump")
+    back_up(source, str(file), "dump")
     return file
 
 
@@ -163,7 +170,7 @@ def test_csv_is_restored_on_another_server(
 ) -> None:
     """By an owner who is no superuser, and may therefore not restore a dump."""
     file = str(tmp_path / "all.zip")
-    backup(source, file, "csv")
+    back_up(source, file, "csv")
     with psycopg.connect(target.database_dsn, autocommit=True) as conn:
         conn.execute("CREATE EXTENSION timescaledb")
         conn.execute("CREATE ROLE plain LOGIN CREATEROLE PASSWORD 'x'")
@@ -175,7 +182,7 @@ def test_csv_is_restored_on_another_server(
         assert content(target) == content(source)
         assert read_schema(target) == read_schema(source)
         assert_alive(by_socket(target))
-        backup(source, file, "dump")
+        back_up(source, file, "dump")
         with pytest.raises(TransferError, match="only a superuser may restore a dump"):
             restore(plain.changed(postgres_db="third"), file)
     finally:
@@ -189,7 +196,7 @@ def test_csv_is_restored_on_another_server(
 def test_csv_is_restored_in_the_other_edition(source: Settings, tmp_path: Path) -> None:
     """From Apache 2.19 to Community 2.23: equal checksums, and new prices are stored."""
     file = str(tmp_path / "all.zip")
-    backup(source, file, "csv")
+    back_up(source, file, "csv")
     with run_community_edition() as dsn, psycopg.connect(dsn, prepare_threshold=None) as conn:
         conn.execute("SET timezone = 'UTC'")
         apply_migrations(conn)
@@ -412,3 +419,14 @@ def test_backup_without_schema_is_refused(target: Settings, tmp_path: Path) -> N
     with pytest.raises(BadRequest, match=r"^/nowhere/x\.zip: No such file or directory$"):
         backup(target, "/nowhere/x.zip", "dump")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_time_of_backup_is_recorded(source: Settings, tmp_path: Path) -> None:
+    """When it is complete, by the server's clock."""
+    backup(source, str(tmp_path / "recorded.zip"), "csv")
+    with psycopg.connect(source.database_dsn, autocommit=True) as conn:
+        query = (
+            "SELECT at > now() - INTERVAL '5 min' FROM internal.heartbeats WHERE part = 'backup'"
+        )
+        assert conn.execute(query).fetchall() == [(True,)]
+        conn.execute("DELETE FROM internal.heartbeats WHERE part = 'backup'")

@@ -53,8 +53,11 @@ def test_transient_errors_are_retried(
 ) -> None:
     """A permanent error ends the command, with one line."""
     inject_fault(live_exchange, "rate_limit", calls=2)
-    assert run_command(polling, "backfill", "--range", "1h")[0] == 0
+    status, output, _ = run_command(polling, "backfill", "--range", "1h")
+    assert status == 0
     assert count_prices(conn) >= 118
+    assert output.count("the chart 1h of btc_usd is requested again: HTTP 429") == 2
+    assert "stamina" not in output
 
     clear_faults(live_exchange)
     inject_fault(live_exchange, "error", code=-32602)

@@ -92,7 +92,8 @@ def test_clock_skew_is_logged(
     with open_recorder(database, clock, ahead) as (poller, _):
         poller.fetch("btc_usd", NOON)
 
-    assert log == [f"WARNING the exchange's clock is {difference} ours\n"]
+    cause = f"the exchange's clock is {difference} ours: is this machine's clock synchronized?"
+    assert log == [f"WARNING {cause}\n"]
 
 
 def test_equal_clocks_are_not_logged(poller: Poller, log: list[str]) -> None:

@@ -23,6 +23,7 @@ from tracker.embedded.packages import find_programs
 from tracker.redis import connect_counts, connect_queue, describe_redis_error
 from tracker.settings import Settings
 from tracker.simulator import Simulator
+from tracker.web.queue_probe import QueueProbe
 
 pytestmark = pytest.mark.slow
 
@@ -75,7 +76,7 @@ def secure(servers: Settings, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with run_redis(find_programs(servers).redis, *words), redis.Redis(port=port) as client:
         wait_until(lambda: responds(client))
         client.execute_command(
-            *("ACL", "SETUSER", ROLE, "on", f">{PASSWORD}", "~dramatiq*", "~tracker:requests*"),
+            *("ACL", "SETUSER", ROLE, "on", f">{PASSWORD}", "~dramatiq*", "~tracker:*"),
             *("+@all", "-@admin", "-@dangerous", "+info"),
         )
         client.execute_command("ACL", "SETUSER", "nobody", "on", f">{PASSWORD}")
@@ -171,6 +172,16 @@ def test_worker_polls_as_user_with_few_rights(
     with running_worker(settings):
         send_tick(settings, current_minute(10))
         wait_until(lambda: len(read_polls(conn)) == len(settings.tickers))
+
+
+def test_state_of_redis_is_up_for_user_with_few_rights(secure: SecureRedis) -> None:
+    assert asyncio.run(QueueProbe(secure.encrypted(redis_user=ROLE)).check()) == ""
+
+
+def test_refused_login_is_no_silence_of_redis(secure: SecureRedis) -> None:
+    failure = asyncio.run(QueueProbe(secure.plain(redis_password="x")).check())
+    assert failure.startswith("refuses the login: ")
+    assert failure.endswith(" (REDIS_USER, REDIS_PASSWORD)")
 
 
 def test_requests_are_counted_as_user_with_few_rights(secure: SecureRedis) -> None:

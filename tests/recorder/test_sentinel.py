@@ -164,7 +164,7 @@ def test_requests_are_counted_on_the_master(replication: Replication) -> None:
 def test_unknown_master_ends_scheduler(replication: Replication) -> None:
     """With status 1 and a line that names it."""
     line = run_scheduler(replication.settings.changed(redis_sentinel_master="nobody"))
-    assert line == "the tick could not be sent: No master found for 'nobody'\n"
+    assert line == "the tick could not be sent: Redis: No master found for 'nobody'\n"
 
 
 @pytest.mark.parametrize("passwords", [Passwords("one", "two")])

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from email.utils import parsedate_to_datetime
 from itertools import count
 from typing import Any, Self
 
@@ -312,6 +313,29 @@ def true_price(http: httpx.Client, second: int, index: str = "btc_usd") -> Decim
     """The price of *second* according to /admin/truth."""
     params = {"index": index, "second": str(second)}
     return Decimal(http.get("/admin/truth", params=params).json()["price"])
+
+
+def test_locked_index_is_frozen_and_named_by_status(
+    http: httpx.Client, inject: Inject, clock: Clock
+) -> None:
+    """Without an index every one is locked; afterwards none is."""
+    before = price_in(http.get(PRICE))
+    inject("locked", index="btc_usd")
+    clock.advance(60)
+    status = http.get("/api/v2/public/status").json()["result"]
+    assert status == {"locked": "partial", "locked_indices": ["btc_usd"]}
+    assert price_in(http.get(PRICE)) == before
+
+    inject("locked")
+    assert http.get("/api/v2/public/status").json()["result"] == {"locked": "true"}
+    http.delete("/admin/faults").raise_for_status()
+    assert http.get("/api/v2/public/status").json()["result"] == {"locked": "false"}
+
+
+def test_date_header_is_that_of_the_exchange(http: httpx.Client, clock: Clock) -> None:
+    """As a fault's response has it."""
+    [date] = http.get("/admin/counts").headers.get_list("date")
+    assert parsedate_to_datetime(date).timestamp() == clock.now // SECOND
 
 
 def test_frozen_price_is_true_price_of_its_seconds(

@@ -161,6 +161,17 @@ def test_retry_after_is_seconds_or_date(value: str, low: float, high: float) -> 
     assert low <= caught.value.retry_after <= high
 
 
+@pytest.mark.parametrize("years", [-30, 0, 30])
+def test_retry_after_counts_from_date_of_response(years: int) -> None:
+    """This machine's clock may be wrong by decades."""
+    now = datetime.now(UTC) + timedelta(days=365 * years)
+    dates = [format_datetime(each, usegmt=True) for each in (now, now + timedelta(seconds=90))]
+    with pytest.raises(RateLimited) as caught:
+        parse_btc(b"", 429, **{"date": dates[0], "retry-after": dates[1]})
+
+    assert caught.value.retry_after == 90
+
+
 @given(
     st.text() | st.sampled_from(["soon", "-7", "1.5", "\u0667", "Fri, 99 Foo 2026 25:61:61 GMT"])
 )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.support.recordings import PRODUCTION, TESTNET, parse_btc, parse_response
 from tracker.errors import ExchangeError, InvalidResponse, Refused, Unavailable
 from tracker.models import Quote
-from tracker.recorder.deribit import parse_names, parse_quote
+from tracker.recorder.deribit import parse_locked, parse_names, parse_quote
 from tracker.settings import CHECKOUT
 
 RECORDED = CHECKOUT.parent / "shared" / "data" / "deribit"
@@ -230,3 +230,32 @@ def test_any_change_of_response_is_quote_or_exchange_error(
     start, length = data.draw(st.integers(0, 200)), data.draw(st.integers(0, 20))
     changed = PRODUCTION[:start] + data.draw(tokens) + PRODUCTION[start + length :]
     assert_quote_or_error(changed, 200)
+
+
+BTC, ETH, LIST = {"btc_usd"}, {"eth_usd"}, ["BTC", "sol_usd"]
+
+
+@pytest.mark.parametrize(
+    ("result", "locked"),
+    [
+        ({"locked": "false"}, set()),
+        ({"locked": False}, set()),
+        ({}, set()),
+        ({"locked": "true"}, BTC | ETH),
+        ({"locked": True}, BTC | ETH),
+        ({"locked": "partial", "locked_indices": ["btc_usd"]}, BTC),
+        ({"locked": "partial", "locked_indices": LIST}, BTC),
+        ({"locked": "partial", "locked_currencies": ["ETH"]}, ETH),
+        ({"locked": "partial", "locked_indices": None, "locked_currencies": "ETH"}, set()),
+        ({"locked": "false", "locked_indices": [], "locked_currencies": [None, 7]}, set()),
+    ],
+)
+def test_status_names_locked_indexes(result: object, locked: set[str]) -> None:
+    """By index or by currency, in either case, as strings or booleans."""
+    assert parse_locked({"result": result}, ["btc_usd", "eth_usd"]) == locked
+
+
+@pytest.mark.parametrize("result", [None, "false", []])
+def test_status_of_another_type_is_invalid(result: object) -> None:
+    with pytest.raises(InvalidResponse, match="not an object"):
+        parse_locked({"result": result}, ["btc_usd"])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracker.models import Quote, exact_price
+from tracker.models import Quote, exact_price, is_pegged
 from tracker.times import MINUTE, minute_of
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
@@ -91,3 +91,18 @@ def test_quote_is_immutable() -> None:
 
     with pytest.raises(FrozenInstanceError):
         quote.ticker = "eth_usd"  # type: ignore[misc]  # the point of the test
+
+
+@pytest.mark.parametrize(
+    ("ticker", "pegged"),
+    [
+        *[(name, True) for name in ("usdc_usd", "usdt_usd", "usdc_usdt", "buidl_usdc", "eurr_eur")],
+        *[
+            (name, False)
+            for name in ("btc_usd", "eth_btc", "eurr_usd", "steth_eth", "drbfix-btc_usdc")
+        ],
+    ],
+)
+def test_pair_of_one_currency_is_pegged(ticker: str, *, pegged: bool) -> None:
+    """Dollars and euros, with the coins that stand for them."""
+    assert is_pegged(ticker) is pegged

@@ -30,11 +30,13 @@ from tracker.queries.recording import (
 from tracker.queries.service import (
     applied_migrations,
     heartbeats,
+    locked_indexes,
     missing_roles,
     newest_minutes,
     recent_hours,
     replica_lag,
     stored_tickers,
+    unchanged_prices,
 )
 from tracker.queries.tickers import price_decimals, ticker_summaries
 
@@ -53,6 +55,7 @@ __all__ = [
     "insert_price",
     "insert_prices",
     "listen",
+    "locked_indexes",
     "missing_roles",
     "newest_minutes",
     "price_decimals",
@@ -68,5 +71,6 @@ __all__ = [
     "stored_tickers",
     "ticker_summaries",
     "tracked_since",
+    "unchanged_prices",
     "zone_candles",
 ]

@@ -84,15 +84,27 @@ def insert_points(conn: Connection, points: Sequence[Quote]) -> int:
 
 
 def insert_miss(
-    conn: Connection, ticker: str, minute: datetime, reason: str, *, code: int | None, attempts: int
+    conn: Connection,
+    ticker: str,
+    minute: datetime,
+    reason: str,
+    *,
+    code: int | None,
+    attempts: int,
+    confirmed: bool = True,
 ) -> bool:
-    """Record why *minute* has no polled price; False if it has a price or a record."""
+    """Record why *minute* has no polled price; False if it has a price or a record.
+
+    Also False if the index was not yet tracked more than an hour later, and, unless the exchange's
+    clock *confirmed* the minute, if nothing was stored within an hour of it.
+    """
     parameters = {
         "ticker": ticker,
         "minute": minute,
         "reason": reason,
         "code": code,
         "attempts": attempts,
+        "confirmed": confirmed,
     }
     return conn.execute(_INSERT_MISS, parameters).rowcount == 1
 
@@ -113,9 +125,15 @@ def repairable_minutes(
     return conn.execute(_REPAIRABLE_MINUTES, parameters).fetchall()
 
 
-def record_heartbeat(conn: Connection, part: str, age: timedelta = timedelta()) -> None:
-    """Record that *part*, scheduler or worker, was alive *age* ago, by the server's clock."""
-    conn.execute(_RECORD_HEARTBEAT, {"part": part, "age": age.total_seconds()})
+def record_heartbeat(
+    conn: Connection, part: str, age: timedelta = timedelta(), locked: Iterable[str] = ()
+) -> None:
+    """Record that *part* was alive *age* ago, by the server's clock.
+
+    part: scheduler, worker, exchange (with its *locked* indexes), or backup: one was completed.
+    """
+    parameters = {"part": part, "age": age.total_seconds(), "locked": list(locked)}
+    conn.execute(_RECORD_HEARTBEAT, parameters)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,17 +12,20 @@ from tracker.times import minute_of
 _HEARTBEATS = load_sql("queries/heartbeats")
 _NEWEST_MINUTES = load_sql("queries/newest_minutes")
 _RECENT_HOURS = load_sql("queries/recent_hours")
+_LOCKED_INDEXES = load_sql("queries/locked_indexes")
+_UNCHANGED_PRICES = load_sql("queries/unchanged_prices")
 _STORED_TICKERS = load_sql("queries/stored_tickers")
 _APPLIED_MIGRATIONS = load_sql("queries/applied_migrations")
 _REPLICA_LAG = load_sql("queries/replica_lag")
 _MISSING_ROLES = load_sql("queries/missing_roles")
 
 _MONTH = timedelta(days=31)
+_DAY = timedelta(days=1)
 _HOUR = timedelta(hours=1)
 
 
 async def heartbeats(conn: AsyncConnection) -> dict[str, float]:
-    """The age of each component's newest heartbeat in seconds; without one none."""
+    """The age of each component's newest heartbeat, and of the last backup, in seconds."""
     cursor = await conn.execute(_HEARTBEATS)
     return dict(await cursor.fetchall())
 
@@ -48,6 +51,25 @@ async def recent_hours(
     parameters = {"tickers": list(tickers), "since": minute - _HOUR, "until": minute}
     cursor = await conn.execute(_RECENT_HOURS, parameters)
     return [(missing, failing, polled) for _, missing, failing, polled in await cursor.fetchall()]
+
+
+async def locked_indexes(conn: AsyncConnection, max_age: float) -> list[str]:
+    """The indexes that the exchange reported as locked in the last *max_age* seconds, by name."""
+    async with conn.cursor(row_factory=scalar_row) as cursor:
+        await cursor.execute(_LOCKED_INDEXES, {"max_age": max_age})
+        return await cursor.fetchall()
+
+
+async def unchanged_prices(
+    conn: AsyncConnection, tickers: Sequence[str], until: datetime
+) -> list[float | None]:
+    """For how many seconds, a day at most, the price of each of *tickers* has been the same.
+
+    It counts up to the newest minute; None without a price in the day before *until*.
+    """
+    parameters = {"tickers": list(tickers), "since": until - _DAY, "until": until}
+    cursor = await conn.execute(_UNCHANGED_PRICES, parameters)
+    return [seconds for _, seconds in await cursor.fetchall()]
 
 
 async def stored_tickers(conn: AsyncConnection) -> list[str]:

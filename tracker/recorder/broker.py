@@ -1,7 +1,9 @@
 """The queue on Redis: dramatiq's broker, made to survive Redis, and the scheduler's ticks."""
 
+import json
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -19,8 +21,10 @@ from periodiq import PeriodiqMiddleware, Scheduler, cron
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import REGISTRY, Collector
+from redis import Redis
 from redis.exceptions import RedisError
 
+from tracker.errors import ExchangeError
 from tracker.recorder import metrics
 from tracker.redis import QUEUE_TIMEOUT, connect_queue, describe_redis_error
 from tracker.settings import Settings
@@ -31,6 +35,10 @@ LATER = "later"  # the queue of work that may wait, and must not delay polls dur
 
 _RETENTION_MINUTE = 17  # of each hour, in which others have less to do
 _WEEK = 7 * 24 * 3600  # seconds
+_MAX_SLEEP = 60  # seconds of the scheduler
+_HEARTBEAT_TIMEOUT = 10_000  # milliseconds until the messages of a worker go to the next one
+_NOTE_LIFETIME = 3600  # seconds; a killed worker's poll is repeated within some of them
+MAX_BACKOFF = 60_000  # milliseconds until a message is tried again
 
 
 def run_scheduler(settings: Settings) -> None:
@@ -41,7 +49,7 @@ def run_scheduler(settings: Settings) -> None:
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     broker = create_broker(settings)
-    scheduler = Scheduler([declare_tick(broker, settings.tickers)])
+    scheduler = MinuteScheduler([declare_tick(broker, settings.tickers)])
     # A signal handler of periodiq puts into it, which only this kind of queue allows.
     alarms = scheduler.alarm_q = SimpleQueue()
     watchdog = Watchdog()
@@ -53,8 +61,21 @@ def run_scheduler(settings: Settings) -> None:
                 alarms.get(timeout=WATCHDOG_INTERVAL)
                 scheduler.schedule()
     except RedisError as error:
-        logger.error("the tick could not be sent: {}", describe_redis_error(error))
+        logger.error("the tick could not be sent: Redis: {}", describe_redis_error(error))
         sys.exit(1)
+
+
+class MinuteScheduler(Scheduler):  # type: ignore[misc] # periodiq has no types
+    """periodiq's scheduler, for actors that are due each minute."""
+
+    def schedule(self) -> None:
+        """Send a tick, and wake at the next minute: within a minute, whatever the clock showed.
+
+        periodiq reads the clock several times. If one reading is wrong, it would sleep until then.
+        """
+        super().schedule()
+        if signal.getitimer(signal.ITIMER_REAL)[0] > _MAX_SLEEP:
+            signal.alarm(_MAX_SLEEP)
 
 
 def declare_tick(broker: RedisBroker, tickers: Iterable[str]) -> dramatiq.Actor[[], None]:
@@ -100,7 +121,7 @@ def create_broker(
             CountRejections(),
             PeriodiqMiddleware(skip_delay=_WEEK),
         ],
-        heartbeat_timeout=10_000,  # milliseconds
+        heartbeat_timeout=_HEARTBEAT_TIMEOUT,
         maintenance_chance=1_000_000,  # of a million: each command looks for killed workers
     )
 
@@ -118,22 +139,42 @@ class ResilientBroker(RedisBroker):
         return _ResilientConsumer
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Any:
-        """A new consumer; its predecessor's unfinished messages are queued again."""
+        """A new consumer; its predecessor's unfinished messages are queued again.
+
+        So are those of workers that ended while the clock was ahead: their heartbeats would count
+        until it shows that time again.
+        """
         try:
             key = f"{self.namespace}:__acks__.{self.broker_id}.{queue_name}"
             unfinished = self.client.smembers(key)
+            heartbeats = f"{self.namespace}:__heartbeats__"
+            ahead = time.time() * 1000 + _HEARTBEAT_TIMEOUT
+            workers: Any = self.client.zrangebyscore(heartbeats, ahead, "+inf")
+            for worker in workers:
+                self.client.zadd(heartbeats, {worker: 0}, xx=True)
         except RedisError as error:
             raise _connection_closed(error) from None
         if unfinished:
             self.do_requeue(queue_name, *unfinished)
         return super().consume(queue_name, prefetch, timeout)
 
-    @stamina.retry(on=BrokerConnectionError, attempts=None, timeout=None)
     def enqueue(
         self, message: dramatiq.Message[Any], *, delay: int | None = None
     ) -> dramatiq.Message[Any]:
         """Send *message*, and retry until Redis takes it: nothing else could hold it meanwhile."""
-        return super().enqueue(message, delay=delay)
+        for attempt in stamina.retry_context(BrokerConnectionError, attempts=None, timeout=None):
+            with attempt:
+                try:
+                    return super().enqueue(message, delay=delay)
+                except BrokerConnectionError as error:
+                    if attempt.num == 1:
+                        logger.warning(
+                            "a message, {}, waits in memory until it can be sent: {}",
+                            message.actor_name,
+                            error,
+                        )
+                    raise
+        raise AssertionError("stamina returns or raises")
 
     def _dispatch(self, command: str) -> Callable[..., Any]:
         """A command of the queue. Raises ConnectionClosed for every error of Redis."""
@@ -150,17 +191,61 @@ class ResilientBroker(RedisBroker):
 
 class _ResilientConsumer(_RedisConsumer):
     def __next__(self) -> Any:
-        """The next message, or None; an undecodable one stays in Redis."""
+        """The next message, or None; an undecodable one stays in Redis.
+
+        A message that was delayed while the clock was ahead is due now.
+        """
         try:
-            return super().__next__()  # type: ignore[no-untyped-call] # the same
+            message = super().__next__()  # type: ignore[no-untyped-call] # the same
         except DecodeError as error:
             metrics.REJECTED.inc()
-            logger.error("undecodable message: {}", error)
+            logger.error(
+                "undecodable message in the queue {}, which another program sent: {}",
+                self.queue_name,
+                error,
+            )
             return None
+        if message is not None and isinstance(eta := message.options.get("eta"), int):
+            now = int(time.time() * 1000)
+            message.options["eta"] = eta if eta < now + 2 * MAX_BACKOFF else now
+        return message
 
 
 def _connection_closed(error: RedisError) -> BrokerConnectionError:
-    return ConnectionClosed(describe_redis_error(error))  # type: ignore[no-untyped-call] # dramatiq's have no types
+    return ConnectionClosed(f"Redis: {describe_redis_error(error)}")  # type: ignore[no-untyped-call] # dramatiq's have no types
+
+
+class FailureNotes:
+    """Why polls have failed, in Redis: a killed worker's poll is repeated, often after its minute.
+
+    Then nothing can be requested, and the note has the reason. Without Redis, no note is kept.
+    """
+
+    def __init__(self, client: Redis) -> None:
+        """Notes in the database of *client*."""
+        self._client = client
+
+    def write(self, ticker: str, minute: str, error: ExchangeError) -> None:
+        """Note the newest failure of a poll."""
+        note = json.dumps([error.reason, error.code, error.attempts])
+        with suppress(RedisError):
+            self._client.set(self._key(ticker, minute), note, ex=_NOTE_LIFETIME)
+
+    def first_failure(
+        self, ticker: str, minute: str, error: ExchangeError
+    ) -> tuple[str, int | None, int]:
+        """Reason, code and attempts of *error*; of an earlier poll if this one sent no request."""
+        if not error.attempts:
+            with suppress(RedisError):
+                note = self._client.get(self._key(ticker, minute))
+                if note is not None:
+                    reason, code, attempts = json.loads(note)
+                    return reason, code, attempts
+        return error.reason, error.code, error.attempts
+
+    @staticmethod
+    def _key(ticker: str, minute: str) -> str:
+        return f"tracker:failed:{ticker}:{minute}"
 
 
 class CountRejections(Middleware):

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from tracker.errors import ExchangeError, InvalidResponse, Unreachable
 from tracker.models import INDEX_NAME, Quote
 from tracker.recorder.deribit import (
+    MAX_SKEW,
     DeribitClient,
     HttpResponse,
     parse_chart,
@@ -36,7 +37,6 @@ _STATUS_FIELDS = {"locked", "locked_indices", "locked_currencies"}
 _MAX_LATENCY = 2.0  # seconds, including a new connection
 _SECOND = 1_000_000  # microseconds
 _MAX_DURATION = 100_000  # microseconds in the exchange; recorded ones are below a thousand
-_MAX_CLOCK_DIFFERENCE = 2.0  # seconds
 _MAX_DECIMALS = {"btc_usd": 2, "eth_usd": 2}  # other indexes may be tiny
 _MORE_DECIMALS = 5  # of an average
 _MAX_CHART_AGE = timedelta(minutes=2)  # and two steps
@@ -121,8 +121,8 @@ class ExchangeCheck:
         ahead = us_out / 1e6 - sent_at - call.seconds / 2
         side = "ahead of" if ahead > 0 else "behind"
         call.found = f"clock {abs(ahead):.3f} s {side} this machine's (± {call.seconds / 2:.3f})"
-        close = abs(ahead) - call.seconds / 2 <= _MAX_CLOCK_DIFFERENCE
-        call.expect(close, f"the clocks differ by more than {_MAX_CLOCK_DIFFERENCE:g} s")
+        close = abs(ahead) - call.seconds / 2 <= MAX_SKEW
+        call.expect(close, f"the clocks differ by more than {MAX_SKEW:g} s")
         return call
 
     def _check_status(self) -> CheckedCall:

@@ -1,13 +1,13 @@
 """Deribit's API v2: a client with deadlines and retries, and the parser of its responses.
 
 Sources: https://docs.deribit.com/ (JSON-RPC overview, errors, rate limits, and the methods named
-below); RFC 9110, 10.2.3 (Retry-After).
+below); RFC 9110, 6.6.1 (Date) and 10.2.3 (Retry-After).
 """
 
 import asyncio
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -33,6 +33,8 @@ from tracker.proxies import find_proxy, make_transports
 from tracker.recorder import metrics
 from tracker.times import EPOCH
 
+MAX_CLOCK_DIFFERENCE = timedelta(hours=1)  # beyond it, one of the clocks is wrong
+MAX_SKEW = 2.0  # seconds; beyond it, one of the clocks is not synchronized
 MAX_CONCURRENT_REQUESTS = 5  # named index lookups that Deribit accepts at a time
 
 _MAX_ATTEMPTS = 4
@@ -54,6 +56,8 @@ _PERMANENT_CODES = {
 _MAX_CODE = 2**31  # misses.code is an integer
 _MAX_MICROSECONDS = 10**17  # since 1970: the year 5138
 _MAX_EXCERPT = 80  # characters
+# OpenSSL's errors that a wrong clock of this machine causes too.
+_CLOCK_ERRORS = ("certificate has expired", "certificate is not yet valid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,7 @@ class DeribitClient:
         )
         proxy = find_proxy(base_url)
         self._through = f" through {proxy.variable}" if proxy else ""
+        self._heard: tuple[float, datetime] | None = None  # when, monotonic; the exchange's time
         self._turn = asyncio.Semaphore(MAX_CONCURRENT_REQUESTS)
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="exchange", daemon=True)
@@ -108,11 +113,16 @@ class DeribitClient:
         self._thread.join()
         self._loop.close()
 
-    def fetch_price(self, ticker: str, within: float) -> Quote:
+    def fetch_price(
+        self,
+        ticker: str,
+        within: float,
+        note_failure: Callable[[ExchangeError], None] = lambda _: None,
+    ) -> Quote:
         """The present price of *ticker*, from public/get_index_price.
 
         Transient errors are retried three times. It returns or raises *within* seconds; the error
-        has the number of its attempts.
+        has the number of its attempts, and *note_failure* gets that of each one.
         """
         deadline = monotonic() + within
 
@@ -128,6 +138,7 @@ class DeribitClient:
                     return parse_quote(document, ticker)
                 except ExchangeError as error:
                     error.attempts = attempt.num
+                    note_failure(error)
                     raise
         raise AssertionError("stamina returns or raises")
 
@@ -157,12 +168,29 @@ class DeribitClient:
         """
         return self._send(method, self._request_timeout, parameters)
 
+    def fetch_locked(self, tickers: Iterable[str]) -> set[str]:
+        """Those of *tickers* that the exchange has locked, from public/status, in one attempt."""
+        return parse_locked(self._get("status", self._request_timeout), tickers)
+
+    def estimate_time(self) -> datetime | None:
+        """The exchange's clock now, by its newest response of any kind; None before the first.
+
+        It is accurate to some seconds, and independent of this machine's clock.
+        """
+        if self._heard is None:
+            return None
+        heard_at, moment = self._heard
+        return moment + timedelta(seconds=monotonic() - heard_at)
+
     def _get(self, method: str, within: float, **parameters: str) -> dict[str, Any]:
         return parse_envelope(self._send(method, within, parameters), testnet=self._testnet)
 
     def _send(self, method: str, within: float, parameters: dict[str, str]) -> HttpResponse:
         request = self._request(method, within, parameters)
-        return asyncio.run_coroutine_threadsafe(request, self._loop).result()
+        response = asyncio.run_coroutine_threadsafe(request, self._loop).result()
+        if (moment := _parse_date(response.headers.get("date", ""))) is not None:
+            self._heard = monotonic(), moment
+        return response
 
     async def _request(
         self, method: str, within: float, parameters: dict[str, str]
@@ -184,9 +212,21 @@ class DeribitClient:
         except TimeoutError:
             raise Unreachable(f"{host}: no complete response in time") from None
         except httpx.TransportError as error:
-            raise Unreachable(f"{host}: {describe(error)}") from error
+            why = describe(error)
+            if any(each in why for each in _CLOCK_ERRORS):
+                why += "; is this machine's clock right?"
+            raise Unreachable(f"{host}: {why}") from error
         except (httpx.RequestError, httpx.InvalidURL) as error:
             raise InvalidResponse(f"{host}: {describe(error)}") from error
+
+
+def describe_difference(difference: timedelta) -> str:
+    """How far this machine's clock is ahead of the exchange's, and what to do about it."""
+    side = "ahead of" if difference > timedelta() else "behind"
+    return (
+        f"this machine's clock is {abs(difference).total_seconds() / 3600:,.0f} h {side}"
+        " the exchange's: set it right, or check CLIENT_BASE_URL"
+    )
 
 
 def retry_delay(error: Exception, seconds_left: float) -> bool | float:
@@ -267,6 +307,22 @@ def parse_names(document: dict[str, Any]) -> set[str]:
     return set(result)
 
 
+def parse_locked(document: dict[str, Any], tickers: Iterable[str]) -> set[str]:
+    """Those of *tickers* that the envelope of public/status locks. Raises InvalidResponse.
+
+    `locked` is a boolean or its name, or "partial"; the lists have names of indexes or currencies,
+    in upper or lower case.
+    """
+    result = document["result"]
+    if not isinstance(result, dict):
+        raise InvalidResponse(f"result: not an object: {_excerpt(result)}")
+    if str(result.get("locked")).lower() == "true":
+        return set(tickers)
+    lists = (result.get("locked_indices"), result.get("locked_currencies"))
+    names = {str(name).lower() for each in lists if isinstance(each, list) for name in each}
+    return {ticker for ticker in tickers if not names.isdisjoint((ticker, ticker.split("_")[0]))}
+
+
 def _rpc_error(error: object, response: HttpResponse) -> ExchangeError:
     """A known code is more specific than the status; without one the status decides."""
     known = error if isinstance(error, dict) else {}
@@ -301,14 +357,24 @@ def _classified_error(code: int | None, message: str, response: HttpResponse) ->
 
 
 def _parse_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait, 0 or more, from a number of seconds or from a date; None without one."""
+    """Seconds to wait, 0 or more, from a number of seconds or from a date; None without one.
+
+    A date counts from the response's own, because this machine's clock may differ.
+    """
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
         return float(value[:9])
+    until, now = _parse_date(value), _parse_date(headers.get("date", ""))
+    return max(0.0, (until - (now or datetime.now(UTC))).total_seconds()) if until else None
+
+
+def _parse_date(value: str) -> datetime | None:
+    """The moment of an HTTP date; None if it is missing or invalid."""
     try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+        moment = parsedate_to_datetime(value)
     except (ValueError, TypeError, OverflowError):
         return None
+    return moment if moment.tzinfo else None
 
 
 def _parse_price(price: object) -> Decimal:

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from tracker import __version__
+
 OUTCOMES = (
     *("stored", "present"),
     *("exchange_unavailable", "rate_limited", "refused", "bad_answer", "too_late"),
@@ -22,10 +24,13 @@ REPAIR_FAILURES = Counter("tracker_repair_failures", "Failed requests for a char
 OPEN_HOLES = Gauge(
     "tracker_open_holes", "Minutes of the last two days that a chart may still fill", ["ticker"]
 )
+LOCKED = Gauge("tracker_index_locked", "1 if the exchange has locked the index", ["ticker"])
 LAST_TICK = Gauge("tracker_last_tick_timestamp_seconds", "When the scheduler last sent a tick")
 DROPPED = Counter("tracker_dropped_minutes", "Prices that RETENTION dropped, of all indexes")
 RETENTION_FAILURES = Counter("tracker_tidy_failures", "Failed attempts to drop old prices")
 REJECTED = Counter("tracker_messages_rejected", "Messages that failed for good or are undecodable")
+BUILD_INFO = Gauge("tracker_build_info", "1; the label has the version", ["version"])
+BUILD_INFO.labels(__version__).set(1)
 
 
 def initialize(tickers: Iterable[str]) -> None:
@@ -35,3 +40,4 @@ def initialize(tickers: Iterable[str]) -> None:
             POLLS.labels(ticker, outcome)
         REPAIRED.labels(ticker)
         REPAIR_FAILURES.labels(ticker)
+        LOCKED.labels(ticker)

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,14 +13,19 @@ from psycopg import OperationalError
 
 from tracker import queries
 from tracker.database import Database
-from tracker.errors import DatabaseDown, ExchangeError, WrongMinute
+from tracker.errors import DatabaseDown, ExchangeError, WrongClock, WrongMinute
 from tracker.models import Quote
 from tracker.recorder import metrics
-from tracker.recorder.deribit import DeribitClient
+from tracker.recorder.deribit import (
+    MAX_CLOCK_DIFFERENCE,
+    MAX_SKEW,
+    DeribitClient,
+    describe_difference,
+)
 from tracker.times import MINUTE, Clock
 
 _MAX_EARLINESS = timedelta(seconds=30)  # how far the exchange's clock may be behind the tick's
-_MAX_SKEW = 2.0  # seconds without a warning
+_MAX_LATENESS = timedelta(days=7)  # of a message; older ticks are not delivered
 _LOCK_TIMEOUT = "500ms"  # of a batch: an index that an import locks must not delay the others
 
 
@@ -34,10 +39,16 @@ class Poller:
         self._clock = clock
         self._writer = PriceWriter(database)
 
-    def fetch(self, ticker: str, minute: datetime) -> Quote:
+    def fetch(
+        self,
+        ticker: str,
+        minute: datetime,
+        note_failure: Callable[[ExchangeError], None] = lambda _: None,
+    ) -> Quote:
         """The price of *ticker*, observed in *minute*. Raises ExchangeError.
 
-        A tick that comes less than a second early waits for its minute.
+        A tick that comes less than a second early waits for its minute. *note_failure* gets the
+        error of each request, also of those that are repeated.
         """
         early = (minute - self._clock.now()).total_seconds()
         if 0 < early < 1:
@@ -46,7 +57,7 @@ class Poller:
         left = (minute + MINUTE - started).total_seconds()
         if left <= 0:
             raise WrongMinute(f"polled {-left:.0f} s after its minute", attempts=0)
-        quote = self._client.fetch_price(ticker, within=left)
+        quote = self._client.fetch_price(ticker, left, note_failure)
         self._measure_skew(quote, started)
         check_minute(quote, minute)
         return quote
@@ -63,12 +74,44 @@ class Poller:
         metrics.LATENESS.observe(max(0.0, lateness))
         return new
 
+    def confirm_minute(self, minute: datetime) -> bool:
+        """Whether the exchange's clock confirms that *minute* is the present one, or was.
+
+        False if it has not responded yet. Raises WrongClock if it contradicts: such a minute must
+        not be recorded as missed, because it is not over, or was never to be polled.
+        """
+        now = self._client.estimate_time()
+        if now is None:
+            return False
+        difference = self._clock.now() - now
+        if abs(difference) > MAX_CLOCK_DIFFERENCE:
+            raise WrongClock(describe_difference(difference))
+        if not now - _MAX_LATENESS <= minute <= now + _MAX_EARLINESS:
+            raise WrongClock(f"by the exchange's clock it is {now:%Y-%m-%d %H:%M} UTC")
+        return True
+
     def record_miss(
-        self, ticker: str, minute: datetime, reason: str, *, code: int | None, attempts: int
+        self,
+        ticker: str,
+        minute: datetime,
+        reason: str,
+        *,
+        code: int | None,
+        attempts: int,
+        confirmed: bool = True,
     ) -> bool:
-        """Record why *minute* has no price; False if it has one. Raises DatabaseDown."""
+        """Record why *minute* has no price; False if it has one. Raises DatabaseDown.
+
+        confirmed: by the exchange's clock; otherwise what is stored must confirm it.
+        """
         new = self._database.run(
-            queries.insert_miss, ticker, minute, reason, code=code, attempts=attempts
+            queries.insert_miss,
+            ticker,
+            minute,
+            reason,
+            code=code,
+            attempts=attempts,
+            confirmed=confirmed,
         )
         metrics.POLLS.labels(ticker, reason).inc()
         return new
@@ -79,9 +122,13 @@ class Poller:
         behind = (started - quote.observed_at).total_seconds()
         skew = ahead if ahead > 0 else -behind if behind > 0 else 0.0
         metrics.SKEW.set(skew)
-        if abs(skew) > _MAX_SKEW:
+        if abs(skew) > MAX_SKEW:
             side = "ahead of" if skew > 0 else "behind"
-            logger.warning("the exchange's clock is {:.1f} s {} ours", abs(skew), side)
+            logger.warning(
+                "the exchange's clock is {:.1f} s {} ours: is this machine's clock synchronized?",
+                abs(skew),
+                side,
+            )
 
 
 def check_minute(quote: Quote, minute: datetime) -> None:

@@ -4,6 +4,7 @@ A chart's average fills only the very minute on which it stands; no neighbour is
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby, product
@@ -22,6 +23,7 @@ from tracker.times import MINUTE, minute_of
 
 _RECENT = timedelta(minutes=59)  # the chart 1h has a point on every minute of these
 _OLDER = timedelta(days=2) - timedelta(hours=1)  # the chart 2d has one every five minutes
+_MAX_ATTEMPTS = 4  # of a backfill, for each chart
 _RETRY_AFTER = timedelta(minutes=10)  # a chart without a minute may lag, or have been cut short
 
 
@@ -71,7 +73,9 @@ class Repairer:
         for ticker in self._tickers:
             metrics.OPEN_HOLES.labels(ticker).set(sum(key[0] == ticker for key in missing))
         self._unavailable = {
-            key: at for key, at in self._unavailable.items() if now - at < _RETRY_AFTER
+            key: at
+            for key, at in self._unavailable.items()
+            if timedelta() <= now - at < _RETRY_AFTER  # later ones are of a clock that was wrong
         }
         return [key for key in missing if key not in self._unavailable]
 
@@ -118,8 +122,8 @@ def backfill(
         migrations.require_known(conn)
     retained_since = settings.retained_since(now)
     for ticker, chart in product(tickers, charts):
-        for attempt in stamina.retry_context(_is_transient, attempts=4):
-            with attempt:
+        for attempt in stamina.retry_context(_is_transient, attempts=_MAX_ATTEMPTS):
+            with attempt, _logged_retry(ticker, chart, attempt):
                 fetched = client.fetch_chart(ticker, chart)
         points = [
             point
@@ -130,6 +134,17 @@ def backfill(
         with connect(settings.database_dsn) as conn:
             added = queries.insert_points(conn, points)
         yield Backfilled(ticker, chart, added, len(points) - added)
+
+
+@contextmanager
+def _logged_retry(ticker: str, chart: str, attempt: stamina.Attempt) -> Iterator[None]:
+    """Log why the chart is requested again."""
+    try:
+        yield
+    except ExchangeError as error:
+        if error.transient and attempt.num < _MAX_ATTEMPTS:
+            logger.warning("the chart {} of {} is requested again: {}", chart, ticker, error)
+        raise
 
 
 def _is_transient(error: Exception) -> bool | float:

@@ -12,10 +12,10 @@ from tracker import queries
 from tracker.database import Timeouts, connect
 from tracker.errors import DatabaseDown, ExchangeError
 from tracker.recorder import metrics
+from tracker.recorder.deribit import MAX_CLOCK_DIFFERENCE, describe_difference
 from tracker.settings import Settings
 
 _TIMEOUTS = Timeouts(statement=60.0, response=63.0)  # for a day of prices
-_MAX_CLOCK_DIFFERENCE = timedelta(hours=1)
 
 
 def apply_retention(settings: Settings, now: datetime, fetch_time: Callable[[], datetime]) -> None:
@@ -29,12 +29,8 @@ def apply_retention(settings: Settings, now: datetime, fetch_time: Callable[[], 
         return
     try:
         difference = now - fetch_time()
-        if abs(difference) > _MAX_CLOCK_DIFFERENCE:
-            side = "ahead of" if difference > timedelta() else "behind"
-            _postpone(
-                f"this machine's clock is {abs(difference).total_seconds() / 3600:,.0f} h {side}"
-                " the exchange's: set it right, or check CLIENT_BASE_URL"
-            )
+        if abs(difference) > MAX_CLOCK_DIFFERENCE:
+            _postpone(describe_difference(difference))
         else:
             _drop_prices(settings.database_dsn, settings.retention)
     except (DatabaseDown, ExchangeError) as error:

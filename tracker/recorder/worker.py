@@ -6,16 +6,16 @@ own command is not used, because it forks, and can hang when it is signalled twi
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, ParamSpec
 
 import dramatiq
-import stamina
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.errors import Retry
 from loguru import logger
@@ -23,12 +23,22 @@ from prometheus_client import start_http_server
 
 from tracker import migrations, queries
 from tracker.database import Database, Timeouts, connect
-from tracker.errors import DatabaseDown, ExchangeError, SettingsError, UnknownSchema, describe
+from tracker.errors import (
+    DatabaseDown,
+    ExchangeError,
+    SettingsError,
+    TrackerError,
+    UnknownSchema,
+    WrongClock,
+    describe,
+)
 from tracker.models import Quote
 from tracker.recorder import metrics
 from tracker.recorder.broker import (
     LATER,
+    MAX_BACKOFF,
     QUEUE_METRICS,
+    FailureNotes,
     ResilientBroker,
     create_broker,
     declare_tick,
@@ -38,7 +48,7 @@ from tracker.recorder.poll import Poller, check_tickers
 from tracker.recorder.repair import Repairer
 from tracker.recorder.retention import apply_retention
 from tracker.settings import Settings
-from tracker.times import MINUTE, Clock
+from tracker.times import MINUTE, Clock, StepDetector
 from tracker.watchdog import WATCHDOG_INTERVAL, Watchdog
 
 P = ParamSpec("P")
@@ -48,32 +58,37 @@ MAX_CONNECTIONS = 10  # as the API; one statement for all prices leaves most of 
 _STOP_TIMEOUT = 4_000  # milliseconds for running polls, and again for the consumers
 _HEARTBEAT_INTERVAL = 15.0  # seconds
 _START_TIMEOUTS = Timeouts(connect=2, statement=2, response=2)  # an outage must not delay polls
+_STATUS_INTERVAL = 60.0  # seconds between two calls of public/status
+_MAX_STEP = timedelta(minutes=1)  # of the clock, backwards, without a restart
 
 
 def run_worker(settings: Settings) -> None:
     """Work until SIGTERM or Ctrl-C, then finish what is running and return.
 
-    The handler only notes a signal: a second one cannot disturb the stop. Raises UnknownSchema,
-    after the same stop, as soon as another version has migrated the database: the queue keeps for
-    that version what this one must not store.
+    The handler only notes a signal: a second one cannot disturb the stop. After the same stop this
+    raises UnknownSchema as soon as another version has migrated the database, because the queue
+    keeps for that version what this one must not store; and WrongClock after this machine's clock
+    was set back. Its supervisor restarts it.
     """
-    # Signals, and the refusal of a schema. A handler may put into no other queue.
-    ends: SimpleQueue[int | UnknownSchema] = SimpleQueue()
+    # Signals, and errors of this process. A handler may put into no other queue.
+    ends: SimpleQueue[int | TrackerError] = SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: ends.put(number))
+    detector = StepDetector(Clock())
     with suppress(DatabaseDown), connect(settings.database_dsn, _START_TIMEOUTS) as conn:
         migrations.require_known(conn)
     if settings.worker_metrics_port:
         _serve_metrics(settings.web_host, settings.worker_metrics_port)
-    stamina.instrumentation.set_on_retry_hooks([])
     # Never closed: a poll that outlasts the stop must not record that as the exchange's fault.
     client = DeribitClient(settings.client_base_url, testnet=settings.testnet)
     broker = create_broker(settings, ResilientBroker)
     with Database(settings.database_dsn, MAX_CONNECTIONS) as database:
         worker = start_worker(settings, broker, client, database, Clock())
         logger.info("polling {} from {}", ", ".join(settings.tickers), settings.client_base_url)
-        Thread(target=check_tickers, args=[client, settings.tickers], daemon=True).start()
         Thread(target=_send_heartbeats, args=[database, ends], daemon=True).start()
+        Thread(
+            target=_watch_exchange, args=[client, database, settings.tickers], daemon=True
+        ).start()
         watchdog = Watchdog()
         while True:
             watchdog.send_heartbeat()
@@ -81,10 +96,11 @@ def run_worker(settings: Settings) -> None:
             with suppress(Empty):
                 end = ends.get(timeout=WATCHDOG_INTERVAL)
                 break
+            _check_clock(detector, ends)
         logger.info("stopping")
         watchdog.announce_stop()
         worker.stop(timeout=_STOP_TIMEOUT)
-    if isinstance(end, UnknownSchema):
+    if isinstance(end, TrackerError):
         raise end
 
 
@@ -119,23 +135,28 @@ def declare_actors(
     """Declare the actors of the worker alone. Their times are in ISO 8601."""
     poller = Poller(client, database, clock)
     repairer = Repairer(settings.tickers, client, database)
+    notes = FailureNotes(broker.client)
     retried: dict[str, Any] = {
         "queue_name": LATER,
         "priority": 1,
         "retry_when": lambda _, error: isinstance(error, Retry),
         "min_backoff": 1_000,  # milliseconds
-        "max_backoff": 60_000,
+        "max_backoff": MAX_BACKOFF,
     }
 
     @dramatiq.actor(broker=broker, max_retries=0)
     def poll(ticker: str, minute: str) -> None:
         """Poll one index; its failure affects no other."""
         with logger.contextualize(ticker=ticker, minute=minute):
+            moment = datetime.fromisoformat(minute)
             try:
-                quote = poller.fetch(ticker, datetime.fromisoformat(minute))
+                quote = poller.fetch(ticker, moment, partial(notes.write, ticker, minute))
             except ExchangeError as error:
                 logger.warning("poll failed: {}", error)
-                _run_or_send(miss, ticker, minute, error.reason, error.code, error.attempts)
+                with _skipped_if_clock_is_wrong():
+                    confirmed = poller.confirm_minute(moment)
+                    reason, code, attempts = notes.first_failure(ticker, minute, error)
+                    _run_or_send(miss, ticker, minute, reason, code, attempts, confirmed=confirmed)
             else:
                 observed_at = quote.observed_at.isoformat()
                 _run_or_send(store, ticker, minute, f"{quote.price:f}", observed_at)
@@ -150,11 +171,24 @@ def declare_actors(
             logger.info("stored" if new else "the minute has a price already")
 
     @dramatiq.actor(broker=broker, **retried)
-    def miss(ticker: str, minute: str, reason: str, code: int | None, attempts: int) -> None:
-        """Record a minute that could not be polled, also long after it."""
+    def miss(
+        ticker: str,
+        minute: str,
+        reason: str,
+        code: int | None,
+        attempts: int,
+        *,
+        confirmed: bool = True,
+    ) -> None:
+        """Record a minute that could not be polled, also long after it.
+
+        Messages of earlier versions lack *confirmed*.
+        """
         moment = datetime.fromisoformat(minute)
         with _retried_later():
-            poller.record_miss(ticker, moment, reason, code=code, attempts=attempts)
+            poller.record_miss(
+                ticker, moment, reason, code=code, attempts=attempts, confirmed=confirmed
+            )
 
     @dramatiq.actor(broker=broker, queue_name=LATER, max_retries=0)
     def repair(minute: str) -> None:
@@ -187,6 +221,15 @@ def _run_or_send(actor: dramatiq.Actor[P, None], *args: P.args, **kwargs: P.kwar
 
 
 @contextmanager
+def _skipped_if_clock_is_wrong() -> Iterator[None]:
+    """Log that a minute is not recorded as missed, because a clock is wrong."""
+    try:
+        yield
+    except WrongClock as error:
+        logger.warning("not recorded as missed: {}", error)
+
+
+@contextmanager
 def _retried_later() -> Iterator[None]:
     """Raise dramatiq's Retry, which logs no traceback, while the database is unavailable."""
     try:
@@ -195,7 +238,37 @@ def _retried_later() -> Iterator[None]:
         raise Retry(str(error)) from error
 
 
-def _send_heartbeats(database: Database, ends: SimpleQueue[int | UnknownSchema]) -> None:
+def _check_clock(detector: StepDetector, ends: SimpleQueue[int | TrackerError]) -> None:
+    """Log that this machine's clock was set; end the process after it was set back.
+
+    Messages that wait in memory for a time that was ahead would otherwise wait for it again.
+    """
+    step = detector.measure_step()
+    if step < -_MAX_STEP:
+        why = f"this machine's clock was set back by {-step}: the worker must be restarted"
+        ends.put(WrongClock(why))
+    elif step > _MAX_STEP:
+        logger.warning("this machine's clock was set forward, or it slept, by {}", step)
+
+
+def _watch_exchange(client: DeribitClient, database: Database, tickers: Sequence[str]) -> None:
+    """Check the names in TICKERS, then record each minute which of them are locked."""
+    check_tickers(client, tickers)
+    locked: set[str] = set()
+    while True:
+        with suppress(ExchangeError, DatabaseDown):
+            before, locked = locked, client.fetch_locked(tickers)
+            for ticker in tickers:
+                metrics.LOCKED.labels(ticker).set(ticker in locked)
+            for ticker in sorted(locked - before):
+                logger.warning("the exchange has locked {}: its price stands still", ticker)
+            for ticker in sorted(before - locked):
+                logger.info("the exchange has unlocked {}", ticker)
+            database.run(queries.record_heartbeat, "exchange", locked=locked)
+        time.sleep(_STATUS_INTERVAL)
+
+
+def _send_heartbeats(database: Database, ends: SimpleQueue[int | TrackerError]) -> None:
     """Record that the worker is alive, until the process ends, or refuse the schema."""
     while True:
         try:

@@ -3,6 +3,8 @@
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
+from email.utils import format_datetime
 from http import HTTPStatus
 from typing import Annotated, Final
 
@@ -16,14 +18,17 @@ from pydantic import (
     field_validator,
 )
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tracker.simulator.calls import json_response, receive_call
 from tracker.simulator.exchange import Exchange, Options, State
 from tracker.simulator.faults import Fault, KnownName, describe_errors
 from tracker.simulator.responses import RESPONSES
+from tracker.times import EPOCH
 
 _MAX_SECOND: Final = 10**11  # distance from 1970
 
@@ -149,6 +154,24 @@ _ROUTES: Final = (
 )
 
 
+class _DateHeader:
+    """ASGI middleware that adds Date, by the exchange's clock instead of the server's."""
+
+    def __init__(self, app: ASGIApp, exchange: Exchange) -> None:
+        self._app = app
+        self._exchange = exchange
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_date(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                now = EPOCH + timedelta(microseconds=self._exchange.now())
+                date = format_datetime(now, usegmt=True).encode()
+                message["headers"] = [*message["headers"], (b"date", date)]
+            await send(message)
+
+        await self._app(scope, receive, send_with_date)
+
+
 def create_app(options: Options | None = None) -> Starlette:
     """The application of one simulator."""
     exchange = Exchange(options or Options())
@@ -160,6 +183,7 @@ def create_app(options: Options | None = None) -> Starlette:
     return Starlette(
         routes=_ROUTES,
         lifespan=lifespan,
+        middleware=[Middleware(_DateHeader, exchange)],
         exception_handlers={
             ValidationError: _reject_parameters,
             ClientDisconnect: _discard_response,

@@ -101,6 +101,11 @@ class Exchange:
         affecting = (each for each in self.faults if each.affects(method, index))
         return next((each for each in affecting if each.is_active(now)), None)
 
+    def locked(self, now: int) -> set[str | None]:
+        """The locked indexes at *now*; None stands for all of them."""
+        active = (each for each in self.faults if each.is_active(now))
+        return {each.fault.index for each in active if each.fault.kind == "locked"}
+
     def price(self, index: str, second: int, method: str = "get_index_price") -> Decimal:
         """The price of *index* at *second* according to *method*.
 
@@ -190,9 +195,13 @@ def get_time(_: Exchange, __: Parameters, now: int) -> object:
     return now // 1_000
 
 
-def status(_: Exchange, __: Parameters, ___: int) -> object:
-    """No index is locked. The exchange sends a string, not a boolean."""
-    return {"locked": "false"}
+def status(exchange: Exchange, _: Parameters, now: int) -> object:
+    """Which indexes are locked. The exchange sends a string, not a boolean."""
+    locked = exchange.locked(now)
+    if None in locked:
+        return {"locked": "true"}
+    names = sorted(name for name in locked if name)
+    return {"locked": "partial", "locked_indices": names} if names else {"locked": "false"}
 
 
 def test(_: Exchange, params: Parameters, __: int) -> object:

@@ -20,7 +20,7 @@ SECOND: Final = 1_000_000  # microseconds
 
 Kind = Literal[
     "latency", "timeout", "reset", "rate_limit", "maintenance", "error",
-    "html", "truncated", "testnet", "frozen", "missing", "wrong_status",
+    "html", "truncated", "testnet", "frozen", "locked", "missing", "wrong_status",
 ]  # fmt: skip
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
 _KINDS_WITH: Final = {
@@ -122,7 +122,11 @@ class InjectedFault:
     def freezes(self, second: int) -> bool:
         """Whether it freezes the price of *second*, in whole or in part: a second has one price."""
         began = self.began_at // SECOND
-        return self.fault.kind == "frozen" and began <= second and second * SECOND < self.ends_at
+        return (
+            self.fault.kind in ("frozen", "locked")
+            and began <= second
+            and second * SECOND < self.ends_at
+        )
 
     def use(self, now: int) -> None:
         """Count one call; the last one ends it."""

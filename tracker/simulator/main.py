@@ -133,6 +133,7 @@ class _Server(uvicorn.Server):
             access_log=False,
             proxy_headers=False,
             server_header=False,
+            date_header=False,  # the application adds that of the exchange
             timeout_graceful_shutdown=1,
         )
         super().__init__(config)

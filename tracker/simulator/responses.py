@@ -99,6 +99,11 @@ async def frozen(call: Call, _: InjectedFault) -> Response:
     return call.respond(*call.reply(call.us_in))
 
 
+async def locked(call: Call, injected: InjectedFault) -> Response:
+    """The response of a frozen market; public/status names the index (see Exchange.locked)."""
+    return await frozen(call, injected)
+
+
 async def missing(call: Call, _: InjectedFault) -> Response:
     """The correct response without its price, or without its result for other methods."""
     status, body = call.reply()
@@ -134,6 +139,6 @@ RESPONSES: Final[Mapping[str, Callable[[Call, InjectedFault], Awaitable[Response
     each.__name__: each
     for each in (
         *(latency, timeout, reset, rate_limit, maintenance, error, html),
-        *(truncated, testnet, frozen, missing, wrong_status),
+        *(truncated, testnet, frozen, locked, missing, wrong_status),
     )
 }

@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,9 +22,10 @@ from psycopg.rows import dict_row
 from psycopg.sql import Identifier
 from pydantic import BaseModel, ConfigDict
 
+from tracker import queries
 from tracker.embedded.account import bind_to_parent
 from tracker.embedded.packages import find_programs
-from tracker.errors import TransferError
+from tracker.errors import DatabaseDown, MigrationsPending, TransferError
 from tracker.settings import Settings
 from tracker.transfer.session import OPTIONS, identifier, open_session, output_file, statement
 
@@ -120,7 +122,19 @@ def backup(settings: Settings, file: str, kind: Kind) -> Manifest:
         archive.writestr(
             MANIFEST, manifest.model_dump_json(indent=1)
         )  # last: marks the file as complete
+    _record_backup(settings.direct_dsn)
     return manifest
+
+
+def _record_backup(dsn: str) -> None:
+    """Record in the database that a backup is complete, for the metric of its age."""
+    try:
+        with open_session(dsn) as conn:
+            queries.record_heartbeat(conn, "backup")
+    except (DatabaseDown, MigrationsPending, TransferError) as error:
+        sys.stderr.write(
+            f"tracker: the backup is complete, but its time is not recorded: {error}\n"
+        )
 
 
 def _take_manifest(conn: psycopg.Connection, kind: Kind) -> tuple[str, Manifest]:

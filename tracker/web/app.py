@@ -31,6 +31,7 @@ from tracker.web.database import Database
 from tracker.web.endpoint import AnyEndpoint, AppRequest, State, TrackedTickers, endpoint
 from tracker.web.instrumentation import Instrumentation, Metrics
 from tracker.web.params import NoQuery, Schema
+from tracker.web.queue_probe import QueueProbe
 from tracker.web.responses import json_response
 from tracker.web.security import SecurityHeaders
 from tracker.web.stream.feed import Feed
@@ -107,6 +108,7 @@ def create_app(
                 "streams": Streams(feed, primary, metrics, settings.stream_clients, stream_options),
                 "export_slots": asyncio.Semaphore(export.MAX_EXPORTS),
                 "batcher": PageBatcher(database),
+                "queue": QueueProbe(settings),
             }
 
     roots = dict.fromkeys((settings.web_root_path, ""))

@@ -18,6 +18,7 @@ from tracker.web.database import Database
 from tracker.web.instrumentation import Metrics
 from tracker.web.params import Schema, parse_query
 from tracker.web.problems import STATUSES
+from tracker.web.queue_probe import QueueProbe
 from tracker.web.responses import Dependency, finish_response
 from tracker.web.stream.feed import Feed
 from tracker.web.stream.responses import Streams
@@ -66,6 +67,7 @@ class State(TypedDict):
     streams: Streams
     export_slots: asyncio.Semaphore
     batcher: PageBatcher
+    queue: QueueProbe
 
 
 AppRequest = Request[State]

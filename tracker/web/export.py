@@ -218,6 +218,7 @@ class ExportResponse(Response):
         super().__init__(None, 200, headers, CONTENT_TYPES[media_type])
         del self.headers["content-length"]
         self._export = export
+        self._ticker = ticker
         self._compressor = zlib.compressobj(GZIP_LEVEL, wbits=_GZIP_FORMAT) if compressed else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -240,7 +241,8 @@ class ExportResponse(Response):
     async def _abort(self, connection: Connection, request_id: str, error: Exception) -> None:
         if not connection.ended:
             why = str(error) or "the client does not read"
-            logger.bind(request_id=request_id).error("an export was aborted: {}", why)
+            bound = logger.bind(request_id=request_id, ticker=self._ticker)
+            bound.error("an export was aborted: {}", why)
         await connection.hang_up(0)
         await connection.closed.wait()
 

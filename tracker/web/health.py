@@ -1,10 +1,11 @@
 """GET /health/live, /health/ready, /health/state and /metrics: the state of each part."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from math import nan
+from math import inf, nan
 from typing import Literal
 
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -14,6 +15,7 @@ from starlette.responses import Response
 
 from tracker import migrations, queries
 from tracker.errors import DatabaseDown, MigrationsPending
+from tracker.models import is_pegged
 from tracker.rows import Row
 from tracker.times import format_moment
 from tracker.web import schemas
@@ -23,12 +25,14 @@ from tracker.web.problems import error_reasons, unavailable
 from tracker.web.responses import NO_STORE, json_response
 
 STALE_AFTER = 180.0  # seconds; two polls missed, and the third is due
+UNCHANGED_AFTER = 300.0  # seconds; Deribit's indexes change about once a second
 
 # Seconds without a heartbeat until a part is down: the scheduler ticks each minute, and its message
 # may have to wait; the worker sends four heartbeats a minute.
 _SILENT_AFTER = {"scheduler": 90.0, "worker": 45.0}
 _LAST_SIGN = {"scheduler": "last tick", "worker": "last heartbeat"}
 _LAGGING_AFTER = 60.0  # seconds that a replica may be behind
+_STATUS_LIFETIME = 180.0  # seconds; the worker requests public/status each minute
 _IN_SYNC = 1.0  # seconds of lag that are not mentioned
 
 # Not prometheus_client's choose_encoder: it fails on a version that is no number.
@@ -110,6 +114,15 @@ async def fetch_statuses(
     ]
 
 
+async def fetch_unchanged(
+    conn: AsyncConnection, tickers: Sequence[str], now: datetime
+) -> dict[str, float]:
+    """For how many seconds the price of each index has been the same; not of pegged ones."""
+    moving = [ticker for ticker in tickers if not is_pegged(ticker)]
+    found = await queries.unchanged_prices(conn, moving, now)
+    return {name: age for name, age in zip(moving, found, strict=True) if age is not None}
+
+
 async def _fetch_health(
     request: AppRequest, conn: AsyncConnection
 ) -> tuple[list[IndexStatus], ReplicaStatus | None]:
@@ -151,7 +164,7 @@ _REPLICA = schemas.model(
 _PART = schemas.model(
     "Part",
     {
-        "name": schemas.one_of("database", "scheduler", "worker", "exchange", "replica"),
+        "name": schemas.one_of("database", "redis", "scheduler", "worker", "exchange", "replica"),
         "state": schemas.one_of("up", "down", "unknown"),
         "words": schemas.TEXT,
     },
@@ -166,6 +179,12 @@ _RECORDED = schemas.model(
         "age_seconds": schemas.or_null(_AGE, "Seconds since then"),
         "missing": _MISSING,
         "failing": schemas.or_null(schemas.TEXT, "Why the newest poll failed; null if it did not"),
+        "unchanged_seconds": schemas.or_null(
+            _AGE,
+            "For how long the price has been the same, up to a day; null without a price, and for"
+            " pairs that stand still by nature, such as usdc_usd",
+        ),
+        "locked": {"type": "boolean", "description": "The exchange has locked the index"},
     },
 )
 LIVE = schemas.model("Liveness", {"status": schemas.constant("live")})
@@ -255,16 +274,25 @@ async def get_metrics(request: AppRequest, _query: NoQuery) -> Response:
     metrics.feed_current.set(request.state["feed"].current)
     statuses: list[IndexStatus] = []
     replica: ReplicaStatus | None = None
-    up = False
+    unchanged: dict[str, float] = {}
+    backup_age, up = nan, False
+
+    async def fetch_metrics(conn: AsyncConnection) -> None:
+        nonlocal statuses, replica, unchanged, backup_age
+        statuses, replica = await _fetch_health(request, conn)
+        tickers = request.state["settings"].tickers
+        unchanged = await fetch_unchanged(conn, tickers, datetime.now(UTC))
+        backup_age = (await queries.heartbeats(conn)).get("backup", inf)
+
     with suppress(DatabaseDown, MigrationsPending):
-        statuses, replica = await request.state["database"].run(
-            lambda conn: _fetch_health(request, conn)
-        )
+        await request.state["database"].run(fetch_metrics)
         up = True
     metrics.database_up.set(up)
+    metrics.backup_age.set(backup_age)
     metrics.show_indexes(
         {each.ticker: each.age for each in statuses if each.newest},
         {each.ticker: each.missing for each in statuses},
+        unchanged,
     )
     lag = replica.lag if replica else None
     metrics.replica_lag.set(nan if lag is None else lag)
@@ -286,40 +314,65 @@ class Part:
     "/health/state",
     "condition",
     summary="The state of each part of the service, with a reason; always 200",
-    description="By what the database has of each part and of each index.",
+    description="By what the database has of each part and of each index, and by a write to Redis.",
     response=schemas.json_response(schemas.ref(STATE)),
     errors=(422, 500),
     tag="service",
 )
 async def get_state(request: AppRequest, _query: NoQuery) -> Response:
-    """Each part and each index, by what the database has."""
+    """Each part and each index, by what the database has; Redis by a write of our own."""
     now, tickers = datetime.now(UTC), request.state["settings"].tickers
-
-    async def fetch_state(conn: AsyncConnection) -> tuple[Mapping[str, float], list[IndexStatus]]:
-        return await queries.heartbeats(conn), await fetch_statuses(conn, tickers, now)
-
     statuses: list[IndexStatus] = []
+    unchanged: dict[str, float] = {}
+    locked: list[str] = []
+
+    async def fetch_state(conn: AsyncConnection) -> Mapping[str, float]:
+        nonlocal statuses, unchanged, locked
+        statuses = await fetch_statuses(conn, tickers, now)
+        unchanged = await fetch_unchanged(conn, tickers, now)
+        locked = await queries.locked_indexes(conn, _STATUS_LIFETIME)
+        return await queries.heartbeats(conn)
+
+    checking = asyncio.create_task(request.state["queue"].check())
     try:
-        beats, statuses = await request.state["primary"].run(fetch_state)
+        beats = await request.state["primary"].run(fetch_state)
     except (DatabaseDown, MigrationsPending) as error:
+        redis = _redis_part(await checking)
+        statuses = []
         [(name, why)] = error_reasons(error).items()
-        parts = [Part("database", "down", why if name == "database" else f"{name} {why}")]
+        parts = [Part("database", "down", why if name == "database" else f"{name} {why}"), redis]
         unknown = "only the database would know"
         parts += [Part(each, "unknown", unknown) for each in ("scheduler", "worker", "exchange")]
     else:
+        redis = _redis_part(await checking)
         worker = _heartbeat_part("worker", beats)
-        parts = [Part("database", "up", "responds"), _heartbeat_part("scheduler", beats), worker]
-        parts.append(_exchange_part(statuses, worker, now))
+        parts = [Part("database", "up", "responds"), redis, _scheduler_part(beats, redis), worker]
+        parts.append(
+            _exchange_part(statuses, _standing_still(tickers, unchanged, locked), worker, now)
+        )
     parts += await _replica_parts(request)
     healthy = all(part.state == "up" for part in parts) and not any(each.stale for each in statuses)
     return json_response(
         {
             "status": "ok" if healthy else "impaired",
             "parts": [asdict(part) for part in parts],
-            "prices": [{**each.row, "failing": each.failing} for each in statuses],
+            "prices": [
+                {
+                    **each.row,
+                    "failing": each.failing,
+                    "unchanged_seconds": unchanged.get(each.ticker),
+                    "locked": each.ticker in locked,
+                }
+                for each in statuses
+            ],
         },
         NO_STORE,
     )
+
+
+def _redis_part(failure: str) -> Part:
+    """The queue's Redis, through which ticks and polls pass."""
+    return Part("redis", "down", failure) if failure else Part("redis", "up", "accepts writes")
 
 
 def _heartbeat_part(name: str, beats: Mapping[str, float]) -> Part:
@@ -330,8 +383,33 @@ def _heartbeat_part(name: str, beats: Mapping[str, float]) -> Part:
     return Part(name, state, f"{_LAST_SIGN[name]} {_ago(beats[name])}")
 
 
-def _exchange_part(statuses: Sequence[IndexStatus], worker: Part, now: datetime) -> Part:
-    """The exchange, by the newest polls; without a worker that polls it is unknown."""
+def _scheduler_part(beats: Mapping[str, float], redis: Part) -> Part:
+    """The scheduler by its ticks; those of a silent one may be lost in Redis."""
+    part = _heartbeat_part("scheduler", beats)
+    if part.state == "down" and redis.state == "down":
+        return replace(part, state="unknown", words=f"{part.words}; its ticks pass through Redis")
+    return part
+
+
+def _standing_still(
+    tickers: Sequence[str], unchanged: Mapping[str, float], locked: Sequence[str]
+) -> list[str]:
+    """Each index that the exchange has locked, or whose price stands still, in words."""
+    found = [f"{name} is locked" for name in tickers if name in locked]
+    return found + [
+        f"{name} has not changed for {seconds // 60:.0f} min"
+        for name, seconds in unchanged.items()
+        if seconds >= UNCHANGED_AFTER and name not in locked
+    ]
+
+
+def _exchange_part(
+    statuses: Sequence[IndexStatus], standing: Sequence[str], worker: Part, now: datetime
+) -> Part:
+    """The exchange, by the newest polls; without a worker that polls it is unknown.
+
+    standing: the indexes that stand still although the exchange responds, in words.
+    """
     failing = [f"{each.ticker}: {each.failing}" for each in statuses if each.failing]
     if failing:
         return Part("exchange", "down", f"the newest poll failed: {', '.join(failing)}")
@@ -342,6 +420,8 @@ def _exchange_part(statuses: Sequence[IndexStatus], worker: Part, now: datetime)
         return Part("exchange", "unknown", "no poll of the last hour is recorded")
     if min(ages) > STALE_AFTER:
         return Part("exchange", "unknown", f"the newest poll recorded was {_ago(min(ages))}")
+    if standing:
+        return Part("exchange", "down", f"responds, but {', '.join(standing)}")
     return Part("exchange", "up", "responded to the newest polls")
 
 

@@ -12,9 +12,16 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tracker import __version__
+
 Observe = Callable[[float], None]
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"}
+# Seconds: a page takes 0.05 to 1 ms, and an alert counts requests that take over 1 s.
+_BUCKETS = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01),
+    *(0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0),
+)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -38,6 +45,7 @@ class Metrics:
             "Time to the end of the response",
             labels,
             registry=self.registry,
+            buckets=_BUCKETS,
         )
         # Looking up a metric by its labels takes longer than counting.
         self._counted: dict[tuple[object, ...], tuple[Callable[[], None], Observe]] = {}
@@ -58,6 +66,24 @@ class Metrics:
             ["ticker"],
             registry=self.registry,
         )
+        self._unchanged = Gauge(
+            "tracker_price_unchanged_seconds",
+            "For how long the price has been the same, up to a day, from the database; not of pairs"
+            " that stand still by nature",
+            ["ticker"],
+            registry=self.registry,
+        )
+        self.backup_age = Gauge(
+            "tracker_backup_age_seconds",
+            "Seconds since the last complete backup; infinite without one, NaN if unknown",
+            registry=self.registry,
+        )
+        Gauge(
+            "tracker_build_info",
+            "1; the label has the version",
+            ["version"],
+            registry=self.registry,
+        ).labels(__version__).set(1)
         self.replica_lag = Gauge(
             "tracker_replica_lag_seconds",
             "Seconds that the replica is behind, at most; NaN without a replica, or if unknown",
@@ -95,9 +121,12 @@ class Metrics:
         count()
         observe(seconds)
 
-    def show_indexes(self, ages: Mapping[str, float], missing: Mapping[str, int]) -> None:
-        """Set, by index, the age of the newest price in seconds, and the missing minutes."""
-        for gauge, values in ((self._age, ages), (self._missing, missing)):
+    def show_indexes(
+        self, ages: Mapping[str, float], missing: Mapping[str, int], unchanged: Mapping[str, float]
+    ) -> None:
+        """Set the metrics of each index: seconds, minutes of the last hour, seconds."""
+        gauges = (self._age, ages), (self._missing, missing), (self._unchanged, unchanged)
+        for gauge, values in gauges:
             gauge.clear()
             for ticker, value in values.items():
                 gauge.labels(ticker).set(value)

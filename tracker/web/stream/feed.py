@@ -107,7 +107,10 @@ class Feed:
                 await self._listen()
             except Error as error:
                 if self._queried is not None and not self._ending:
-                    logger.warning("the feed of prices is disconnected: {}", describe(error))
+                    logger.warning(
+                        "the feed of prices is disconnected from the database, and reconnects: {}",
+                        describe(error),
+                    )
                     pause = _MIN_PAUSE
                 self._queried = None
             if not self._ending:
