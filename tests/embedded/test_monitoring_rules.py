@@ -1,5 +1,6 @@
 """Prometheus' rules and Alertmanager's routes, checked by promtool and amtool."""
 
+import re
 import subprocess
 
 import pytest
@@ -14,7 +15,9 @@ ALERTS = {
     *("TargetDown", "TargetGone", "PriceStale", "PriceNone", "PollFailing", "TickMissing"),
     *("RepairFailing", "HolesStayOpen", "MessagesRejected", "QueueGrowing"),
     *("DatabaseDown", "ReplicaBehind", "RedisDown", "ErrorsMany", "AnswersSlow", "DiskFilling"),
+    *("ClockSkewed", "PriceUnchanged", "IndexLocked", "BackupOld"),
 }
+DEAD_MAN = "Watchdog"  # always fires
 
 
 def run_tool(*command: str) -> str:
@@ -43,7 +46,7 @@ def test_prometheus_configuration_is_valid() -> None:
     output = run_tool(
         program_path("promtool"), "check", "config", str(PROMETHEUS / "prometheus.yml")
     )
-    assert f"{len(ALERTS)} rules found" in output
+    assert f"{len(ALERTS) + 1} rules found" in output
 
 
 @pytest.mark.slow
@@ -53,14 +56,33 @@ def test_alerts_pass_the_rule_tests() -> None:
 
 
 def test_every_alert_is_tested_firing_and_silent() -> None:
-    assert set(load_alerts()) == ALERTS
-    assert set(load_cases()) == {(name, fires) for name in ALERTS for fires in (True, False)}
+    assert set(load_alerts()) == ALERTS | {DEAD_MAN}
+    cases = {(name, fires) for name in ALERTS for fires in (True, False)}
+    assert set(load_cases()) == cases | {(DEAD_MAN, True)}
 
 
-def test_every_alert_has_a_severity_and_a_summary() -> None:
-    for rule in load_alerts().values():
-        assert rule["labels"]["severity"] in {"critical", "warning"}
+def test_every_alert_has_a_severity_and_a_text() -> None:
+    """And a row in the table of the operators' document, which also lists no other alert."""
+    document = (CHECKOUT / "ops/README.md").read_text()
+    for name, rule in load_alerts().items():
+        assert (rule["labels"]["severity"] in {"critical", "warning"}) == (name != DEAD_MAN)
         assert rule["annotations"]["summary"]
+        assert rule["annotations"]["description"]
+        file, _, anchor = rule["annotations"]["runbook"].partition("#")
+        assert (file, anchor) == ("ops/README.md", name.lower())
+        assert f'| <a id="{anchor}"></a>`{name}` |' in document
+    rows = re.findall(r'<a id="(\w+)"></a>', document)
+    assert sorted(rows) == sorted(name.lower() for name in load_alerts())
+
+
+def test_dead_man_alert_reaches_a_receiver_of_its_own() -> None:
+    """Nothing inhibits it."""
+    config = yaml.safe_load(ALERTMANAGER.read_text())
+    [route] = config["route"]["routes"]
+    assert route["matchers"] == [f'alertname = "{DEAD_MAN}"']
+    assert route["receiver"] in {each["name"] for each in config["receivers"]}
+    targets = [text for rule in config["inhibit_rules"] for text in rule["target_matchers"]]
+    assert not [text for text in targets if DEAD_MAN in text]
 
 
 @pytest.mark.slow
