@@ -235,6 +235,21 @@ def test_counts_expire_in_their_own_database(counter: Settings) -> None:
         assert queue.get("message") == b"1"
 
 
+@pytest.mark.parametrize("window", ["previous", "current"])
+def test_count_of_clock_that_was_ahead_expires(counter: Settings, window: str) -> None:
+    """Redis' clock was set back by 400 days: every expiry is that much later."""
+    with (
+        serve_api(counter.changed(rate_limit="2 per 2 seconds")) as client,
+        connect_redis(counter) as redis,
+    ):
+        assert fetch_statuses(client, 3) == [200, 200, 429]
+        [key] = redis.keys("tracker:requests:*")
+        if window == "previous":
+            redis.rename(key, key := key + b"/-1")
+        assert redis.expire(key, 400 * 86_400)
+        assert fetch_statuses(client, 3) == [200, 200, 429]
+
+
 @pytest.mark.slow
 def test_processes_count_together(counter: Settings) -> None:
     limited = counter.changed(rate_limit="20/hour")

@@ -1,6 +1,7 @@
 """Requests per client, counted in Redis for all processes, in a sliding window.
 
-A stream counts as one request. Every key expires after two windows at most.
+A stream counts as one request. Every key expires after two windows at most; one that would later,
+because Redis' clock was set back, is deleted.
 Source: RFC 6585, section 4 (429); draft-ietf-httpapi-ratelimit-headers-09 (both RateLimit fields).
 """
 
@@ -126,13 +127,13 @@ class RequestCounter:
         self.amount = self._rate.amount
         self.window = self._rate.get_expiry()
         self._redis = connect_counts(settings, _REDIS_TIMEOUT, _CONNECTIONS)
-        storage = RedisStorage(
+        self._storage = RedisStorage(
             "async+redis://",
             implementation="redispy",
             key_prefix=_PREFIX,
             connection_pool=self._redis.connection_pool,  # type: ignore[arg-type]  # its docs say so
         )
-        self._limiter = SlidingWindowCounterRateLimiter(storage)
+        self._limiter = SlidingWindowCounterRateLimiter(self._storage)
         self._counting = set[asyncio.Task[Any]]()
         self._failures = 0  # in a row
         self._next_attempt = 0.0  # on the event loop's clock
@@ -172,6 +173,9 @@ class RequestCounter:
 
         async def count() -> Remaining:
             allowed = await self._limiter.hit(self._rate, client)
+            if not allowed and await self._expires_too_late(client):
+                await self._limiter.clear(self._rate, client)
+                allowed = await self._limiter.hit(self._rate, client)
             reset, left = await self._limiter.get_window_stats(self._rate, client)
             return Remaining(allowed, left, max(1, math.ceil(reset - time.time())))
 
@@ -181,6 +185,13 @@ class RequestCounter:
         if not (await asyncio.wait([task], timeout=_TIMEOUT))[0]:
             raise TimeoutError
         return task.result()
+
+    async def _expires_too_late(self, client: str) -> bool:
+        """Whether a count of *client* would outlast two windows. Raises RedisError."""
+        key = self._rate.key_for(client)
+        window = await self._storage.get_sliding_window(key, self.window)
+        _, previous_seconds, _, current_seconds = window
+        return max(previous_seconds, current_seconds) > 2 * self.window
 
     def _end_counting(self, task: asyncio.Task[Any]) -> None:
         self._counting.discard(task)
