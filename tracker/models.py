@@ -27,15 +27,15 @@ def parse_ticker(text: str) -> str:
 def is_pegged(ticker: str) -> bool:
     """Whether an index may stand still for days: base and quote are one currency, as in usdc_usd.
 
-    Dollars are usd, every coin with usd in its name, buidl and dai; euros are names that begin with
-    eur.
+    Dollars are usd, every coin with usd in its name, and buidl, dai and usyc; euros are names that
+    begin with eur.
     """
     currencies = {_currency(coin) for coin in ticker.split("_")}
     return len(currencies) == 1
 
 
 def _currency(coin: str) -> str:
-    if "usd" in coin or coin in {"buidl", "dai"}:
+    if "usd" in coin or coin in {"buidl", "dai", "usyc"}:
         return "usd"
     return "eur" if coin.startswith("eur") else coin
 

@@ -1,13 +1,13 @@
 """Moments, minutes and spans of minutes, in UTC. Sources: RFC 3339, ISO 8601."""
 
 import re
+import time
 from calendar import monthrange
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from math import floor
-from time import monotonic
 
 from tracker.errors import shorten
 
@@ -50,10 +50,15 @@ class Clock:
         return datetime.now(UTC)
 
 
+def elapsed_seconds() -> float:
+    """Seconds by a clock that nobody can set and that counts while the machine is suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class StepDetector:
     """Detects that a clock was set, because another one that nobody can set passed another time."""
 
-    def __init__(self, clock: Clock, elapsed: Callable[[], float] = monotonic) -> None:
+    def __init__(self, clock: Clock, elapsed: Callable[[], float] = elapsed_seconds) -> None:
         """Watch *clock*; *elapsed* counts seconds."""
         self._clock = clock
         self._elapsed = elapsed

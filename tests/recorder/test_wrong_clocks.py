@@ -19,7 +19,8 @@ from tests.support.exchange import inject_fault
 from tests.support.waiting import wait_until
 from tests.support.worker import is_idle, running_worker, send_message
 from tracker import queries
-from tracker.errors import Unavailable
+from tracker.database import Database
+from tracker.errors import RateLimited, Unavailable
 from tracker.recorder.broker import (
     FailureNotes,
     MinuteScheduler,
@@ -28,6 +29,7 @@ from tracker.recorder.broker import (
     declare_tick,
 )
 from tracker.recorder.deribit import DeribitClient
+from tracker.recorder.poll import Poller
 from tracker.settings import Settings
 from tracker.simulator import Simulator
 from tracker.times import MINUTE, StepDetector
@@ -106,6 +108,18 @@ def test_wrong_clock_without_exchange_records_no_miss(
     poll_at(offline, minute + timedelta(seconds=55), minute)
 
     assert (read_misses(conn), read_tracked(conn)) == ([], before)
+
+
+def test_poll_of_clock_that_was_set_back_ends(database: Settings, exchange: Simulator) -> None:
+    """Its minute ends in three days, and the exchange would be tried again in an hour."""
+    inject_fault(exchange, "rate_limit", retry_after=3600)
+    clock = ManualClock(NOON - timedelta(days=3))
+    with (
+        DeribitClient(exchange.url) as client,
+        Database(database.database_dsn, 1) as connections,
+        pytest.raises(RateLimited),
+    ):
+        Poller(client, connections, clock).fetch("btc_usd", NOON)
 
 
 def test_outage_at_start_has_a_reason(tracked: Settings, conn: psycopg.Connection) -> None:

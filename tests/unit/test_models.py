@@ -96,7 +96,10 @@ def test_quote_is_immutable() -> None:
 @pytest.mark.parametrize(
     ("ticker", "pegged"),
     [
-        *[(name, True) for name in ("usdc_usd", "usdt_usd", "usdc_usdt", "buidl_usdc", "eurr_eur")],
+        *[
+            (name, True)
+            for name in ("usdc_usd", "usdt_usd", "usdc_usdt", "buidl_usdc", "usyc_usd", "eurr_eur")
+        ],
         *[
             (name, False)
             for name in ("btc_usd", "eth_btc", "eurr_usd", "steth_eth", "drbfix-btc_usdc")

@@ -31,7 +31,7 @@ from tracker.errors import (
 from tracker.models import Quote, exact_price
 from tracker.proxies import find_proxy, make_transports
 from tracker.recorder import metrics
-from tracker.times import EPOCH
+from tracker.times import EPOCH, elapsed_seconds
 
 MAX_CLOCK_DIFFERENCE = timedelta(hours=1)  # beyond it, one of the clocks is wrong
 MAX_SKEW = 2.0  # seconds; beyond it, one of the clocks is not synchronized
@@ -96,7 +96,7 @@ class DeribitClient:
         )
         proxy = find_proxy(base_url)
         self._through = f" through {proxy.variable}" if proxy else ""
-        self._heard: tuple[float, datetime] | None = None  # when, monotonic; the exchange's time
+        self._heard: tuple[float, datetime] | None = None  # elapsed seconds; the exchange's time
         self._turn = asyncio.Semaphore(MAX_CONCURRENT_REQUESTS)
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="exchange", daemon=True)
@@ -180,7 +180,7 @@ class DeribitClient:
         if self._heard is None:
             return None
         heard_at, moment = self._heard
-        return moment + timedelta(seconds=monotonic() - heard_at)
+        return moment + timedelta(seconds=elapsed_seconds() - heard_at)
 
     def _get(self, method: str, within: float, **parameters: str) -> dict[str, Any]:
         return parse_envelope(self._send(method, within, parameters), testnet=self._testnet)
@@ -189,7 +189,7 @@ class DeribitClient:
         request = self._request(method, within, parameters)
         response = asyncio.run_coroutine_threadsafe(request, self._loop).result()
         if (moment := _parse_date(response.headers.get("date", ""))) is not None:
-            self._heard = monotonic(), moment
+            self._heard = elapsed_seconds(), moment
         return response
 
     async def _request(

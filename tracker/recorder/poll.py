@@ -25,6 +25,7 @@ from tracker.recorder.deribit import (
 from tracker.times import MINUTE, Clock
 
 _MAX_EARLINESS = timedelta(seconds=30)  # how far the exchange's clock may be behind the tick's
+_MAX_DURATION = 60.0  # seconds of a poll
 _MAX_LATENESS = timedelta(days=7)  # of a message; older ticks are not delivered
 _LOCK_TIMEOUT = "500ms"  # of a batch: an index that an import locks must not delay the others
 
@@ -57,7 +58,8 @@ class Poller:
         left = (minute + MINUTE - started).total_seconds()
         if left <= 0:
             raise WrongMinute(f"polled {-left:.0f} s after its minute", attempts=0)
-        quote = self._client.fetch_price(ticker, left, note_failure)
+        # Of a clock that was set back, the minute would be over in days.
+        quote = self._client.fetch_price(ticker, min(left, _MAX_DURATION), note_failure)
         self._measure_skew(quote, started)
         check_minute(quote, minute)
         return quote

@@ -248,7 +248,7 @@ def _check_clock(detector: StepDetector, ends: SimpleQueue[int | TrackerError]) 
         why = f"this machine's clock was set back by {-step}: the worker must be restarted"
         ends.put(WrongClock(why))
     elif step > _MAX_STEP:
-        logger.warning("this machine's clock was set forward, or it slept, by {}", step)
+        logger.warning("this machine's clock was set forward, or it was paused, by {}", step)
 
 
 def _watch_exchange(client: DeribitClient, database: Database, tickers: Sequence[str]) -> None:
