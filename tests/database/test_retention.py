@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+import redis
 from psycopg import AsyncConnection
 from psycopg.errors import InvalidParameterValue
 
@@ -390,6 +391,8 @@ def test_default_retains_everything(filled_database: Settings, writer: psycopg.C
 def test_hourly_tick_applies_retention(database: Settings, conn: psycopg.Connection) -> None:
     """A message that comes twice, or late, does no harm."""
     insert_prices(conn, "btc_usd", SERIES["btc_usd"])
+    with redis.from_url(database.broker_url) as queue:
+        queue.flushdb()
     with running_simulator() as exchange:
         settings = database.changed(retention=KEPT, client_base_url=exchange.url)
         _tick_of_retention(settings, conn)
