@@ -406,5 +406,5 @@ def test_new_migration_makes_two_files(product: Product, copied: Path) -> None:
 
 def _without_numbers(text: str) -> str:
     return re.sub(
-        r"\b[0-9]{4}\.[a-z-]+(?=\n|$)", "<newest>", re.sub("[0-9]{4}(?=.add)", "<n>", text)
+        r"\b[0-9]{4}\.[a-z_-]+(?=\n|$)", "<newest>", re.sub("[0-9]{4}(?=.add)", "<n>", text)
     )

@@ -140,7 +140,8 @@ def check_minute(quote: Quote, minute: datetime) -> None:
     of the next minute is never stored under this one.
     """
     if not minute - _MAX_EARLINESS <= quote.observed_at < minute + MINUTE:
-        raise WrongMinute(f"observed at {quote.observed_at:%H:%M:%S}, not in {minute:%H:%M}")
+        at = f"{quote.observed_at:%Y-%m-%d %H:%M:%S}"
+        raise WrongMinute(f"observed at {at}, not in the minute {minute:%Y-%m-%d %H:%M}")
 
 
 def check_tickers(client: DeribitClient, tickers: Iterable[str]) -> None:

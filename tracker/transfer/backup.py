@@ -143,6 +143,8 @@ def _take_manifest(conn: psycopg.Connection, kind: Kind) -> tuple[str, Manifest]
         facts = cursor.execute(statement("backup_facts"), {"tables": list(TABLES)}).fetchone()
     assert facts  # the statement returns one row
     snapshot, tables = facts.pop("snapshot"), facts.pop("tables")
+    if not tables:
+        raise MigrationsPending("the database has no schema: run `tracker migrate`")
     return snapshot, Manifest(kind=kind, sums=compute_sums(conn, tables), **facts)
 
 
