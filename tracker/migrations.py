@@ -47,6 +47,7 @@ _WORKER_GRANTS = (
     "grant_update_price",
     "grant_update_heartbeat",
     "grant_drop_prices",
+    "grant_discard_misses",
 )
 _ALTER_ROLE = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}")
 

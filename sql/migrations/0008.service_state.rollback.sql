@@ -1,3 +1,5 @@
+DROP FUNCTION internal.discard_misses(timestamptz);
+
 DELETE FROM internal.heartbeats WHERE part NOT IN ('scheduler', 'worker');
 
 ALTER TABLE internal.heartbeats

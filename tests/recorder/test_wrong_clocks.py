@@ -141,6 +141,27 @@ def test_first_outage_has_a_reason(tracked: Settings, conn: psycopg.Connection) 
     assert read_misses(conn) == [("btc_usd", NOON, "exchange_unavailable")]
 
 
+@wrong
+def test_miss_of_wrong_clock_at_first_start_is_deleted(
+    tracked: Settings, conn: psycopg.Connection, clock: ManualClock, difference: timedelta
+) -> None:
+    """Nothing contradicted it then; the outage itself keeps its reason."""
+    outage = [NOON - HOUR / 2, NOON - MINUTE]
+    reason = "exchange_unavailable"
+    for minute in (NOON + difference, *outage):
+        assert queries.insert_miss(
+            conn, "btc_usd", minute, reason, code=None, attempts=4, confirmed=False
+        )
+    with running_worker(tracked, clock):
+        send_message(tracked, "poll", "btc_usd", NOON.isoformat())
+        wait_until(lambda: read_polls(conn))
+
+    assert read_misses(conn) == [("btc_usd", minute, reason) for minute in outage]
+    assert read_tracked(conn) == [("btc_usd", outage[0])]
+    assert queries.insert_miss(conn, "eth_usd", NOON - 3 * HOUR, reason, code=None, attempts=4)
+    assert queries.discard_misses(conn, NOON) == 0
+
+
 @pytest.mark.parametrize(("ago", "recorded"), [(2 * HOUR, False), (HOUR, True)])
 def test_miss_before_tracking_is_not_recorded(
     conn: psycopg.Connection, ago: timedelta, *, recorded: bool

@@ -19,6 +19,7 @@ from tracker.queries.gaps import (
 )
 from tracker.queries.prices import price_pages
 from tracker.queries.recording import (
+    discard_misses,
     drop_prices,
     insert_miss,
     insert_points,
@@ -46,6 +47,7 @@ __all__ = [
     "changed_minutes",
     "counted_hours",
     "counted_minutes",
+    "discard_misses",
     "drop_prices",
     "exported_lines",
     "gap_page",

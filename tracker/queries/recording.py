@@ -18,6 +18,7 @@ _INSERT_PRICES = load_sql("queries/insert_prices")
 _INSERT_MISS = load_sql("queries/insert_miss")
 _REPAIRABLE_MINUTES = load_sql("queries/repairable_minutes")
 _RECORD_HEARTBEAT = load_sql("queries/record_heartbeat")
+_DISCARD_MISSES = load_sql("queries/discard_misses")
 _DROP_PRICES = load_sql("queries/drop_prices")
 
 
@@ -134,6 +135,17 @@ def record_heartbeat(
     """
     parameters = {"part": part, "age": age.total_seconds(), "locked": list(locked)}
     conn.execute(_RECORD_HEARTBEAT, parameters)
+
+
+def discard_misses(conn: Connection, moment: datetime) -> int:
+    """Delete misses that a wrong clock recorded; return their number.
+
+    No price is stored. The misses remain that lead to *moment*, which the exchange confirmed,
+    without a pause of an hour.
+    """
+    row = conn.execute(_DISCARD_MISSES, {"moment": moment}).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from math import inf
 from threading import Lock
 
 from loguru import logger
@@ -27,6 +29,7 @@ from tracker.times import MINUTE, Clock
 _MAX_EARLINESS = timedelta(seconds=30)  # how far the exchange's clock may be behind the tick's
 _MAX_DURATION = 60.0  # seconds of a poll
 _MAX_LATENESS = timedelta(days=7)  # of a message; older ticks are not delivered
+_DISCARD_PAUSE = 60.0  # seconds; without a database, polls must not wait for each other
 _LOCK_TIMEOUT = "500ms"  # of a batch: an index that an import locks must not delay the others
 
 
@@ -39,6 +42,8 @@ class Poller:
         self._database = database
         self._clock = clock
         self._writer = PriceWriter(database)
+        self._discarding = Lock()
+        self._next_discard = 0.0  # on the monotonic clock
 
     def fetch(
         self,
@@ -63,6 +68,23 @@ class Poller:
         self._measure_skew(quote, started)
         check_minute(quote, minute)
         return quote
+
+    def discard_misses(self, quote: Quote) -> None:
+        """Delete what a wrong clock recorded before the exchange responded, once in a process.
+
+        *quote* has just been fetched: its time is that of both clocks.
+        """
+        with self._discarding, suppress(DatabaseDown):
+            if time.monotonic() < self._next_discard:
+                return
+            self._next_discard = time.monotonic() + _DISCARD_PAUSE
+            discarded = self._database.run(queries.discard_misses, quote.observed_at)
+            self._next_discard = inf
+            if discarded:
+                logger.warning(
+                    "deleted {} misses that a wrong clock had recorded before the first price",
+                    discarded,
+                )
 
     def store(self, quote: Quote, minute: datetime) -> bool:
         """Store *quote* under *minute*; False if the minute has a price.

@@ -158,6 +158,7 @@ def declare_actors(
                     reason, code, attempts = notes.first_failure(ticker, minute, error)
                     _run_or_send(miss, ticker, minute, reason, code, attempts, confirmed=confirmed)
             else:
+                poller.discard_misses(quote)
                 observed_at = quote.observed_at.isoformat()
                 _run_or_send(store, ticker, minute, f"{quote.price:f}", observed_at)
 
