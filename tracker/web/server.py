@@ -48,7 +48,7 @@ def _protocol(version: str) -> type[asyncio.Protocol] | Literal["httptools"]:
 
         return Protocol
     logger.warning(
-        "requests are not limited in size or time: uvicorn {} was not tested, but {}x was",
+        "requests are not limited in size or time: uvicorn {} was not tested; install {}x",
         version,
         TESTED_UVICORN,
     )
