@@ -1,6 +1,9 @@
-"""A typed client of the API: single prices, paginated lists, and the stream.
+"""A typed client of the API: single prices, paginated lists, exports, and the stream.
 
 The API's errors raise ApiError, which names each invalid parameter; the network's are httpx's own.
+A list or an export continues after a lost connection, and after a response of 429 or 503, when its
+Retry-After has passed: a page is requested again, an export from the next minute on. It gives up
+after `attempts` in a row, about a minute. A connection that fails at first is an error at once.
 """
 
 import asyncio
@@ -14,22 +17,26 @@ from decimal import Decimal
 from typing import Any, Literal, Self, TypeAlias, TypedDict, TypeVar, Unpack
 
 import httpx
+import stamina
 
 from tracker.errors import ApiError
 from tracker.gaps import Coverage, Gap
 from tracker.models import Candle, SourcedPrice
 from tracker.proxies import make_transports
-from tracker.times import MINUTE
+from tracker.times import MINUTE, parse_retry_after
 
 REQUEST_TIMEOUT = 30.0  # seconds
 STREAM_TIMEOUT = httpx.Timeout(30.0, read=45.0)  # seconds; the server sends a heartbeat each 15
 MAX_RECONNECT_DELAY = 30.0  # seconds
+DEFAULT_ATTEMPTS = 10  # of a request of a list or an export, one after the other
+MAX_RETRY_AFTER = 120.0  # seconds; an API that needs longer is an error
 
 _ORIGIN = {"include": "source,observed_at"}
 
 T = TypeVar("T")
 T_Transport = TypeVar("T_Transport", httpx.HTTPTransport, httpx.AsyncHTTPTransport)
 Row: TypeAlias = Mapping[str, Any]
+RetryDelay: TypeAlias = Callable[[Exception], bool | float]
 
 
 class Window(TypedDict, total=False):
@@ -156,13 +163,14 @@ class Events:
 class Client:
     """A blocking client; its iterators request the next page on demand."""
 
-    def __init__(self, base_url: str, **options: Any) -> None:
+    def __init__(self, base_url: str, *, attempts: int = DEFAULT_ATTEMPTS, **options: Any) -> None:
         """A client of the API at *base_url*; *options* are those of httpx.Client.
 
         Raises SettingsError for an invalid proxy in the environment.
         """
         options = _with_defaults(httpx.HTTPTransport, base_url, options)
         self._http = httpx.Client(base_url=base_url, **options)
+        self._attempts = attempts
 
     def __enter__(self) -> Self:
         return self
@@ -198,6 +206,27 @@ class Client:
     def tickers(self) -> list[Ticker]:
         """The indexes that are tracked, or were."""
         return [parse_ticker(row) for row in self._get("/tickers", {}).json()]
+
+    def export(
+        self, ticker: str, *, start: datetime | None = None, end: datetime | None = None
+    ) -> Iterator[SourcedPrice]:
+        """Prices from start to before end, oldest first, of a range of any length in one stream."""
+        query, has_begun, has_advanced = _export_query(ticker, start, end), False, True
+        while has_advanced:
+            has_advanced = False
+            response = self._open_export(query, has_begun=has_begun)
+            try:
+                with closing(response):
+                    for line in response.iter_lines():
+                        price = parse_price(json.loads(line))
+                        query["start"] = price.created_at + MINUTE
+                        has_begun = has_advanced = True
+                        yield price
+            except httpx.TransportError:
+                if not has_advanced:
+                    raise
+            else:
+                return
 
     def stream(
         self, *tickers: str, events: Events | None = None
@@ -237,11 +266,28 @@ class Client:
             time.sleep(max(delay, events.retry))
 
     def _pages(self, path: str, parse_row: Callable[[Row], T], query: Row) -> Iterator[T]:
-        response = self._get(path, query)
+        request = self._http.build_request("GET", path, params=_encode_query(query))
+        response = self._send(request, retry_delay_at_first)
         yield from map(parse_row, response.json())
         while url := _next_page(response):
-            response = _check_status(self._http.get(url))
+            response = self._send(self._http.build_request("GET", url), retry_delay)
             yield from map(parse_row, response.json())
+
+    def _open_export(self, query: Row, *, has_begun: bool) -> httpx.Response:
+        params = _encode_query(query)
+        request = self._http.build_request("GET", "/prices/export", params=params)
+        return self._send(request, retry_delay if has_begun else retry_delay_at_first, stream=True)
+
+    def _send(
+        self, request: httpx.Request, delay: RetryDelay, *, stream: bool = False
+    ) -> httpx.Response:
+        for attempt in _retry_context(delay, self._attempts):
+            with attempt:
+                response = self._http.send(request, stream=stream)
+                if not response.is_success:
+                    response.read()
+                return _check_status(response)
+        raise AssertionError("stamina returns or raises")
 
     def _get(self, path: str, query: Row) -> httpx.Response:
         return _check_status(self._http.get(path, params=_encode_query(query)))
@@ -250,10 +296,11 @@ class Client:
 class AsyncClient:
     """The same without blocking: `await` a value, iterate over lists with `async for`."""
 
-    def __init__(self, base_url: str, **options: Any) -> None:
+    def __init__(self, base_url: str, *, attempts: int = DEFAULT_ATTEMPTS, **options: Any) -> None:
         """See Client; *options* are those of httpx.AsyncClient."""
         options = _with_defaults(httpx.AsyncHTTPTransport, base_url, options)
         self._http = httpx.AsyncClient(base_url=base_url, **options)
+        self._attempts = attempts
 
     async def __aenter__(self) -> Self:
         return self
@@ -289,6 +336,27 @@ class AsyncClient:
     async def tickers(self) -> list[Ticker]:
         """See Client."""
         return [parse_ticker(row) for row in (await self._get("/tickers", {})).json()]
+
+    async def export(
+        self, ticker: str, *, start: datetime | None = None, end: datetime | None = None
+    ) -> AsyncGenerator[SourcedPrice, None]:
+        """See Client."""
+        query, has_begun, has_advanced = _export_query(ticker, start, end), False, True
+        while has_advanced:
+            has_advanced = False
+            response = await self._open_export(query, has_begun=has_begun)
+            try:
+                async with aclosing(response):
+                    async for line in response.aiter_lines():
+                        price = parse_price(json.loads(line))
+                        query["start"] = price.created_at + MINUTE
+                        has_begun = has_advanced = True
+                        yield price
+            except httpx.TransportError:
+                if not has_advanced:
+                    raise
+            else:
+                return
 
     async def stream(
         self, *tickers: str, events: Events | None = None
@@ -326,12 +394,31 @@ class AsyncClient:
     async def _pages(
         self, path: str, parse_row: Callable[[Row], T], query: Row
     ) -> AsyncIterator[T]:
-        response: httpx.Response | None = await self._get(path, query)
-        while response is not None:
+        request = self._http.build_request("GET", path, params=_encode_query(query))
+        response = await self._send(request, retry_delay_at_first)
+        for row in response.json():
+            yield parse_row(row)
+        while url := _next_page(response):
+            response = await self._send(self._http.build_request("GET", url), retry_delay)
             for row in response.json():
                 yield parse_row(row)
-            url = _next_page(response)
-            response = _check_status(await self._http.get(url)) if url else None
+
+    async def _open_export(self, query: Row, *, has_begun: bool) -> httpx.Response:
+        params = _encode_query(query)
+        request = self._http.build_request("GET", "/prices/export", params=params)
+        delay = retry_delay if has_begun else retry_delay_at_first
+        return await self._send(request, delay, stream=True)
+
+    async def _send(
+        self, request: httpx.Request, delay: RetryDelay, *, stream: bool = False
+    ) -> httpx.Response:
+        async for attempt in _retry_context(delay, self._attempts):
+            with attempt:
+                response = await self._http.send(request, stream=stream)
+                if not response.is_success:
+                    await response.aread()
+                return _check_status(response)
+        raise AssertionError("stamina returns or raises")
 
     async def _get(self, path: str, query: Row) -> httpx.Response:
         return _check_status(await self._http.get(path, params=_encode_query(query)))
@@ -346,6 +433,32 @@ def _with_defaults(
     if not options.keys() & {"transport", "mounts", "proxy", "verify", "cert", "trust_env"}:
         options |= make_transports(transport, base_url)
     return {"timeout": REQUEST_TIMEOUT, **options}
+
+
+def _retry_context(delay: RetryDelay, attempts: int) -> Any:
+    """Attempts with waits of half a second to ten seconds, unless the API says how long."""
+    return stamina.retry_context(delay, attempts, timeout=None, wait_initial=0.5, wait_max=10.0)
+
+
+def retry_delay(error: Exception) -> bool | float:
+    """Whether a request that failed with *error* is repeated, or after how many seconds."""
+    if isinstance(error, ApiError) and error.transient:
+        wait = error.retry_after or True
+        return wait <= MAX_RETRY_AFTER and wait
+    return isinstance(
+        error, httpx.NetworkError | httpx.TimeoutException | httpx.RemoteProtocolError
+    )
+
+
+def retry_delay_at_first(error: Exception) -> bool | float:
+    """The same for a first request, whose failed connection may be due to a wrong address."""
+    wrong = httpx.ConnectError, httpx.TimeoutException, httpx.RemoteProtocolError
+    return not isinstance(error, wrong) and retry_delay(error)
+
+
+def _export_query(ticker: str, start: datetime | None, end: datetime | None) -> dict[str, Any]:
+    bounds = {name: bound for name, bound in (("start", start), ("end", end)) if bound}
+    return {"ticker": ticker, "format": "ndjson", **_ORIGIN, **bounds}
 
 
 def _encode_query(query: Row) -> dict[str, str]:
@@ -379,8 +492,10 @@ def _check_status(response: httpx.Response) -> httpx.Response:
     errors = {}
     if response.headers.get("content-type", "").startswith("application/problem+json"):
         errors = {error["name"]: error["reason"] for error in response.json()["errors"]}
-    status = response.status_code
-    raise ApiError(status, errors or {"response": f"HTTP {status}"})
+    status, location = response.status_code, response.headers.get("location", "")
+    redirect = f", which redirects to {location}" if response.has_redirect_location else ""
+    errors = errors or {"response": f"HTTP {status}{redirect}"}
+    raise ApiError(status, errors, parse_retry_after(response.headers))
 
 
 def next_delay(delay: float, error: Exception) -> float:

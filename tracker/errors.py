@@ -146,13 +146,17 @@ class ApiError(RequestError):
     """The API rejected a request of the client.
 
     status: of the HTTP response.
+    retry_after: seconds to wait before a retry, if the API gave them.
     transient: whether a retry may succeed.
     """
 
-    def __init__(self, status: int, errors: dict[str, str]) -> None:
+    def __init__(
+        self, status: int, errors: dict[str, str], retry_after: float | None = None
+    ) -> None:
         """A response with *status* and the *errors* that it lists."""
         super().__init__(errors)
         self.status = status
+        self.retry_after = retry_after
         self.transient = status in _TRANSIENT
 
 
@@ -166,6 +170,10 @@ class DatabaseDown(TrackerError):
 
 class MigrationsPending(TrackerError):
     """The database lacks tables or columns of this version."""
+
+
+class MigrationFailed(TrackerError):
+    """The server refuses a statement of a migration, because of privileges or foreign objects."""
 
 
 class UnknownSchema(TrackerError):

@@ -55,7 +55,7 @@ def find_proxy(url: str, scheme: str = "") -> Proxy | None:
     """
     parts = urlsplit(url)
     scheme, host = scheme or parts.scheme, parts.hostname or ""
-    if _is_loopback(host) or _is_excluded(host, parts.port or _PORTS[scheme]):
+    if is_loopback(host) or _is_excluded(host, parts.port or _PORTS[scheme]):
         return None
     for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper(), "all_proxy", "ALL_PROXY"):
         if value := os.environ.get(name, "").strip():
@@ -91,7 +91,7 @@ def _check_url(name: str, value: str) -> str:
     return url
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     """Whether *host* is localhost or one of the addresses 127.0.0.0/8 and ::1."""
     if host.rstrip(".") == "localhost":
         return True

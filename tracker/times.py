@@ -1,11 +1,12 @@
-"""Moments, minutes and spans of minutes, in UTC. Sources: RFC 3339, ISO 8601."""
+"""Moments, minutes and spans of minutes, in UTC. Sources: RFC 3339, ISO 8601, RFC 9110."""
 
 import re
 import time
 from calendar import monthrange
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from fractions import Fraction
 from math import floor
 
@@ -24,7 +25,11 @@ SECONDS_BELOW = 10**11
 MILLISECONDS_BELOW = 10**14
 MICROSECONDS_BELOW = 10**17
 
+# How many of a unit make a second.
+TIME_UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+
 _NUMBER = re.compile(r"[+-]?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,3})?")
+_UNIX_TIME = re.compile(r"[+-]?[0-9]{1,21}(?:\.[0-9]{1,30})?")
 # A year from 1900 to 2199 and what may follow: its month, day, hour and minute, second.
 _DATE_DIGITS = re.compile(r"(?:19|20|21)[0-9]{2}(?:[0-9]{2}|[0-9]{4}|[0-9]{8}|[0-9]{10})?")
 _ISO = re.compile(
@@ -89,6 +94,24 @@ def parse_moment(text: str, *, allow_date_digits: bool = False) -> datetime:
         raise ValueError(f"is outside the years 1 to 9999: {shorten(text)!r}") from None
     except ValueError as error:
         raise ValueError(f"{error}: {shorten(text)!r}") from None
+
+
+def parse_in_unit(text: str, unit: str) -> datetime:
+    """A moment in UTC, from a number of TIME_UNITS since 1970, or ("iso") from RFC 3339, ISO 8601.
+
+    Raises ValueError with the reason.
+    """
+    stripped = text.strip()
+    try:
+        if unit == "iso":
+            return _parse_iso_time(stripped.upper())
+        seconds = Fraction(stripped if _UNIX_TIME.fullmatch(stripped) else "") / TIME_UNITS[unit]
+        return EPOCH + timedelta(microseconds=floor(seconds * 1_000_000))
+    except OverflowError:
+        raise ValueError(f"is outside the years 1 to 9999: {shorten(text)!r}") from None
+    except ValueError:
+        kind = "RFC 3339 / ISO 8601" if unit == "iso" else f"a number of {unit} since 1970"
+        raise ValueError(f"is not {kind}: {shorten(text)!r}") from None
 
 
 def _parse_unix_time(text: str, *, allow_date_digits: bool) -> datetime:
@@ -198,3 +221,24 @@ def split_whole_hours(span: Span) -> tuple[Span, list[Span]]:
         return Span(first, first), [span]
     edges = [Span(last, span.until), Span(span.since, first)]
     return Span(first, last), [edge for edge in edges if edge.minutes]
+
+
+def parse_http_date(value: str) -> datetime | None:
+    """The moment of an HTTP date; None if it is missing or invalid."""
+    try:
+        moment = parsedate_to_datetime(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return moment if moment.tzinfo else None
+
+
+def parse_retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait, 0 or more, from the header's seconds or date; None if it has neither.
+
+    A date counts from the response's own, because this machine's clock may differ.
+    """
+    value = headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    until, now = parse_http_date(value), parse_http_date(headers.get("date", ""))
+    return max(0.0, (until - (now or datetime.now(UTC))).total_seconds()) if until else None

@@ -117,9 +117,11 @@ def test_loopback_bypasses_proxy(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_wrong_path_is_status_1(run: Run, url: str) -> None:
-    """A missing endpoint is an error, unlike a missing price."""
-    status, output, errors = run("last", "btc_usd", at=f"{url}9")
-    assert (status, output, errors) == (1, "", "tracker: path: does not exist\n")
+    """A missing endpoint is an error that names the address, unlike a missing price."""
+    error = "the server has no such path; the API of a tracker is at / or /v1, for example"
+    for words in ("last btc_usd", "prices btc_usd", "watch btc_usd"):
+        status, output, errors = run(*words.split(), at=f"{url}9")
+        assert (status, output, errors) == (1, "", f"tracker: {url}9: {error}\n")
 
 
 @pytest.mark.slow

@@ -18,7 +18,9 @@ from tracker.times import (
     format_moment,
     minute_of,
     next_instant,
+    parse_in_unit,
     parse_moment,
+    parse_retry_after,
     split_whole_hours,
 )
 
@@ -100,6 +102,54 @@ def test_other_number_is_a_unix_time(text: str) -> None:
 
 def test_date_and_time_without_hyphens_are_a_date() -> None:
     assert parse_moment("20240115T1200") == parse_moment("20240115T12:00Z") == NOON
+
+
+@pytest.mark.parametrize(
+    ("unit", "text", "after"),
+    [
+        ("s", " 1705320000 ", 0),
+        ("s", "1705320000.5", 500_000),
+        ("s", "-60", -(1705320000 + 60) * 10**6),
+        ("ms", "1705320000001", 1_000),
+        ("us", "1705320000000001", 1),
+        ("ns", "1705320000000001999", 1),
+        ("iso", "2024-01-15t12:00z", 0),
+    ],
+)
+def test_moment_in_unit_is_exact(unit: str, text: str, after: int) -> None:
+    """To the microsecond; finer digits are truncated."""
+    assert parse_in_unit(text, unit) == NOON + timedelta(microseconds=after)
+
+
+@pytest.mark.parametrize(
+    ("unit", "text", "why"),
+    [
+        ("s", "1e9", "is not a number of s since 1970: '1e9'"),
+        ("ms", "noon", "is not a number of ms since 1970: 'noon'"),
+        ("s", "9" * 15, f"is outside the years 1 to 9999: '{'9' * 15}'"),
+        ("us", "1" * 22, f"is not a number of us since 1970: '{'1' * 22}'"),
+        ("iso", "20240115120000", "is not RFC 3339 / ISO 8601: '20240115120000'"),
+    ],
+)
+def test_moment_of_another_unit_is_invalid(unit: str, text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=f"^{why}$"):
+        parse_in_unit(text, unit)
+
+
+def test_retry_after_is_seconds_or_a_date() -> None:
+    """A date counts from the response's; one of the past is no wait; anything else is no value."""
+
+    def parse(value: str, **others: str) -> float | None:
+        return parse_retry_after({"retry-after": value, **others})
+
+    assert parse(" 120 ") == 120
+    assert parse("0") == parse("Mon, 15 Jan 2024 12:00:00 GMT") == 0
+    assert 10**9 < (parse("Fri, 31 Dec 9999 23:59:59 GMT") or 0) < 10**12
+    noon, later = "Mon, 15 Jan 2024 12:00:00 GMT", "Mon, 15 Jan 2024 12:00:07 GMT"
+    assert (parse(later, date=noon), parse(noon, date=later)) == (7, 0)
+    for text in ("", "-1", "soon", "1.5", "\u0661", "Mon, 15 Jan 2024 12:00:00 -0000"):
+        assert parse(text) is None
+    assert parse_retry_after({}) is None
 
 
 def test_unix_time_has_30_decimals_at_most() -> None:

@@ -54,14 +54,21 @@ def output_format(arguments: argparse.Namespace) -> str:
 def write_json(objects: Iterable[Row]) -> int:
     """Write an array with an object a line; the number of objects.
 
-    An array that an error interrupts has no closing bracket, so that no reader takes it for whole.
+    An array that an error or Ctrl-C interrupts is closed too: the exit status marks it as partial.
     """
     count = 0
-    for row in objects:
-        sys.stdout.write((",\n" if count else "[\n") + _dump(row))
-        count += 1
-    sys.stdout.write("\n]\n" if count else "[]\n")
-    sys.stdout.flush()
+    try:
+        for row in objects:
+            line = (",\n" if count else "[\n") + _dump(row)
+            count += 1
+            sys.stdout.write(line)
+    finally:
+        if count:
+            sys.stdout.write("\n]\n")
+            sys.stdout.flush()
+    if not count:
+        sys.stdout.write("[]\n")
+        sys.stdout.flush()
     return count
 
 

@@ -14,7 +14,7 @@ from typing import TextIO
 from tracker.embedded.account import CHECK_INTERVAL, MINIMAL_ENVIRONMENT, Account, bind_to_parent
 from tracker.embedded.packages import find_programs
 from tracker.embedded.servers import Postgres, Redis, Server, send_signal
-from tracker.errors import EmbeddedError
+from tracker.errors import DatabaseDown, EmbeddedError
 from tracker.settings import Settings
 
 _START_TIMEOUT = 60.0  # seconds; a crashed database may have to recover first
@@ -143,8 +143,11 @@ def _wait_ready(server: Server, process: "subprocess.Popen[bytes]") -> None:
 
 
 @contextmanager
-def lock_home(settings: Settings) -> Iterator[None]:
-    """Hold the home during the block. Raises EmbeddedError with the pid of another holder."""
+def lock_home(settings: Settings, url: str = "") -> Iterator[None]:
+    """Hold the home during the block. Raises EmbeddedError with the pid of another holder.
+
+    url: the address of the API that runs during the block.
+    """
     account = Account.of(settings.home)
     account.make_home(settings.home)
     path = settings.home / "lock"
@@ -154,11 +157,11 @@ def lock_home(settings: Settings) -> Iterator[None]:
         raise EmbeddedError(f"TRACKER_HOME: cannot write {path}: {error.strerror}") from error
     with stream:
         if not _lock(stream, fcntl.LOCK_EX):
-            pid = path.read_text().strip()
+            pid = path.read_text().split("\n")[0]
             raise EmbeddedError(f"a tracker already runs in {settings.home} (pid {pid})")
         os.chown(path, account.uid, account.gid)
         stream.truncate(0)
-        stream.write(f"{os.getpid()}\n")
+        stream.write(f"{os.getpid()}\n{url}\n")
         stream.flush()
         yield
 
@@ -175,13 +178,34 @@ def stop_tracker(settings: Settings) -> bool:
     with stream:
         if _lock(stream, fcntl.LOCK_SH):
             return False
-        send_signal(int(path.read_text()), signal.SIGTERM)
+        send_signal(int(path.read_text().split("\n")[0]), signal.SIGTERM)
         deadline = time.monotonic() + _STOP_TIMEOUT
         while not _lock(stream, fcntl.LOCK_SH):
             if time.monotonic() > deadline:
                 raise EmbeddedError(f"the tracker in {settings.home} does not stop")
             time.sleep(CHECK_INTERVAL)
     return True
+
+
+def running_url(settings: Settings) -> str | None:
+    """The API's address of the tracker that runs here: the demo's, with a notice, if alone."""
+    if url := _locked_url(settings):
+        return url
+    url = _locked_url(demo_settings(settings))
+    if url:
+        sys.stderr.write("this is the demo's API: its prices are synthetic\n")
+    return url
+
+
+def _locked_url(settings: Settings) -> str | None:
+    """The address that the holder of this home has written, if a tracker holds it."""
+    try:
+        with (settings.home / "lock").open() as stream:
+            if _lock(stream, fcntl.LOCK_SH):
+                return None
+            return stream.read().partition("\n")[2].strip() or None
+    except OSError:  # nothing runs here, or it is another user's
+        return None
 
 
 def _lock(stream: TextIO, kind: int) -> bool:
@@ -208,12 +232,15 @@ def demo_settings(settings: Settings) -> Settings:
 
 
 def running_settings(settings: Settings) -> Settings:
-    """The settings of the database that runs: the demo's, with a notice, if only the demo runs."""
-    if settings.postgres_host or servers_are_ready(settings):
+    """The settings of the database that runs: the demo's, with a notice, if only the demo runs.
+
+    Raises DatabaseDown if neither runs here, and POSTGRES_HOST names no server.
+    """
+    if settings.postgres_host or Postgres(settings).is_running():
         return settings
     demo = demo_settings(settings)
-    if not servers_are_ready(demo):
-        return settings
+    if not Postgres(demo).is_running():
+        raise DatabaseDown(f"no database runs in {settings.home}")
     sys.stderr.write("this is the demo's database: its prices are synthetic\n")
     return demo
 

@@ -69,7 +69,7 @@ def _run(settings: Settings, *, simulated: bool) -> int:
     log = _open_log(settings)
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the supervisor handles it
-        with lock_home(settings):
+        with lock_home(settings, settings.web_url):
             _check_ports(settings, simulated=simulated)
             _log_urls(settings, log, simulated=simulated)
             servers = _server_processes(settings, log)

@@ -9,9 +9,8 @@ import json
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
-from email.utils import parsedate_to_datetime
 from threading import Thread
 from time import monotonic
 from typing import Any, Self
@@ -31,7 +30,7 @@ from tracker.errors import (
 from tracker.models import Quote, exact_price
 from tracker.proxies import find_proxy, make_transports
 from tracker.recorder import metrics
-from tracker.times import EPOCH, elapsed_seconds
+from tracker.times import EPOCH, elapsed_seconds, parse_http_date, parse_retry_after
 
 MAX_CLOCK_DIFFERENCE = timedelta(hours=1)  # beyond it, one of the clocks is wrong
 MAX_SKEW = 2.0  # seconds; beyond it, one of the clocks is not synchronized
@@ -188,7 +187,7 @@ class DeribitClient:
     def _send(self, method: str, within: float, parameters: dict[str, str]) -> HttpResponse:
         request = self._request(method, within, parameters)
         response = asyncio.run_coroutine_threadsafe(request, self._loop).result()
-        if (moment := _parse_date(response.headers.get("date", ""))) is not None:
+        if (moment := parse_http_date(response.headers.get("date", ""))) is not None:
             self._heard = elapsed_seconds(), moment
         return response
 
@@ -347,34 +346,13 @@ def _check_status(response: HttpResponse) -> None:
 
 
 def _classified_error(code: int | None, message: str, response: HttpResponse) -> ExchangeError:
-    retry_after = _parse_retry_after(response.headers)
+    retry_after = parse_retry_after(response.headers)
     if code in _RATE_LIMIT_CODES:
         return RateLimited(message, code=code, retry_after=retry_after)
     server_failed = response.status >= _SERVER_ERROR and code not in _PERMANENT_CODES
     if server_failed or code in _TRANSIENT_CODES:
         return Unavailable(message, code=code, retry_after=retry_after)
     return Refused(message, code=code)
-
-
-def _parse_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait, 0 or more, from a number of seconds or from a date; None without one.
-
-    A date counts from the response's own, because this machine's clock may differ.
-    """
-    value = headers.get("retry-after", "").strip()
-    if value.isascii() and value.isdigit():
-        return float(value[:9])
-    until, now = _parse_date(value), _parse_date(headers.get("date", ""))
-    return max(0.0, (until - (now or datetime.now(UTC))).total_seconds()) if until else None
-
-
-def _parse_date(value: str) -> datetime | None:
-    """The moment of an HTTP date; None if it is missing or invalid."""
-    try:
-        moment = parsedate_to_datetime(value)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return moment if moment.tzinfo else None
 
 
 def _parse_price(price: object) -> Decimal:
