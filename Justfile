@@ -40,20 +40,20 @@ demo: _venv
 [group('run')]
 [no-exit-message]
 down: _venv
-    @if ops/docker-here; then docker compose stop web worker scheduler; else tracker down; fi
+    @if ops/in-compose; then docker compose stop web worker scheduler; else tracker down; fi
 
 # Run psql on the database; its options pass through
 [group('database')]
 [no-cd]
 [no-exit-message]
 psql *args: _venv
-    @exec tracker psql "$@"
+    @exec "{{ justfile_directory() }}/ops/database" psql "$@"
 
 # Print the database's connection string: just dsn [--url | --jdbc]; a URL has the TCP address, if any
 [group('database')]
 [no-exit-message]
 dsn *args: _venv
-    @tracker dsn "$@"
+    @ops/database dsn "$@"
 
 # Set a new password of an analyst and print the URL with it: just analyst-password [NAME]; creates NAME
 [group('database')]
@@ -65,7 +65,7 @@ analyst-password *args: _venv
 [group('database')]
 [no-exit-message]
 upgrade: _venv
-    @if ops/docker-here; then docker compose run --rm --build migrate; else tracker migrate; fi
+    @ops/database migrate
 
 # Create an empty migration and its rollback: just migrate msg="add a column"
 [group('database')]
@@ -73,55 +73,55 @@ upgrade: _venv
 migrate msg: _venv
     @tracker new-migration "${1#msg=}"
 
-# Roll back the migrations after a revision: just downgrade rev=2
+# Roll back the migrations after a revision: just downgrade rev=2 [force=1]; force drops rows
 [group('database')]
 [no-exit-message]
-downgrade rev: _venv
-    @tracker rollback "${1#rev=}"
+downgrade rev force="": _venv
+    @ops/database rollback "${1#rev=}" {{ if force =~ '^(force=1|force=yes|--force)$' { "--force" } else { "" } }}
 
-# Back up the database to a file: just backup [--csv] [FILE]; --csv suits every version of TimescaleDB
+# Back up the database to a file: just backup [--csv] [--force] [FILE]; --csv suits every version of TimescaleDB
 [group('database')]
 [no-cd]
 [no-exit-message]
 backup *args: _venv
-    @exec "{{ justfile_directory() }}/ops/backup" backup "$@"
+    @exec "{{ justfile_directory() }}/ops/database" backup "$@"
 
 # Restore a backup into an empty database
 [group('database')]
 [no-cd]
 [no-exit-message]
 restore file: _venv
-    @exec "{{ justfile_directory() }}/ops/backup" restore "$@"
+    @exec "{{ justfile_directory() }}/ops/database" restore "$@"
 
 # Update the TimescaleDB extension to the server's version
 [group('database')]
 [no-exit-message]
 timescale-upgrade: _venv
-    @if ops/docker-here; then docker compose run --rm --build migrate timescale-upgrade; else tracker timescale-upgrade; fi
+    @ops/database timescale-upgrade
 
 # Start TimescaleDB and Redis in the background
 [group('develop')]
 [no-exit-message]
 infra: _venv
-    @if ops/docker-here; then docker compose up --detach --wait db redis; else tracker infra; fi
+    @if ops/in-compose; then docker compose up --detach --wait db redis; else tracker infra; fi
 
 # Stop TimescaleDB and Redis
 [group('develop')]
 [no-exit-message]
 down-infra: _venv
-    @if ops/docker-here; then docker compose stop db redis; else tracker down-infra; fi
+    @if ops/in-compose; then docker compose stop db redis; else tracker down-infra; fi
 
 # Serve the API
 [group('develop')]
 [no-exit-message]
 dev-web: _venv
-    @if ops/docker-here; then exec ops/compose-up web; else exec tracker web; fi
+    @if ops/in-compose; then exec ops/compose-up web; else exec tracker web; fi
 
 # Poll each minute: run the worker and its scheduler
 [group('develop')]
 [no-exit-message]
 dev-worker: _venv
-    @if ops/docker-here; then exec ops/compose-up worker scheduler; else exec tracker dev-worker; fi
+    @if ops/in-compose; then exec ops/compose-up worker scheduler; else exec tracker dev-worker; fi
 
 # Serve the API under debugpy on port 5678
 [group('develop')]

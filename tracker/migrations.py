@@ -16,6 +16,7 @@ from psycopg.errors import (
     NoDataFound,
     UndefinedFunction,
     UndefinedObject,
+    UndefinedTable,
 )
 from psycopg.rows import scalar_row
 from yoyo import get_backend, read_migrations
@@ -26,6 +27,7 @@ from tracker.database import SESSION
 from tracker.errors import (
     BadRequest,
     DatabaseDown,
+    MigrationFailed,
     MigrationsPending,
     NotFound,
     SettingsError,
@@ -50,6 +52,8 @@ _WORKER_GRANTS = (
     "grant_discard_misses",
 )
 _ALTER_ROLE = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}")
+_COUNT_ROWS = sql.SQL("SELECT count(*) FROM {}")
+_DROPPED_TABLE = re.compile(r"^DROP TABLE (?:IF EXISTS )?([a-z0-9_.]+)", re.MULTILINE)
 
 _CONNECT_TIMEOUT = 5  # seconds
 _OPTIONS = f"{SESSION} -c statement_timeout=0"
@@ -95,6 +99,17 @@ def require_known(conn: psycopg.Connection) -> list[str]:
     return applied
 
 
+def require_all(conn: psycopg.Connection) -> None:
+    """Raise MigrationsPending if the database lacks migrations, or UnknownSchema for others."""
+    try:
+        require_known(conn)
+    except UndefinedTable:
+        raise MigrationsPending("the schema is missing: run `tracker migrate`") from None
+    rows = conn.execute((SQL_FOLDER / "queries" / "applied_migrations.sql").read_bytes())
+    if pending := find_pending([name for (name,) in rows]):
+        raise MigrationsPending(f"run `tracker migrate` first: {', '.join(pending)} pending")
+
+
 def apply(dsn: str, newest: str | None = None) -> list[str]:
     """Migrate the database at *dsn*, up to *newest* if given. Returns the applied migrations.
 
@@ -114,16 +129,19 @@ def apply(dsn: str, newest: str | None = None) -> list[str]:
         return [migration.id for migration in pending]
 
 
-def rollback(dsn: str, revision: str) -> list[str]:
+def rollback(dsn: str, revision: str, *, drop_rows: bool = False) -> list[str]:
     """Roll back every migration after *revision* (number or name; 0: all), newest first.
 
-    Returns their names. Raises NotFound for an unknown revision, DatabaseDown, UnknownSchema.
+    Returns their names. Raises NotFound for an unknown revision, BadRequest if that drops tables
+    with rows, unless *drop_rows*, DatabaseDown, MigrationFailed, UnknownSchema.
     """
     target = "" if re.fullmatch("0+", revision) else _find_migration(revision)
     with _locked_connection(dsn) as conn, _open_backend(dsn) as backend:
         backend.ensure_internal_schema_updated()
         require_known(conn)
         undone = backend.to_rollback(_read_all()).filter(lambda migration: migration.id > target)
+        if not drop_rows:
+            _require_no_rows(conn, undone, revision)
         for migration in undone:
             _run_migration(backend, migration, "rollback", type(backend).unmark_one)
         if not target:
@@ -141,8 +159,9 @@ def create(message: str) -> list[Path]:
     newest = names()[-1]
     name = f"{int(newest.partition('.')[0]) + 1:04}.{slug}"
     migration, rollback = FOLDER / f"{name}.sql", FOLDER / f"{name}.rollback.sql"
+    for path in (migration, rollback):
+        path.touch(exist_ok=False)
     migration.write_text(f"-- Why: {' '.join(message.split())}\n-- depends: {newest}\n")
-    rollback.write_text("")
     return [migration, rollback]
 
 
@@ -151,6 +170,24 @@ def _find_migration(revision: str) -> str:
         if revision in {name, name.partition(".")[0], str(int(name.partition(".")[0]))}:
             return name
     raise NotFound({"rev": f"unknown migration {revision!r}; known are {', '.join(names())}"})
+
+
+def _require_no_rows(conn: psycopg.Connection, undone: Sequence[Migration], revision: str) -> None:
+    """Raise BadRequest with the number of rows in the tables that rollbacks drop.
+
+    Heartbeats do not count: the worker writes them again.
+    """
+    files = [FOLDER / f"{migration.id}.rollback.sql" for migration in undone]
+    tables = [name for file in files for name in _DROPPED_TABLE.findall(file.read_text())]
+    counts = {}
+    for table in reversed(tables):
+        if table != "internal.heartbeats":
+            name = sql.Identifier(*table.split("."))
+            counts[table] = conn.execute(_COUNT_ROWS.format(name)).fetchall()[0][0]
+    if total := sum(counts.values()):
+        listed = ", ".join(f"{counts[table]:,} of {table}" for table in counts if counts[table])
+        reason = f"a rollback to {revision} drops {total:,} rows, {listed}; --force drops them"
+        raise BadRequest({"rev": f"{reason} (just downgrade: force=1)"})
 
 
 def _read_all() -> MigrationList:
@@ -194,14 +231,18 @@ def _grant(conn: psycopg.Connection, grants: Sequence[str], roles: Sequence[str]
 
 @contextmanager
 def _locked_connection(dsn: str) -> Iterator[psycopg.Connection]:
-    """A connection that holds the lock of migrations. Raises DatabaseDown."""
+    """A connection that holds the lock of migrations.
+
+    Raises DatabaseDown, and MigrationFailed for an error of a statement in the block.
+    """
     try:
-        connection = psycopg.connect(dsn, autocommit=True, options=_OPTIONS)
+        with psycopg.connect(dsn, autocommit=True, options=_OPTIONS) as connection:
+            connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK_ID])
+            yield connection
     except psycopg.OperationalError as error:
         raise DatabaseDown(describe(error)) from error
-    with connection:
-        connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK_ID])
-        yield connection
+    except psycopg.Error as error:
+        raise MigrationFailed(error.diag.message_primary or describe(error)) from error
 
 
 @contextmanager

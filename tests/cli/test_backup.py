@@ -63,9 +63,9 @@ def fill(conn: psycopg.Connection) -> None:
     conn.execute("INSERT INTO internal.heartbeats (part, at) VALUES ('worker', now())")
 
 
-def back_up(settings: Settings, file: str, kind: Kind) -> None:
+def back_up(settings: Settings, file: str, kind: Kind, *, force: bool = False) -> None:
     """Back up a database, and forget when: it stays equal to its backup."""
-    backup(settings, file, kind)
+    backup(settings, file, kind, force=force)
     with psycopg.connect(settings.database_dsn, autocommit=True) as conn:
         conn.execute("DELETE FROM internal.heartbeats WHERE part = 'backup'")
 
@@ -182,7 +182,7 @@ def test_csv_is_restored_on_another_server(
         assert content(target) == content(source)
         assert read_schema(target) == read_schema(source)
         assert_alive(by_socket(target))
-        back_up(source, file, "dump")
+        back_up(source, file, "dump", force=True)
         with pytest.raises(TransferError, match="only a superuser may restore a dump"):
             restore(plain.changed(postgres_db="third"), file)
     finally:
@@ -254,7 +254,7 @@ def test_backup_of_an_older_schema_is_restored(
         migrations.apply(newer.database_dsn)  # has more than the backup, and no rows
         places: dict[Kind, Settings] = {"dump": target, "csv": newer}
         for kind, place in places.items():
-            backup(older, file, kind)
+            backup(older, file, kind, force=True)
             _, done = restore(place, file)
 
             reached = f"its schema is that of {names[4]}: `ops/just upgrade` migrates it"

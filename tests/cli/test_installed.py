@@ -164,7 +164,7 @@ def test_state_of_a_user_without_a_home_is_in_the_working_folder(installed: Inst
     status, output = installed.run("migrate", HOME="/nonexistent")
 
     assert status == 1
-    assert str(installed.folder / ".local/run") in output
+    assert f"no database runs in {installed.folder}/.local;" in output
 
 
 def test_messages_name_commands_that_exist_without_a_checkout(installed: Installed) -> None:
@@ -172,7 +172,7 @@ def test_messages_name_commands_that_exist_without_a_checkout(installed: Install
 
     status, output = installed.run("migrate", **variables)
     assert status == 1
-    assert output.endswith("`tracker infra` starts the embedded servers.\n")
+    assert output.endswith("; `tracker infra` starts the embedded servers\n")
 
     status, output = installed.run("new-migration", "add a column")
     assert (status, output) == (1, "tracker: new-migration: needs a checkout of the project\n")

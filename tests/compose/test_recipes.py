@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.support.compose.stack import (
@@ -114,6 +115,22 @@ def test_upgrade_applies_each_migration_once(stack: Stack) -> None:
             f"applied {name}" for name in migrations.names()
         ]
         assert stack.just("upgrade").endswith("\nthe database is up to date")
+
+
+def test_database_recipes_use_the_stack(stack: Stack) -> None:
+    """psql, the connection string, from this machine too, and a refused rollback."""
+    assert stack.just("psql", "-AtXc", "SELECT current_database()") == "tracker"
+    with psycopg.connect(stack.just("dsn").splitlines()[-1]) as conn:
+        [(stored,)] = conn.execute("SELECT count(*) FROM prices").fetchall()
+    assert stored
+    line = error_line(stack, "downgrade", "rev=0")
+    assert line.startswith("tracker: rev: a rollback to 0 drops ")
+
+
+def test_stopped_database_is_reported(restored: Stack) -> None:
+    restored.compose("stop", *STEADY)
+    for recipe in ("dsn", "psql"):
+        assert error_line(restored, recipe).startswith("tracker: nothing runs: ")
 
 
 def test_failed_upgrade_reports_the_reason(stack: Stack) -> None:

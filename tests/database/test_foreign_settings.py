@@ -190,7 +190,7 @@ def test_foreign_settings_do_not_change_backup(
     with create_foreign_database(servers) as target:
         restored, _ = restore(target, file)
         assert restored.sums == saved.sums
-        assert backup(target, file, kind).sums == saved.sums
+        assert backup(target, file, kind, force=True).sums == saved.sums
 
 
 def test_foreign_settings_do_not_change_export(
@@ -203,7 +203,7 @@ def test_foreign_settings_do_not_change_export(
     with create_foreign_database(servers) as target:
         migrations.apply(target.database_dsn)
         [tally] = import_file(target.database_dsn, file)
-        export_file(target.database_dsn, file, parse_selection([], None, None))
+        export_file(target.database_dsn, file, parse_selection([], None, None), force=True)
 
     assert tally.added == text.count("\n") - 1
     assert Path(file).read_text() == text

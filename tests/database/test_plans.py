@@ -431,7 +431,7 @@ def export_and_import(dsn: str, folder: Path) -> None:
         stream.write("btc_usd,2023-06-01T11:00:00Z,2.25,,poll\n")
     with pytest.raises(BadLines):
         import_file(dsn, file)
-    export_file(dsn, file, chosen)
+    export_file(dsn, file, chosen, force=True)
     import_file(dsn, file)
 
 

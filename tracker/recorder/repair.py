@@ -116,10 +116,10 @@ def backfill(
     """Store the *charts* of *tickers*, one after the other; repeating it changes nothing.
 
     Where two charts have a point on one minute, the first one counts.
-    Raises ExchangeError, DatabaseDown, UnknownSchema; what was stored before stays.
+    Raises ExchangeError, DatabaseDown, MigrationsPending, UnknownSchema; what was stored before stays.
     """
     with connect(settings.database_dsn) as conn:
-        migrations.require_known(conn)
+        migrations.require_all(conn)
     retained_since = settings.retained_since(now)
     for ticker, chart in product(tickers, charts):
         for attempt in stamina.retry_context(_is_transient, attempts=_MAX_ATTEMPTS):

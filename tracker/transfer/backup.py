@@ -87,17 +87,17 @@ class Manifest(BaseModel):
         return sum(each.rows for each in self.sums.get(table, {}).values())
 
 
-def backup(settings: Settings, file: str, kind: Kind) -> Manifest:
+def backup(settings: Settings, file: str, kind: Kind, *, force: bool = False) -> Manifest:
     """Write the database to *file* ("-": standard output), and return the manifest.
 
     Manifest and rows are of one snapshot. Readers and writers are not blocked; migrations and
-    dropped chunks wait, or make the backup fail. The file appears under its name when complete.
-    Raises BadRequest for a file that cannot be written, DatabaseDown, MigrationsPending,
-    TransferError.
+    dropped chunks wait, or make the backup fail. The file appears under its name when complete, and
+    replaces an old one only with *force*. Raises BadRequest for a file that exists or cannot be
+    written, DatabaseDown, MigrationsPending for a database without a schema, TransferError.
     """
     with (
         open_session(settings.direct_dsn) as conn,
-        output_file(file) as stream,
+        output_file(file, force=force) as stream,
         ZipFile(stream, "w", ZIP_STORED if kind == "dump" else ZIP_DEFLATED) as archive,
     ):
         conn.isolation_level = IsolationLevel.REPEATABLE_READ

@@ -47,18 +47,19 @@ def parse_selection(
     return selection
 
 
-def export_file(dsn: str, file: str, selection: Selection) -> int:
+def export_file(dsn: str, file: str, selection: Selection, *, force: bool = False) -> int:
     """Write the selected prices to *file* ("-": standard output), and return their number.
 
-    They are sorted by index and time. The file appears under its name when it is complete.
-    Raises BadRequest, NotFound for an index that was never tracked, DatabaseDown,
-    MigrationsPending, TransferError.
+    They are sorted by index and time. The file appears under its name when it is complete, and
+    replaces an old one only with *force*. Raises BadRequest for a file that exists or cannot be
+    written, NotFound for an index that was never tracked, DatabaseDown, MigrationsPending,
+    TransferError.
     """
     if file == "-":
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends the export silently
     tickers = list(selection.tickers)
     values = {"tickers": tickers, "since": selection.since, "until": selection.until}
-    with output_file(file) as stream, open_session(dsn) as conn:
+    with output_file(file, force=force) as stream, open_session(dsn) as conn:
         if unknown := fetch_column(conn, "unknown_tickers", tickers=tickers):
             raise NotFound({"--ticker": f"{', '.join(unknown)} was never tracked"})
         total = None

@@ -67,11 +67,11 @@ def fetch_column(conn: psycopg.Connection, name: str, **parameters: Any) -> list
 
 
 @contextmanager
-def output_file(file: str) -> Iterator[BinaryIO]:
+def output_file(file: str, *, force: bool) -> Iterator[BinaryIO]:
     """A stream to *file* ("-": standard output).
 
-    The file appears under its name, and replaces an old one, when it is complete. A device or a
-    pipe is written directly. Raises BadRequest if it cannot be written.
+    The file appears under its name when it is complete, and replaces an old one only with *force*.
+    A device or a pipe is written directly. Raises BadRequest if it exists or cannot be written.
     """
     path = Path(file).resolve()
     try:
@@ -82,20 +82,42 @@ def output_file(file: str) -> Iterator[BinaryIO]:
             with path.open("wb") as stream:
                 yield stream
         else:
-            with _replacement(path) as stream:
+            with _new_file(path, force=force) as stream:
                 yield stream
+    except BrokenPipeError:
+        raise
+    except FileExistsError:
+        raise BadRequest({file: "exists already; --force overwrites it"}) from None
     except OSError as error:
-        raise BadRequest({file: error.strerror or str(error)}) from None
+        name = "standard output" if file == "-" else file
+        raise BadRequest({name: error.strerror or str(error)}) from None
 
 
 @contextmanager
-def _replacement(path: Path) -> Iterator[BinaryIO]:
+def _new_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
+    if path.exists() and not force:
+        raise FileExistsError
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("xb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        part.replace(path)
+        if force:
+            part.replace(path)
+        else:
+            _rename_new(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _rename_new(part: Path, path: Path) -> None:
+    """Rename *part* to *path*. Raises FileExistsError if another program has written that name."""
+    try:
+        path.hardlink_to(part)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if path.exists():
+            raise FileExistsError from None
+        part.rename(path)
