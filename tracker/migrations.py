@@ -102,11 +102,10 @@ def require_known(conn: psycopg.Connection) -> list[str]:
 def require_all(conn: psycopg.Connection) -> None:
     """Raise MigrationsPending if the database lacks migrations, or UnknownSchema for others."""
     try:
-        require_known(conn)
+        applied = require_known(conn)
     except UndefinedTable:
         raise MigrationsPending("the schema is missing: run `tracker migrate`") from None
-    rows = conn.execute((SQL_FOLDER / "queries" / "applied_migrations.sql").read_bytes())
-    if pending := find_pending([name for (name,) in rows]):
+    if pending := find_pending(applied):
         raise MigrationsPending(f"run `tracker migrate` first: {', '.join(pending)} pending")
 
 

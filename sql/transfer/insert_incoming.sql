@@ -2,6 +2,6 @@
 -- another transaction stores one of these minutes, all of it fails and is repeated.
 INSERT INTO prices (ticker, price, created_at, observed_at, source)
 SELECT ticker, CASE WHEN scale(price) < 2 THEN round(price, 2) ELSE price END, created_at,
-       observed_at, coalesce(source, 'poll')
+       observed_at, coalesce(source, 'import')
   FROM incoming
  ORDER BY ticker, created_at

@@ -56,6 +56,18 @@ def saved(source: Settings, open_tmp: Path) -> Path:
     return file
 
 
+def test_backup_overwrites_only_by_force(source: Settings, tmp_path: Path) -> None:
+    """The new file replaces the old one when it is complete."""
+    file = tmp_path / "all.zip"
+    file.write_text("old")
+    refused = run_command(source, "backup", str(file))
+    assert refused == (1, "", f"tracker: {file}: exists already; --force overwrites it\n")
+    assert file.read_text() == "old"
+    assert run_command(source, "backup", "--force", str(file))[0] == 0
+    assert file.read_bytes().startswith(b"PK")
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_unavailable_server_leaves_no_file(source: Settings, tmp_path: Path) -> None:
     """The password is not printed."""
     away = source.changed(postgres_host="/nowhere")
@@ -116,42 +128,123 @@ def test_stopped_restore_leaves_nothing(
 
 @pytest.fixture
 def docker(tmp_path: Path) -> dict[str, str]:
-    """An environment whose `docker` logs its arguments; `run` prints BACKUP or exits with FAILS."""
+    """An environment whose `docker` logs its arguments; `run` prints BACKUP or exits with FAILS.
+
+    CONTAINER is that of the database, PORT its published port.
+    """
     folder = tmp_path / "bin"
     folder.mkdir()
     (folder / "docker").write_text(
         f'#!/bin/sh\necho "$@" >>{tmp_path}/log\n'
-        'case " $* " in *" run "*) printf BACKUP; exit ${FAILS:-0} ;; esac\n'
+        'case " $* " in\n'
+        '*" run "*) printf BACKUP; exit ${FAILS:-0} ;;\n'
+        '*" ps --quiet db "*) echo $CONTAINER ;;\n'
+        '*" port db 5432 "*) [ -n "$PORT" ] && echo $PORT ;;\n'
+        '*" inspect "*) echo "172.20.0.3 172.21.0.5 " ;;\n'
+        "esac\n"
     )
     (folder / "docker").chmod(0o755)
-    return {"PATH": f"{folder}:{CHECKOUT}/.venv/bin:{os.environ['PATH']}"}
+    return {
+        "PATH": f"{folder}:{CHECKOUT}/.venv/bin:{os.environ['PATH']}",
+        "TRACKER_HOME": str(tmp_path / "home"),
+    }
 
 
-def recipe(env: dict[str, str], cwd: Path, *words: str) -> tuple[int, str, str]:
+def run_script(env: dict[str, str], cwd: Path, *words: str) -> tuple[int, str, str]:
+    """The result of ops/database."""
     done = subprocess.run(
-        [CHECKOUT / "ops/backup", *words], env=env, cwd=cwd, capture_output=True, text=True,
-        timeout=TIMEOUT, check=False,
+        [CHECKOUT / "ops/database", *words], env=env, cwd=cwd, capture_output=True, text=True,
+        stdin=subprocess.DEVNULL, timeout=TIMEOUT, check=False,
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
 
 
-def test_recipe_runs_in_a_container_with_compose(docker: dict[str, str], tmp_path: Path) -> None:
-    """As the owner; the file is complete or absent."""
-    base = f"compose --project-directory {CHECKOUT} run --rm --no-TTY"
+def logged(tmp_path: Path, word: str) -> list[str]:
+    """The arguments of each call of `docker` with that *word*, without those of each."""
+    base = f"compose --project-directory {CHECKOUT} "
+    lines = (tmp_path / "log").read_text().splitlines()
+    return [line.removeprefix(base) for line in lines if f" {word} " in line]
+
+
+def test_backup_runs_in_a_container_with_compose(docker: dict[str, str], tmp_path: Path) -> None:
+    """As the owner; the file is complete or absent, and replaces another only with --force."""
     folder = tmp_path / "a folder"
     folder.mkdir()
-    assert recipe(docker, folder, "backup", "x.zip", "--csv") == (0, "wrote x.zip\n", "")
-    assert recipe(docker, folder, "backup", "-") == (0, "BACKUP", "")
-    assert recipe(docker | {"FAILS": "3"}, folder, "backup", "y.zip")[0] == 3
+    assert run_script(docker, folder, "backup", "x.zip", "--csv") == (0, "wrote x.zip\n", "")
+    assert run_script(docker, folder, "backup", "-") == (0, "BACKUP", "")
+    assert run_script(docker | {"FAILS": "3"}, folder, "backup", "y.zip")[0] == 3
+    exists = "tracker: x.zip: exists already; --force overwrites it\n"
+    assert run_script(docker, folder, "backup", "x.zip") == (1, "", exists)
+    assert run_script(docker, folder, "backup", "x.zip", "--force")[0] == 0
     assert {path.name: path.read_text() for path in folder.iterdir()} == {"x.zip": "BACKUP"}
-    assert recipe(docker, folder, "restore", "x.zip")[0] == 0
-    runs = [line for line in (tmp_path / "log").read_text().splitlines() if " run " in line]
-    assert runs == [
-        f"{base} migrate backup --csv -",
-        f"{base} migrate backup -",
-        f"{base} migrate backup -",
-        f"{base} --volume {folder}/x.zip:/backup.zip:ro migrate restore /backup.zip",
+    assert run_script(docker, folder, "restore", "x.zip")[0] == 0
+    volume = f"--volume {folder}/x.zip:/backup.zip:ro"
+    assert logged(tmp_path, "run") == [
+        "run --rm --no-TTY migrate backup --csv -",
+        "run --rm --no-TTY migrate backup -",
+        "run --rm --no-TTY migrate backup -",
+        "run --rm --no-TTY migrate backup -",
+        f"run --rm --no-TTY {volume} migrate restore /backup.zip",
     ]
     for words in (["backup", "--nonsense"], ["backup", "a", "b"], ["restore"]):
-        code, _, error = recipe(docker, folder, *words)
+        code, _, error = run_script(docker, folder, *words)
         assert (code, error[:6]) == (2, "usage:")
+
+
+def test_every_database_recipe_finds_compose(docker: dict[str, str], tmp_path: Path) -> None:
+    """Migrations, psql, and the connection string, with the published or the container's port."""
+    runs = docker | {"CONTAINER": "abc"}
+    published = runs | {"PORT": "0.0.0.0:5439"}
+    for env, *words in (
+        (docker, "migrate"),
+        (docker, "timescale-upgrade"),
+        (docker, "rollback", "2", "--force"),
+        (runs, "dsn"),
+        (published, "dsn", "--url"),
+    ):
+        code, _, errors = run_script(env, tmp_path, *words)
+        assert (words, code, errors) == (words, 0, "")
+    assert run_script(runs, tmp_path, "psql", "-c", "SELECT 1")[0] == 0
+    dsn = "run --rm --no-TTY --no-deps --env DIRECT_POSTGRES_HOST="
+    assert logged(tmp_path, "run") == [
+        "run --rm --build migrate",
+        "run --rm --build migrate timescale-upgrade",
+        "run --rm --no-TTY migrate rollback 2 --force",
+        f"{dsn} --env POSTGRES_HOST=172.20.0.3 --env POSTGRES_PORT=5432 migrate dsn",
+        f"{dsn} --env POSTGRES_HOST=127.0.0.1 --env POSTGRES_PORT=5439 migrate dsn --url",
+    ]
+    [psql] = logged(tmp_path, "exec")
+    assert psql.startswith("exec --no-TTY db sh -c exec psql --username ")
+    assert psql.endswith(" psql -c SELECT 1")
+
+
+@pytest.mark.parametrize("command", ["psql", "dsn"])
+def test_nothing_that_runs_is_an_error(
+    docker: dict[str, str], tmp_path: Path, command: str
+) -> None:
+    """With Docker Compose and without."""
+    code, output, errors = run_script(docker, tmp_path, command)
+    assert (code, output) == (1, "")
+    assert errors.startswith("tracker: nothing runs: neither an embedded database nor Compose's;")
+    without = docker | {"PATH": f"{CHECKOUT}/.venv/bin:{os.environ['PATH']}"}
+    hidden = tmp_path / "bin" / "docker"
+    hidden.unlink()
+    code, output, errors = run_script(without, tmp_path, command)
+    assert (code, output) == (1, "")
+    assert errors.startswith(f"tracker: no database runs in {tmp_path}/home")
+    assert errors.count("\n") == 1
+
+
+def test_embedded_database_that_runs_precedes_compose(
+    docker: dict[str, str], source: Settings, tmp_path: Path
+) -> None:
+    """Also the server that POSTGRES_HOST names."""
+    home = docker | {"TRACKER_HOME": str(source.home), "POSTGRES_DB": source.postgres_db}
+    assert (
+        run_script(home, tmp_path, "dsn")[1]
+        == f"{source.changed(postgres_password='').direct_dsn}\n"
+    )
+    named = docker | {"POSTGRES_HOST": "db.example.org"}
+    code, output, _ = run_script(named, tmp_path, "dsn")
+    assert (code, output.split()[0]) == (0, "host=db.example.org")
+    assert not logged(tmp_path, "run")

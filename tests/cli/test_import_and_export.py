@@ -1,7 +1,12 @@
 """Import and export: files, stored rows, and concurrent writers."""
 
+import bz2
+import codecs
 import csv
+import gzip
 import io
+import lzma
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -17,12 +22,13 @@ from psycopg import sql
 
 from tests.support.waiting import wait_until
 from tracker import migrations, queries
-from tracker.errors import DatabaseDown, MigrationsPending, NotFound
+from tracker.errors import BadRequest, DatabaseDown, MigrationsPending, NotFound
 from tracker.models import Quote
 from tracker.settings import Settings
 from tracker.times import MINUTE
 from tracker.transfer.exporting import Selection, export_file, parse_selection
-from tracker.transfer.importing import COLUMNS, BadLines, Tally, import_file
+from tracker.transfer.importing import BadLines, Tally, import_file
+from tracker.transfer.lines import COLUMNS, LineOptions
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 SEEN = NOON + timedelta(seconds=7.25)
@@ -108,9 +114,102 @@ def test_import_accepts_columns_in_any_order(
         Tally("eth_usd", 1, 0),
     ]
     assert stored(conn) == [
-        ("btc_usd", NOON, "68241.50", None, "poll"),
-        ("eth_usd", NOON, "2500.00", None, "poll"),
+        ("btc_usd", NOON, "68241.50", None, "import"),
+        ("eth_usd", NOON, "2500.00", None, "import"),
     ]
+
+
+ENCODINGS = {
+    "gzip": gzip.compress,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+    "utf-16": lambda text: text.decode().encode("utf-16"),
+    "utf-16 compressed": lambda text: gzip.compress(text.decode().encode("utf-16-be", "strict")),
+    "semicolons": lambda text: text.replace(b",", b";"),
+    "tabs, CRLF and a byte order mark": lambda text: (
+        codecs.BOM_UTF8 + text.replace(b",", b"\t").replace(b"\n", b"\r\n")
+    ),
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_import_reads_files_of_other_programs(
+    conn: psycopg.Connection, database: Settings, tmp_path: Path, encoding: str
+) -> None:
+    """Whatever their names are."""
+    text = f"{HEADER}\nbtc_usd,2024-01-15T12:00Z,1.25,,\neth_usd,1705320000,2.50,,chart\n"
+    file = tmp_path / "prices.csv"
+    if encoding == "utf-16 compressed":
+        text = f"\ufeff{text}"
+    file.write_bytes(ENCODINGS[encoding](text.encode()))
+
+    import_file(database.database_dsn, str(file))
+
+    assert stored(conn) == [
+        ("btc_usd", NOON, "1.25", None, "import"),
+        ("eth_usd", NOON, "2.50", None, "chart"),
+    ]
+
+
+UNREADABLE = {
+    "zip": (b"PK\x03\x04 and so on", "is a zip archive or a spreadsheet"),
+    "utf-32": (codecs.BOM_UTF32_LE + b"a\0\0\0", "is UTF-32"),
+    "utf-16 without a mark": (HEADER.encode("utf-16-le"), "line 1: has NUL characters; UTF-16"),
+    "cut utf-16": (codecs.BOM_UTF16_LE + b"t\0i\0c", "cannot be read: "),
+    "CR": (b"ticker,created_at,price\rbtc_usd,0,1.25\r", "line 1: lines end in CR alone"),
+    "cut gzip": (gzip.compress(HEADER.encode())[:20], "cannot be read: Compressed file ended"),
+    "damaged gzip": (gzip.compress(bytes(5000))[:-9] + bytes(9), "cannot be read: "),
+    "other gzip": (b"\x1f\x8b\x07", "cannot be read: "),
+    "cut bzip2": (b"BZh91AY", "cannot be read: Compressed file ended"),
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_unreadable_file_has_its_reason(database: Settings, tmp_path: Path, kind: str) -> None:
+    """One line, which is true of the file."""
+    content, why = UNREADABLE[kind]
+    file = tmp_path / "prices.csv"
+    file.write_bytes(content)
+    with pytest.raises(BadRequest) as caught:
+        import_file(database.database_dsn, str(file))
+    assert str(caught.value).startswith(f"{file}: {why}")
+    assert "\n" not in str(caught.value)
+
+
+def test_zstd_is_read_where_python_can(database: Settings, tmp_path: Path) -> None:
+    """Elsewhere the error names the way round it."""
+    file = tmp_path / "prices.csv.zst"
+    file.write_bytes(b"\x28\xb5\x2f\xfd\x04\x00\x01\x00\x00\x99\xe9\xd8\x51")  # nothing
+    has_zstd = sys.version_info >= (3, 14)
+    why = "the first line must name" if has_zstd else "is compressed by zstd, .*`zstd -dc`"
+    with pytest.raises(BadRequest, match=why):
+        import_file(database.database_dsn, str(file))
+
+
+@pytest.mark.parametrize(
+    ("unit", "noon"),
+    [
+        ("s", "1705320000"),
+        ("s", "1705320000.0"),
+        ("ms", "1705320000000"),
+        ("us", "1705320000000000"),
+        ("ns", "1705320000000000000"),
+        ("iso", "2024-01-15T13:00:00+01:00"),
+        ("", "1705320000"),
+    ],
+)
+def test_foreign_columns_are_imported(
+    conn: psycopg.Connection, database: Settings, file: Writer, unit: str, noon: str
+) -> None:
+    """Columns that are not named are ignored, also one of ours with foreign values."""
+    name = file(
+        "time;open;high;close;volume;source",
+        f"{noon};1;3;2.125;77;coinbase",
+    )
+    options = LineOptions({"created_at": "time", "price": "close"}, "btc_usd", unit)
+
+    assert import_file(database.database_dsn, name, options) == [Tally("btc_usd", 1, 0)]
+    assert stored(conn) == [("btc_usd", NOON, "2.125", None, "import")]
 
 
 def test_import_keeps_stored_minutes(
@@ -122,13 +221,13 @@ def test_import_keeps_stored_minutes(
     lines = [f"btc_usd,2024-01-15T12:{minute:02}:00Z,{minute + 7}.25" for minute in range(60)]
     name = file("ticker,created_at,price", *lines)
 
-    assert import_file(database.database_dsn, name) == [Tally("btc_usd", 59, 1)]
-    assert import_file(database.database_dsn, name) == [Tally("btc_usd", 0, 60)]
+    assert import_file(database.database_dsn, name) == [Tally("btc_usd", 59, 1, differing=1)]
+    assert import_file(database.database_dsn, name) == [Tally("btc_usd", 0, 60, differing=1)]
 
     assert conn.execute("SELECT count(*), max(id) FROM prices").fetchone() == (60, 60)
     assert stored(conn)[0] == ("btc_usd", NOON, "1.50", SEEN, "poll")
-    candle = conn.execute("SELECT open, high, samples, charted FROM candles_1h").fetchall()
-    assert candle == [(Decimal("1.50"), Decimal("66.25"), 60, 0)]
+    candle = conn.execute("SELECT open, high, samples, polled, imported FROM candles_1h")
+    assert candle.fetchall() == [(Decimal("1.50"), Decimal("66.25"), 60, 1, 59)]
     assert conn.execute("SELECT revision FROM tickers").fetchone() == (2,)
 
 
@@ -193,7 +292,7 @@ def test_poll_that_commits_during_an_import_keeps_its_minute(
             queries.insert_price(conn, quote, NOON)
             importing = threads.submit(import_file, database.database_dsn, name)
             wait_until(lambda: waiting(database) == ["Lock"])
-        assert importing.result(20) == [Tally("btc_usd", 2, 1)]
+        assert importing.result(20) == [Tally("btc_usd", 2, 1, differing=1)]
 
     assert [price for _, _, price, _, _ in stored(conn)] == ["9.50", "1.25", "1.25"]
     assert conn.execute("SELECT samples FROM candles_1h").fetchall() == [(3,)]
@@ -256,7 +355,7 @@ minutes = st.datetimes(datetime(2000, 1, 1), datetime(2003, 1, 1)).map(  # noqa:
 )
 seen = st.none() | st.datetimes(timezones=st.just(UTC))
 lines = st.tuples(st.sampled_from(["btc_usd", "x-y_usdc"]), minutes, prices, seen,
-                  st.sampled_from(["poll", "chart"]))  # fmt: skip
+                  st.sampled_from(["poll", "chart", "import"]))  # fmt: skip
 
 
 @settings(
@@ -277,12 +376,12 @@ def test_import_restores_an_export(
                 given,
             )
         before = stored_text(conn)
-        assert export_file(dsn, one, Selection()) == len(given)
+        assert export_file(dsn, one, Selection(), force=True) == len(given)
         conn.execute("TRUNCATE prices, tickers, candles_1h")
         import_file(dsn, one)
 
         assert stored_text(conn) == before
-        export_file(dsn, two, Selection())
+        export_file(dsn, two, Selection(), force=True)
         assert Path(two).read_bytes() == Path(one).read_bytes()
 
 
@@ -312,7 +411,10 @@ def test_export_writes_the_selected_prices(
         ["btc_usd", "2024-01-15T12:01:00Z", "1.50", "2024-01-15T12:00:07.25Z", "poll"],
         ["btc_usd", "2024-01-15T12:02:00Z", "1.50", "2024-01-15T12:00:07.25Z", "poll"],
     ]
-    assert export_file(database.database_dsn, str(name), Selection()) == 8
+    with pytest.raises(BadRequest, match=f"^{name}: exists already; --force overwrites it$"):
+        export_file(database.database_dsn, str(name), Selection())
+    assert list(csv.reader(io.StringIO(name.read_text()))) == found
+    assert export_file(database.database_dsn, str(name), Selection(), force=True) == 8
 
 
 def test_export_of_unknown_index_leaves_no_file(database: Settings, tmp_path: Path) -> None:
@@ -330,7 +432,8 @@ def test_export_whose_session_ends_leaves_the_old_file(
     end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
     with ThreadPoolExecutor(1) as threads, conn.transaction():
         conn.execute("LOCK TABLE prices")
-        exporting = threads.submit(export_file, database.database_dsn, str(name), Selection())
+        words = (database.database_dsn, str(name), Selection())
+        exporting = threads.submit(export_file, *words, force=True)
         wait_until(lambda: waiting(database) == ["Lock"])
         assert len(list(tmp_path.iterdir())) == 2  # the new one has begun
         conn.execute(end, ["tracker-transfer"])

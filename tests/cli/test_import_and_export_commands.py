@@ -1,8 +1,13 @@
 """`tracker import` and `tracker export` as a user runs them: pipes, signals, errors."""
 
+import codecs
+import gzip
 import os
 import pty
+import re
 import signal
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import psycopg
@@ -10,7 +15,7 @@ import pytest
 
 from tests.support.commands import TIMEOUT, run_command, start_command
 from tests.support.waiting import wait_until
-from tracker.settings import Settings
+from tracker.settings import CHECKOUT, Settings
 
 HEADER = "ticker,created_at,price,observed_at,source\n"
 LINE = "btc_usd,2024-01-15T12:00:00Z,68241.50,2024-01-15T12:00:07.25Z,poll\n"
@@ -31,6 +36,37 @@ def test_exported_file_can_be_imported(database: Settings, tmp_path: Path) -> No
     assert known == (0, "btc_usd: added 0, 1 were there already\n", "")
     assert run_command(database, "export", "/dev/null")[0] == 0
     assert not Path("/dev/null").is_file()
+
+
+def test_readme_example_imports_chart(
+    database: Settings, conn: psycopg.Connection, tmp_path: Path
+) -> None:
+    """Also from a pipe; stored minutes stay, and another price is counted."""
+    readme = (CHECKOUT / "README.md").read_text()
+    [words] = re.findall(r"^    tracker (import .*) chart\.csv\.gz$", readme, re.MULTILINE)
+    file = tmp_path / "chart.csv.gz"
+    rows = "time;open;high;low;close\r\n1705320000;1;4;1;2.5\r\n1705320060;2;4;1;3.5\r\n"
+    file.write_bytes(gzip.compress(codecs.BOM_UTF8 + rows.encode()))
+
+    done = run_command(database, *words.split(), str(file))
+    assert done == (0, "btc_usd: added 2, 0 were there already\n", "")
+    query = "SELECT created_at, price, source FROM prices ORDER BY 1"
+    assert conn.execute(query).fetchall() == [
+        (datetime(2024, 1, 15, 12, minute, tzinfo=UTC), Decimal(price), "import")
+        for minute, price in enumerate(("2.50", "3.50"))
+    ]
+    done = run_command(database, *words.split(), "-", stdin=rows.replace("3.5", "4.5"))
+    assert done == (0, "btc_usd: added 0, 2 were there already, 1 of them with another price\n", "")
+
+
+def test_export_overwrites_only_by_force(database: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "prices.csv"
+    file.write_text("old")
+    refused = run_command(database, "export", str(file))
+    assert refused == (1, "", f"tracker: {file}: exists already; --force overwrites it\n")
+    assert file.read_text() == "old"
+    assert run_command(database, "export", "--force", str(file))[0] == 0
+    assert file.read_text() == HEADER
 
 
 @pytest.mark.parametrize(

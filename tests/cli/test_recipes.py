@@ -1,12 +1,15 @@
 """The recipes one by one, on a machine without Docker, with the embedded servers."""
 
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.support.recipes import recipe_environment, run_recipe, start_recipe
+from tests.support.commands import start_tracker
+from tests.support.recipes import TIMEOUT, recipe_environment, run_recipe, start_recipe
 from tracker.simulator import running_simulator
 
 pytestmark = pytest.mark.slow
@@ -41,6 +44,14 @@ def test_downgrade_can_be_upgraded(env: dict[str, str]) -> None:
     assert recipe_output("upgrade", env=env) == "the database is up to date"
     assert "rolled back 0003.derived" in recipe_output("downgrade", "rev=2", env=env)
     assert "applied 0003.derived" in recipe_output("upgrade", env=env)
+    row = "INSERT INTO prices (ticker, created_at, price) VALUES ('btc_usd', '2024-01-15Z', 1.25)"
+    recipe_output("psql", "-Xc", row, env=env)
+    refused = run_recipe("downgrade", "rev=0", env=env)
+    assert refused.returncode == 1
+    assert re.fullmatch(
+        r"tracker: rev: a rollback to 0 drops \d+ rows, 1 of prices, .*force=1\)\n", refused.stderr
+    )
+    assert "0001.timescaledb" in recipe_output("downgrade", "rev=0", "force=1", env=env)
     wrong = run_recipe("downgrade", "rev=9999", env=env)
     assert wrong.returncode == 1
     assert "unknown migration '9999'" in wrong.stderr
@@ -97,10 +108,16 @@ def test_simulate_serves_exchange(open_tmp: Path) -> None:
         assert httpx.get(url).json()["result"]["version"]
 
 
-def test_down_stops_demo(open_tmp: Path) -> None:
-    """Its exit status is 0."""
+def test_down_stops_demo_that_last_finds(open_tmp: Path) -> None:
+    """Whatever its port is; its exit status is 0."""
     with start_recipe("demo", open_tmp / "down-home") as demo:
-        demo.wait_until(lambda: demo.pid("web"))
+        demo.wait_until(lambda: demo.responds("/tickers"))
+        here = {name: value for name, value in demo.env.items() if name != "WEB_PORT"}
+        with start_tracker("last", "--format=json", env=here) as process:
+            output, errors = process.communicate(timeout=TIMEOUT)
+        assert process.returncode in {0, 3}, errors
+        assert isinstance(json.loads(output), list)
+        assert errors.startswith("this is the demo's API: its prices are synthetic\n")
         assert demo.just("down").stdout == "stopped\n"
         assert demo.process.wait(20) == 0
 

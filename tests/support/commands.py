@@ -47,11 +47,11 @@ def start_tracker(
 
 @contextmanager
 def start_command(
-    settings: Settings, *words: str, stderr: int = subprocess.PIPE
+    settings: Settings, *words: str, **streams: int
 ) -> Iterator[subprocess.Popen[str]]:
     """The same with *settings* in its environment, and a pipe as its standard input."""
     env = settings.environment()
-    with start_tracker(*words, env=env, stdin=subprocess.PIPE, stderr=stderr) as process:
+    with start_tracker(*words, env=env, stdin=subprocess.PIPE, **streams) as process:
         yield process
 
 

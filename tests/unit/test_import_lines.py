@@ -6,16 +6,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracker.transfer.importing import LineError, parse_header, parse_lines
+from tracker.transfer.lines import (
+    LineError,
+    LineOptions,
+    parse_columns,
+    parse_header,
+    parse_lines,
+)
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 HEADER = "ticker,created_at,price,observed_at,source"
 
 
-def parse(line: bytes | str, header: str = HEADER) -> list[str | LineError]:
+OWN = LineOptions()
+
+
+def parse(
+    line: bytes | str, header: str = HEADER, options: LineOptions = OWN
+) -> list[str | LineError]:
     """The row or the error of one line below a header."""
     encoded = line if isinstance(line, bytes) else line.encode()
-    return list(parse_lines([encoded], parse_header(header.encode())))
+    return list(parse_lines([encoded], parse_header(header.encode(), options), options))
 
 
 def reason(line: bytes | str) -> str:
@@ -82,7 +93,8 @@ def test_import_refuses_days_outside_the_calendar(year: int) -> None:
         ("btc_usd,2024-01-15T12:00:00Z,-1.25,,", "price: is not a positive number: -1.25"),
         ("btc_usd,2024-01-15T12:00:00Z,1e19,,", "price: is not a credible price: 1E+19"),
         ("btc_usd,2024-01-15T12:00:00Z,1.25,today,", "observed_at: is neither a date"),
-        ("btc_usd,2024-01-15T12:00:00Z,1.25,,guess", "source: is neither poll nor chart: 'guess'"),
+        ("btc_usd,2024-01-15T12:00:00Z,1.25,,guess", "source: is none of poll, chart, import: 'g"),
+        ('btc_usd,2024-01-15T12:00:00Z,"68241,50",,', "price: is not a decimal number (a decimal "),
         ("btc_usd,2024-01-15T12:00:00Z", "has 2 columns, not 5"),
         ("btc_usd,2024-01-15T12:00:00Z,1,25,,", "has 6 columns, not 5"),
         ('btc_usd,"2024-01-15T12:00:00Z,1.25,,', "is not CSV: unexpected end of data"),
@@ -109,6 +121,58 @@ def test_bad_header_is_refused(header: str, expected: str) -> None:
     """The error names the wrong columns."""
     with pytest.raises(ValueError, match=f"header: {expected}"):
         parse("btc_usd,2024-01-15T12:00:00Z,1.25", header)
+
+
+def test_header_names_what_other_files_need() -> None:
+    """Options take other names; optional columns are not asked for."""
+    named = LineOptions({"created_at": "time", "price": "close"})
+    for header, options, expected in (
+        ("id,ticker,created_at,price", OWN, r"unknown column 'id' \(--columns, --ticker: "),
+        ("created_at,price", OWN, r"column ticker is missing \(--columns, --ticker: "),
+        ("time,close", named, "column ticker is missing$"),
+        ("ticker,when,close", named, "column time is missing$"),
+        ("a,b", named, r"created_at, price \(observed_at and source are optional\); --columns"),
+        ("ticker,created_at,price", LineOptions(ticker="a_b"), "ticker contradicts --ticker"),
+        ("ticker,time,close,close", named, "column close is repeated$"),
+    ):
+        with pytest.raises(ValueError, match=expected):
+            parse_header(header.encode(), options)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_delimiter_is_that_of_the_header(delimiter: str) -> None:
+    header, line = (text.replace(",", delimiter) for text in (HEADER, "btc_usd,0,1.25,,import"))
+    assert parse(line, header) == ["2\tbtc_usd\t1970-01-01T00:00:00+00:00\t1.25\t\timport\n"]
+
+
+def test_columns_are_pairs_in_either_order() -> None:
+    """A pair without one of our columns, and a column with two names, are errors."""
+    mapping = {"created_at": "time", "price": "close"}
+    assert parse_columns("time=created_at,close=price") == mapping
+    assert parse_columns("created_at=time, price=close") == mapping
+    assert parse_columns("time=Date,close=Last") == {"created_at": "Date", "price": "Last"}
+    assert parse_columns("time=created_at,time=observed_at")["observed_at"] == "time"
+    for text in ("", "time", "time=", "=price", "open=high", "a=price,b=price"):
+        with pytest.raises(ValueError, match=r"is not a pair such as|names price twice"):
+            parse_columns(text)
+
+
+@pytest.mark.parametrize(
+    ("unit", "text", "expected"),
+    [
+        ("s", "2024-01-15T12:00Z", "created_at: is not a number of s since 1970: '2024-01"),
+        ("s", "1705320000000", "created_at: is outside the years 1 to 9999: '17053"),
+        ("s", "1705320001", "created_at: is not on the minute: '1705320001'"),
+        ("ms", "1705320001", "created_at: is not on the minute: '1705320001'"),
+        ("ns", "1705320059999999999", "created_at: is not on the minute: '1705320059999999999'"),
+        ("ns", "", "created_at: is not a number of ns since 1970: ''"),
+        ("iso", "1705320000", "created_at: is not RFC 3339 / ISO 8601: '1705320000'"),
+    ],
+)
+def test_time_of_another_unit_is_refused(unit: str, text: str, expected: str) -> None:
+    (error,) = parse(f"btc_usd,{text},1.25,,", options=LineOptions(time_unit=unit))
+    assert isinstance(error, LineError)
+    assert error.reason.startswith(expected)
 
 
 @given(st.text())

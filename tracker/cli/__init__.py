@@ -1,6 +1,7 @@
 """The command line: one command a run; errors become one line and an exit status."""
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ from tracker.cli.commands import build_parser, open_psql
 from tracker.errors import ApiError, DatabaseDown, TrackerError
 
 _UNPROCESSABLE = 422
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # of the disk with standard output
 
 
 def main() -> None:
@@ -18,7 +20,11 @@ def main() -> None:
     1: failure; 2: invalid arguments, here or for the API; 130: Ctrl-C; otherwise the command's own.
     """
     try:
-        sys.exit(_run_command(sys.argv[1:]))
+        try:
+            status = _run_command(sys.argv[1:])
+        finally:
+            sys.stdout.flush()  # at the exit of the interpreter, an error would have no handler
+        sys.exit(status)
     except DatabaseDown as error:
         _exit_with_error(f"{error}{_embedded_hint()}")
     except ApiError as error:
@@ -37,6 +43,11 @@ def main() -> None:
         )
     except KeyboardInterrupt:
         sys.exit(130)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the rest of the buffer
+        _exit_with_error(f"standard output: {error.strerror}")
 
 
 def _run_command(words: list[str]) -> int | None:
@@ -54,7 +65,7 @@ def _embedded_hint() -> str:
     from tracker.settings import Settings, user_command
 
     is_embedded = not Settings.load().postgres_host
-    return f"\n`{user_command('infra')}` starts the embedded servers." if is_embedded else ""
+    return f"; `{user_command('infra')}` starts the embedded servers" if is_embedded else ""
 
 
 def _exit_with_error(text: str, status: int = 1) -> NoReturn:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tracker.settings import Settings
-    from tracker.transfer.backup import Manifest
+    from tracker.transfer.backup import Kind, Manifest
 
     Command: TypeAlias = Callable[[Settings, argparse.Namespace], int | None]
 
@@ -171,6 +171,24 @@ def _parse_moment(text: str) -> datetime:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _parse_columns(text: str) -> dict[str, str]:
+    from tracker.transfer.lines import parse_columns
+
+    try:
+        return parse_columns(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _parse_ticker(text: str) -> str:
+    from tracker.models import parse_ticker
+
+    try:
+        return parse_ticker(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _parse_limit(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text[:18]) > 0):
         raise argparse.ArgumentTypeError(f"is not a positive whole number: {text!r}")
@@ -180,9 +198,11 @@ def _parse_limit(text: str) -> int:
 def _parse_url(text: str) -> str:
     try:
         parts = urlsplit(text)
-        if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
+        is_plain = text.isprintable() and " " not in text
+        if is_plain and parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
+            parts.hostname.encode("idna")
             return text.rstrip("/")
-    except ValueError:  # an invalid port
+    except ValueError:  # an invalid port, or a label of the host that is empty or too long
         pass
     raise argparse.ArgumentTypeError(f"is not an http or https URL: {text!r}")
 
@@ -208,22 +228,39 @@ def _watch_prices(settings: "Settings", arguments: argparse.Namespace) -> int:
 def _add_history(parser: GroupedParser) -> None:
     add = partial(parser.add_command, "history")
     charts = add("backfill", _backfill_prices, "import past prices from the exchange's charts")
-    charts.add_argument("--ticker", action="append", help="may be repeated; default: TICKERS")
+    charts.add_argument(
+        "--ticker", action="append", type=_parse_ticker, help="may be repeated; default: TICKERS"
+    )
     charts.add_argument(
         "--range", action="append", choices=CHART_RANGES, help="may be repeated; default: all"
     )
     source = add("import", _import_prices, "import the prices of a CSV file, all or none")
     source.add_argument(
         "file",
-        help="CSV with a header: ticker, created_at, price, optionally observed_at, source;"
-        " -: standard input",
+        help="CSV with a header: ticker, created_at, price, optionally observed_at and source"
+        " (default: import); gzip, bzip2 and xz are decompressed; -: standard input",
     )
     source.add_argument("--dry-run", action="store_true", help="validate the file, store nothing")
+    source.add_argument(
+        "--columns",
+        type=_parse_columns,
+        default={},
+        metavar="NAME=COLUMN,...",
+        help="of a file with other columns, such as time=created_at,close=price; those that are"
+        " neither named nor required are ignored",
+    )
+    source.add_argument("--ticker", type=_parse_ticker, help="for a file without that column")
+    source.add_argument(
+        "--time-unit",
+        choices=("s", "ms", "us", "ns", "iso"),
+        help="of all times, which must be whole minutes; default: by magnitude, or ISO 8601",
+    )
     sink = add("export", _export_prices, "export prices as CSV for import")
     sink.add_argument("file", nargs="?", default="-", help="default: standard output")
     sink.add_argument("--ticker", action="append", default=[], help="may be repeated; default: all")
     sink.add_argument("--start-date", help="first minute, inclusive; default: the oldest")
     sink.add_argument("--end-date", help="minute to stop at, exclusive; default: none")
+    sink.add_argument("--force", action="store_true", help="overwrite an existing file")
 
 
 def _backfill_prices(settings: "Settings", arguments: argparse.Namespace) -> None:
@@ -244,13 +281,20 @@ def _backfill_prices(settings: "Settings", arguments: argparse.Namespace) -> Non
 def _import_prices(settings: "Settings", arguments: argparse.Namespace) -> None:
     from tracker.embedded.home import running_settings
     from tracker.transfer.importing import import_file
+    from tracker.transfer.lines import LineOptions
 
+    ticker, time_unit = arguments.ticker or "", arguments.time_unit or ""
+    options = LineOptions(arguments.columns, ticker, time_unit)
     dry_run = arguments.dry_run
     dsn = running_settings(settings).direct_dsn
     retained_since = settings.retained_since(datetime.now(UTC))
-    for tally in import_file(dsn, arguments.file, dry_run=dry_run, retained_since=retained_since):
+    for tally in import_file(
+        dsn, arguments.file, options, dry_run=dry_run, retained_since=retained_since
+    ):
         verb, were = ("would add", "are") if dry_run else ("added", "were")
-        print(f"{tally.ticker}: {verb} {tally.added:,}, {tally.known:,} {were} there already")
+        others = f", {tally.differing:,} of them with another price" if tally.differing else ""
+        known = f"{tally.known:,} {were} there already{others}"
+        print(f"{tally.ticker}: {verb} {tally.added:,}, {known}")
         if tally.too_old:
             print(f"{tally.ticker}: {tally.too_old:,} of them are older than RETENTION keeps")
 
@@ -260,7 +304,8 @@ def _export_prices(settings: "Settings", arguments: argparse.Namespace) -> None:
     from tracker.transfer.exporting import export_file, parse_selection
 
     chosen = parse_selection(arguments.ticker, arguments.start_date, arguments.end_date)
-    written = export_file(running_settings(settings).direct_dsn, arguments.file, chosen)
+    dsn = running_settings(settings).direct_dsn
+    written = export_file(dsn, arguments.file, chosen, force=arguments.force)
     if arguments.file != "-":
         print(f"wrote {written:,} prices to {arguments.file}")
 
@@ -285,6 +330,7 @@ def _add_database(parser: GroupedParser) -> None:
     add("migrate", _migrate, "apply pending migrations")
     back = add("rollback", _roll_back, "roll back the migrations after a revision")
     back.add_argument("revision", help="number or name to go back to; 0: roll back all")
+    back.add_argument("--force", action="store_true", help="drop the rows of dropped tables")
     new = add("new-migration", _create_migration, "create an empty migration and its rollback")
     new.add_argument("message", help="what it does, in a few words")
     sink = add("backup", _back_up_database, "back up the whole database to a file")
@@ -294,6 +340,7 @@ def _add_database(parser: GroupedParser) -> None:
     sink.add_argument(
         "--csv", action="store_true", help="for another version or edition of TimescaleDB"
     )
+    sink.add_argument("--force", action="store_true", help="overwrite an existing file")
     source = add("restore", _restore_backup, "restore a backup into an empty database")
     source.add_argument("file", help="written by backup")
     add("timescale-upgrade", _upgrade_timescale, "upgrade TimescaleDB to the server's version")
@@ -323,24 +370,28 @@ def _print_analyst_password(settings: "Settings", arguments: argparse.Namespace)
 def _migrate(settings: "Settings", _: argparse.Namespace) -> None:
     from tracker import migrations, queries
     from tracker.database import connect
+    from tracker.embedded.home import running_settings
     from tracker.settings import ROLES
 
-    applied = migrations.apply(settings.direct_dsn)
+    dsn = running_settings(settings).direct_dsn
+    applied = migrations.apply(dsn)
     print("\n".join(f"applied {name}" for name in applied) or "the database is up to date")
-    with connect(settings.direct_dsn) as conn:
+    with connect(dsn) as conn:
         missing = queries.missing_roles(conn, ROLES)
     if missing:
         sys.stderr.write(
             f"missing roles: {', '.join(missing)}; {settings.postgres_user} may not create roles."
             " Once they exist, `tracker migrate` grants them their rights.\n"
         )
-    migrations.set_role_passwords(settings.direct_dsn, settings.role_passwords)
+    migrations.set_role_passwords(dsn, settings.role_passwords)
 
 
 def _roll_back(settings: "Settings", arguments: argparse.Namespace) -> None:
     from tracker import migrations
+    from tracker.embedded.home import running_settings
 
-    undone = migrations.rollback(settings.direct_dsn, arguments.revision)
+    dsn, revision = running_settings(settings).direct_dsn, arguments.revision
+    undone = migrations.rollback(dsn, revision, drop_rows=arguments.force)
     print("\n".join(f"rolled back {name}" for name in undone) or "no migrations to roll back")
 
 
@@ -357,7 +408,8 @@ def _back_up_database(settings: "Settings", arguments: argparse.Namespace) -> No
     chosen = running_settings(settings)
     file = arguments.file or f"{chosen.postgres_db}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.zip"
     _interrupt_on_sigterm()
-    manifest = backup(chosen, file, "csv" if arguments.csv else "dump")
+    kind: Kind = "csv" if arguments.csv else "dump"
+    manifest = backup(chosen, file, kind, force=arguments.force)
     if file != "-":
         print(f"wrote {_count_rows(manifest)} to {file}")
 
@@ -384,8 +436,9 @@ def _count_rows(manifest: "Manifest") -> str:
 
 def _upgrade_timescale(settings: "Settings", _: argparse.Namespace) -> None:
     from tracker import migrations
+    from tracker.embedded.home import running_settings
 
-    before, after = migrations.upgrade_timescaledb(settings.direct_dsn)
+    before, after = migrations.upgrade_timescaledb(running_settings(settings).direct_dsn)
     print(
         f"TimescaleDB is {after} already"
         if before == after

@@ -116,7 +116,8 @@ def backfill(
     """Store the *charts* of *tickers*, one after the other; repeating it changes nothing.
 
     Where two charts have a point on one minute, the first one counts.
-    Raises ExchangeError, DatabaseDown, MigrationsPending, UnknownSchema; what was stored before stays.
+    Raises ExchangeError, DatabaseDown, MigrationsPending, UnknownSchema; what was stored before
+    stays.
     """
     with connect(settings.database_dsn) as conn:
         migrations.require_all(conn)
