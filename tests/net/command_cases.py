@@ -33,6 +33,7 @@ WRONG_WORDS = (
     *("import", "import a b", "import --wet-run a", "export a b", "export --ticker"),
     *("rollback", "rollback 1 2", "new-migration", "new-migration a b"),
     *("backup a b", "backup --json", "restore", "restore a b", "timescale-upgrade 2"),
+    *("import --columns time a", "import --time-unit h a", "import --ticker BTC a"),
     *("completion", "completion tcsh"),
     *("simulate --port 65536", "simulate --seed x", "simulate --index BTC"),
     "simulate --fault nonsense",

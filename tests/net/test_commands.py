@@ -234,8 +234,8 @@ def test_bad_files_import_nothing(store: Product) -> None:
 
 
 def _named_lines(transcript: Transcript, name: str) -> list[int]:
-    """The numbers of the lines that the complaint names."""
-    complaint = "\n".join(transcript.texts[name]["stderr"])
+    """The numbers of the lines that the complaint names, if there is one."""
+    complaint = "\n".join(transcript.texts.get(name, {}).get("stderr", []))
     return [int(number) for number in re.findall(r"line (\d+)\b", complaint)]
 
 
