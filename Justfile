@@ -55,11 +55,11 @@ psql *args: _venv
 dsn *args: _venv
     @ops/database dsn "$@"
 
-# Set a new password of an analyst and print the URL with it: just analyst-password [NAME]; creates NAME
+# Set a password of an analyst and print the URL with it: just analyst-password [NAME]; creates NAME
 [group('database')]
 [no-exit-message]
 analyst-password *args: _venv
-    @tracker analyst-password "$@"
+    @ops/database analyst-password "$@"
 
 # Apply the migrations
 [group('database')]

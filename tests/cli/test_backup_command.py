@@ -192,7 +192,7 @@ def test_backup_runs_in_a_container_with_compose(docker: dict[str, str], tmp_pat
 
 
 def test_every_database_recipe_finds_compose(docker: dict[str, str], tmp_path: Path) -> None:
-    """Migrations, psql, and the connection string, with the published or the container's port."""
+    """Migrations, psql, and connection strings, with the published or the container's port."""
     runs = docker | {"CONTAINER": "abc"}
     published = runs | {"PORT": "0.0.0.0:5439"}
     for env, *words in (
@@ -201,17 +201,19 @@ def test_every_database_recipe_finds_compose(docker: dict[str, str], tmp_path: P
         (docker, "rollback", "2", "--force"),
         (runs, "dsn"),
         (published, "dsn", "--url"),
+        (published, "analyst-password", "ann"),
     ):
         code, _, errors = run_script(env, tmp_path, *words)
         assert (words, code, errors) == (words, 0, "")
     assert run_script(runs, tmp_path, "psql", "-c", "SELECT 1")[0] == 0
-    dsn = "run --rm --no-TTY --no-deps --env DIRECT_POSTGRES_HOST="
+    dsn = "run --rm --no-TTY --no-deps --env DIRECT_POSTGRES_HOST= --env POSTGRES_HOST="
     assert logged(tmp_path, "run") == [
         "run --rm --build migrate",
         "run --rm --build migrate timescale-upgrade",
         "run --rm --no-TTY migrate rollback 2 --force",
-        f"{dsn} --env POSTGRES_HOST=172.20.0.3 --env POSTGRES_PORT=5432 migrate dsn",
-        f"{dsn} --env POSTGRES_HOST=127.0.0.1 --env POSTGRES_PORT=5439 migrate dsn --url",
+        f"{dsn}172.20.0.3 --env POSTGRES_PORT=5432 migrate dsn",
+        f"{dsn}127.0.0.1 --env POSTGRES_PORT=5439 migrate dsn --url",
+        f"{dsn}127.0.0.1 --env POSTGRES_PORT=5439 migrate analyst-password ann",
     ]
     [psql] = logged(tmp_path, "exec")
     assert psql.startswith("exec --no-TTY db sh -c exec psql --username ")

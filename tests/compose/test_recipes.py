@@ -118,18 +118,25 @@ def test_upgrade_applies_each_migration_once(stack: Stack) -> None:
 
 
 def test_database_recipes_use_the_stack(stack: Stack) -> None:
-    """psql, the connection string, from this machine too, and a refused rollback."""
+    """psql, the connection string, from this machine too, analysts, and a refused rollback."""
     assert stack.just("psql", "-AtXc", "SELECT current_database()") == "tracker"
     with psycopg.connect(stack.just("dsn").splitlines()[-1]) as conn:
         [(stored,)] = conn.execute("SELECT count(*) FROM prices").fetchall()
     assert stored
+    query = ("psql", "-AtXc", "SELECT current_user")
+    words = ("env", "POSTGRES_USER=analyst", "ops/just", *query)
+    assert stack.engine.run(*words, cwd=stack.folder) == "analyst"
+    for names, name in (((), "analyst"), (("ann",), "ann")):
+        url = stack.just("analyst-password", *names).splitlines()[-1]
+        with psycopg.connect(url) as conn:
+            assert conn.execute("SELECT current_user").fetchone() == (name,)
     line = error_line(stack, "downgrade", "rev=0")
     assert line.startswith("tracker: rev: a rollback to 0 drops ")
 
 
 def test_stopped_database_is_reported(restored: Stack) -> None:
     restored.compose("stop", *STEADY)
-    for recipe in ("dsn", "psql"):
+    for recipe in ("dsn", "psql", "analyst-password"):
         assert error_line(restored, recipe).startswith("tracker: nothing runs: ")
 
 

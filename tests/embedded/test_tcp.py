@@ -124,6 +124,8 @@ def test_dsn_url_is_that_of_a_role_with_a_password(tcp: Settings, url: str, tmp_
     assert run_command(known, "dsn", "--url") == (0, f"{url}\n", "")
     status, output, _ = run_command(known, "dsn", "--jdbc")
     assert output == f"jdbc:postgresql://{address}?user=analyst&password={password}\n"
+    notice = "this is the password of ANALYST_PASSWORD_FILE, not a new one\n"
+    assert run_command(known, "analyst-password") == (0, f"{url}\n", notice)
     assert run_command(tcp, "dsn") == (0, f"{tcp.database_dsn}\n", "")
 
 

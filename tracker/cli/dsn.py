@@ -40,8 +40,9 @@ def print_dsn(settings: Settings, arguments: argparse.Namespace) -> None:
 
 
 def print_analyst_password(settings: Settings, arguments: argparse.Namespace) -> None:
-    """Set a new password of an analyst's role, which is created if missing, and print the URL.
+    """Set the password of an analyst's role, which is created if missing, and print the URL.
 
+    The password is new, unless a file has it for `tracker migrate`, which would set that one again.
     Raises BadRequest for a role with other privileges, and SettingsError for a POSTGRES_USER who
     may not alter roles, or for a JDBC URL without TCP.
     """
@@ -49,10 +50,13 @@ def print_analyst_password(settings: Settings, arguments: argparse.Namespace) ->
     if not chosen.postgres_host and chosen.postgres_user in ROLES:
         owner = chosen.changed(postgres_user="postgres")
     parameters = conninfo_to_dict(chosen.direct_dsn) | _find_tcp_address(chosen)
-    password = secrets.token_urlsafe(_PASSWORD_BYTES)
+    stored = settings.role_passwords.get(arguments.role)
+    password = stored or secrets.token_urlsafe(_PASSWORD_BYTES)
     parameters |= {"user": arguments.role, "password": password}
     url = _format(parameters, arguments.format or "url")
     set_analyst_password(owner.direct_dsn, arguments.role, password)
+    if stored:
+        sys.stderr.write("this is the password of ANALYST_PASSWORD_FILE, not a new one\n")
     print(url)
 
 
