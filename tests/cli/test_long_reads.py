@@ -1,6 +1,7 @@
 """Long reads continue after resets, 429 and 503; what is left of one that fails is whole JSON."""
 
 import asyncio
+import csv
 import json
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -16,8 +17,9 @@ import stamina
 
 from ops.bench.processes import free_ports
 from tests.support.api import serve_api
-from tests.support.commands import TIMEOUT, read_line, start_tracker
+from tests.support.commands import TIMEOUT, read_line, start_tracker, wait_until_full
 from tests.support.flaky import Fault, run_flaky_proxy
+from tests.support.waiting import wait_until
 from tracker.client import DEFAULT_ATTEMPTS, AsyncClient, Client
 from tracker.errors import ApiError
 from tracker.models import SourcedPrice
@@ -163,8 +165,9 @@ def test_unknown_index_leaves_whole_output(url: str) -> None:
 
 
 @pytest.mark.slow
-def test_interrupted_read_leaves_whole_output(url: str, tmp_path: Path) -> None:
-    """By Ctrl-C, while it waits for the next page."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signal_leaves_whole_output(url: str, tmp_path: Path, number: signal.Signals) -> None:
+    """While it waits for the next page."""
     file = tmp_path / "prices.json"
     with (
         file.open("w") as stream,
@@ -174,11 +177,31 @@ def test_interrupted_read_leaves_whole_output(url: str, tmp_path: Path) -> None:
         ) as process,
     ):
         assert "the next attempt is in 60 s" in read_line(process.stderr)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         errors = process.communicate(timeout=TIMEOUT)[1]
 
-    assert (process.returncode, errors) == (130, "")
+    assert (process.returncode, errors) == (130 if number == signal.SIGINT else -number, "")
     assert len(json.loads(file.read_text())) == 1000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_signal_during_a_write_leaves_whole_output(url: str, form: str) -> None:
+    """The reader pauses, and reads on after the signal; a second signal does not wait for it."""
+    words = ("prices", "eth_usd", "--all", "--format", form, "--url", url)
+    with start_tracker(*words) as process, start_tracker(*words) as other:
+        for each in (process, other):
+            wait_until_full(each.stdout)
+        process.send_signal(signal.SIGTERM)
+        output, errors = process.communicate(timeout=TIMEOUT)
+        wait_until(lambda: other.send_signal(signal.SIGTERM) or other.poll() is not None)
+
+    rows = json.loads(output) if form == "json" else list(csv.DictReader(output.splitlines()))
+    assert (process.returncode, errors) == (-signal.SIGTERM, "")
+    assert other.returncode == -signal.SIGTERM
+    assert 0 < len(rows) < COUNT
+    assert output.endswith("\n")
+    assert {len(row["created_at"]) for row in rows} == {len("2024-01-15T12:00:00Z")}
 
 
 @pytest.mark.slow

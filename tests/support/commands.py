@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
+from tests.support.waiting import wait_until
 from tracker.embedded.home import psql_command, psql_environment
 from tracker.settings import CHECKOUT, Settings
 
@@ -149,3 +150,16 @@ def read_line(stream: IO[str] | None) -> str:
         assert piece, f"it ended after {read!r}"
         read += piece
     return read.decode()
+
+
+def wait_until_full(pipe: IO[str] | None) -> None:
+    """Wait until *pipe* holds as much as it can, so that its writer is blocked or will be."""
+    assert pipe
+    descriptor = pipe.fileno()
+    capacity = fcntl.fcntl(descriptor, fcntl.F_GETPIPE_SZ)
+
+    def is_full() -> bool:
+        queued = fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4))
+        return int.from_bytes(queued, sys.byteorder) > capacity - select.PIPE_BUF
+
+    wait_until(is_full)

@@ -5,6 +5,7 @@ import errno
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 from tracker.cli.commands import build_parser, open_psql
@@ -19,6 +20,8 @@ def main() -> None:
 
     1: failure; 2: invalid arguments, here or for the API; 130: Ctrl-C; otherwise the command's own.
     """
+    with suppress(OSError):  # a closed one; a parent or another program may have changed it
+        os.set_blocking(1, True)
     try:
         try:
             status = _run_command(sys.argv[1:])

@@ -305,6 +305,7 @@ def _export_prices(settings: "Settings", arguments: argparse.Namespace) -> None:
 
     chosen = parse_selection(arguments.ticker, arguments.start_date, arguments.end_date)
     dsn = running_settings(settings).direct_dsn
+    _interrupt_on_sigterm()
     written = export_file(dsn, arguments.file, chosen, force=arguments.force)
     if arguments.file != "-":
         print(f"wrote {written:,} prices to {arguments.file}")
