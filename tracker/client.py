@@ -500,9 +500,12 @@ def _check_status(response: httpx.Response) -> httpx.Response:
 
 def next_delay(delay: float, error: Exception) -> float:
     """Seconds until the next attempt; raises *error* if another attempt would fail too."""
-    if isinstance(error, ApiError) and not error.transient:
+    next_one = min(max(2 * delay, 1.0), MAX_RECONNECT_DELAY)
+    if not isinstance(error, ApiError):
+        return next_one
+    if not error.transient:
         raise error
-    return min(max(2 * delay, 1.0), MAX_RECONNECT_DELAY)
+    return max(next_one, error.retry_after or 0.0)
 
 
 def parse_price(row: Row) -> SourcedPrice:

@@ -30,15 +30,21 @@ def serve(handler: type[socketserver.BaseRequestHandler]) -> Iterator[str]:
 
 
 class _Site(BaseHTTPRequestHandler):
-    """A web site that redirects /moved, and has no other path."""
+    """A web site that redirects /moved; /deep and /broken are JSON, and it has no other path."""
 
     def do_GET(self) -> None:
-        is_moved = self.path.startswith("/moved")
-        self.send_response(308 if is_moved else 404)
-        if is_moved:
-            self.send_header("Location", "https://example.org/api")
-        self.send_header("Content-Type", "text/html")
+        status, name, value, body = 404, "Content-Type", "text/html", b""
+        match self.path.split("/")[1]:
+            case "moved":
+                status, name, value = 308, "Location", "https://example.org/api"
+            case "deep":
+                status, body = 200, b"[" * 100_000
+            case "broken":
+                status, name, value, body = 200, "Link", '<http://[::1>; rel="next"', b"[]"
+        self.send_response(status)
+        self.send_header(name, value)
         self.end_headers()
+        self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
         """Nothing is logged."""
@@ -50,9 +56,9 @@ class _TlsServer(socketserver.BaseRequestHandler):
         self.request.sendall(TLS_ALERT)
 
 
-def error_of(address: str) -> str:
-    """The line that `tracker last` writes, after its address."""
-    with start_tracker("last", "btc_usd", "--url", address) as process:
+def error_of(address: str, command: str = "last") -> str:
+    """The line that a command writes, after its address."""
+    with start_tracker(command, "btc_usd", "--url", address) as process:
         output, errors = process.communicate(timeout=TIMEOUT)
     assert (process.returncode, output) == (1, "")
     assert errors.count("\n") == 1
@@ -66,6 +72,14 @@ def test_site_without_tracker_is_named() -> None:
         moved = error_of(f"http://{host}/moved")
     where = "which redirects to https://example.org/api"
     assert moved == f": HTTP 308, {where}; this is not the API of a tracker"
+
+
+@pytest.mark.parametrize(("path", "command"), [("deep", "last"), ("broken", "prices")])
+def test_other_json_is_named(path: str, command: str) -> None:
+    """Too many levels for the parser, and a next page without an address."""
+    with serve(_Site) as host:
+        error = error_of(f"http://{host}/{path}", command)
+    assert error == ": unexpected response; this is not the API of a tracker"
 
 
 def test_mixed_up_tls_is_named() -> None:
@@ -86,13 +100,20 @@ def test_unknown_name_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["http://a..b", "http://two words", "http://[::1", "http://:80"]
+    ("address", "reason"),
+    [
+        ("http://a..b", "is not an http or https URL"),
+        ("http://two words", "is not an http or https URL"),
+        ("http://[::1", "is not an http or https URL"),
+        ("http://:80", "is not an http or https URL"),
+        ("http://a.b/v1?limit=2", "has a query or a fragment"),
+    ],
 )
-def test_impossible_address_is_status_2(address: str) -> None:
+def test_impossible_address_is_status_2(address: str, reason: str) -> None:
     with start_tracker("last", "--url", address) as process:
         errors = process.communicate(timeout=TIMEOUT)[1]
     assert process.returncode == 2
-    assert f"is not an http or https URL: {address!r}" in errors
+    assert f"{reason}: {address!r}" in errors
 
 
 def test_login_is_not_repeated() -> None:

@@ -276,7 +276,9 @@ def test_restore_refuses_a_database_with_rows(
         conn.execute("CREATE TABLE own.notes AS SELECT 'mine' AS note")
     before = list_databases(target)
 
-    with pytest.raises(TransferError, match=r"^database fresh_\w+ already has rows, in notes: "):
+    with pytest.raises(
+        TransferError, match=r"^database fresh_\w+ already has rows, in own.notes \(1\): "
+    ):
         restore(target, file)
 
     assert list_databases(target) == before

@@ -61,7 +61,8 @@ def test_backup_overwrites_only_by_force(source: Settings, tmp_path: Path) -> No
     file = tmp_path / "all.zip"
     file.write_text("old")
     refused = run_command(source, "backup", str(file))
-    assert refused == (1, "", f"tracker: {file}: exists already; --force overwrites it\n")
+    reason = "exists already, with 3 bytes; --force overwrites it"
+    assert refused == (1, "", f"tracker: {file}: {reason}\n")
     assert file.read_text() == "old"
     assert run_command(source, "backup", "--force", str(file))[0] == 0
     assert file.read_bytes().startswith(b"PK")
@@ -173,7 +174,7 @@ def test_backup_runs_in_a_container_with_compose(docker: dict[str, str], tmp_pat
     assert run_script(docker, folder, "backup", "x.zip", "--csv") == (0, "wrote x.zip\n", "")
     assert run_script(docker, folder, "backup", "-") == (0, "BACKUP", "")
     assert run_script(docker | {"FAILS": "3"}, folder, "backup", "y.zip")[0] == 3
-    exists = "tracker: x.zip: exists already; --force overwrites it\n"
+    exists = "tracker: x.zip: exists already, with 6 bytes; --force overwrites it\n"
     assert run_script(docker, folder, "backup", "x.zip") == (1, "", exists)
     assert run_script(docker, folder, "backup", "x.zip", "--force")[0] == 0
     assert {path.name: path.read_text() for path in folder.iterdir()} == {"x.zip": "BACKUP"}

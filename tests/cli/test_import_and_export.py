@@ -411,7 +411,7 @@ def test_export_writes_the_selected_prices(
         ["btc_usd", "2024-01-15T12:01:00Z", "1.50", "2024-01-15T12:00:07.25Z", "poll"],
         ["btc_usd", "2024-01-15T12:02:00Z", "1.50", "2024-01-15T12:00:07.25Z", "poll"],
     ]
-    with pytest.raises(BadRequest, match=f"^{name}: exists already; --force overwrites it$"):
+    with pytest.raises(BadRequest, match=rf"^{name}: exists already, with \d+ bytes; --force"):
         export_file(database.database_dsn, str(name), Selection())
     assert list(csv.reader(io.StringIO(name.read_text()))) == found
     assert export_file(database.database_dsn, str(name), Selection(), force=True) == 8

@@ -63,7 +63,8 @@ def test_export_overwrites_only_by_force(database: Settings, tmp_path: Path) -> 
     file = tmp_path / "prices.csv"
     file.write_text("old")
     refused = run_command(database, "export", str(file))
-    assert refused == (1, "", f"tracker: {file}: exists already; --force overwrites it\n")
+    reason = "exists already, with 3 bytes; --force overwrites it"
+    assert refused == (1, "", f"tracker: {file}: {reason}\n")
     assert file.read_text() == "old"
     assert run_command(database, "export", "--force", str(file))[0] == 0
     assert file.read_text() == HEADER

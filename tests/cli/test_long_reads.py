@@ -20,7 +20,7 @@ from tests.support.api import serve_api
 from tests.support.commands import TIMEOUT, read_line, start_tracker, wait_until_full
 from tests.support.flaky import Fault, run_flaky_proxy
 from tests.support.waiting import wait_until
-from tracker.client import DEFAULT_ATTEMPTS, AsyncClient, Client
+from tracker.client import DEFAULT_ATTEMPTS, AsyncClient, Client, next_delay
 from tracker.errors import ApiError
 from tracker.models import SourcedPrice
 from tracker.settings import Settings
@@ -111,6 +111,15 @@ def test_read_gives_up_after_many_faults(url: str, read_all: ReadAll) -> None:
         assert len(proxy.requests) == 1 + DEFAULT_ATTEMPTS
     with run_flaky_proxy(url, Fault(404)) as proxy, pytest.raises(ApiError):
         read_all(proxy.url, "export")
+
+
+def test_stream_waits_as_retry_after_says() -> None:
+    """Between attempts, of which a stream makes any number."""
+    assert next_delay(0.0, ApiError(503, {}, 7.0)) == 7
+    assert next_delay(4.0, ApiError(429, {}, 0.0)) == next_delay(4.0, ApiError(429, {})) == 8
+    assert next_delay(0.0, httpx.ReadError("")) == 1
+    with pytest.raises(ApiError, match="HTTP 404"):
+        next_delay(0.0, ApiError(404, {"response": "HTTP 404"}))
 
 
 @pytest.mark.slow

@@ -201,6 +201,8 @@ def _parse_url(text: str) -> str:
         is_plain = text.isprintable() and " " not in text
         if is_plain and parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
             parts.hostname.encode("idna")
+            if parts.query or parts.fragment:
+                raise argparse.ArgumentTypeError(f"has a query or a fragment: {text!r}")
             return text.rstrip("/")
     except ValueError:  # an invalid port, or a label of the host that is empty or too long
         pass

@@ -131,7 +131,7 @@ def translate_errors(url: str, values: Iterable[T]) -> Iterator[T]:
         raise ApiUnavailable(f"{server}: {describe(error)}") from error
     except ApiError as error:
         raise _name_server(server, error) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, httpx.InvalidURL) as error:
         raise ApiUnavailable(
             f"{server}: unexpected response; this is not the API of a tracker"
         ) from error

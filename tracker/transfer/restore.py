@@ -201,20 +201,22 @@ def _require_free(settings: Settings) -> None:
         sessions = conn.execute(statement("sessions"), {"database": database}).fetchall()
         if clients := ", ".join(f"{name} ({count})" for name, count in sessions):
             raise TransferError(f"database {database} is in use by {clients}: stop them first")
-        if table := _find_rows(conn):
+        if counts := _count_rows(conn):
+            tables = ", ".join(f"{table} ({count:,})" for table, count in counts.items())
             raise TransferError(
-                f"database {database} already has rows, in {table}: restore into another one"
+                f"database {database} already has rows, in {tables}: restore into another one"
                 " (POSTGRES_DB), or rename it first; nothing is ever overwritten"
             )
 
 
-def _find_rows(conn: psycopg.Connection) -> str:
-    """The name of a table with rows of a user, or ""."""
+def _count_rows(conn: psycopg.Connection) -> dict[str, int]:
+    """The number of rows of each table that has rows of a user."""
+    counts = {}
     for schema, table in conn.execute(statement("user_tables")).fetchall():
-        [(has_rows,)] = conn.execute(statement("has_rows", table=Identifier(schema, table)))
-        if has_rows:
-            return str(table)
-    return ""
+        [(count,)] = conn.execute(statement("count_rows", table=Identifier(schema, table)))
+        if count:
+            counts[f"{schema}.{table}".removeprefix("public.")] = count
+    return counts
 
 
 def _create_roles(admin: psycopg.Connection, manifest: Manifest) -> list[str]:
@@ -289,7 +291,7 @@ def _drop_leftover(admin: psycopg.Connection, leftover: Settings) -> bool:
     """Drop a database that a restore left, unless rows were stored in it. Returns whether."""
     if leftover.postgres_db.startswith(_EMPTY_PREFIX):
         with open_session(leftover.direct_dsn) as conn:
-            if _find_rows(conn):
+            if _count_rows(conn):
                 return False
     admin.execute(statement("drop_database", database=Identifier(leftover.postgres_db)))
     return True

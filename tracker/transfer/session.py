@@ -87,7 +87,9 @@ def output_file(file: str, *, force: bool) -> Iterator[BinaryIO]:
     except BrokenPipeError:
         raise
     except FileExistsError:
-        raise BadRequest({file: "exists already; --force overwrites it"}) from None
+        size = path.stat().st_size
+        reason = f"exists already, with {size} bytes; --force overwrites it"
+        raise BadRequest({file: reason}) from None
     except OSError as error:
         name = "standard output" if file == "-" else file
         raise BadRequest({name: error.strerror or str(error)}) from None

@@ -1,2 +1,0 @@
--- Whether a table has a row.
-SELECT EXISTS (SELECT FROM {table})
