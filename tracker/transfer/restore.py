@@ -202,7 +202,7 @@ def _require_free(settings: Settings) -> None:
         if clients := ", ".join(f"{name} ({count})" for name, count in sessions):
             raise TransferError(f"database {database} is in use by {clients}: stop them first")
         if counts := _count_rows(conn):
-            tables = ", ".join(f"{table} ({count:,})" for table, count in counts.items())
+            tables = ", ".join(f"{table} ({count:,})" for table, count in list(counts.items())[:5])
             raise TransferError(
                 f"database {database} already has rows, in {tables}: restore into another one"
                 " (POSTGRES_DB), or rename it first; nothing is ever overwritten"
