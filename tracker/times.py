@@ -29,7 +29,6 @@ MICROSECONDS_BELOW = 10**17
 TIME_UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,3})?")
-_UNIX_TIME = re.compile(r"[+-]?[0-9]{1,21}(?:\.[0-9]{1,30})?")
 # A year from 1900 to 2199 and what may follow: its month, day, hour and minute, second.
 _DATE_DIGITS = re.compile(r"(?:19|20|21)[0-9]{2}(?:[0-9]{2}|[0-9]{4}|[0-9]{8}|[0-9]{10})?")
 _ISO = re.compile(
@@ -105,7 +104,7 @@ def parse_in_unit(text: str, unit: str) -> datetime:
     try:
         if unit == "iso":
             return _parse_iso_time(stripped.upper())
-        seconds = Fraction(stripped if _UNIX_TIME.fullmatch(stripped) else "") / TIME_UNITS[unit]
+        seconds = Fraction(stripped if _NUMBER.fullmatch(stripped) else "") / TIME_UNITS[unit]
         return EPOCH + timedelta(microseconds=floor(seconds * 1_000_000))
     except OverflowError:
         raise ValueError(f"is outside the years 1 to 9999: {shorten(text)!r}") from None
