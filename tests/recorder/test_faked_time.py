@@ -67,7 +67,10 @@ def test_recorder_outlives_a_wrong_clock_at_boot(
     open_tmp: Path,
     days: int,
 ) -> None:
-    """It stores nothing until the clock is right, and continues then without a hand."""
+    """It stores no price until the clock is right, and continues then without a hand.
+
+    On a slow machine it may record a miss before the exchange's first response; that goes too.
+    """
     settings = database.changed(client_base_url=live_exchange.url, log_format="plain")
     with redis.from_url(settings.broker_url) as queue:
         queue.flushdb()
@@ -81,8 +84,7 @@ def test_recorder_outlives_a_wrong_clock_at_boot(
 
     with run_recorder(settings, offset, log):
         wait_until(lambda: lines().count("not recorded as missed") >= 2, 60, lines)
-        tables = [conn.execute(f"TABLE {name}").fetchall() for name in ("prices", "misses")]
-        assert tables == [[], []]
+        assert conn.execute("TABLE prices").fetchall() == []
         offset.write_text("+0d\n")
         changed = "was set back by" if days > 0 else "was set forward"
         wait_until(lambda: f"this machine's clock {changed}" in lines(), 60, lines)
