@@ -1,5 +1,6 @@
 """The page at / in a real browser: drawing, live updates, accessibility."""
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support.api import serve_api
+from tests.support.api import read_metric, serve_api
 from tests.support.browser import DESKTOP, PHONE, SMALL, MonitoredPage, chromium, open_page
 from tests.support.database import create_migrated_database, upsert_prices
 from tests.support.waiting import wait_until
@@ -23,14 +24,16 @@ pytestmark = pytest.mark.slow
 
 AXE = Path(sys.prefix) / "npm/node_modules/axe-core/axe.min.js"
 
-# Two days of both indexes: no price from 6 to 5 hours ago, repaired from 4 to 3 hours ago.
+# Two days of each index: no price from 6 to 5 hours ago, repaired from 4 to 3 hours ago.
 HISTORY = """
 INSERT INTO prices (ticker, price, created_at, source)
-SELECT ticker, usual + round((usual * 0.01 * sin(age / 90.0))::numeric, 2),
+SELECT ticker, usual + round((usual * 0.01 * sin(age / 90.0))::numeric, decimals)
+       + CASE WHEN age BETWEEN 180 AND 239 THEN 0.0000000001 ELSE 0 END,
        %(now)s - age * INTERVAL '1 minute',
        CASE WHEN age BETWEEN 180 AND 239 THEN 'chart' ELSE 'poll' END
   FROM generate_series(1, 2880) AS age,
-       (VALUES ('btc_usd', 100000.00), ('eth_usd', 2500.00)) AS index (ticker, usual)
+       (VALUES ('btc_usd', 100000.00, 2), ('eth_usd', 2500.00, 2), ('tiny_usd', 0.00001234, 8),
+               ('a-long-index-name_usdc', 123456789012.1234, 4)) AS index (ticker, usual, decimals)
  WHERE age NOT BETWEEN 300 AND 359
 """
 
@@ -123,7 +126,10 @@ def test_link_of_version_0_1_selects_line(browser: Browser, client: httpx.Client
 
 
 def test_range_and_interval_adjust_each_other(observed: MonitoredPage) -> None:
-    """A range selects its default interval. An interval too short for the range shortens it."""
+    """A range selects its default interval. An interval too short for the range shortens it.
+
+    The controls have what is drawn.
+    """
     page = observed.page
     page.get_by_role("radio", name="All").check(force=True)
     expect(page.get_by_role("radio", name="1h", exact=True).first).not_to_be_checked()
@@ -133,11 +139,108 @@ def test_range_and_interval_adjust_each_other(observed: MonitoredPage) -> None:
     expect(page.locator("#range input[value='24h']")).to_be_checked()
     wait_until(lambda: count_bars(page)["bars"] > 1300)
     expect(page.locator("#chart")).to_have_attribute("data-type", "line")  # a minute has no body
+    expect(page.locator("#drawn")).to_contain_text("1m closes as a line, because a minute has one")
+    expect(page.locator("#type input[value='line']")).to_be_checked()
+    expect(page.locator("#type input[value='candles']")).to_be_disabled()
     assert page.evaluate("location.hash") == "#ticker=btc_usd&range=24h&interval=1m&type=candles"
 
 
+def test_range_is_checked_only_while_it_is_in_view(observed: MonitoredPage) -> None:
+    page = observed.page
+    drawn = page.locator("#drawn").inner_text()
+    assert drawn.startswith("5m candles: ")
+    page.locator("#chart").focus()
+    page.keyboard.press("-")
+    expect(page.locator("#range input:checked")).to_have_count(0)
+    expect(page.locator("#drawn")).not_to_have_text(drawn)
+    page.locator("#range input[value='24h']").check(force=True)
+    expect(page.locator("#drawn")).to_contain_text("5m candles")
+    expect(page.locator("#range input[value='24h']")).to_be_checked()
+    page.evaluate("location.hash = '#ticker=eth_usd&range=7d&interval=1h'")
+    expect(page.locator("#title")).to_have_text("ETH/USD")
+    expect(page.locator("#drawn")).to_contain_text("1h candles")
+
+
+def test_incomplete_candles_are_up_or_down(
+    observed: MonitoredPage, base_conn: psycopg.Connection
+) -> None:
+    """Each day lacks a minute; only the band below the candles has the colour of gaps."""
+    base_conn.execute(
+        "DELETE FROM prices WHERE ticker = 'eth_usd' AND created_at IN (SELECT max(created_at)"
+        " - INTERVAL '3 minutes' FROM prices GROUP BY created_at::date)"
+    )
+    page = observed.page
+    page.evaluate("location.hash = '#ticker=eth_usd&range=7d&interval=1d'")
+    expect(page.locator("#drawn")).to_contain_text("1d candles")
+
+    counts = count_bars(page)
+    assert counts["partial"] >= counts["bars"] - 1 > 0  # the newest day may just have begun
+    assert count_pixels(page, "up") + count_pixels(page, "down") > count_pixels(page, "partial")
+    assert count_pixels(page, "partial") > 20
+
+
+def test_prices_have_decimals_of_index(observed: MonitoredPage) -> None:
+    """In cards, axis and table; averages of chart data have more, which titles show."""
+    page = observed.page
+    card = page.locator("#tickers label", has_text="TINY/USD")
+    card.locator("input").check(force=True)
+    expect(page.locator("#chart")).to_have_attribute("data-decimals", "8")
+    assert re.fullmatch(r"0\.0000\d{4}", card.locator(".price").inner_text())
+    assert re.fullmatch(r"H 0\.0000\d{4}  L 0\.0000\d{4}.*", card.locator(".extremes").inner_text())
+    for price in page.locator("#newest td").all_inner_texts():
+        assert re.fullmatch(r"0\.0000\d{4}", price)
+
+    page.locator("#tickers input[value='btc_usd']").check(force=True)
+    expect(page.locator("#chart")).to_have_attribute("data-decimals", "2")
+    page.locator("#interval input[value='1h']").check(force=True)
+    average = page.locator("#newest td[title$='00000001']").first
+    assert re.fullmatch(r"[\d,]+\.\d\d", average.inner_text())
+
+
+# Elements that leave the screen, their panel or their card.
+OVERFLOWING = """() => [...document.querySelectorAll("body *")].filter(element => {
+  const box = element.getBoundingClientRect();
+  if (element.closest(".visually-hidden, .skip, #chart") || !box.width) return false;
+  if (getComputedStyle(element).clipPath !== "none") return false;
+  const around = element.parentElement.closest(".panel, .card, body").getBoundingClientRect();
+  return box.right > around.right + 0.5 || box.left < around.left - 0.5;
+}).map(element => element.outerHTML.slice(0, 80))"""
+
+
+def test_nothing_overflows(observed: MonitoredPage) -> None:
+    """With long names and prices; the range remains in view."""
+    page = observed.page
+    page.evaluate("location.hash = '#ticker=a-long-index-name_usdc'")
+    expect(page.locator("#title")).to_have_text("A-LONG-INDEX-NAME/USDC")
+    for width in (280, 320, 390, 560, 768, 1000, 1280, 1920, 2560):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.evaluate("() => new Promise(resolve => requestAnimationFrame(resolve))")
+        assert page.evaluate(OVERFLOWING) == [], width
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert page.evaluate("document.getElementById('chart').clientHeight") >= 240
+        expect(page.locator("#range input[value='24h']")).to_be_checked()
+
+
+def test_tabs_share_one_stream(
+    browser: Browser, client: httpx.Client, base_conn: psycopg.Connection
+) -> None:
+    """Browsers open six connections to a host. A tab may close, or show another site."""
+    wait_until(lambda: read_metric(client, "tracker_stream_clients") == 0)
+    with open_page(browser) as observed:
+        pages = [observed.page, *(observed.page.context.new_page() for _ in range(7))]
+        for page in pages:
+            load(page, client)
+        assert read_metric(client, "tracker_stream_clients") == 1
+        pages[0].close()
+        pages[1].goto("about:blank")
+        upsert_prices(base_conn, "eth_usd", {minute_of(datetime.now(UTC)): "2512.34"})
+        for page in pages[2:]:
+            card = page.locator("#tickers label", has_text="ETH/USD")
+            expect(card.locator(".price")).to_have_text("2,512.34")
+
+
 def test_card_shows_every_digit(observed: MonitoredPage, base_conn: psycopg.Connection) -> None:
-    """The API's decimal string with separators, neither rounded nor truncated."""
+    """A polled price with more decimals than those before is neither rounded nor truncated."""
     minute = minute_of(datetime.now(UTC))
     upsert_prices(base_conn, "eth_usd", {minute: "123456789012.123456789"})
 
@@ -237,6 +340,49 @@ def test_page_recovers_from_outage(
             for error in observed.errors
         )
         page.close()
+
+
+def test_refused_stream_is_explained(browser: Browser, base: Settings) -> None:
+    with (
+        serve_api(base.changed(stream_clients=1)) as client,
+        client.stream("GET", "/prices/stream?ticker=btc_usd"),
+        open_page(browser) as observed,
+    ):
+        observed.page.goto(f"{client.base_url}/")
+        expect(observed.page.locator("#connection")).to_have_text(
+            "Not live, updated every minute; stream: has 1 clients, the maximum"
+        )
+        expect(observed.page.locator("#drawn")).to_contain_text("5m candles")
+
+
+def test_unknown_ticker_of_link_is_explained(browser: Browser, client: httpx.Client) -> None:
+    """Parameters that others append to a link are ignored."""
+    with open_page(browser) as observed:
+        page = observed.page
+        page.goto(f"{client.base_url}/?utm_source=x#ticker=nope_usd&range=5y")
+        expect(page.locator("#notice")).to_have_text(
+            "NOPE/USD is not tracked here; BTC/USD is shown."
+        )
+        expect(page.locator("#title")).to_have_text("BTC/USD")
+        assert observed.errors == []
+
+
+def test_page_without_scripts_is_explained(browser: Browser, client: httpx.Client) -> None:
+    with open_page(browser, java_script_enabled=False) as observed:
+        observed.page.goto(f"{client.base_url}/")
+        expect(observed.page.locator("noscript p")).to_contain_text("requires JavaScript")
+        expect(observed.page.locator("main")).to_be_hidden()
+        expect(observed.page.locator("#connection")).to_be_hidden()
+        observed.page.goto(f"{client.base_url}/docs")
+        expect(observed.page.locator("noscript p")).to_contain_text("requires JavaScript")
+    with open_page(browser) as observed:
+        observed.page.route("**/lightweight-charts.js", lambda route: route.abort())
+        observed.page.goto(f"{client.base_url}/")
+        expect(observed.page.locator("#connection")).to_have_text(
+            "The page cannot run: a script is missing, loading it again"
+        )
+        observed.page.unroute_all()
+        expect(observed.page.locator("#connection")).to_contain_text("Live")
 
 
 @pytest.mark.parametrize(

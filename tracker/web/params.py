@@ -53,8 +53,8 @@ MOMENT_SCHEMA: Schema = {
 }
 MOMENT_TEXT = (
     "RFC 3339 or ISO 8601 with any offset (none means UTC; a bare date is its midnight), or a Unix"
-    f" time: seconds (below {SECONDS_BELOW:.0e}), milliseconds (below {MILLISECONDS_BELOW:.0e}),"
-    f" microseconds (below {MICROSECONDS_BELOW:.0e}) or nanoseconds, with decimals. A number that"
+    f" time: seconds (below {SECONDS_BELOW:,}), milliseconds (below {MILLISECONDS_BELOW:,}),"
+    f" microseconds (below {MICROSECONDS_BELOW:,}) or nanoseconds, with decimals. A number that"
     " looks like a date, such as 20240115, is refused."
 )
 

@@ -19,8 +19,11 @@ export function apiUrl(path, parameters = {}) {
 export async function fetchPage(url) {
   const signal = AbortSignal.timeout(REQUEST_TIMEOUT);
   const response = await fetch(url, { cache: "no-cache", signal });
+  if (!response.ok) {
+    const problem = await response.json().catch(() => ({})); // a proxy's own page is not JSON
+    throw new Error(problem.detail ?? `status ${response.status}`);
+  }
   const body = await response.json();
-  if (!response.ok) throw new Error(body.detail ?? `${response.status}`);
   setClock(response.headers.get("date"));
   const next = /<([^>]+)>; *rel="?next"?/.exec(response.headers.get("link") ?? "");
   return { body, next: next && new URL(next[1], url) };

@@ -1,4 +1,5 @@
-/* Marks behind the candles: repaired and incomplete buckets, and buckets without a price. */
+/* A band of marks below the candles, which keep their colours: repaired and incomplete buckets, and
+   buckets without a price, which are also tinted. */
 
 const STRIP_HEIGHT = 5; // CSS pixels, at the bottom of the chart
 

@@ -1,16 +1,22 @@
 /* A card for each index: its newest price and that price's age, and the last 24 hours. */
 
 import { now } from "./api.js";
+import { formatPrice, loadDecimals } from "./decimals.js";
 import { byId, createElement } from "./dom.js";
 import {
-  directionOf, formatDuration, formatLocalAndUtc, formatNumber, formatPair, formatPercent,
+  directionOf, formatDuration, formatLocalAndUtc, formatPair, formatPercent,
 } from "./format.js";
 
 const MAX_AGE = 180; // seconds until a price is stale, as in /health/ready
+const MAX_PRICE_LENGTH = 14; // characters in the large font
 const ARROWS = { up: "▲", down: "▼", even: "■" };
 
 export class TickerCards {
   #cards = new Map();
+  // Decimals are loaded for cards that come into view: with 200 indexes few do.
+  #observer = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) if (isIntersecting) this.#load(target);
+  });
 
   /* onSelect(ticker): the viewer selected an index */
   constructor(onSelect) {
@@ -26,8 +32,15 @@ export class TickerCards {
       Object.assign(card, { summary, newest: isNewer ? card.newest : summary.newest });
       this.#draw(card);
     }
-    for (const [ticker, card] of this.#cards) card.input.checked = ticker === selected;
+    this.select(selected);
     this.#updateAges();
+  }
+
+  select(ticker) {
+    const { input, face } = this.#cards.get(ticker) ?? {};
+    if (!input || input.checked) return;
+    input.checked = true;
+    face.scrollIntoView({ block: "nearest" });
   }
 
   /* Show a price of the stream. An older one is a repair and changes no card. */
@@ -43,7 +56,7 @@ export class TickerCards {
   describe(ticker) {
     const { newest, summary } = this.#cards.get(ticker) ?? {};
     if (!newest) return `${formatPair(ticker)}: no price yet`;
-    const price = `${formatPair(ticker)} ${formatNumber(newest.price)}`;
+    const price = `${formatPair(ticker)} ${formatPrice(newest.price, ticker)}`;
     const change = summary.change_percent_24h;
     return change === null ? price : `${price}, ${formatPercent(change)} in 24 hours`;
   }
@@ -53,20 +66,33 @@ export class TickerCards {
     const names = ["age", "price", "change", "extremes"];
     const parts = names.map((name) => [name, createElement("span", { class: name })]);
     const title = createElement("span", { class: "name" }, formatPair(ticker));
-    const face = createElement("span", { class: "card" }, title, ...parts.map(([, part]) => part));
-    byId("tickers").append(createElement("label", {}, input, face));
-    const card = { input, ...Object.fromEntries(parts) };
+    const [age, price, change, extremes] = parts.map(([, part]) => part);
+    const rows = [[title, age], [price, change]].map((row) => createElement("span", { class: "row" }, ...row));
+    const face = createElement("span", { class: "card" }, ...rows, extremes);
+    byId("tickers").append(createElement("label", { "data-ticker": ticker }, input, face));
+    const card = { input, face, ...Object.fromEntries(parts) };
     this.#cards.set(ticker, card);
+    this.#observer.observe(face.parentElement);
     return card;
   }
 
+  async #load(label) {
+    this.#observer.unobserve(label);
+    const { ticker } = label.dataset;
+    await loadDecimals(ticker).then(
+      () => this.#draw(this.#cards.get(ticker)), () => this.#observer.observe(label));
+  }
+
   #draw({ newest, summary, price, change, extremes }) {
-    price.textContent = newest ? formatNumber(newest.price) : "no price yet";
+    const { ticker } = summary;
+    price.textContent = newest ? formatPrice(newest.price, ticker) : "no price yet";
+    price.title = newest?.price ?? "";
+    price.classList.toggle("long", price.textContent.length > MAX_PRICE_LENGTH);
     const { change_percent_24h: percent, high_24h: high, low_24h: low } = summary;
     const arrow = ARROWS[directionOf(percent)];
     change.textContent = percent === null ? "" : `${arrow} ${formatPercent(percent)} 24h`;
     change.className = `change ${directionOf(percent)}`;
-    const prices = high ? [`H ${formatNumber(high)}`, `L ${formatNumber(low)}`] : [];
+    const prices = high ? [`H ${formatPrice(high, ticker)}`, `L ${formatPrice(low, ticker)}`] : [];
     extremes.textContent = [...prices, ...(summary.configured ? [] : ["no longer polled"])].join("  ");
   }
 

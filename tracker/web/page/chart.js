@@ -5,14 +5,12 @@ import {
 } from "./lightweight-charts.js";
 import { Bands } from "./bands.js";
 import { CALENDAR_INTERVALS } from "./buckets.js";
+import { decimalsOf, formatPrice } from "./decimals.js";
 import { resolveColour } from "./dom.js";
-import { formatLocalAndUtc, formatNumber, formatTime } from "./format.js";
+import { formatBucket, formatTime } from "./format.js";
 
 const RIGHT_MARGIN = 0.03; // the part of the view that stays empty
-// For the price axis only: elsewhere the page shows the API's decimal strings.
-const PRICE_FORMAT = {
-  type: "custom", minMove: 0.01, formatter: (price) => formatNumber(price.toFixed(2)),
-};
+const VIEW_TOLERANCE = 0.05; // the part of a range by which a view may differ from it
 const PREFETCH_BARS = 20; // older candles are requested when so few are left of the view
 
 export class Chart {
@@ -21,10 +19,13 @@ export class Chart {
   #bands = new Bands();
   #slots = [];
   #colours;
-  type;
+  #ticker;
   #interval;
+  #count = null; // slots of the range that was shown last
+  type;
 
-  /* on.older(): older candles are needed; on.hover(slot): the crosshair is at a slot, or at null */
+  /* on.older(): older candles are needed; on.hover(slot): the crosshair is at a slot, or at null;
+     on.view(): other candles are in view */
   constructor(element, on) {
     this.element = element;
     // The library's logo brings an inline style, which our policy forbids; the footer has the notice.
@@ -33,12 +34,15 @@ export class Chart {
       autoSize: true,
       layout,
       crosshair: { mode: CrosshairMode.Magnet },
-      localization: { timeFormatter: (time) => this.#crosshairLabel(time) },
-      timeScale: { minBarSpacing: 0.3, tickMarkFormatter: (time, type) => this.#tickLabel(time, type) },
+      localization: { timeFormatter: (time) => formatBucket(time * 1000, this.#interval) },
+      timeScale: {
+        minBarSpacing: 0.05, lockVisibleTimeRangeOnResize: true, tickMarkFormatter: (time, type) => this.#tickLabel(time, type),
+      },
     });
     this.#chart.subscribeCrosshairMove((point) => on.hover(this.#slots[point.logical] ?? null));
     this.#chart.timeScale().subscribeVisibleLogicalRangeChange((bars) => {
       if (bars && bars.from < PREFETCH_BARS && this.#slots.length) on.older();
+      on.view();
     });
     this.setType("candles");
   }
@@ -64,12 +68,14 @@ export class Chart {
     if (view) timeScale.setVisibleLogicalRange(view); // a new series resets it
   }
 
-  /* Replace the slots. The newest *count* come into view; null keeps the present view. */
-  show(slots, interval, count = null) {
+  /* Replace the slots by those of *series*. The newest *count* come into view; null keeps the
+     present view. */
+  show(slots, { ticker, interval }, count = null) {
     const timeScale = this.#chart.timeScale();
     const view = timeScale.getVisibleLogicalRange();
     const prepended = count === null ? countPrepended(slots, this.#slots) : 0;
-    [this.#slots, this.#interval] = [slots, interval];
+    [this.#slots, this.#ticker, this.#interval] = [slots, ticker, interval];
+    if (count) this.#count = count;
     timeScale.applyOptions({ timeVisible: !CALENDAR_INTERVALS.includes(interval) });
     this.#draw();
     const end = slots.length;
@@ -77,6 +83,16 @@ export class Chart {
     else if (prepended) {
       timeScale.setVisibleLogicalRange({ from: view.from + prepended, to: view.to + prepended });
     }
+  }
+
+  /* The first and the last slot in view, and whether they are those of the range. */
+  view() {
+    const { from, to } = this.#chart.timeScale().getVisibleLogicalRange() ?? { from: 0, to: 0 };
+    const [end, count] = [this.#slots.length, this.#count];
+    const difference = Math.max(Math.abs(end - count - from), Math.abs(end + count * RIGHT_MARGIN - to));
+    const isRange = difference <= Math.max(2, count * VIEW_TOLERANCE);
+    const [first, last] = this.#visibleIndexes();
+    return { first: this.#slots[first], last: this.#slots[last], isRange };
   }
 
   /* Arrow keys, Home and End select a candle, plus and minus zoom, Escape clears the selection.
@@ -137,38 +153,32 @@ export class Chart {
       downColor: down, borderDownColor: down, wickDownColor: down,
     };
     this.#series = this.type === "line"
-      ? this.#chart.addSeries(LineSeries, { priceFormat: PRICE_FORMAT, color: accent, lineWidth: 2 })
-      : this.#chart.addSeries(CandlestickSeries, { priceFormat: PRICE_FORMAT, ...colours });
+      ? this.#chart.addSeries(LineSeries, { color: accent, lineWidth: 2 })
+      : this.#chart.addSeries(CandlestickSeries, colours);
     this.#series.attachPrimitive(this.#bands);
   }
 
   #draw() {
     const { repaired, partial, missing } = this.#colours;
+    const decimals = decimalsOf(this.#ticker);
+    const formatter = (price) => formatPrice(price.toFixed(decimals), this.#ticker);
+    this.#series.applyOptions({ priceFormat: { type: "custom", minMove: 10 ** -decimals, formatter } });
     this.#series.setData(this.#slots.map((slot) => this.#bar(slot)));
     this.#bands.show(this.#slots, { repaired, partial, missing });
     const count = (state) => this.#slots.filter((slot) => slot.state === state).length;
     Object.assign(this.element.dataset, {
-      type: this.type,
+      type: this.type, decimals: decimalsOf(this.#ticker),
       bars: this.#slots.filter((slot) => slot.candle).length, missing: count("missing"),
       partial: count("partial"), repaired: count("repaired"),
       close: this.#slots.findLast((slot) => slot.candle)?.candle.close ?? "",
     });
   }
 
-  #bar({ start, candle, state }) {
+  #bar({ start, candle }) {
     const time = start / 1000;
     if (!candle) return { time };
-    const mark = state === "complete" ? undefined : this.#colours[state];
-    const close = Number(candle.close);
-    if (this.type === "line") return { time, value: close, color: mark };
-    const [open, high, low] = [candle.open, candle.high, candle.low].map(Number);
-    const colours = mark && { borderColor: mark, wickColor: mark, color: mark };
-    return { time, open, high, low, close, ...colours };
-  }
-
-  #crosshairLabel(time) {
-    const isCalendar = CALENDAR_INTERVALS.includes(this.#interval);
-    return isCalendar ? `${formatTime(time * 1000, "day", "UTC")} UTC` : formatLocalAndUtc(time * 1000);
+    const [open, high, low, close] = [candle.open, candle.high, candle.low, candle.close].map(Number);
+    return this.type === "line" ? { time, value: close } : { time, open, high, low, close };
   }
 
   /* Days, weeks and months are UTC, as in the API; shorter intervals are in the viewer's zone. */

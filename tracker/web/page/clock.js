@@ -21,9 +21,9 @@ const notifyTheme = () => document.dispatchEvent(new Event("themechange"));
 
 const THEMES = { "": "Auto", light: "Light", dark: "Dark" };
 createRadioGroup("theme", THEMES, root.dataset.theme ?? "", (theme) => {
-  localStorage.setItem("theme", theme);
   if (theme) root.dataset.theme = theme;
   else delete root.dataset.theme;
   notifyTheme();
+  localStorage.setItem("theme", theme); // throws where storage is forbidden
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", notifyTheme);

@@ -23,9 +23,9 @@ export function createRadioGroup(id, labels, selected, onChange) {
   byId(id).append(...buttons);
 }
 
+/* null: none of them */
 export function checkRadio(id, value) {
-  const input = byId(id).querySelector(`input[value="${value}"]`);
-  if (input) input.checked = true;
+  for (const input of byId(id).querySelectorAll("input")) input.checked = input.value === value;
 }
 
 /* The current colour of a CSS variable, which depends on the theme. */

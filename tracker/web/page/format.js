@@ -1,14 +1,12 @@
-/* Formatting. Prices are the API's decimal strings and are never converted to floats for display. */
+/* Formatting of names, counts, durations and moments; decimals.js has that of prices. */
+
+import { CALENDAR_INTERVALS } from "./buckets.js";
 
 /* "btc_usd" -> "BTC/USD" */
 export const formatPair = (ticker) => ticker.toUpperCase().replace("_", "/");
 
-/* "103201.56" -> "103,201.56" */
-export function formatNumber(number) {
-  const [whole, decimals] = String(number).split(".");
-  const grouped = whole.replace(/\B(?=(\d{3})+$)/g, ",");
-  return decimals === undefined ? grouped : `${grouped}.${decimals}`;
-}
+/* 1234 -> "1,234" */
+export const formatNumber = (number) => number.toLocaleString("en-US");
 
 /* "0.0123" or 1.23 in per cent -> "+1.23 %" with a typographic minus sign */
 export function formatPercent(value) {
@@ -63,6 +61,12 @@ export function formatTime(ms, style, zone = undefined) {
 
 export const zoneName = () => Intl.DateTimeFormat().resolvedOptions().timeZone;
 export const isUtc = () => new Date().getTimezoneOffset() === 0;
+
+/* The start of a bucket: days, weeks and months are UTC, as in the API. */
+export function formatBucket(ms, interval) {
+  const isCalendar = CALENDAR_INTERVALS.includes(interval);
+  return isCalendar ? `${formatTime(ms, "day", "UTC")} UTC` : formatLocalAndUtc(ms);
+}
 
 /* "22 Nov, 12:35 (11:35 UTC)", or "22 Nov, 12:35 UTC" if the viewer's zone is UTC */
 export function formatLocalAndUtc(ms) {

@@ -1,12 +1,13 @@
 /* The page: applies the selection, loads what it needs, and follows changes. */
 
-import { fetchJson, now } from "./api.js";
+import { apiUrl, fetchJson, now } from "./api.js";
 import { countBuckets, defaultInterval, fitRange, rangeLength } from "./buckets.js";
 import { CoverageCalendar } from "./calendar.js";
 import { TickerCards } from "./cards.js";
 import { Chart } from "./chart.js";
+import { loadDecimals, noticeDecimals } from "./decimals.js";
 import { byId, checkRadio, createRadioGroup } from "./dom.js";
-import { formatPair } from "./format.js";
+import { formatBucket, formatPair } from "./format.js";
 import {
   INTERVAL_LABELS, RANGE_LABELS, TYPE_LABELS, parseSelection, saveSelection,
 } from "./selection.js";
@@ -19,36 +20,42 @@ import "./clock.js";
 
 const selection = parseSelection();
 let [tickers, series, slots, stream] = [[], null, [], null];
+let unknownTicker = null; // of the URL
 let staleFrom = Infinity; // the oldest moment whose candles must be fetched again
 
 const connection = new ConnectionStatus();
 const cards = new TickerCards((ticker) => applySelection({ ticker }));
-const chart = new Chart(byId("chart"), { older: () => olderTask.schedule(), hover: showSlot });
+const chart = new Chart(byId("chart"), {
+  older: () => olderTask.schedule(), hover: showSlot, view: showView,
+});
 const calendar = new CoverageCalendar();
 
 const tickersTask = new Task(async () => {
   tickers = await fetchJson("tickers");
-  if (!tickers.some((each) => each.ticker === selection.ticker)) {
-    selection.ticker = tickers[0]?.ticker;
-  }
+  resolveTicker();
   cards.show(tickers, selection.ticker);
-  stream ??= openStream();
-  if (!series && selection.ticker) await seriesTask.run();
-}, 60_000);
+  openStream();
+  if (!series) await seriesTask.run();
+}, 60_000, (error) => series || showNotice(`The page is not loaded yet, trying again: ${error.message}`));
 
 /* Loads the series of the selection. */
 const seriesTask = new Task(async () => {
-  const { ticker, range, interval } = selection;
+  const { ticker, interval } = selection;
   const since = trackedSince(ticker);
+  const range = fitRange(selection.range, interval, since, now());
+  Object.assign(selection, { range });
+  chart.element.ariaBusy = "true";
   const count = countBuckets(rangeLength(range, since, now()), interval);
   const loaded = new Series(ticker, interval, since);
-  await loaded.load(count);
+  await Promise.all([loaded.load(count), loadDecimals(ticker)]);
   if (ticker !== selection.ticker || interval !== selection.interval) return seriesTask.schedule();
   series = loaded;
+  chart.element.ariaBusy = "false";
   showSeries(count);
   calendarTask.schedule();
   if (staleFrom < Infinity) refreshTask.schedule(); // prices changed during the load
-});
+}, null, ({ message }) =>
+  showNotice(`${formatPair(selection.ticker)} is not loaded yet, trying again: ${message}`));
 
 const calendarTask = new Task(() => calendar.load(selection.ticker, now()), 300_000);
 
@@ -77,32 +84,55 @@ const stateTask = new Task(async () => {
     connection.onState(state);
   } catch (error) {
     showService(null);
-    if (connection.onFailure()) stream?.reconnect(); // the browser has not noticed the failure
+    connection.onFailure();
     throw error;
   }
 }, 10_000);
 
+/* Open the stream, again when the indexes have changed. */
 function openStream() {
-  return new PriceStream(tickers.map((each) => each.ticker), {
-    open: () => connection.onOpen(),
-    stale() {
-      staleFrom = series?.oldest ?? Infinity;
-      for (const task of [tickersTask, refreshTask, calendarTask, stateTask]) task.schedule();
+  const url = apiUrl("prices/stream", { ticker: tickers.map((each) => each.ticker) });
+  if (stream?.url === `${url}`) return;
+  stream?.close();
+  stream = new PriceStream(url, {
+    open() {
+      connection.onOpen();
+      for (const task of [tickersTask, refreshTask]) task.schedule(); // prices of the meantime
     },
+    alive: () => connection.onData(),
+    reset: reloadAll,
     price(price) {
-      connection.onData();
+      noticeDecimals(price);
       cards.update(price);
       if (price.ticker !== selection.ticker) return;
       announce(cards.describe(price.ticker));
+      showTitle();
       staleFrom = Math.min(staleFrom, Date.parse(price.created_at));
       refreshTask.schedule();
       tickersTask.schedule();
     },
-    lost() {
-      connection.onLost();
+    lost(refusal) {
+      connection.onLost(refusal);
       stateTask.schedule();
     },
   });
+}
+
+function reloadAll() {
+  staleFrom = series?.oldest ?? Infinity;
+  for (const task of [tickersTask, refreshTask, calendarTask, stateTask]) task.schedule();
+}
+
+/* An index that is not tracked is replaced by the first one. */
+function resolveTicker() {
+  if (tickers.some((each) => each.ticker === selection.ticker)) return;
+  unknownTicker = selection.ticker || null;
+  selection.ticker = tickers[0].ticker;
+}
+
+/* What the chart does not show; nothing hides it. */
+function showNotice(text) {
+  byId("notice").textContent = text;
 }
 
 /* Screen readers read the text aloud. */
@@ -117,15 +147,23 @@ function trackedSince(ticker) {
 }
 
 function applySelection(change) {
+  unknownTicker = null;
   const since = trackedSince(selection.ticker);
   Object.assign(selection, change);
   const { range, interval } = selection;
   if (change.range) selection.interval = defaultInterval(range, rangeLength(range, since, now()));
   if (change.interval) selection.range = fitRange(range, interval, since, now());
-  for (const name of ["range", "interval", "type"]) checkRadio(name, selection[name]);
   saveSelection(selection);
+  showSelection();
   if (change.type) updateChartType();
   else seriesTask.run();
+}
+
+function showSelection() {
+  cards.select(selection.ticker);
+  for (const name of ["range", "interval"]) checkRadio(name, selection[name]);
+  checkRadio("type", chartType());
+  byId("type").disabled = series?.interval === "1m";
 }
 
 /* Minutes are always drawn as a line, because a candle of one price has no body. */
@@ -133,26 +171,51 @@ const chartType = () => (series?.interval === "1m" ? "line" : selection.type);
 
 function updateChartType() {
   chart.setType(chartType());
-  byId("type").disabled = chartType() !== selection.type;
+  showSelection();
+  showView();
 }
 
 function showSeries(count = null) {
   slots = series.slots();
   if (chart.type !== chartType()) updateChartType();
-  chart.show(slots, series.interval, count);
-  showNewestCandles(slots, series.interval);
+  chart.show(slots, series, count);
+  showSelection();
+  showView();
+  showNewestCandles(slots, series);
   showGaps(series.gaps);
   showSlot(null);
+  showTitle();
   const pair = formatPair(series.ticker);
   byId("title").textContent = pair;
-  document.title = `${cards.describe(series.ticker)} · Deribit index prices`;
   chart.element.setAttribute("aria-label", [pair, chartType(), series.interval].join(", "));
+  const notices = [
+    unknownTicker && `${formatPair(unknownTicker)} is not tracked here; ${pair} is shown.`,
+    !slots.length && `${pair} has no price yet; the first one appears here.`,
+  ];
+  showNotice(notices.filter(Boolean).join(" "));
+}
+
+/* A tab that is hidden shows the price in its title. */
+function showTitle() {
+  document.title = `${cards.describe(selection.ticker)} · Deribit index prices`;
+}
+
+/* Describe what is drawn. A range is checked only while it is in view. */
+function showView() {
+  if (!series || !slots.length) return byId("drawn").replaceChildren();
+  const { first, last, isRange } = chart.view();
+  if (!first || !last) return;
+  const type = chart.type === "candles" ? "candles" : "closes as a line";
+  const reason = series.interval === "1m" ? ", because a minute has one price" : "";
+  const times = [first, last].map(({ start }) => formatBucket(start, series.interval));
+  byId("drawn").textContent = `${series.interval} ${type}${reason}: ${times.join(" – ")}`;
+  checkRadio("range", isRange ? selection.range : null);
 }
 
 /* Show the values of *slot*, or of the newest candle if it is null. Returns them as text. */
 function showSlot(slot) {
   const shown = slot ?? slots.findLast((each) => each.candle);
-  return series && showCandle(shown, series.interval, series.gaps);
+  return series && showCandle(shown, series);
 }
 
 createRadioGroup("range", RANGE_LABELS, selection.range, (range) => applySelection({ range }));
@@ -164,5 +227,12 @@ chart.listenToKeys((slot) => {
   announce(slot ? text : "");
 });
 document.addEventListener("themechange", updateChartType);
+addEventListener("hashchange", () => {
+  Object.assign(selection, parseSelection());
+  resolveTicker();
+  showSelection();
+  seriesTask.run();
+});
+addEventListener("pageshow", ({ persisted }) => persisted && reloadAll()); // back from the cache
 tickersTask.run();
 stateTask.run();

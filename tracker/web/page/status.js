@@ -2,22 +2,28 @@
 
 import { now } from "./api.js";
 import { byId, createElement } from "./dom.js";
-import { formatCount, formatPair, formatReason, formatTime } from "./format.js";
+import { formatCount, formatNumber, formatPair, formatReason, formatTime } from "./format.js";
+
+const MAX_FAILURES = 12; // of indexes
 
 /* The connection is up while the stream is open and the newest request for the state succeeded. */
 export class ConnectionStatus {
   #isStreaming = false;
   #isResponding = true;
+  #refusal = null;
   #downComponents = [];
   #lastDataAt = null;
 
   onOpen() {
     this.#isStreaming = true;
+    this.#refusal = null;
     this.onData();
   }
 
-  onLost() {
+  /* refusal: why the server refused the stream, or null */
+  onLost(refusal) {
     this.#isStreaming = false;
+    this.#refusal = refusal;
     this.#show();
   }
 
@@ -33,12 +39,10 @@ export class ConnectionStatus {
     this.onData();
   }
 
-  /* The request for the state failed. Returns whether the stream appeared to be open. */
+  /* The request for the state failed. */
   onFailure() {
-    const wasStreaming = this.#isStreaming;
     this.#isResponding = false;
     this.#show();
-    return wasStreaming;
   }
 
   #show() {
@@ -56,6 +60,7 @@ export class ConnectionStatus {
   }
 
   #describeLost() {
+    if (this.#isResponding && this.#refusal) return `Not live, updated every minute; ${this.#refusal}`;
     const last = this.#lastDataAt ? `; last data at ${formatTime(this.#lastDataAt, "second")}` : "";
     return `Connection lost, reconnecting${last}`;
   }
@@ -67,7 +72,10 @@ export function showService(state) {
     ? { name: "web", state: "up", words: "responds" }
     : { name: "web", state: "down", words: "does not respond" };
   const components = [web, ...(state?.parts ?? [])].map(createComponent);
-  byId("service").replaceChildren(...components, ...(state?.prices ?? []).flatMap(createFailures));
+  const failures = (state?.prices ?? []).flatMap(createFailures);
+  const rest = failures.splice(MAX_FAILURES).length;
+  if (rest) failures.push(createElement("li", { class: "muted" }, `and ${formatNumber(rest)} more`));
+  byId("service").replaceChildren(...components, ...failures);
 }
 
 const createComponent = ({ name, state, words }) =>

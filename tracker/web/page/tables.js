@@ -1,9 +1,10 @@
 /* The chart as text: the selected candle, the newest candles, and the gaps. */
 
-import { CALENDAR_INTERVALS, MINUTE } from "./buckets.js";
+import { MINUTE } from "./buckets.js";
+import { formatPrice } from "./decimals.js";
 import { byId, createElement } from "./dom.js";
 import {
-  formatCount, formatDuration, formatLocalAndUtc, formatNumber, formatReason, formatTime,
+  formatBucket, formatCount, formatDuration, formatLocalAndUtc, formatReason, formatTime,
 } from "./format.js";
 
 const MAX_ROWS = 16;
@@ -11,27 +12,26 @@ const MAX_PRICE_LENGTH = 10; // characters; longer prices hide the column of the
 const MAX_GAP_DISTANCE = 5 * MINUTE;
 const STATE_LABELS = { repaired: "repaired", missing: "no price", partial: "minutes missing" };
 
-/* Show *slot*, or nothing if it is undefined. Returns the text for screen readers. */
-export function showCandle(slot, interval, gaps) {
+/* Show *slot* of *series*, or nothing if it is undefined. Returns the text for screen readers. */
+export function showCandle(slot, { ticker, interval, gaps }) {
   if (!slot) {
     byId("candle").replaceChildren();
     return "";
   }
-  const isCalendar = CALENDAR_INTERVALS.includes(interval);
-  const time = isCalendar ? `${formatTime(slot.start, "day", "UTC")} UTC` : formatLocalAndUtc(slot.start);
+  const time = formatBucket(slot.start, interval);
   const notes = [STATE_LABELS[slot.state], gapReason(slot, gaps)].filter(Boolean);
-  const parts = [time, ...candleValues(slot.candle), ...(notes.length ? [notes.join(": ")] : [])];
+  const parts = [time, ...candleValues(slot.candle, ticker), ...(notes.length ? [notes.join(": ")] : [])];
   byId("candle").replaceChildren(...parts.map((part, index) =>
     createElement("span", { class: index ? "muted" : "" }, part)));
   return parts.join(", ");
 }
 
-function candleValues(candle) {
+function candleValues(candle, ticker) {
   if (!candle) return [];
   const { open, high, low, close, samples } = candle;
   const prices = Object.entries({ O: open, H: high, L: low, C: close });
   return [
-    ...prices.map(([label, price]) => `${label} ${formatNumber(price)}`),
+    ...prices.map(([label, price]) => `${label} ${formatPrice(price, ticker)}`),
     formatCount(samples, "minute"),
   ];
 }
@@ -44,30 +44,24 @@ function gapReason({ start, end, state }, gaps) {
 }
 
 /* slots: as Series returns them, the oldest first */
-export function showNewestCandles(slots, interval) {
+export function showNewestCandles(slots, { ticker, interval }) {
   const newest = slots.filter((slot) => slot.candle).slice(-MAX_ROWS).reverse();
-  byId("newest").replaceChildren(...newest.map((slot) => createRow(slot, interval)));
+  byId("newest").replaceChildren(...newest.map((slot) => createRow(slot, ticker, interval)));
   const isLong = newest.some(
-    ({ candle }) => Math.max(candle.open.length, candle.low.length) > MAX_PRICE_LENGTH);
+    ({ candle }) => formatPrice(candle.high, ticker).length > MAX_PRICE_LENGTH);
   byId("newest").parentElement.classList.toggle("long", isLong);
 }
 
-function createRow({ start, candle, state }, interval) {
+function createRow({ start, candle, state }, ticker, interval) {
   const mark = state === "complete" ? [] : [
     createElement("i", { class: `key ${state}`, title: state }),
     createElement("span", { class: "visually-hidden" }, ` (${state})`),
   ];
   const title = formatLocalAndUtc(start);
   const time = createElement("th", { scope: "row", title }, formatStart(start, interval), ...mark);
-  const prices = [candle.open, candle.high, candle.low, candle.close].map(createPrice);
+  const prices = [candle.open, candle.high, candle.low, candle.close].map((price) =>
+    createElement("td", { title: price }, formatPrice(price, ticker)));
   return createElement("tr", {}, time, ...prices);
-}
-
-/* Every digit; those beyond two decimals are smaller. */
-function createPrice(price) {
-  const text = formatNumber(price);
-  const end = text.indexOf(".") + 3;
-  return createElement("td", {}, text.slice(0, end), createElement("small", {}, text.slice(end)));
 }
 
 function formatStart(start, interval) {
