@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.support.compose.stack import MONITORS, STEADY, TICKERS, Stack
+from tests.support.compose.stack import EMPTY, MONITORS, STEADY, TICKERS, Stack
 from tracker.times import MINUTE, minute_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.compose]
@@ -17,9 +17,10 @@ JOBS = {("web", 1), ("worker", 1), ("postgres", 1), ("redis", 1), ("prometheus",
 def monitored(stack: Stack) -> Iterator[Stack]:
     """The stack with Prometheus, Alertmanager and the exporters."""
     stack.compose("build", *MONITORS)
+    stack.just("monitoring")
     stack.up(*STEADY, *MONITORS)
     yield stack
-    stack.compose("rm", "--stop", "--force", *MONITORS, "monitoring_roles")
+    stack.compose("rm", "--stop", "--force", *MONITORS, *EMPTY, "monitoring_roles")
 
 
 @pytest.fixture

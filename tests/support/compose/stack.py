@@ -171,13 +171,18 @@ def shipped_services() -> dict[str, Any]:
 
 
 def _copy_checkout(folder: Path) -> None:
-    """Copy what is or may be committed: no `.env`, and no generated file."""
+    """Copy what is or may be committed, as a checkout under umask 077 has it.
+
+    No `.env`, and no generated file.
+    """
     listed = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     names = subprocess.run(listed, check=True, capture_output=True, text=True, cwd=CHECKOUT)
     for name in filter(None, names.stdout.split("\0")):
         if (CHECKOUT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(CHECKOUT / name, folder / name)
+    for path in folder.rglob("*"):
+        path.chmod(path.stat().st_mode & 0o700)
     secrets = folder / ".local/secrets"
     secrets.mkdir(parents=True)
     for name in yaml.safe_load((CHECKOUT / "compose.yaml").read_text())["secrets"]:
