@@ -8,7 +8,6 @@ import contextlib
 import errno
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from typing import Any
 
 from tracker.embedded.account import CHECK_INTERVAL, MINIMAL_ENVIRONMENT, Account, bind_to_parent
 from tracker.embedded.log import SUPERVISOR_NAME, Log
-from tracker.watchdog import WATCHDOG_INTERVAL, Watchdog
+from tracker.watchdog import WATCHDOG_INTERVAL, HeartbeatReceiver, Watchdog, process_state
 
 _MAX_LINE = 65536  # bytes; longer lines are split
 _DRAIN_TIMEOUT = 0.5  # seconds for the rest of a dead process's output
@@ -167,9 +166,9 @@ class Supervisor:
             reading, writing = os.pipe()
             reader = stack.enter_context(FileIO(reading))
             with FileIO(writing, "w") as writer:
-                heartbeats = stack.enter_context(_open_heartbeats())
-                timeout = self._policy.heartbeat_timeout
-                handle = _start_process(process, writer, heartbeats, timeout)
+                receiver = HeartbeatReceiver(self._policy.heartbeat_timeout)
+                heartbeats = stack.enter_context(receiver)
+                handle = _start_process(process, writer, heartbeats)
             self._handles[process.name] = handle
             output = asyncio.StreamReader()
             transport, _ = await asyncio.get_running_loop().connect_read_pipe(
@@ -228,7 +227,7 @@ class Supervisor:
         self._ready[process.name].set()
 
     async def _watch_heartbeats(
-        self, process: Process, handle: Popen[bytes], heartbeats: socket.socket
+        self, process: Process, handle: Popen[bytes], heartbeats: HeartbeatReceiver
     ) -> None:
         """Kill *process* when its heartbeats stop.
 
@@ -238,11 +237,11 @@ class Supervisor:
         left = self._policy.ready_timeout
         while process.watched and not self._stopping.is_set():
             await asyncio.sleep(WATCHDOG_INTERVAL)
-            if states := _receive_states(heartbeats):
+            if states := heartbeats.receive_states():
                 is_ending = b"STOPPING=1" in states
                 left = process.stop_timeout if is_ending else self._policy.heartbeat_timeout
                 continue
-            state = _process_state(handle.pid)
+            state = process_state(handle.pid)
             if state.startswith("T"):  # stopped, perhaps before its first heartbeat
                 left = min(left, self._policy.heartbeat_timeout)
             left -= WATCHDOG_INTERVAL
@@ -285,34 +284,13 @@ async def _send_heartbeats() -> None:
         await asyncio.sleep(WATCHDOG_INTERVAL)
 
 
-def _open_heartbeats() -> socket.socket:
-    """A socket for the heartbeats of one process: abstract, so that no folder or disk matters."""
-    receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    receiver.bind("")  # the kernel selects an abstract name, unix(7)
-    return receiver
-
-
-def _receive_states(heartbeats: socket.socket) -> set[bytes]:
-    """What a process has sent since the previous call."""
-    states = set()
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            states.add(heartbeats.recv(64, socket.MSG_DONTWAIT))
-    return states
-
-
-def _start_process(
-    process: Process, output: FileIO, heartbeats: socket.socket, timeout: float
-) -> Popen[bytes]:
+def _start_process(process: Process, output: FileIO, heartbeats: HeartbeatReceiver) -> Popen[bytes]:
     """Start *process* in a session of its own: the terminal's Ctrl-C must not reach it."""
-    environment = dict(process.env)
-    if process.watched:
-        name = heartbeats.getsockname()[1:].decode()
-        environment |= {"NOTIFY_SOCKET": f"@{name}", "WATCHDOG_USEC": f"{timeout * 1_000_000:.0f}"}
+    watching = heartbeats.variables if process.watched else {}
     return Popen(
         bind_to_parent(process.command, process.stop_signal, process.account),
         cwd=process.cwd,
-        env=environment,
+        env={**process.env, **watching},
         stdin=DEVNULL,
         stdout=output,
         stderr=output,
@@ -332,15 +310,3 @@ def _describe_end(code: int) -> str:
     if code < 0:
         return f"was killed by {signal.Signals(-code).name}"
     return f"ended with exit code {code}"
-
-
-def _process_state(pid: int) -> str:
-    """The kernel's description of the state of *pid*, such as `T (stopped)`.
-
-    Source: proc(5)
-    """
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return "in an unknown state"
-    return next(line for line in status.splitlines() if line.startswith("State:")).split("\t")[1]
