@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.support.compose.stack import PROJECT, STEADY, TICKERS, TRACKER, Stack
+from tests.support.processes import process_tree
 
 pytestmark = [pytest.mark.slow, pytest.mark.compose]
 
@@ -32,6 +33,17 @@ def test_crashed_container_is_restarted(stack: Stack, service: str) -> None:
     before = stack.inspect(service)["RestartCount"]
     crash_container(stack, service)
     stack.wait_until(lambda: stack.inspect(service)["RestartCount"] > before)
+    wait_until_healthy(stack)
+
+
+@pytest.mark.parametrize("service", TRACKER)
+def test_hung_process_is_restarted(stack: Stack, service: str) -> None:
+    """Stopped, it neither responds nor ends; its container's entrypoint notices that."""
+    before = stack.inspect(service)["RestartCount"]
+    processes = process_tree(stack.inspect(service)["State"]["Pid"])
+    os.kill(processes[-1], signal.SIGSTOP)
+    stack.wait_until(lambda: stack.inspect(service)["RestartCount"] > before)
+    assert "no heartbeat" in stack.compose("logs", "--tail", "50", service)
     wait_until_healthy(stack)
 
 

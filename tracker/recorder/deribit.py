@@ -8,6 +8,7 @@ import asyncio
 import json
 import random
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -98,6 +99,8 @@ class DeribitClient:
         self._heard: tuple[float, datetime] | None = None  # elapsed seconds; the exchange's time
         self._turn = asyncio.Semaphore(MAX_CONCURRENT_REQUESTS)
         self._loop = asyncio.new_event_loop()
+        # For name lookups; asyncio's own would grow with the number of processors.
+        self._loop.set_default_executor(ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS, "lookup"))
         self._thread = Thread(target=self._loop.run_forever, name="exchange", daemon=True)
         self._thread.start()
 
@@ -210,7 +213,8 @@ class DeribitClient:
                 return HttpResponse(bytes(content), response.status_code, response.headers)
         except TimeoutError:
             raise Unreachable(f"{host}: no complete response in time") from None
-        except httpx.TransportError as error:
+        except (httpx.TransportError, RuntimeError) as error:
+            # RuntimeError: no thread can be started to look a name up
             why = describe(error)
             if any(each in why for each in _CLOCK_ERRORS):
                 why += "; is this machine's clock right?"

@@ -53,6 +53,7 @@ from tracker.watchdog import WATCHDOG_INTERVAL, Watchdog
 
 P = ParamSpec("P")
 
+MAX_POLL_THREADS = 400  # Deribit has about 200 indexes; Compose's pids_limit must allow for them
 MAX_CONNECTIONS = 10  # as the API; one statement for all prices leaves most of them unused
 
 _STOP_TIMEOUT = 4_000  # milliseconds for running polls, and again for the consumers
@@ -118,12 +119,16 @@ def _serve_metrics(host: str, port: int) -> None:
 def start_worker(
     settings: Settings, broker: RedisBroker, client: DeribitClient, database: Database, clock: Clock
 ) -> dramatiq.Worker:
-    """A running worker, with a thread for each index and some for work that may wait."""
+    """A running worker, with a thread for each index and some for work that may wait.
+
+    A poll of an unresponsive exchange keeps its thread until its minute ends: with fewer threads
+    the other polls would only record that their minute is over.
+    """
     declare_tick(broker, settings.tickers)
     declare_actors(settings, broker, client, database, clock)
     metrics.initialize(settings.tickers)
     QUEUE_METRICS.broker = broker
-    threads = len(settings.tickers) + MAX_CONCURRENT_REQUESTS
+    threads = min(len(settings.tickers), MAX_POLL_THREADS) + MAX_CONCURRENT_REQUESTS
     worker = dramatiq.Worker(broker, worker_threads=threads, worker_timeout=250)
     worker.start()
     return worker

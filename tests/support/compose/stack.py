@@ -93,6 +93,11 @@ class Stack:
         program = ("psql", "--no-psqlrc", "--username", "postgres", "--dbname", "postgres")
         self.docker("exec", self.name("db"), *program, "--command", statement)
 
+    def query(self, statement: str) -> str:
+        """The rows of *statement* in the tracker's database, as text."""
+        program = ("psql", "--no-psqlrc", "-At", "--username", "postgres", "--dbname", "tracker")
+        return self.docker("exec", self.name("db"), *program, "--command", statement)
+
     def prices(self, ticker: str) -> dict[str, Row]:
         """The newest prices of *ticker* by their minute."""
         query: dict[str, Any] = {"ticker": ticker, "limit": 1000, "include": "source,observed_at"}
