@@ -50,6 +50,7 @@ def test_processes_use_the_managed_servers() -> None:
         assert {variable: environment[variable] for variable in shared} == {
             variable: MANAGED[variable] for variable in shared
         }
+        assert environment["REDIS_PASSWORD_FILE"] == ""  # not that of the service redis
     assert services["passwords"]["environment"]["POSTGRES_PASSWORD"] == MANAGED["POSTGRES_PASSWORD"]
     assert services["migrate"]["environment"]["POSTGRES_USER"] == "owner"
     assert services["web"]["environment"]["POSTGRES_USER"] == "tracker_web"

@@ -98,15 +98,21 @@ def test_passwords_are_in_files_only(stack: Stack) -> None:
     password = "/run/password/password"
     found = {
         service: stack.docker("exec", stack.name(service), "cat", password)
-        for service in ("db", "web", "worker")
+        for service in ("db", "redis", "web", "worker")
     }
     assert {len(each) for each in found.values()} == {24}
-    assert len(set(found.values())) == 3
+    assert len(set(found.values())) == 4
     analyst = ("--entrypoint", "cat", "passwords", "/run/passwords/analyst/password")
     assert len(stack.compose("run", "--rm", *analyst)) == 24
     everything = [json.dumps(stack.inspect(service)) for service in STEADY]
+    look = ("bash", "-c", "cat /proc/[0-9]*/cmdline || true")
+    everything += [stack.docker("exec", stack.name(service), *look) for service in STEADY]
     text = "".join((*everything, stack.compose("logs")))
     assert not [service for service, each in found.items() if each in text]
+
+
+def test_redis_requires_its_password(stack: Stack) -> None:
+    assert "NOAUTH" in stack.docker("exec", stack.name("redis"), "redis-cli", "ping")
 
 
 def test_services_log_in_as_separate_roles(stack: Stack) -> None:

@@ -1,7 +1,10 @@
 """Redis as others run it: passwords with any character, users with few rights, TLS, IPv6."""
 
 import asyncio
+import json
+import os
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
+import yaml
 
 from ops.bench.processes import free_ports
 from tests.support.api import serve_api
@@ -21,7 +25,7 @@ from tests.support.waiting import current_minute, wait_until
 from tests.support.worker import running_worker, send_tick
 from tracker.embedded.packages import find_programs
 from tracker.redis import connect_counts, connect_queue, describe_redis_error
-from tracker.settings import Settings
+from tracker.settings import CHECKOUT, Settings
 from tracker.simulator import Simulator
 from tracker.web.queue_probe import QueueProbe
 
@@ -213,3 +217,42 @@ def test_embedded_redis_ignores_the_login(database: Settings) -> None:
     for host in ("", str(embedded.sockets / "redis.sock")):
         with connect_queue(embedded.changed(redis_host=host)) as client:
             assert client.ping()
+
+
+@pytest.mark.parametrize("given", ["", PASSWORD])
+def test_clients_log_in_with_the_password_of_compose(
+    given: str, servers: Settings, tmp_path: Path
+) -> None:
+    """What the service `passwords` writes, without Docker; a second start changes nothing."""
+    compose = yaml.safe_load((CHECKOUT / "compose.yaml").read_text())
+    script = compose["services"]["passwords"]["entrypoint"][-1].replace("$$", "$")
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    written = [write_passwords(script, tmp_path, given) for _ in range(2)]
+    assert written[0] == written[1]
+
+    [port] = free_ports(1)
+    words = ("--port", port, "--aclfile", folder / "users.acl", "--save", "")
+    settings = servers.changed(
+        redis_host="127.0.0.1", redis_port=port, redis_password_file=folder / "password"
+    )
+    password = settings.redis_password.get_secret_value()
+    with (
+        run_redis(find_programs(servers).redis, *words),
+        redis.Redis(port=port, password=password) as client,
+        redis.Redis(port=port) as stranger,
+    ):
+        wait_until(lambda: responds(client))
+        use_both_clients(settings)
+        with pytest.raises(redis.AuthenticationError):
+            stranger.ping()
+    assert len(password) == len(given or "x" * 24)
+    assert json.loads((folder / "exporter.json").read_text()) == {"redis://redis:6379": password}
+
+
+def write_passwords(script: str, folder: Path, password: str) -> dict[str, str]:
+    """The files of Redis after *script* has run with *password* as `REDIS_PASSWORD`."""
+    env = {"PATH": os.environ["PATH"], "POSTGRES_PASSWORD": "", "REDIS_PASSWORD": password}
+    script = script.replace("/run/passwords", str(folder))
+    subprocess.run(["sh", "-c", script], env=env, check=True)
+    return {path.name: path.read_text() for path in (folder / "redis").iterdir()}

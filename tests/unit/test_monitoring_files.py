@@ -88,7 +88,8 @@ def test_volumes_are_declared() -> None:
         for each in service.get("volumes", ())
         if not each.startswith((".", "/"))
     }
-    assert named == {"prometheus", "alertmanager", "loki", "alloy", "grafana", "password_owner"}
+    passwords = {"password_owner", "password_redis"}
+    assert named == {"prometheus", "alertmanager", "loki", "alloy", "grafana", *passwords}
     assert named <= set(COMPOSE["volumes"])
 
 

@@ -49,7 +49,7 @@ def test_compose_sets_known_variables_only() -> None:
     without_container = {
         *("TRACKER_HOME", "TRACKER_CACHE", "DEBIAN_MIRROR", "SIMULATOR_PORT"),
         "EMBEDDED_POSTGRES_PORT",
-        "POSTGRES_PASSWORD",  # a file there
+        *("POSTGRES_PASSWORD", "REDIS_PASSWORD"),  # files there
     }
     services = [compose["services"][name] for name in ("migrate", "web", "worker", "scheduler")]
     variables = {name for service in services for name in service["environment"]}
