@@ -41,7 +41,7 @@ def jobs_up(stack: Stack) -> set[tuple[str, int]]:
 def test_every_job_but_the_host_is_up(monitored: Stack) -> None:
     """Alloy provides the job `host`."""
     monitored.wait_until(lambda: jobs_up(monitored) == JOBS)
-    for name in ("prometheus", "alertmanager"):
+    for name in ("prometheus", "alertmanager", "postgres_exporter"):
         assert monitored.state(name) == "healthy"
     assert monitored.state("monitoring_roles") == "exited 0"
 

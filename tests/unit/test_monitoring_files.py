@@ -48,6 +48,19 @@ def test_profile_has_every_service_with_its_tag() -> None:
     assert {name: service["image"] for name, service in PROFILE.items()} == IMAGES
 
 
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_service_is_confined_and_watched(name: str) -> None:
+    """Alloy alone keeps capabilities, because root without them cannot write to its volume."""
+    service = COMPOSE["services"][name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ([] if name == "alloy" else ["ALL"])
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert re.fullmatch(r"[^:]+:[^:]*[0-9]+\.[0-9]+[^:]*", service["image"])
+    ends = service["restart"] == "no"
+    ours = service["image"].startswith("deribit-price-tracker:")  # the image has the check
+    assert ("healthcheck" in service) != (ends or ours or name == "redis_exporter")
+
+
 def test_ports_are_published_on_loopback_only() -> None:
     """Grafana at 3001 and Loki, which has no authentication, at 3100."""
     published = {name: service["ports"] for name, service in PROFILE.items() if "ports" in service}
