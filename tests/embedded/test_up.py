@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from io import BytesIO
+from pathlib import Path
 from queue import Queue
 from threading import Event
 from typing import IO
@@ -16,6 +17,8 @@ from typing import IO
 import pytest
 
 from ops.bench.processes import free_ports
+from tests.support.commands import start_tracker
+from tests.support.waiting import wait_until
 from tracker.embedded.account import run_command
 from tracker.embedded.home import servers_are_ready, start_background, stop_background
 from tracker.embedded.log import SUPERVISOR_NAME, Log
@@ -171,6 +174,34 @@ def test_unprivileged_processes_listen_on_privileged_port(own: Settings) -> None
     script = "import os, socket; socket.create_server(('127.0.0.1', 871)); print(os.getuid())"
 
     assert int(run_command([sys.executable, "-c", script], account)) != 0
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root starts processes as another user")
+@pytest.mark.parametrize("name", ["web", "worker", "scheduler", "simulate"])
+def test_process_started_by_root_changes_its_user(own: Settings, name: str) -> None:
+    """Without `up` too; the one that ends at once, without its servers, has changed it before."""
+    alone = own.changed(redis_host="127.0.0.1", redis_port=1)
+    with start_tracker(name, env=alone.environment()) as process:
+        wait_until(lambda: process_uids(process.pid).isdisjoint({0}))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root starts processes as another user")
+def test_process_has_passwords_that_only_root_may_read(own: Settings) -> None:
+    secret = own.home.parent / "secret"
+    secret.write_text("hunter2\n")
+    secret.chmod(0o600)
+    odd = own.changed(postgres_password_file=secret, redis_host="127.0.0.1", redis_port=1)
+    with start_tracker("simulate", "--port", "0", env=odd.environment()) as process:
+        assert process.stdout
+        read_until(process.stdout, "simulated exchange at ")
+        assert 0 not in process_uids(process.pid)
+
+
+def process_uids(pid: int) -> set[int]:
+    """The real, effective, saved and file system user of *pid*."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("Uid:"))
+    return set(map(int, line.split()[1:]))
 
 
 def test_running_servers_are_used_and_not_stopped(own: Settings) -> None:

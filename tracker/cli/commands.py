@@ -467,6 +467,7 @@ def _add_services(parser: GroupedParser, *, with_simulator: bool) -> None:
 
 
 def _run_web(settings: "Settings", _: argparse.Namespace) -> None:
+    _drop_privileges(settings)
     from tracker import logs
     from tracker.web.server import run_server
 
@@ -475,6 +476,7 @@ def _run_web(settings: "Settings", _: argparse.Namespace) -> None:
 
 
 def _run_worker(settings: "Settings", _: argparse.Namespace) -> None:
+    _drop_privileges(settings)
     from tracker import logs
     from tracker.recorder.worker import run_worker
 
@@ -483,11 +485,20 @@ def _run_worker(settings: "Settings", _: argparse.Namespace) -> None:
 
 
 def _run_scheduler(settings: "Settings", _: argparse.Namespace) -> None:
+    _drop_privileges(settings)
     from tracker import logs
     from tracker.recorder.broker import run_scheduler
 
     logs.configure(settings, "scheduler")
     run_scheduler(settings)
+
+
+def _drop_privileges(settings: "Settings") -> None:
+    """Continue as the servers' account if root has started this command."""
+    if os.getuid() == 0:
+        from tracker.embedded.up import drop_privileges
+
+        drop_privileges(settings)
 
 
 def _run_dev_worker(settings: "Settings", _: argparse.Namespace) -> int:
@@ -516,6 +527,7 @@ def _check_exchange(settings: "Settings", arguments: argparse.Namespace) -> int:
 
 
 def _run_simulator(settings: "Settings", arguments: argparse.Namespace) -> None:
+    _drop_privileges(settings)
     from tracker.simulator import run_simulator
 
     run_simulator(arguments, port=settings.simulator_port)

@@ -5,18 +5,20 @@ import pwd
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from tracker.errors import EmbeddedError
 
 MINIMAL_ENVIRONMENT = {"PATH": os.defpath, "TZ": "UTC", "LC_ALL": "C"}
 CHECK_INTERVAL = 0.02  # seconds between checks of a process
 _NOBODY = 65534
-_CAPABILITIES = {"dac_override": 1, "dac_read_search": 2, "net_bind_service": 10}  # capability.h
+_CAPABILITIES = {  # capability.h
+    "dac_override": 1, "dac_read_search": 2, "setgid": 6, "setuid": 7, "net_bind_service": 10,
+}  # fmt: skip
 _READING = ("dac_read_search", "dac_override")  # either suffices; containers often have the second
 _FIRST_UNPRIVILEGED_PORT = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
@@ -59,6 +61,15 @@ class Account:
             return {}
         groups: list[int] | None = [] if os.getuid() == 0 else None
         return {"user": self.uid, "group": self.gid, "extra_groups": groups}
+
+    @property
+    def setpriv_options(self) -> list[str]:
+        """Options of setpriv that start a program as this account."""
+        options = [f"--reuid={self.uid}", f"--regid={self.gid}", "--clear-groups"]
+        if self.capabilities:
+            kept = ",".join(f"+{name}" for name in self.capabilities)
+            options += [f"--inh-caps={kept}", f"--ambient-caps={kept}"]
+        return options
 
     @property
     def reads_all_files(self) -> bool:
@@ -122,14 +133,24 @@ class Account:
             ) from None
 
 
+def may_change_user() -> bool:
+    """Whether this process may run another one as any user."""
+    return _has_capability("setuid") and _has_capability("setgid")
+
+
 def _is_permitted(capability: str) -> bool:
-    """Whether this process may pass *capability* on.
+    """Whether this process may pass *capability* on."""
+    return bool(_has_capability(capability) and shutil.which("setpriv"))
+
+
+def _has_capability(capability: str) -> bool:
+    """Whether this process may use *capability*.
 
     Source: capabilities(7), proc(5)
     """
     lines = Path("/proc/self/status").read_text().splitlines()
     permitted = next(int(line.split()[1], 16) for line in lines if line.startswith("CapPrm"))
-    return bool(permitted >> _CAPABILITIES[capability] & 1 and shutil.which("setpriv"))
+    return bool(permitted >> _CAPABILITIES[capability] & 1)
 
 
 def _first_unprivileged_port() -> int:
@@ -153,10 +174,23 @@ def bind_to_parent(
         return list(command)
     words = [setpriv, "--pdeathsig", stop_signal.name.removeprefix("SIG")]
     if account and account.capabilities:
-        kept = ",".join(f"+{name}" for name in account.capabilities)
-        words += [f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups"]
-        words += [f"--inh-caps={kept}", f"--ambient-caps={kept}"]
+        words += account.setpriv_options
     return [*words, "--", *command]
+
+
+def become(account: Account, command: list[str], env: Mapping[str, str]) -> NoReturn:
+    """Replace this process of root by *command*, run as *account*; its parent does not notice.
+
+    Raises OSError if this user namespace does not have the account.
+    """
+    if setpriv := shutil.which("setpriv"):
+        options = ["--pdeathsig", "keep", *account.setpriv_options]
+        command = [setpriv, *options, "--", *command]
+    else:
+        os.setgroups([])
+        os.setgid(account.gid)
+        os.setuid(account.uid)
+    os.execve(command[0], command, env)  # noqa: S606 -- our own program
 
 
 def run_command(command: Sequence[str], account: Account | None = None) -> str:

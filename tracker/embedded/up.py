@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from io import FileIO
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 import pydantic
 
-from tracker.embedded.account import Account
+from tracker.embedded.account import Account, become, may_change_user
 from tracker.embedded.home import demo_settings, home_servers, lock_home, prepare_servers
 from tracker.embedded.log import SUPERVISOR_NAME, Log
 from tracker.embedded.servers import check_port
@@ -254,6 +254,27 @@ def _app_account(settings: Settings) -> Account | None:
     return account.able_to_listen(filter(None, ports))
 
 
+def drop_privileges(settings: Settings) -> None:
+    """Start this process again as the servers' account, if it is root's.
+
+    It stays root's in a debugger, which would lose it, and in a container whose root may not change
+    the user. Raises EmbeddedError if the account cannot read what it needs.
+    """
+    if os.getuid() != 0 or "debugpy" in sys.modules or not may_change_user():
+        return
+    account = _app_account(settings)
+    assert account  # because this is root
+    own = settings.changed(tracker_home=settings.home, tracker_cache=settings.cache)
+    environment = _without_secret_files(own.environment()) | {"HOME": str(settings.home)}
+    command = [sys.executable, *sys.orig_argv[1:]]
+    become(account, command, environment | {ENVIRONMENT_ONLY: "1"})
+
+
+def _without_secret_files(variables: Mapping[str, str]) -> dict[str, str]:
+    """*variables*, which have the passwords themselves: only root may be able to read the files."""
+    return {name: value for name, value in variables.items() if not name.endswith(_SECRETS.upper())}
+
+
 def _app_environment(settings: Settings, account: Account | None) -> dict[str, str]:
     """What our processes get: all settings, with passwords instead of files that have them."""
     changes: dict[str, object] = {
@@ -268,10 +289,7 @@ def _app_environment(settings: Settings, account: Account | None) -> dict[str, s
             changes |= {f"{prefix}postgres_host": host, f"{prefix}postgres_port": port}
     if not settings.redis_host:
         changes["redis_host"] = str(settings.sockets / "redis.sock")
-    variables = settings.changed(**changes).environment()
-    environment = {
-        name: value for name, value in variables.items() if not name.endswith(_SECRETS.upper())
-    }
+    environment = _without_secret_files(settings.changed(**changes).environment())
     if account:
         environment["HOME"] = str(settings.home)  # root's may not be entered
     return environment | {ENVIRONMENT_ONLY: "1", "PYTHONUNBUFFERED": "1", "TZ": "UTC"}
