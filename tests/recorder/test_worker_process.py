@@ -52,6 +52,14 @@ sys.argv[1:] = ["worker"]
 main()
 """
 
+# The same; SIGUSR1 takes its file descriptors away, SIGUSR2 gives them back.
+OUT_OF_FILES = f"""
+import resource, signal
+[few, many] = [(count, resource.getrlimit(resource.RLIMIT_NOFILE)[1]) for count in (5, 256)]
+signal.signal(signal.SIGUSR1, lambda *_: resource.setrlimit(resource.RLIMIT_NOFILE, few))
+signal.signal(signal.SIGUSR2, lambda *_: resource.setrlimit(resource.RLIMIT_NOFILE, many))
+{FAST_HEARTBEATS}"""
+
 
 @dataclass
 class Running:
@@ -140,6 +148,20 @@ def test_worker_ends_once_a_newer_version_migrates(servers: Settings, tmp_path: 
     assert "stopping" in [json.loads(line)["message"] for line in log]
     assert reason.startswith("tracker: database ")
     assert "has migrations of a newer version: 0099.future" in reason
+
+
+def test_worker_without_file_descriptors_recovers(
+    tracked: Settings, conn: psycopg.Connection, tmp_path: Path
+) -> None:
+    """Its heartbeats go on as soon as it has some again."""
+    newer = "SELECT FROM internal.heartbeats WHERE part = 'worker' AND at > %s"
+    with running(tracked, tmp_path, "-c", OUT_OF_FILES) as process:
+        wait_until(lambda: process.has_logged("polling"))
+        process.process.send_signal(signal.SIGUSR1)
+        wait_until(lambda: process.has_logged("the worker's heartbeat failed: [Errno 24]"))
+        process.process.send_signal(signal.SIGUSR2)
+        row = conn.execute("SELECT clock_timestamp()").fetchone()
+        wait_until(lambda: conn.execute(newer, row).rowcount)
 
 
 def test_worker_stores_prices_until_sigterm(

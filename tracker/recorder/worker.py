@@ -259,10 +259,12 @@ def _check_clock(detector: StepDetector, ends: SimpleQueue[int | TrackerError]) 
 
 def _watch_exchange(client: DeribitClient, database: Database, tickers: Sequence[str]) -> None:
     """Check the names in TICKERS, then record each minute which of them are locked."""
-    check_tickers(client, tickers)
+    with _logged("the names of the indexes could not be checked"):
+        check_tickers(client, tickers)
     locked: set[str] = set()
     while True:
-        with suppress(ExchangeError, DatabaseDown):
+        failure = "the status of the exchange was not recorded"
+        with _logged(failure), suppress(ExchangeError, DatabaseDown):
             before, locked = locked, client.fetch_locked(tickers)
             for ticker in tickers:
                 metrics.LOCKED.labels(ticker).set(ticker in locked)
@@ -278,10 +280,21 @@ def _send_heartbeats(database: Database, ends: SimpleQueue[int | TrackerError]) 
     """Record that the worker is alive, until the process ends, or refuse the schema."""
     while True:
         try:
-            with suppress(DatabaseDown):
+            with _logged("the worker's heartbeat failed"), suppress(DatabaseDown):
                 database.run(queries.record_heartbeat, "worker")
                 database.run(migrations.require_known)
         except UnknownSchema as error:
             ends.put(error)
             return
         time.sleep(_HEARTBEAT_INTERVAL)
+
+
+@contextmanager
+def _logged(failure: str) -> Iterator[None]:
+    """Log an unexpected error, such as no file descriptor: nothing restarts a thread that ends."""
+    try:
+        yield
+    except TrackerError:
+        raise
+    except Exception as error:  # noqa: BLE001 -- whatever it is, the thread goes on
+        logger.warning("{}: {}", failure, describe(error))
