@@ -18,15 +18,16 @@ class Certificates:
 
 
 def make_certificates(folder: Path, *addresses: str) -> Certificates:
-    """Make them in *folder* with OpenSSL's program, for localhost and *addresses*."""
-    names = ",".join(["subjectAltName=DNS:localhost", *(f"IP:{each}" for each in addresses)])
+    """Make them in *folder* with OpenSSL's program, for localhost and *addresses*, or names."""
+    kinds = [f"{'DNS' if each.isidentifier() else 'IP'}:{each}" for each in addresses]
+    names = ",".join(["subjectAltName=DNS:localhost", *kinds])
     authority, authority_key = folder / "ca.pem", folder / "ca.key"
     certificate, key = folder / "server.pem", folder / "server.key"
     common = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
     issued = ("-CA", authority, "-CAkey", authority_key, "-addext", names)
-    _run_openssl(
-        *common, "-subj", "/CN=test authority", "-keyout", authority_key, "-out", authority
-    )
+    signing = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")  # which Python 3.13 asks for
+    subject = ("-subj", "/CN=test authority", "-keyout", authority_key, "-out", authority)
+    _run_openssl(*common, *signing, *subject)
     _run_openssl(
         *(*common, "-subj", "/CN=test server", *issued, "-keyout", key, "-out", certificate),
         *("-addext", "basicConstraints=critical,CA:FALSE"),
