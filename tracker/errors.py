@@ -138,6 +138,10 @@ class NotAcceptable(RequestError):
     """No supported format is acceptable."""
 
 
+class PreconditionFailed(RequestError):
+    """The response is not the one that the client has a condition for."""
+
+
 class ServiceUnavailable(RequestError):
     """A limit is reached, or a component is not installed."""
 

@@ -76,7 +76,7 @@ assert [error.name for error in unknown.errors] == ["ticker"]
 candles = list_candles.sync(
     client=client,
     ticker="btc_usd",
-    interval=ListCandlesInterval.VALUE_1,
+    interval=ListCandlesInterval.MINUTE_5,
     tz="Europe/Berlin",
     start_date=NOON,
     end_date=TEN,
@@ -115,7 +115,7 @@ assert [line.split(",")[2] for line in lines[1:]] == [f"10{minute}.50" for minut
 bars = get_udf_history.sync(
     client=client,
     symbol="BTC_USD",
-    resolution=GetUdfHistoryResolution.VALUE_0,
+    resolution=GetUdfHistoryResolution.MINUTE_1,
     from_=NOON.timestamp(),
     to=TEN.timestamp(),
 )

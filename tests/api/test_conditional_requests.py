@@ -1,4 +1,4 @@
-"""How long clients may cache a response, and when its ETag changes."""
+"""How long clients may cache a response, when its ETag changes, and conditions on it."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,6 +6,7 @@ import httpx
 import psycopg
 import pytest
 
+from tests.support.api import error_reasons
 from tests.support.database import insert_minutes, minutes_from, upsert_prices
 from tracker.times import MINUTE, minute_of
 from tracker.web import responses
@@ -149,3 +150,30 @@ def test_condition_is_a_list_of_etags_or_any(
     assert status(("If-Modified-Since", past)) == 200
     assert client.head(PAGE, headers={"If-None-Match": "*"}).status_code == 304
     assert client.get("/prices?limit=0", headers={"If-None-Match": "*"}).status_code == 422
+
+
+def test_if_match_is_412_without_the_current_etag(
+    client: httpx.Client, writer: psycopg.Connection
+) -> None:
+    """Compared strongly, before If-None-Match; a response without an ETag has none of a list."""
+    assert writer
+    client.headers["Accept-Encoding"] = "identity"
+    etag = client.get(PAGE).headers["etag"]
+    past = "Mon, 01 Jan 2001 00:00:00 GMT"
+
+    for known in (etag, f'"x", {etag}', f'W/"y",{etag}', "*", ""):
+        assert client.get(PAGE, headers={"If-Match": known}).status_code == 200
+        both = {"If-Match": known, "If-None-Match": etag}
+        assert client.get(PAGE, headers=both).status_code == 304
+    assert client.get(PAGE, headers={"If-Unmodified-Since": past}).status_code == 200  # no date
+    reasons = {"If-Match": "does not have the current ETag"}
+    for unknown in ('"x"', f"W/{etag}", etag.strip('"'), '"*"'):
+        headers = {"If-Match": unknown, "If-None-Match": "*"}
+        assert error_reasons(client.get(PAGE, headers=headers), 412) == reasons
+        assert client.head(PAGE, headers=headers).status_code == 412
+    without_etag = ("/health/live", "/prices/export?ticker=btc_usd")
+    for path in (*without_etag, "/prices/stream?ticker=btc_usd"):
+        assert error_reasons(client.get(path, headers={"If-Match": etag}), 412) == reasons
+    for path in without_etag:
+        assert client.get(path, headers={"If-Match": "*"}).status_code == 200
+    assert client.get("/prices?limit=0", headers={"If-Match": etag}).status_code == 422

@@ -2,6 +2,7 @@
 
 import gzip
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -222,6 +223,22 @@ def test_killed_database_session_breaks_the_transfer(
         "an export was aborted"
     ]
     assert client.get(EXPORT).status_code == 200
+
+
+def test_broken_transfer_resets_a_connection_without_chunks(
+    client: httpx.Client, base_conn: psycopg.Connection, logged: list[str]
+) -> None:
+    """To HTTP/1.0 any other end is that of the export."""
+    wait_until_released(base_conn)  # by earlier tests
+    address = (client.base_url.host, client.base_url.port)
+    with socket.create_connection(address, timeout=TIMEOUT) as connection:
+        connection.sendall(f"GET {LONG} HTTP/1.0\r\n\r\n".encode())
+        assert connection.recv(12) == b"HTTP/1.1 200"
+        for pid in export_backends(base_conn):
+            base_conn.execute("SELECT pg_terminate_backend(%s)", [pid])
+        with connection.makefile("rb") as received, pytest.raises(ConnectionResetError):
+            received.read()
+    assert len(logged) == 1
 
 
 def test_unresponsive_database_breaks_the_transfer(

@@ -84,6 +84,7 @@ def test_several_accept_headers_are_combined(client: httpx.Client) -> None:
         ("text/*", CSV),
         ("text/*;q=0.9, application/json;q=0.8, application/x-ndjson;q=0.7", CSV),
         ("*/*;q=0.1, text/csv;q=0, application/json;q=0", "application/x-ndjson"),
+        ("application/x-ndjson;q=0.1, application/problem+json", "application/x-ndjson"),
     ],
 )
 def test_every_name_of_a_format_is_accepted(
@@ -96,10 +97,21 @@ def test_every_name_of_a_format_is_accepted(
     assert response.content == client.get(f"{path}&format={name}").content
 
 
+@pytest.mark.parametrize("path", [*PATHS, "/prices/export?ticker=btc_usd", "/tickers"])
+def test_client_that_names_only_its_errors_gets_the_default(
+    client: httpx.Client, path: str
+) -> None:
+    """As generated clients of openapi-generator do where the document has no JSON."""
+    response = client.get(path, headers={"Accept": "application/problem+json"})
+    assert response.status_code == 200
+    assert response.headers["content-type"] == client.get(path).headers["content-type"]
+
+
 @pytest.mark.parametrize(
     ("path", "accept"),
     [
         (PATHS[0], "text/html"),
+        (PATHS[0], "text/html, application/problem+json"),
         (PATHS[0], "application/xml, image/*"),
         (PATHS[0], "*/*;q=0"),
         (PATHS[0], "application/json;q=0"),

@@ -33,6 +33,8 @@ def proxied(request: pytest.FixtureRequest, base: Settings) -> Iterator[httpx.Cl
     settings = base if strips else base.changed(web_root_path=PREFIX)
     with serve_api(settings) as api, proxy_requests(api, strips=strips) as client:
         assert api.get("/v1/health/live").status_code == 200
+        if not strips:
+            assert api.get(PREFIX).headers["location"] == "./tracker/"
         yield client
 
 
@@ -70,6 +72,13 @@ def test_servers_of_the_document_resolve(proxied: httpx.Client, root: str) -> No
     for server in servers:
         url = f"{str(server).rstrip('/')}/udf/config"
         assert proxied.get(url).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1", "/docs/", "/v1/problems/"])
+def test_redirects_of_pages_resolve(proxied: httpx.Client, path: str) -> None:
+    page = proxied.get(f"{PREFIX}{path}", follow_redirects=True)
+    assert page.status_code == 200
+    assert page.url.path == PREFIX + (path.rstrip("/") if path.endswith("/") else f"{path}/")
 
 
 @pytest.mark.parametrize("root", ROOTS)

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import psycopg
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -195,6 +196,30 @@ def test_links_keep_the_query(client: httpx.Client, writer: psycopg.Connection) 
     assert [list(first.links), list(third.links)] == [["next"], ["prev"]]
     assert client.get(linked_url(third, "prev")).json() == second.json()
     assert client.get(linked_url(second, "prev")).json() == first.json()
+
+
+@pytest.mark.parametrize("path", ["/prices?", "/prices/candles?interval=1m&"])
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        ("desc", [["12:06", "12:05"], ["12:04", "12:03"], ["12:02"]]),
+        ("asc", [["12:02", "12:03"], ["12:04", "12:05"], ["12:06"]]),
+    ],
+)
+def test_both_cursors_bound_every_page(
+    client: httpx.Client,
+    writer: psycopg.Connection,
+    path: str,
+    order: str,
+    expected: list[list[str]],
+) -> None:
+    """Links replace the nearer one and keep the other."""
+    insert_minutes(writer, minutes_from(NOON, 9))
+    query = f"ticker=btc_usd&limit=2&after=2024-01-15T12:01&before=2024-01-15T12:07&order={order}"
+    first = client.get(path + query)
+    pages = list(follow_pages(client, first, "next", lambda: None))
+    assert [page_times(page) for page in pages] == expected
+    assert [list(page.links) for page in pages] == [["next"], ["next"], []]
 
 
 def test_previous_links_reach_the_newest_prices(

@@ -1,12 +1,15 @@
 """Methods, targets and Host of requests, as RFC 9110 and RFC 9112 demand."""
 
 import socket
+from datetime import UTC, datetime
 from http.client import HTTPResponse
 
 import httpx
+import psycopg
 import pytest
 
 from tests.support.api import error_reasons
+from tests.support.database import insert_minutes
 
 LIVE = "/health/live"
 ALLOW = {"GET", "HEAD", "OPTIONS"}
@@ -122,9 +125,71 @@ def test_options_lists_the_methods(client: httpx.Client, target: str) -> None:
     assert set(response.headers["allow"].split(", ")) == ALLOW
 
 
-def test_options_of_an_unknown_path_is_404(client: httpx.Client) -> None:
-    response = send(client, "OPTIONS /nowhere HTTP/1.1\r\nHost: a", "OPTIONS")
-    assert error_reasons(response, 404) == {"path": "does not exist"}
+def test_unknown_path_is_404_that_names_it(client: httpx.Client) -> None:
+    """As it arrived: a proxy may have added or removed a prefix."""
+    response = send(client, "OPTIONS /no%20where HTTP/1.1\r\nHost: a", "OPTIONS")
+    assert error_reasons(response, 404) == {"path": "does not exist: '/no where'"}
+    for path in ("/tracker/v1/prices", "/page/none.js"):
+        assert error_reasons(client.get(path), 404) == {"path": f"does not exist: '{path}'"}
+
+
+@pytest.mark.parametrize(
+    "head", ["GET / HTTP/2.0\r\nHost: a", "GET / HTTP/3.0\r\nHost: a", "PRI * HTTP/2.0\r\n\r\nSM"]
+)
+def test_newer_version_is_505(client: httpx.Client, head: str) -> None:
+    reasons = error_reasons(send(client, head), 505)
+    assert reasons == {"version": "is not served; must be HTTP/1.1 or 1.0"}
+
+
+def test_refused_head_has_the_headers_of_other_errors(client: httpx.Client) -> None:
+    """A page of another origin may read why."""
+    names = {"access-control-allow-origin", "access-control-expose-headers"}
+    names |= {"x-content-type-options", "content-security-policy", "cross-origin-resource-policy"}
+    other = client.get("/nowhere").headers
+    for head in ("BREW / HTTP/1.1\r\nHost: a", "GET / HTTP/1.1", "GET / HTTP/2.0\r\nHost: a"):
+        headers = send(client, f"{head}\r\nOrigin: https://b.example").headers
+        assert {name: headers[name] for name in names} == {name: other[name] for name in names}
+
+
+@pytest.mark.parametrize(
+    ("path", "location"),
+    [
+        ("/v1", "./v1/"),
+        ("/v1?utm_source=x", "./v1/?utm_source=x"),
+        ("/docs/", "../docs"),
+        ("/v1/docs/", "../docs"),
+        ("/problems/", "../problems"),
+    ],
+)
+def test_page_is_found_with_and_without_a_slash(
+    client: httpx.Client, path: str, location: str
+) -> None:
+    response = client.get(path)
+    assert (response.status_code, response.headers["location"]) == (307, location)
+    assert client.get(path, follow_redirects=True).headers["content-type"].startswith("text/html")
+
+
+def test_http_1_0_gets_no_chunks(client: httpx.Client, writer: psycopg.Connection) -> None:
+    """The end of the connection is that of a response whose length is unknown."""
+    insert_minutes(writer, [datetime(2024, 1, 15, 12, tzinfo=UTC)])
+    path = "/prices/export?ticker=btc_usd"
+    plain = client.get(path).content
+    for coding in ("identity", "gzip"):
+        text = f"GET {path} HTTP/1.0\r\nAccept-Encoding: {coding}"
+        response = send(client, text)
+        assert "transfer-encoding" not in response.headers
+        assert response.headers["connection"] == "close"
+        assert response.content == plain
+    head = send(client, f"HEAD {path} HTTP/1.0", "HEAD")
+    assert not {"transfer-encoding", "content-length"} & set(head.headers)
+
+    with socket.create_connection((client.base_url.host, client.base_url.port)) as connection:
+        connection.settimeout(20)
+        connection.sendall(b"GET /prices/stream?ticker=btc_usd HTTP/1.0\r\n\r\n")
+        response = HTTPResponse(connection)
+        response.begin()
+        assert response.getheader("transfer-encoding") is None
+        assert response.readline() == b"retry: 1000\n"
 
 
 @pytest.mark.parametrize(

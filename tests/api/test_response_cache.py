@@ -239,6 +239,7 @@ def test_cached_responses_differ_by_accepted_format(
         lines = cached.get(path, headers={"Accept": "application/jsonl"})
         identity = cached.get(path, headers={"Accept-Encoding": "identity"})
         unchanged = cached.get(path, headers={"If-None-Match": compressed.headers["etag"]})
+        changed = cached.get(path, headers={"If-Match": unchanged.headers["etag"][:-1] + 'x"'})
         head = cached.head(path)
         assert table.headers["content-type"].startswith("text/csv")
         assert lines.headers["content-type"] == "application/jsonl"
@@ -246,6 +247,7 @@ def test_cached_responses_differ_by_accepted_format(
         assert "content-encoding" not in identity.headers
         assert compressed.content == identity.content != table.content
         assert (unchanged.status_code, unchanged.content) == (304, b"")
+        assert changed.status_code == 412
         assert (head.content, head.headers["etag"]) == (b"", compressed.headers["etag"])
 
 

@@ -28,6 +28,7 @@ ANCHORS = {
     405: "method-not-allowed",
     406: "not-acceptable",
     408: "slow-request",
+    412: "precondition-failed",
     414: "long-address",
     422: "invalid-parameter",
     429: "too-many-requests",
@@ -35,7 +36,9 @@ ANCHORS = {
     500: "server-error",
     501: "unknown-method",
     503: "unavailable",
+    505: "http-version",
 }
+TITLES = {414: "URI Too Long", 422: "Unprocessable Content"}  # of RFC 9110; Python's from 3.13 on
 
 Metrics = dict[tuple[str, ...], float]
 
@@ -132,7 +135,7 @@ def error_reasons(response: httpx.Response, status: int) -> dict[str, str]:
     assert response.headers["x-request-id"] == body["request_id"]
     assert list(body) == ["type", "title", "status", "detail", "errors", "request_id"]
     assert re.fullmatch(rf"(\.\./)*problems#{ANCHORS[status]}", body["type"])
-    assert body["title"] == HTTPStatus(status).phrase
+    assert body["title"] == TITLES.get(status, HTTPStatus(status).phrase)
     reasons = {error["name"]: error["reason"] for error in body["errors"]}
     assert len(reasons) == len(body["errors"]) > 0
     assert all(f"{name}: {reason}" in body["detail"] for name, reason in reasons.items())

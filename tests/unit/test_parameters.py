@@ -225,6 +225,7 @@ def test_include_is_in_order_of_columns(text: str) -> None:
         ("source,", "is not one of source, observed_at: ''"),
         ("source,id", "is not one of source, observed_at: 'id'"),
         ("source, observed_at", "is not one of source, observed_at: ' observed_at'"),
+        ("Id&include=source,a: b", "is not one of source, observed_at: 'Id', 'a: b'"),
         ("source,source", "has 'source' more than once"),
         ("source&include=source", "has 'source' more than once"),
     ],
@@ -236,7 +237,9 @@ def test_invalid_include_has_reason(text: str, reason: str) -> None:
 
 
 def test_zone_has_iana_name() -> None:
-    assert params.ZONE.parse("Europe/Berlin") == BERLIN
+    for name in ("Europe/Berlin", "europe/berlin", " EUROPE/BERLIN "):
+        assert params.ZONE.parse(name) == BERLIN
+    assert params.ZONE.parse("Etc/GMT 2") == ZoneInfo("Etc/GMT+2")  # an unescaped plus
     for name in ("Europe/Bonn", "localtime", "../etc/passwd", ""):
         with pytest.raises(ValueError, match="is not") as caught:
             params.ZONE.parse(name)

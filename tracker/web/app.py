@@ -118,8 +118,13 @@ def create_app(
         for root in roots
         for version in (f"/{settings.api_version}", "")
     }
+    pages = [path for path, each in endpoints.items() if each in site.PAGES and path != "/"]
+    redirected = [path[:-1] if path.endswith("/") else f"{path}/" for path in pages]
     starlette = Starlette(
-        routes=[Route(path, each.handle) for path, each in endpoints.items()],
+        routes=[
+            *(Route(path, each.handle) for path, each in endpoints.items()),
+            *(Route(path, site.redirect_page) for path in redirected),
+        ],
         lifespan=lifespan,
         exception_handlers={
             HTTPException: problems.handle_http_exception,

@@ -26,7 +26,7 @@ MAX_SIZE = 16_000_000  # bytes of all cached responses, about
 _MAX_WAIT = 0.25  # seconds to wait for the response of another request
 _OVERHEAD = 1000  # bytes of a response besides its body
 # The headers that a response depends on, besides the URL.
-_KEY_HEADERS = {b"accept", b"accept-encoding", b"if-none-match"}
+_KEY_HEADERS = {b"accept", b"accept-encoding", b"if-match", b"if-none-match"}
 
 Key = tuple[object, ...]
 Handler = Callable[[Request[Any]], Awaitable[Response]]

@@ -109,7 +109,7 @@ class CandlePage:
     description="A bucket without prices has no candle. The header Link leads to the next page and"
     " to the previous one.",
     response=schemas.rows_response(schemas.page_of(CANDLE), [_EXAMPLE], "Link"),
-    errors=(406, 422, 500, 503),
+    errors=(406, 412, 422, 500, 503),
     links=(
         "list_prices",
         {"ticker": schemas.QUERY_TICKER, "start_date": schemas.in_first("created_at")},
@@ -142,15 +142,15 @@ async def fetch_page(
         since = max(since, next_instant(query.after))
     if query.before:
         until = min(until, query.before)
-    has_cursor = query.after is not None or query.before is not None
-    ascending = query.before is None if has_cursor else query.order == "asc"
+    has_one_cursor = (query.before is None) != (query.after is None)
+    ascending = query.before is None if has_one_cursor else query.order == "asc"
     fetch = partial(fetch_candles, conn, query.ticker, grid)
 
     found = await fetch(_span(since, until), query.limit + 1, ascending=ascending)
     page = found[: query.limit]
     following = page[-1].start if len(found) > query.limit else None
     preceding = None
-    if has_cursor:
+    if has_one_cursor:
         boundary = since if ascending else max(since, until, FIRST + MINUTE) - MINUTE
         if page:
             boundary = page[0].start

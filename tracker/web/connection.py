@@ -6,6 +6,7 @@ connection: protocol.py passes on what uvicorn has.
 
 import asyncio
 import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,13 @@ class Connection:
         """Accept the next message, though the client has not read those before it."""
         if self._protocol:
             self._protocol.flow.resume_writing()
+
+    def reset(self) -> None:
+        """Close it at once with a reset, because to HTTP/1.0 a usual close completes a response."""
+        if self._protocol and not self.closed.is_set():
+            peer = self._protocol.transport.get_extra_info("socket")
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._abort()
 
     async def hang_up(self, seconds: float) -> None:
         """Close the connection once the client has read everything, or after *seconds*."""

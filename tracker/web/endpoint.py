@@ -1,7 +1,7 @@
 """Endpoints: a path with its handler, its parameters and its documentation."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypedDict, TypeVar, get_type_hints
 
@@ -79,11 +79,25 @@ async def require_ticker(request: AppRequest, ticker: str) -> Dependency:
 
     Raises BadRequest unless *ticker* is configured or stored; DatabaseDown, MigrationsPending.
     """
-    tickers, database = request.state["tickers"], request.state["database"]
-    if ticker not in tickers.known and ticker not in await tickers.names(database):
-        names = ", ".join(tickers.known)
-        raise BadRequest({"ticker": f"{shorten(ticker)!r} is not tracked; tracked: {names}"})
+    if ticker not in request.state["tickers"].known:
+        await require_tickers(request, [ticker])
     return Dependency(ticker, request.state["feed"].revision(ticker))
+
+
+async def require_tickers(request: AppRequest, names: Sequence[str]) -> None:
+    """Raises BadRequest unless all *names* are configured or stored.
+
+    Raises DatabaseDown, MigrationsPending.
+    """
+    tickers = request.state["tickers"]
+    if tickers.known.keys() >= set(names):
+        return
+    stored = await tickers.names(request.state["database"])
+    if unknown := [repr(shorten(name)) for name in names if name not in stored]:
+        verb = "is" if len(unknown) == 1 else "are"
+        tracked = ", ".join(stored)
+        why = f"{', '.join(unknown)} {verb} not tracked; tracked: {tracked}"
+        raise BadRequest({"ticker": why})
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ from tracker.web.responses import (
     accepted_codings,
     negotiate,
     request_header,
+    require_match,
 )
 
 MAX_EXPORTS = 4  # at once
@@ -76,9 +77,10 @@ class ExportQuery(TickerQuery):
     "export",
     summary="All prices of a range, oldest first: the lines that pages have, however many",
     description="It is streamed as it is read. An export that fails is cut off before its last"
-    " chunk. 503 while too many others are in progress.",
+    " chunk, or by a reset of the connection with HTTP/1.0. 503 while too many others are in"
+    " progress.",
     response=schemas.lines_response(EXAMPLE, "Content-Disposition", "Cache-Control", "Vary"),
-    errors=(406, 422, 500, 503),
+    errors=(406, 412, 422, 500, 503),
 )
 async def export_prices(request: AppRequest, query: ExportQuery) -> Response:
     """The prices between start_date and end_date, oldest first."""
@@ -86,6 +88,7 @@ async def export_prices(request: AppRequest, query: ExportQuery) -> Response:
     media_type = negotiate(request, query.format, offered)
     codings = accepted_codings(request_header(request.scope, b"accept-encoding"))
     await require_ticker(request, query.ticker)
+    require_match(request.scope, None)
     minutes = listing_minutes(query.start_date, query.end_date, datetime.now(UTC), ascending=True)
     price_format = PriceFormat(media_type, query.include)
     first_price = PageQuery(
@@ -243,7 +246,7 @@ class ExportResponse(Response):
             why = str(error) or "the client does not read"
             bound = logger.bind(request_id=request_id, ticker=self._ticker)
             bound.error("an export was aborted: {}", why)
-        await connection.hang_up(0)
+        connection.reset()
         await connection.closed.wait()
 
     async def _send(self, send: Send) -> None:

@@ -40,7 +40,7 @@ END = params.moment(
     " and never after: the current minute, which is not yet missing.",
 )
 COVERAGE_WIDTHS = {"1h": HOUR, "1d": DAY}
-INTERVAL = params.choice("interval", COVERAGE_WIDTHS, "The width of a bucket.")
+INTERVAL = params.interval_choice(COVERAGE_WIDTHS, "The width of a bucket.")
 
 _MAX_MINUTES = max(COVERAGE_WIDTHS.values()).total_seconds() // 60
 _COUNT: params.Schema = {"type": "integer", "minimum": 0, "maximum": _MAX_MINUTES}
@@ -128,7 +128,7 @@ class CoverageQuery(TickerQuery):
     summary="Gaps: consecutive missing minutes with their reasons, newest first",
     description="The header Link leads to the next page, whose gaps are older.",
     response=schemas.rows_response(schemas.page_of(GAP), [_GAP_EXAMPLE], "Link"),
-    errors=(406, 422, 500, 503),
+    errors=(406, 412, 422, 500, 503),
     links=(
         "list_coverage",
         {"ticker": schemas.QUERY_TICKER, "start_date": schemas.in_first("from")},
@@ -156,7 +156,7 @@ async def list_gaps(request: AppRequest, query: GapsQuery) -> Response:
     summary="How much of each UTC hour or day is stored, newest first",
     description="The header Link leads to the next page, whose hours or days are older.",
     response=schemas.rows_response(schemas.page_of(COVERAGE), [_COVERAGE_EXAMPLE], "Link"),
-    errors=(406, 422, 500, 503),
+    errors=(406, 412, 422, 500, 503),
     links=("list_gaps", {"ticker": schemas.QUERY_TICKER, "start_date": schemas.in_first("from")}),
 )
 async def list_coverage(request: AppRequest, query: CoverageQuery) -> Response:

@@ -216,7 +216,7 @@ STATE = schemas.model(
     summary="The process responds",
     description="Whatever the database does.",
     response=schemas.json_response(schemas.ref(LIVE)),
-    errors=(422, 500),
+    errors=(412, 422, 500),
     tag="service",
 )
 async def get_liveness(_request: AppRequest, _query: NoQuery) -> Response:
@@ -230,7 +230,7 @@ async def get_liveness(_request: AppRequest, _query: NoQuery) -> Response:
     summary="The database responds, no migration is pending, and every ticker has a fresh price",
     description="503 with the reasons otherwise.",
     response=schemas.json_response(schemas.ref(READY)),
-    errors=(422, 500, 503),
+    errors=(412, 422, 500, 503),
     tag="service",
 )
 async def get_readiness(request: AppRequest, _query: NoQuery) -> Response:
@@ -265,7 +265,7 @@ async def get_readiness(request: AppRequest, _query: NoQuery) -> Response:
     summary="For Prometheus",
     description="In the format of Prometheus, or of OpenMetrics if Accept has it.",
     response=schemas.text_response("text/plain", "application/openmetrics-text"),
-    errors=(422, 500),
+    errors=(412, 422, 500),
     tag="service",
 )
 async def get_metrics(request: AppRequest, _query: NoQuery) -> Response:
@@ -298,7 +298,8 @@ async def get_metrics(request: AppRequest, _query: NoQuery) -> Response:
     metrics.replica_lag.set(nan if lag is None else lag)
     openmetrics_accepted = "application/openmetrics-text" in request.headers.get("accept", "")
     encode, media_type = _OPENMETRICS if openmetrics_accepted else _PLAIN_TEXT
-    return Response(encode(metrics.registry), 200, NO_STORE, media_type)
+    headers = {**NO_STORE, "Vary": "Accept"}
+    return Response(encode(metrics.registry), 200, headers, media_type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +317,7 @@ class Part:
     summary="The state of each part of the service, with a reason; always 200",
     description="By what the database has of each part and of each index, and by a write to Redis.",
     response=schemas.json_response(schemas.ref(STATE)),
-    errors=(422, 500),
+    errors=(412, 422, 500),
     tag="service",
 )
 async def get_state(request: AppRequest, _query: NoQuery) -> Response:

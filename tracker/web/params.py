@@ -6,7 +6,7 @@ document.
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from datetime import datetime
 from functools import cache
@@ -146,7 +146,15 @@ def _without_brackets(values: QueryParams, known: Mapping[str, Field]) -> QueryP
 
 
 def _parse_list(parameter: Parameter, texts: list[str]) -> tuple[Any, ...]:
-    values = [parameter.parse(item) for text in texts for item in text.split(",")]
+    values, errors = [], dict[str, list[str]]()
+    for item in ",".join(texts).split(","):
+        try:
+            values.append(parameter.parse(item))
+        except ValueError as error:  # reasons end with the item
+            why, _, shown = str(error).partition(": ")
+            errors.setdefault(why, []).append(shown)
+    if errors:
+        raise ValueError("; ".join(f"{why}: {', '.join(shown)}" for why, shown in errors.items()))
     for value in values:
         if values.count(value) > 1:
             raise ValueError(f"has {shorten(str(value))!r} more than once")
@@ -155,16 +163,17 @@ def _parse_list(parameter: Parameter, texts: list[str]) -> tuple[Any, ...]:
 
 
 def parse_zone(text: str) -> ZoneInfo:
-    """A time zone by its IANA name. Raises ValueError."""
-    if text not in zone_names():
+    """A time zone by its IANA name in any case; a space is an unescaped `+`. Raises ValueError."""
+    name = zone_names().get(text.strip().replace(" ", "+").lower())
+    if name is None:
         raise ValueError(f"is not an IANA time zone such as Europe/Berlin: {shorten(text)!r}")
-    return ZoneInfo(text)
+    return ZoneInfo(name)
 
 
 @cache
-def zone_names() -> frozenset[str]:
-    """The names of all zones that this machine knows, except for its own local time."""
-    return frozenset(available_timezones() - {"localtime"})
+def zone_names() -> Mapping[str, str]:
+    """All zones that this machine knows, except for its own local time, by lower-case names."""
+    return {name.lower(): name for name in available_timezones() - {"localtime"}}
 
 
 def whole_number(least: int, most: int) -> Callable[[str], int]:
@@ -200,6 +209,18 @@ def choice(name: str, names: Collection[str], description: str) -> Parameter:
     return Parameter(name, one_of(names), {"type": "string", "enum": list(names)}, description)
 
 
+def interval_choice(names: Collection[str], description: str) -> Parameter:
+    """The parameter `interval`, whose value is one of *names*."""
+    parameter = choice("interval", names, description)
+    return replace(parameter, schema=parameter.schema | {"x-enum-varnames": interval_names(names)})
+
+
+def interval_names(intervals: Iterable[str]) -> list[str]:
+    """Names of constants for generators, because *intervals*, such as 1d, are no identifiers."""
+    units = {"m": "MINUTE", "h": "HOUR", "d": "DAY", "w": "WEEK", "M": "MONTH"}
+    return [f"{units[each[-1]]}_{each[:-1]}" for each in intervals]
+
+
 def integer(name: str, least: int, most: int, description: str) -> Parameter:
     """A parameter whose value is a whole number."""
     schema = {"type": "integer", "minimum": least, "maximum": most}
@@ -228,7 +249,7 @@ LIMIT = integer("limit", 1, MAX_LIMIT, "The maximum length of a page.")
 BEFORE = moment(
     "before",
     "A cursor, as links have it: the page of what is nearest before it, exclusive, in the requested"
-    " range and order.",
+    " range and order. With `after`, both are bounds: the first page between them, in that order.",
 )
 AFTER = moment(
     "after",
@@ -260,8 +281,7 @@ ZONE = Parameter(
     "A time zone by its IANA name, for days, weeks and months: its days have 23 or 25 hours where"
     " clocks change. Shorter buckets are the same in each.",
 )
-INTERVAL = choice(
-    "interval",
+INTERVAL = interval_choice(
     INTERVALS,
     "The width of a bucket. Days and longer begin by the calendar of `tz`, weeks on Monday; shorter"
     " ones are counted from midnight UTC.",

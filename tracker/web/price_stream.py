@@ -9,9 +9,10 @@ from starlette.responses import Response
 from tracker import queries
 from tracker.errors import BadRequest, DatabaseDown, ServiceUnavailable
 from tracker.web import params, schemas
-from tracker.web.endpoint import AppRequest, endpoint, require_ticker
+from tracker.web.endpoint import AppRequest, endpoint, require_tickers
 from tracker.web.params import Parameter
 from tracker.web.prices import PRICE_PROPERTIES
+from tracker.web.responses import require_match
 from tracker.web.stream.events import POSITION_PATTERN, Position, parse_positions
 from tracker.web.stream.responses import EventStream, Subscriber
 
@@ -101,7 +102,7 @@ class StreamQuery:
         "Cache-Control",
         description=_DESCRIPTION,
     ),
-    errors=(422, 500, 503),
+    errors=(412, 422, 500, 503),
     other_parameters=(
         {
             "name": _HEADER,
@@ -115,8 +116,8 @@ class StreamQuery:
 async def stream_prices(request: AppRequest, query: StreamQuery) -> Response:
     """An event for each price that is stored, from now or from an id on."""
     resume = _last_event_id(request) or query.last_event_id
-    for ticker in query.tickers:
-        await require_ticker(request, ticker)
+    await require_tickers(request, query.tickers)
+    require_match(request.scope, None)
     feed, streams = request.state["feed"], request.state["streams"]
     if not feed.current:
         await request.state["primary"].run(queries.revisions)  # raises the reason

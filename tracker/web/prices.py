@@ -97,7 +97,7 @@ class FilteredPriceQuery(TickerQuery):
     description="Newest first, or oldest first with `order=asc`. The header Link leads to the next"
     " page and to the previous one.",
     response=schemas.rows_response(schemas.page_of(PRICE), [EXAMPLE], "Link"),
-    errors=(406, 422, 500, 503),
+    errors=(406, 412, 422, 500, 503),
     links=(
         "get_filtered_price",
         {"ticker": schemas.in_first("ticker"), "date": schemas.in_first("created_at")},
@@ -122,7 +122,7 @@ async def list_prices(request: AppRequest, query: PricesQuery) -> Response:
     summary="The newest price",
     description="404 while no price of the index is stored.",
     response=schemas.rows_response(schemas.ref(PRICE), EXAMPLE),
-    errors=(404, 406, 422, 500, 503),
+    errors=(404, 406, 412, 422, 500, 503),
     links=(
         "get_filtered_price",
         {"ticker": schemas.in_body("ticker"), "date": schemas.in_body("created_at")},
@@ -154,7 +154,7 @@ async def get_last_price(request: AppRequest, query: LastPriceQuery) -> Response
     description="404 if that minute has no price, and none lies within `tolerance`; /prices/gaps"
     " has the reason.",
     response=schemas.rows_response(schemas.ref(PRICE), EXAMPLE),
-    errors=(404, 406, 422, 500, 503),
+    errors=(404, 406, 412, 422, 500, 503),
     links=(
         "list_prices",
         {"ticker": schemas.in_body("ticker"), "start_date": schemas.in_body("created_at")},
@@ -211,14 +211,14 @@ async def fetch_page(
         stop = min(stop, following_minute(query.before))
     if query.after:
         first = max(first, minute_number(query.after) + 1)
-    has_cursor = query.before is not None or query.after is not None
-    reads_ascending = query.before is None if has_cursor else ascending
+    has_one_cursor = (query.before is None) != (query.after is None)
+    reads_ascending = query.before is None if has_one_cursor else ascending
     fetch = partial(fetch_prices, batcher, query.ticker, deadline=_deadline())
 
     page = await fetch(range(first, stop), query.limit, price_format, ascending=reads_ascending)
     next_read = page.last_at if page.more else None
     previous_read = None
-    if has_cursor:
+    if has_one_cursor:
         boundary = first if reads_ascending else stop - 1  # the first minute in reading order
         if page.first_at:
             boundary = minute_number(page.first_at)

@@ -22,8 +22,10 @@ from tracker.errors import (
     MigrationsPending,
     NotAcceptable,
     NotFound,
+    PreconditionFailed,
     RequestError,
     ServiceUnavailable,
+    shorten,
 )
 
 MEDIA_TYPE = "application/problem+json"
@@ -33,9 +35,16 @@ STATUSES: dict[type[Exception], HTTPStatus] = {
     BadRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
     NotFound: HTTPStatus.NOT_FOUND,
     NotAcceptable: HTTPStatus.NOT_ACCEPTABLE,
+    PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
     ServiceUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     DatabaseDown: HTTPStatus.SERVICE_UNAVAILABLE,
     MigrationsPending: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+# The names of RFC 9110, which Python has from 3.13 on.
+_PHRASES = {
+    HTTPStatus.REQUEST_URI_TOO_LONG: "URI Too Long",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "Unprocessable Content",
 }
 
 RETRY_AFTER = {"Retry-After": "5"}  # seconds
@@ -78,6 +87,11 @@ PROBLEM_TYPES = {
         "The request was not complete within some seconds.",
         "Send it in one piece.",
     ),
+    HTTPStatus.PRECONDITION_FAILED: ProblemType(
+        "precondition-failed",
+        "The response has another ETag than If-Match, or none, as exports and health do.",
+        "Request it without the condition; If-None-Match saves the transfer of an unchanged one.",
+    ),
     HTTPStatus.REQUEST_URI_TOO_LONG: ProblemType(
         "long-address",
         "Path and query together are too long.",
@@ -108,6 +122,11 @@ PROBLEM_TYPES = {
         "unknown-method",
         "No path is served with this method; methods are in capitals.",
         "Use GET or HEAD: the API is read-only.",
+    ),
+    HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: ProblemType(
+        "http-version",
+        "The request names a newer version of HTTP than this server has.",
+        "Use HTTP/1.1; a proxy in front may offer newer ones.",
     ),
     HTTPStatus.SERVICE_UNAVAILABLE: ProblemType(
         "unavailable",
@@ -144,7 +163,7 @@ def problem_document(
     """
     body = {
         "type": problem_type(status, scope),
-        "title": status.phrase,
+        "title": _PHRASES.get(status, status.phrase),
         "status": status.value,
         "detail": join_reasons(errors),
         "errors": [{"name": name, "reason": why} for name, why in errors.items()],
@@ -194,7 +213,7 @@ async def handle_http_exception(request: Request[Any], error: Exception) -> Resp
     if request.method == "OPTIONS" and (is_served or request.scope["path"] == "*"):
         return Response(None, HTTPStatus.NO_CONTENT.value, _ALLOW)
     errors = {
-        HTTPStatus.NOT_FOUND: {"path": "does not exist"},
+        HTTPStatus.NOT_FOUND: {"path": f"does not exist: {shorten(request.scope['path'])!r}"},
         HTTPStatus.METHOD_NOT_ALLOWED: {"method": "must be GET or HEAD"},
     }.get(status, {"request": status.phrase})
     return problem_document(status, errors, request.scope, _ALLOW if is_served else error.headers)
@@ -209,7 +228,7 @@ def problems_page() -> str:
     """The page that explains every problem type, as HTML."""
     sections = "\n".join(
         f"""    <section id="{each.anchor}">
-      <h2>{status.value} {escape(status.phrase)}</h2>
+      <h2>{status.value} {escape(_PHRASES.get(status, status.phrase))}</h2>
       <p>{escape(each.meaning)}</p>
       <p>{escape(each.remedy)}</p>
     </section>"""

@@ -4,9 +4,9 @@ uvicorn has no limits: 100 MB of headers on one connection took 610 MB of memory
 requests 640 MB, and a partial request never timed out. Nor does it check Host, or tell an unknown
 method from data other than HTTP. The class subclasses internals of uvicorn: server.py uses it with
 tested versions only.
-Source: RFC 9110, sections 4.1 (8000 bytes of address at least), 9.1 (501) and 15.5 (408, 414); RFC
-9112, section 3.2 (400 unless there is one Host; HTTP/1.0 needs none; targets may be absolute); RFC
-6585 (431).
+Source: RFC 9110, sections 4.1 (8000 bytes of address at least), 9.1 (501), 15.5 (408, 414) and
+15.6.6 (505); RFC 9112, sections 3.2 (400 unless there is one Host; HTTP/1.0 needs none; targets may
+be absolute) and 6.1 (no Transfer-Encoding to HTTP/1.0); RFC 6585 (431).
 """
 
 import asyncio
@@ -27,12 +27,12 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from tracker.web.connection import EXTENSION, Connection
 from tracker.web.problems import problem_document
-from tracker.web.security import security_headers, with_policy
+from tracker.web.security import SecurityHeaders, with_policy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from starlette.types import Scope
+    from starlette.types import Message, Receive, Scope, Send
 
 MAX_ADDRESS = 8_192  # bytes of path and query
 MAX_HEADERS = 32_768  # bytes of all headers
@@ -47,10 +47,12 @@ _LINGER = 2.0  # seconds for a refused client to read the response
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.v]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
 _ABSOLUTE = re.compile(rb"^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*/?")  # the part before the path
 _METHOD = re.compile(rb"(?:\r\n)*[A-Za-z0-9!#$%&'*+.^_`|~-]+(?: |$)")
+_NEWER_VERSION = re.compile(rb"(?:\r\n)*[^ \r\n]+ [^ \r\n]+ HTTP/[2-9]\.[0-9]\r?\n")
 
 _REASONS = {
     HTTPStatus.BAD_REQUEST: {"request": "is not valid HTTP"},
     HTTPStatus.NOT_IMPLEMENTED: {"method": "is unknown; must be GET or HEAD"},
+    HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: {"version": "is not served; must be HTTP/1.1 or 1.0"},
     HTTPStatus.REQUEST_TIMEOUT: {
         "request": f"was not complete within {_REQUEST_TIMEOUT:g} seconds"
     },
@@ -119,6 +121,8 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Check the head; raises ValueError, which ends parsing."""
+        if self.parser.get_http_version() > "1.1":
+            self._stop_parsing(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
         if not self.url.startswith(b"/"):
             self.url = _ABSOLUTE.sub(b"/", self.url)
         if self._size > MAX_ADDRESS and len(self.url) > MAX_ADDRESS:
@@ -150,12 +154,41 @@ class Protocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._cycle = cycle
+        if cycle.scope["http_version"] != "1.1":
+            app = self._end_by_close(cycle, app)
         super()._start_asgi_task(cycle, app)
+
+    def _end_by_close(self, cycle: RequestResponseCycle, app: ASGI3Application) -> ASGI3Application:
+        """*app* for HTTP/1.0: the end of the connection is that of a response without a length.
+
+        uvicorn would send chunks. A response that is not complete ends with a reset.
+        """
+        framed = True
+
+        async def send_unframed(message: "Message") -> None:
+            nonlocal framed
+            if message["type"] == "http.response.start":
+                framed = any(name == b"content-length" for name, _ in message["headers"])
+                cycle.chunked_encoding = None if framed else False
+            elif not framed:
+                cycle.expected_content_length = len(message.get("body", b""))
+            await cycle.send(message)  # type: ignore[arg-type]  # uvicorn's types of the same
+
+        async def respond(scope: "Scope", receive: "Receive", _: "Send") -> None:
+            try:
+                await app(scope, receive, send_unframed)  # type: ignore[arg-type]
+            finally:
+                if not framed and not cycle.response_complete:
+                    self.connection.reset()
+
+        return respond  # type: ignore[return-value]
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 -- ours has more
         """Refuse what the parser rejected; uvicorn calls it while it handles the parser's error."""
         is_method = isinstance(sys.exception(), httptools.HttpParserInvalidMethodError)
-        if is_method and _METHOD.match(self._data):
+        if _NEWER_VERSION.match(self._data):
+            self._status = HTTPStatus.HTTP_VERSION_NOT_SUPPORTED
+        elif is_method and _METHOD.match(self._data):
             self._status = HTTPStatus.NOT_IMPLEMENTED
         self._refuse(self._status)
 
@@ -214,16 +247,18 @@ class Protocol(HttpToolsProtocol):
         scope: Scope = {
             "request_id": request_id,
             "raw_path": self.url.partition(b"?")[0] if is_path else b"/",
+            "headers": self.headers if self._in_head else [],
             "state": self.app_state,
         }
         reasons = self._reasons or _REASONS[status]
         response = problem_document(status, reasons, scope, {"Connection": "close"})
+        security = SecurityHeaders(self.app, self.app_state["settings"].allowed_origins)
         headers = with_policy(
             [
                 *self.server_state.default_headers,
                 *response.raw_headers,
                 (b"x-request-id", request_id.encode()),
-                *security_headers(()),
+                *security.headers_for(scope),
             ]
         )
         lines = b"".join(b"%s: %s\r\n" % header for header in headers)

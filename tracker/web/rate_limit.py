@@ -1,7 +1,7 @@
 """Requests per client, counted in Redis for all processes, in a sliding window.
 
-A stream counts as one request. Every key expires after two windows at most; one that would later,
-because Redis' clock was set back, is deleted.
+A stream counts as one request, OPTIONS (a preflight, say) as none. Every key expires after two
+windows at most; one that would later, because Redis' clock was set back, is deleted.
 Source: RFC 6585, section 4 (429); draft-ietf-httpapi-ratelimit-headers-09 (both RateLimit fields).
 """
 
@@ -68,7 +68,7 @@ class RateLimit:
             await self._app(scope, receive, partial(self._close_and_send, send))
             return
         path = scope["path"].removeprefix(self._root_path).removeprefix(self._version)
-        if not path.startswith(RATE_LIMITED):
+        if scope["method"] == "OPTIONS" or not path.startswith(RATE_LIMITED):
             await self._app(scope, receive, send)
             return
         remaining = await self._counter.take(client_of(scope))

@@ -2,9 +2,9 @@
 
 Sources: RFC 8259 (JSON); RFC 4180 (CSV, lines end with CR LF); NDJSON is one JSON object a line,
 each ended by LF; RFC 9110, sections 8.8.3 (each coding has its own ETag), 12 (negotiation), 12.5.5
-(Vary) and 13.1.2 (304); RFC 9111 (Cache-Control); RFC 8288 (Link). No value in the CSV is a formula
-to a spreadsheet: values are numbers, times, names of sources and reasons, and names of indexes,
-which have letters, digits, `-` and `_`.
+(Vary), 13.1.1 (412) and 13.1.2 (304); RFC 9111 (Cache-Control); RFC 8288 (Link). No value in the
+CSV is a formula to a spreadsheet: values are numbers, times, names of sources and reasons, and
+names of indexes, which have letters, digits, `-` and `_`.
 """
 
 import csv
@@ -26,7 +26,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from tracker import rows
-from tracker.errors import NotAcceptable
+from tracker.errors import NotAcceptable, PreconditionFailed
 from tracker.queries.prices import LineTemplate
 from tracker.times import MINUTE, format_moment
 from tracker.web.params import DEFAULT_LIMIT
@@ -56,7 +56,9 @@ _MAX_HEADERS = 256  # cached: clients send few different ones repeatedly
 _MAX_TEMPLATES = 1000
 _MIN_COMPRESSED = 1000  # bytes; the headers of gzip cost more than it saves below
 GZIP_LEVEL = 4  # a page in a fraction of a millisecond; higher levels save little
-_ETAGS = re.compile(rb'"[^"]*"|\*')
+_CONDITIONS = frozenset((b"if-match", b"if-none-match"))
+_ETAGS = re.compile(rb'(?:W/)?"[^"]*"|\*')
+_PROBLEM = "application/problem+json"
 _UNQUOTED = "=&%+:,/"  # what needs no quoting in a query, besides letters and digits
 
 # A price is stored two seconds after its minute begins. One second less, because a shared
@@ -114,8 +116,12 @@ def negotiate(
 
 @lru_cache(_MAX_HEADERS)
 def preferred(accept: str, offered: tuple[str, ...]) -> str | None:
-    """The media type with the highest weight, the first of equal ones; None if none is accepted."""
-    weights = dict(_weights(accept)) or {"*/*": 1.0}
+    """The media type with the highest weight, the first of equal ones; None if none is accepted.
+
+    That of problems tells which errors a client understands: a client that accepts nothing else
+    gets data all the same, because generated ones name it beside a type that they drop.
+    """
+    weights = {name: q for name, q in _weights(accept) if name != _PROBLEM} or {"*/*": 1.0}
 
     def weight(media_type: str) -> float:
         # The most specific range counts.
@@ -279,7 +285,9 @@ def link_header(request: Request[Any], cursors: Mapping[str, Mapping[str, dateti
     """The header with a link for each relation, by the moments of the parameters of its page."""
     if not cursors:
         return {}
-    replaced = {"before", "after", *(name for cursor in cursors.values() for name in cursor)}
+    replaced = {name for cursor in cursors.values() for name in cursor}
+    if not {"before", "after"} <= request.query_params.keys():  # both together bound every page
+        replaced |= {"before", "after"}
     query = quote(request.scope["query_string"].decode("latin-1"), safe=_UNQUOTED)
     parts = [part for part in query.split("&") if part]
     parts = [part for part in parts if unquote_plus(part.partition("=")[0]) not in replaced]
@@ -301,8 +309,9 @@ def finish_response(scope: Scope, response: Response) -> Response:
     """*response* with its ETag, or as 304, and compressed where the client accepts that.
 
     Only a 200 with a body of known length: not problems, streams or exports. Its headers are a dict
-    meanwhile, because Starlette's search the list for each name. If-Modified-Since has no effect,
-    because no response has a date of modification. Raises NotAcceptable.
+    meanwhile, because Starlette's search the list for each name. If-Modified-Since and
+    If-Unmodified-Since have no effect, because no response has a date of modification. Raises
+    NotAcceptable, PreconditionFailed.
     """
     headers = dict(response.raw_headers)  # no name is repeated
     if response.status_code != HTTPStatus.OK or b"content-length" not in headers:
@@ -314,9 +323,11 @@ def finish_response(scope: Scope, response: Response) -> Response:
     compressed = codings.gzip and (len(body) >= _MIN_COMPRESSED or not codings.identity)
     if headers.setdefault(b"cache-control", b"no-cache") != b"no-store":
         digest = blake2b(body, digest_size=16).hexdigest().encode()
-        headers[b"etag"] = etag = b'"%s-gzip"' % digest if compressed else b'"%s"' % digest
-        known = _ETAGS.findall(request_header(scope, b"if-none-match"))
-        if etag in known or b"*" in known:  # a weak validator compares as a strong one here
+        headers[b"etag"] = b'"%s-gzip"' % digest if compressed else b'"%s"' % digest
+    if [name for name, _ in scope["headers"] if name in _CONDITIONS]:
+        etag = headers.get(b"etag")
+        require_match(scope, etag)
+        if etag and _is_known(scope, etag):
             del headers[b"content-type"], headers[b"content-length"]
             response.status_code, response.body = HTTPStatus.NOT_MODIFIED, b""
             response.raw_headers = list(headers.items())
@@ -327,3 +338,19 @@ def finish_response(scope: Scope, response: Response) -> Response:
         headers[b"content-length"] = b"%d" % len(response.body)
     response.raw_headers = list(headers.items())
     return response
+
+
+def require_match(scope: Scope, etag: bytes | None) -> None:
+    """Raises PreconditionFailed unless If-Match, if the request has it, has *etag* or is `*`.
+
+    etag: that of the response; None: it has none. A weak one matches none.
+    """
+    condition = request_header(scope, b"if-match")
+    if condition and not {etag, b"*"} & set(_ETAGS.findall(condition)):
+        raise PreconditionFailed({"If-Match": "does not have the current ETag"})
+
+
+def _is_known(scope: Scope, etag: bytes) -> bool:
+    """Whether If-None-Match has *etag*, also as a weak one, or is `*`."""
+    known = _ETAGS.findall(request_header(scope, b"if-none-match"))
+    return any(each.removeprefix(b"W/") in (etag, b"*") for each in known)

@@ -227,6 +227,7 @@ def problem_response(description: str, *headers: str, schema: str = PROBLEM) -> 
 RESPONSES: Schema = {
     "404": problem_response("Not stored"),
     "406": problem_response("Accept names none of the formats"),
+    "412": problem_response("If-Match does not have the ETag of the response"),
     "422": problem_response("A parameter is missing, malformed, repeated or unknown"),
     "429": problem_response(
         "Too many requests of this client, where the operator has set a limit",

@@ -31,7 +31,12 @@ class SecurityHeaders:
         """Wrap *app*; pages of *origins* may read its responses: "*" is any, empty is none."""
         self._app = app
         self._origins = frozenset(origin.encode("latin-1") for origin in origins)
-        self._static = security_headers(origins)
+        reach = b"cross-origin" if "*" in origins else b"same-origin"
+        self._static = [
+            (b"x-content-type-options", b"nosniff"),
+            (b"referrer-policy", b"no-referrer"),
+            (b"cross-origin-resource-policy", reach),
+        ]
         self._any_origin = [(b"access-control-allow-origin", b"*"), _EXPOSED, *self._static]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,7 +44,7 @@ class SecurityHeaders:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        added = self._any_origin if b"*" in self._origins else self._origin_headers(scope)
+        added = self.headers_for(scope)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -54,8 +59,10 @@ class SecurityHeaders:
                 app = _preflight_response(",".join(requested))
         await app(scope, receive, send_with_headers)
 
-    def _origin_headers(self, scope: Scope) -> RawHeaders:
+    def headers_for(self, scope: Scope) -> RawHeaders:
         """The headers for the request's origin; with several allowed, caches must vary by it."""
+        if b"*" in self._origins:
+            return self._any_origin
         headers = list(self._static)
         if self._origins:
             headers.append((b"vary", b"Origin"))
@@ -68,16 +75,6 @@ class SecurityHeaders:
 
     def _is_allowed(self, scope: Scope) -> bool:
         return not self._origins.isdisjoint((b"*", request_header(scope, b"origin")))
-
-
-def security_headers(origins: Collection[str]) -> RawHeaders:
-    """The headers of every response that pages of *origins* may read."""
-    reach = b"cross-origin" if "*" in origins else b"same-origin"
-    return [
-        (b"x-content-type-options", b"nosniff"),
-        (b"referrer-policy", b"no-referrer"),
-        (b"cross-origin-resource-policy", reach),
-    ]
 
 
 def with_policy(headers: RawHeaders) -> RawHeaders:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from starlette.responses import HTMLResponse, Response
 
-from tracker.errors import NotFound, ServiceUnavailable
+from tracker.errors import NotFound, ServiceUnavailable, shorten
 from tracker.settings import INSTALLED
 from tracker.web.endpoint import AppRequest, endpoint
 from tracker.web.params import NoQuery
@@ -74,13 +74,28 @@ async def get_page(_request: AppRequest, _query: NoQuery) -> Response:
     return _file_response(_PAGE / "index.html")
 
 
+PAGES = (get_docs, get_problems, get_page)
+
+
 @endpoint("/page/{name}", "file", ignore_unknown=True)
 async def get_file(request: AppRequest, _query: NoQuery) -> Response:
     """One file. Raises NotFound."""
     name = request.path_params["name"]
     if name not in file_names():
-        raise NotFound({"path": "does not exist"})
+        raise NotFound({"path": f"does not exist: {shorten(request.scope['path'])!r}"})
     return _file_response(_NPM / _PACKAGED[name] if name in _PACKAGED else _PAGE / name)
+
+
+async def redirect_page(request: AppRequest) -> Response:
+    """307 to the path of a page that differs by the slash at its end.
+
+    The reference is relative, like all: it resolves under any prefix.
+    """
+    path = request.scope["raw_path"].decode("latin-1")
+    name = path.rstrip("/").rpartition("/")[2]
+    target = f"../{name}" if path.endswith("/") else f"./{name}/"
+    query = request.scope["query_string"].decode("latin-1")
+    return Response(None, 307, {"Location": f"{target}?{query}" if query else target})
 
 
 def _require(name: str) -> None:

@@ -93,7 +93,7 @@ class TickersQuery:
     summary="What is tracked, how much of it is stored, and how it moved in a day",
     description="Every index that is polled or was, those polled first.",
     response=schemas.rows_response({"type": "array", "items": schemas.ref(TICKER)}, [_EXAMPLE]),
-    errors=(406, 422, 500, 503),
+    errors=(406, 412, 422, 500, 503),
     links=("get_last_price", {"ticker": schemas.in_first("ticker")}),
 )
 async def list_tickers(request: AppRequest, query: TickersQuery) -> Response:

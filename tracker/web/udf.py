@@ -150,12 +150,20 @@ SYMBOL = Parameter(
 RESOLUTION = Parameter(
     "resolution",
     _parse_resolution,
-    {"type": "string", "enum": list(INTERVALS)},
+    {
+        "type": "string",
+        "enum": list(INTERVALS),
+        "x-enum-varnames": [*params.interval_names(RESOLUTIONS.values()), "DAY", "WEEK", "MONTH"],
+    },
     "The width of a bar: minutes, or days, weeks and months of UTC.",
     required=True,
 )
 FROM = replace(
-    params.moment("from", "Bars that begin at or after it; default: the first there is."),
+    params.moment(
+        "from",
+        f"Bars that begin at or after it, the newest {MAX_BARS} of them at most; default: the first"
+        " there is.",
+    ),
     parse=_parse_time,
 )
 TO = replace(params.moment("to", "Bars that begin before it; default: now."), parse=_parse_time)
@@ -255,7 +263,7 @@ UDF_PROBLEM = schemas.model(
     {**schemas.PROBLEM_PROPERTIES, "s": schemas.constant("error"), "errmsg": schemas.TEXT},
     description="Problem details, RFC 9457, with the two keys that charts look for",
 )
-schemas.add_problem_responses("udf", (404, 422, 503), UDF_PROBLEM)
+schemas.add_problem_responses("udf", (404, 412, 422, 503), UDF_PROBLEM)
 
 
 def _errmsg(detail: str) -> Mapping[str, str]:
@@ -272,7 +280,7 @@ def _errmsg(detail: str) -> Mapping[str, str]:
     summary="What the data feed supports",
     description="The same for every client.",
     response=schemas.json_response(schemas.ref(UDF_CONFIG), "ETag", example=CONFIGURATION),
-    errors=(500,),
+    errors=(412, 500),
     tag="udf",
     ignore_unknown=True,
 )
@@ -287,7 +295,7 @@ async def get_udf_config(_request: AppRequest, _query: NoQuery) -> Response:
     summary="What a chart must know of one index",
     description="404 unless it is tracked.",
     response=schemas.json_response(schemas.ref(UDF_SYMBOL), "ETag", example=_SYMBOL_EXAMPLE),
-    errors=(500, "udf_404", "udf_422", "udf_503"),
+    errors=(500, "udf_404", "udf_412", "udf_422", "udf_503"),
     tag="udf",
     ignore_unknown=True,
     extend_problem=_errmsg,
@@ -309,7 +317,7 @@ async def get_udf_symbol(request: AppRequest, query: SymbolQuery) -> Response:
     response=schemas.json_response(
         {"type": "array", "items": schemas.ref(UDF_FOUND)}, "ETag", example=_FOUND_EXAMPLE
     ),
-    errors=(500, "udf_422", "udf_503"),
+    errors=(500, "udf_412", "udf_422", "udf_503"),
     tag="udf",
     ignore_unknown=True,
     extend_problem=_errmsg,
@@ -326,12 +334,13 @@ async def search_udf_symbols(request: AppRequest, query: SearchQuery) -> Respons
     "/udf/history",
     "udf_history",
     summary="Bars, oldest first, in columns",
-    description="Those between `from` and `to`, or the `countback` bars before `to`. Prices are"
-    " JSON numbers, which are not exact as prices elsewhere.",
+    description="Those between `from` and `to`, or the `countback` bars before `to`: the newest"
+    f" {MAX_BARS} of more; continue with the first of them as `to`. Prices are JSON numbers, which"
+    " are not exact as prices elsewhere.",
     response=schemas.json_response(
         {"oneOf": [schemas.ref(UDF_BARS), schemas.ref(UDF_NO_BARS)]}, "ETag", example=_BARS_EXAMPLE
     ),
-    errors=(500, "udf_404", "udf_422", "udf_503"),
+    errors=(500, "udf_404", "udf_412", "udf_422", "udf_503"),
     tag="udf",
     ignore_unknown=True,
     extend_problem=_errmsg,
@@ -358,7 +367,7 @@ async def get_udf_history(request: AppRequest, query: HistoryQuery) -> Response:
     summary="The server's clock, in Unix seconds",
     description="For the countdown of a chart.",
     response=schemas.text_response("text/plain"),
-    errors=(500,),
+    errors=(412, 500),
     tag="udf",
     ignore_unknown=True,
 )
