@@ -35,6 +35,49 @@ $$;
 COMMENT ON FUNCTION price_at(text, timestamptz) IS
     'The price of the minute that contains the moment; null if there is none';
 
+-- PostgreSQL takes an offset for POSIX's, whose sign is inverted, and an abbreviation for a fixed
+-- offset: 'CET' would have no summer time. Only offsets contain a digit, and these few names.
+CREATE FUNCTION internal.check_zone(tz text) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+BEGIN
+    IF tz ~ '\d' AND tz !~* '^(Etc/)?GMT[+-]?0$'
+        AND tz !~* '^Etc/GMT([+]1[0-2]|-1[0-4]|[+-][1-9])$'
+        AND tz !~* '^(EST5E|CST6C|MST7M|PST8P)DT$'
+       OR upper(tz) NOT IN ('UTC', 'GMT') AND EXISTS (
+           SELECT FROM pg_timezone_abbrevs WHERE abbrev = upper(tz))
+    THEN
+        RAISE EXCEPTION 'time zone "%" is an offset or an abbreviation', tz
+        USING ERRCODE = 'invalid_parameter_value',
+              HINT = 'Use an IANA name, such as ''Europe/Berlin'' or ''UTC''.';
+    END IF;
+    PERFORM now() AT TIME ZONE tz;
+    RETURN true;
+END
+$$;
+
+COMMENT ON FUNCTION internal.check_zone(text) IS
+    'True. Raises an error for a zone that is not known, or not by an IANA name';
+
+CREATE FUNCTION internal.check_window(
+    width interval, since timestamptz, until timestamptz, tz text) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+BEGIN
+    IF width IS NULL OR since IS NULL OR until IS NULL OR tz IS NULL THEN
+        RAISE EXCEPTION '% must not be null', CASE
+            WHEN width IS NULL THEN 'width'
+            WHEN since IS NULL THEN 'since'
+            WHEN until IS NULL THEN 'until'
+            ELSE 'tz' END
+        USING ERRCODE = 'null_value_not_allowed',
+              HINT = 'A window without bounds is from ''-infinity'' to ''infinity''.';
+    END IF;
+    RETURN tz = 'UTC' OR internal.check_zone(tz);
+END
+$$;
+
+COMMENT ON FUNCTION internal.check_window(interval, timestamptz, timestamptz, text) IS
+    'True. Raises an error for a null and for an invalid zone, which would return no rows';
+
 CREATE FUNCTION internal.zone_of(width interval, tz text) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN width = date_trunc('day', width) THEN tz ELSE 'UTC' END
@@ -62,7 +105,7 @@ $$;
 COMMENT ON FUNCTION internal.bucket_start(interval, timestamptz, text) IS
     'The start of the bucket that contains the moment, on the calendar of a zone';
 
-CREATE FUNCTION next_bucket(width interval, moment timestamptz, tz text DEFAULT 'UTC')
+CREATE FUNCTION internal.next_start(width interval, moment timestamptz, tz text)
 RETURNS timestamptz
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT internal.first_instant(
@@ -70,6 +113,16 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
             width,
             moment AT TIME ZONE internal.zone_of(width, tz) + width - INTERVAL '1 us'),
         internal.zone_of(width, tz))
+$$;
+
+COMMENT ON FUNCTION internal.next_start(interval, timestamptz, text) IS
+    'As next_bucket(), for a zone that has been checked';
+
+CREATE FUNCTION next_bucket(width interval, moment timestamptz, tz text DEFAULT 'UTC')
+RETURNS timestamptz
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN tz = 'UTC' OR internal.check_zone(tz)
+           THEN internal.next_start(width, moment, tz) END
 $$;
 
 COMMENT ON FUNCTION next_bucket(interval, timestamptz, text) IS
@@ -90,16 +143,21 @@ CREATE FUNCTION candles(
 RETURNS TABLE (
     start timestamptz, open numeric, high numeric, low numeric, close numeric, samples bigint)
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000 AS $$
+    -- No rows, but an error for an invalid argument.
+    SELECT NULL::timestamptz AS start, NULL::numeric AS open, NULL::numeric AS high,
+           NULL::numeric AS low, NULL::numeric AS close, NULL::bigint AS samples
+     WHERE NOT internal.check_window(candles.width, candles.since, candles.until, candles.tz)
+     UNION ALL
     -- Whole days of UTC, from the days.
-    SELECT time_bucket(candles.width, day.bucket) AS start,
-           first(day.open, day.bucket) AS open, max(day.high) AS high, min(day.low) AS low,
-           last(day.close, day.bucket) AS close, sum(day.samples)::bigint AS samples
+    SELECT time_bucket(candles.width, day.bucket),
+           first(day.open, day.bucket), max(day.high), min(day.low),
+           last(day.close, day.bucket), sum(day.samples)::bigint
       FROM candles_1d AS day
      WHERE candles.width = date_trunc('day', candles.width)
        AND candles.tz = 'UTC'
        AND day.ticker = candles.ticker
-       AND day.bucket >= next_bucket(candles.width, candles.since)
-       AND day.bucket < next_bucket(candles.width, candles.until)
+       AND day.bucket >= internal.next_start(candles.width, candles.since, 'UTC')
+       AND day.bucket < internal.next_start(candles.width, candles.until, 'UTC')
      GROUP BY 1
      UNION ALL
     -- Whole days of another zone: from the hours, and of hours in which a bucket begins, from their
@@ -113,8 +171,8 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000 AS $$
          WHERE candles.width = date_trunc('day', candles.width)
            AND candles.tz <> 'UTC'
            AND hour.ticker = candles.ticker
-           AND hour.bucket >= next_bucket(candles.width, candles.since, candles.tz)
-           AND hour.bucket < next_bucket(candles.width, candles.until, candles.tz)
+           AND hour.bucket >= internal.next_start(candles.width, candles.since, candles.tz)
+           AND hour.bucket < internal.next_start(candles.width, candles.until, candles.tz)
            AND internal.is_undivided(candles.width, hour.bucket, candles.tz)
          UNION ALL
         SELECT minute.created_at, minute.price, minute.price, minute.price, minute.price, 1
@@ -126,11 +184,11 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000 AS $$
          WHERE candles.width = date_trunc('day', candles.width)
            AND candles.tz <> 'UTC'
            AND hour.ticker = candles.ticker
-           AND hour.bucket > next_bucket(candles.width, candles.since, candles.tz)
+           AND hour.bucket > internal.next_start(candles.width, candles.since, candles.tz)
                - INTERVAL '1 hour'
-           AND hour.bucket < next_bucket(candles.width, candles.until, candles.tz)
-           AND minute.created_at >= next_bucket(candles.width, candles.since, candles.tz)
-           AND minute.created_at < next_bucket(candles.width, candles.until, candles.tz)
+           AND hour.bucket < internal.next_start(candles.width, candles.until, candles.tz)
+           AND minute.created_at >= internal.next_start(candles.width, candles.since, candles.tz)
+           AND minute.created_at < internal.next_start(candles.width, candles.until, candles.tz)
            AND NOT internal.is_undivided(candles.width, hour.bucket, candles.tz)
       ) AS part
      GROUP BY 1
@@ -143,8 +201,8 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000 AS $$
      WHERE candles.width <> date_trunc('day', candles.width)
        AND mod(extract(EPOCH FROM candles.width), 3600) = 0
        AND hour.ticker = candles.ticker
-       AND hour.bucket >= next_bucket(candles.width, candles.since)
-       AND hour.bucket < next_bucket(candles.width, candles.until)
+       AND hour.bucket >= internal.next_start(candles.width, candles.since, 'UTC')
+       AND hour.bucket < internal.next_start(candles.width, candles.until, 'UTC')
      GROUP BY 1
      UNION ALL
     -- Everything else, from the minutes.
@@ -155,8 +213,8 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000 AS $$
      WHERE candles.width <> date_trunc('day', candles.width)
        AND mod(extract(EPOCH FROM candles.width), 3600) <> 0
        AND minute.ticker = candles.ticker
-       AND minute.created_at >= next_bucket(candles.width, candles.since)
-       AND minute.created_at < next_bucket(candles.width, candles.until)
+       AND minute.created_at >= internal.next_start(candles.width, candles.since, 'UTC')
+       AND minute.created_at < internal.next_start(candles.width, candles.until, 'UTC')
      GROUP BY 1
      ORDER BY 1
 $$;
@@ -171,9 +229,16 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000 AS $$
     SELECT step.start, step.close, step.previous, step.close / step.previous - 1
       FROM (
         SELECT candle.start, candle.close,
-               CASE next_bucket(
-                   returns.width, lag(candle.start) OVER ascending + INTERVAL '1 us', returns.tz)
-               WHEN candle.start THEN lag(candle.close) OVER ascending
+               CASE WHEN CASE
+                   -- One subtraction: the calendar takes twenty times as long.
+                   WHEN internal.zone_of(returns.width, returns.tz) = 'UTC'
+                       AND returns.width < INTERVAL '28 days'
+                   THEN candle.start - lag(candle.start) OVER ascending = returns.width
+                   ELSE candle.start = internal.next_start(
+                       returns.width, lag(candle.start) OVER ascending + INTERVAL '1 us',
+                       returns.tz)
+                   END
+               THEN lag(candle.close) OVER ascending
                END AS previous
           FROM candles(
               returns.ticker, returns.width,
@@ -184,7 +249,8 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000 AS $$
         WINDOW ascending AS (ORDER BY candle.start)
       ) AS step
      WHERE step.previous IS NOT NULL  -- for an equality the planner would estimate one or two rows
-       AND step.start >= returns.since
+       -- For a null the planner would read nothing, and candles() not raise its error.
+       AND step.start >= coalesce(returns.since, '-infinity')
      ORDER BY step.start
 $$;
 
@@ -241,6 +307,7 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 100 AS $$
         SELECT 'not_polled', unnest(missing.minutes - coalesce(
             (SELECT range_agg(recorded.minutes) FROM recorded), '{}'))
       ) AS gap
+     WHERE internal.check_window('1 min', gaps.since, gaps.until, 'UTC')
      ORDER BY 1
 $$;
 

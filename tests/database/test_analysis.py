@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import psycopg
 import pytest
+from psycopg.errors import NullValueNotAllowed
 
 from tests.support.database import insert_misses, insert_prices, login
 from tests.support.reference import (
@@ -216,6 +217,23 @@ def test_gaps_reach_from_the_first_tracked_to_the_last_complete_minute(
           FROM gaps('btc_usd', '-infinity', 'infinity')
     """
     assert analyst.execute(query).fetchone() == (START - timedelta(days=3000) + MINUTE, True)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        f"{function}('btc_usd', {arguments})"
+        for function in ("candles", "returns")
+        for arguments in (
+            *("NULL, '2024-03-29Z', '2024-03-30Z'", "'1 min', NULL, '2024-03-30Z'"),
+            *("'1 day', '2024-03-29Z', NULL", "'1 hour', '2024-03-29Z', '2024-03-30Z', NULL"),
+        )
+    ]
+    + ["gaps('btc_usd', NULL, '2024-03-30Z')", "gaps('btc_usd', '2024-03-29Z', NULL)"],
+)
+def test_null_argument_is_an_error(planner: psycopg.Connection, call: str) -> None:
+    with pytest.raises(NullValueNotAllowed, match="must not be null"):
+        planner.execute(f"SELECT * FROM {call}")
 
 
 CALLS = {
