@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -206,9 +206,13 @@ def _run_migration(
 
 
 def ensure_roles(conn: psycopg.Connection) -> None:
-    """Create the roles if the server permits it, and grant their privileges."""
+    """Create the roles if the server permits it, grant their privileges, and limit analysts."""
     conn.execute(load_sql("roles/create_roles"))
+    conn.execute(load_sql("roles/revoke_large_objects"))
     existing = _existing_roles(conn)
+    if "analyst" in existing:
+        with suppress(InsufficientPrivilege):  # whoever created the role has to set its limits
+            _reset_limits(conn, "analyst")
     _grant(conn, _COMMON_GRANTS, existing)
     _grant(conn, _PROCESS_GRANTS, [role for role in existing if role != "analyst"])
     _grant(conn, _WORKER_GRANTS, [role for role in existing if role == "tracker_worker"])
@@ -276,7 +280,7 @@ def set_role_passwords(dsn: str, passwords: Mapping[str, str]) -> None:
 
 
 def set_analyst_password(dsn: str, name: str, password: str) -> None:
-    """Set the password of an analyst's role; create a missing one.
+    """Set the password and the limits of an analyst's role; create a missing one.
 
     Raises BadRequest for a role with other privileges and for an invalid name, MigrationsPending,
     SettingsError for a user who may not alter roles, DatabaseDown.
@@ -289,6 +293,8 @@ def set_analyst_password(dsn: str, name: str, password: str) -> None:
                 conn.execute(load_sql("roles/create_analyst"), {"name": name})
             elif not row[0]:
                 raise BadRequest({"name": f"role {name} has other privileges than analysts have"})
+            else:
+                _reset_limits(conn, name)
         _set_role_password(dsn, name, password)
     except (UndefinedFunction, NoDataFound) as error:
         raise MigrationsPending(f"run `tracker migrate` first: {describe(error)}") from None
@@ -303,7 +309,15 @@ def set_analyst_password(dsn: str, name: str, password: str) -> None:
 stamina.instrumentation.set_on_retry_hooks([])  # their log line names neither role nor cause
 
 
-@stamina.retry(on=InternalError_, attempts=5)  # two databases of a server may alter one role
+_retry_alter_role = stamina.retry(on=InternalError_, attempts=5)  # databases share the roles
+
+
+@_retry_alter_role
+def _reset_limits(conn: psycopg.Connection, role: str) -> None:
+    conn.execute(load_sql("roles/reset_limits"), {"name": role})
+
+
+@_retry_alter_role
 def _set_role_password(dsn: str, role: str, password: str) -> None:
     with psycopg.connect(dsn, autocommit=True, options=_OPTIONS) as conn:
         hashed = conn.pgconn.encrypt_password(password.encode(), role.encode())

@@ -1,6 +1,6 @@
 -- Creates the missing roles if the server permits it. Roles belong to the server: another database
--- may have created them, and only a role that is created here gets these settings. A new role has
--- no password, therefore only a server with trust authentication admits it.
+-- may have created them. A new role has no password, therefore only a server with trust
+-- authentication admits it.
 DO $$
 DECLARE
     role text;
@@ -27,11 +27,6 @@ BEGIN
             COMMENT ON ROLE analyst IS
                 'Analysts of the price tracker: read, with time limits';
             ALTER ROLE analyst CONNECTION LIMIT 20;
-            ALTER ROLE analyst SET default_transaction_read_only = on;
-            ALTER ROLE analyst SET statement_timeout = '1min';
-            ALTER ROLE analyst SET lock_timeout = '2s';
-            ALTER ROLE analyst SET idle_in_transaction_session_timeout = '5min';
-            ALTER ROLE analyst SET timezone = 'UTC';
         END CASE;
     END LOOP;
 END

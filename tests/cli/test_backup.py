@@ -175,6 +175,7 @@ def test_csv_is_restored_on_another_server(
         conn.execute("CREATE EXTENSION timescaledb")
         conn.execute("CREATE ROLE plain LOGIN CREATEROLE PASSWORD 'x'")
         conn.execute(f"ALTER DATABASE {target.postgres_db} OWNER TO plain")
+        conn.execute("GRANT CONNECT ON DATABASE postgres TO plain")  # as on a managed server
     plain = target.changed(postgres_user="plain", postgres_password="x")
     try:
         restore(plain, file)

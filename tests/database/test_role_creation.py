@@ -112,6 +112,28 @@ def test_rollback_retains_roles_of_other_databases(
     assert admin.execute(query).fetchone() == (3,)
 
 
+def test_limits_that_an_analyst_changed_are_restored(fresh_database: Settings) -> None:
+    """By `migrate` and by a new password: a shared login must not stay damaged."""
+    migrations.apply(fresh_database.database_dsn)
+    query = "SELECT name, setting FROM pg_settings WHERE source ~ 'user' ORDER BY 1"
+    with login(fresh_database, "analyst") as conn:
+        limits = conn.execute(query).fetchall()
+    assert len(limits) == 6
+    for repair in (
+        migrations.apply,
+        lambda dsn: migrations.set_analyst_password(dsn, "analyst", "a word"),
+    ):
+        with login(fresh_database, "analyst") as conn:
+            conn.execute("SET default_transaction_read_only = off")
+            conn.execute("ALTER ROLE analyst SET default_transaction_read_only = off")
+            conn.execute("ALTER ROLE analyst SET statement_timeout = 0")
+            database = fresh_database.postgres_db
+            conn.execute(f"ALTER ROLE analyst IN DATABASE {database} SET search_path = pg_temp")
+        repair(fresh_database.database_dsn)
+        with login(fresh_database, "analyst") as conn:
+            assert conn.execute(query).fetchall() == limits
+
+
 @pytest.fixture
 def managed_database(own_server: Settings, admin: psycopg.Connection) -> Iterator[Settings]:
     """A database of a managed server: an owner who is no superuser, and the extension."""
@@ -159,7 +181,8 @@ def test_owner_with_createrole_creates_roles(
     with login(managed_database, "analyst") as conn:
         assert conn.execute("SELECT count(*) FROM latest_prices").fetchone() == (1,)
         assert conn.execute("SHOW statement_timeout").fetchone() == ("1min",)
-    migrations.rollback(managed_database.database_dsn, "0")
+        assert conn.execute("SHOW temp_file_limit").fetchone() == ("-1",)  # only a superuser may
+    migrations.rollback(managed_database.database_dsn, "0", drop_rows=True)
 
 
 @pytest.fixture

@@ -7,7 +7,12 @@ from decimal import Decimal
 
 import psycopg
 import pytest
-from psycopg.errors import InsufficientPrivilege, LockNotAvailable, ReadOnlySqlTransaction
+from psycopg.errors import (
+    DuplicateObject,
+    InsufficientPrivilege,
+    LockNotAvailable,
+    ReadOnlySqlTransaction,
+)
 
 from tests.support.database import insert_minutes, insert_misses, login
 from tracker.settings import ROLES, Settings
@@ -28,6 +33,8 @@ FORBIDDEN = [
     "SELECT nextval('internal.batch_position')",
     "SELECT rebuild('btc_usd')",
     "SELECT create_analyst('mine')",
+    "SELECT internal.reset_limits('analyst')",
+    *("SELECT lo_creat(-1)", "SELECT lo_create(0)", "SELECT lo_from_bytea(0, 'x')"),
     "SELECT internal.revise_all('{btc_usd}')",
     "DELETE FROM _yoyo_migration",
     "ALTER FUNCTION internal.prices_changed() SECURITY INVOKER",
@@ -107,10 +114,19 @@ def test_created_analyst_has_the_bounds_of_the_first(
     assert ann.execute(query).fetchall() == bounds
     assert {name for name, _ in bounds} == {
         *("TimeZone", "default_transaction_read_only", "idle_in_transaction_session_timeout"),
-        *("lock_timeout", "statement_timeout"),
+        *("lock_timeout", "statement_timeout", "temp_file_limit"),
     }
     query = "SELECT rolconnlimit, rolsuper, rolcreaterole FROM pg_roles WHERE rolname = %s"
     assert owner.execute(query, ["Ann's"]).fetchone() == (20, False, False)
+
+
+def test_second_analyst_of_a_name_is_refused(
+    owner: psycopg.Connection, ann: psycopg.Connection
+) -> None:
+    with pytest.raises(DuplicateObject, match='role "Ann\'s" already exists') as raised:
+        owner.execute("SELECT create_analyst('Ann''s')")
+    assert "`tracker analyst-password`" in str(raised.value.diag.message_hint)
+    assert ann.execute("SELECT count(*) FROM latest_prices").fetchone() == (1,)
 
 
 def test_created_analyst_reads_and_changes_nothing(ann: psycopg.Connection) -> None:
@@ -133,6 +149,9 @@ def test_analyst_has_temporary_tables_in_a_transaction_that_writes(base: Setting
         conn.execute("CREATE TEMP TABLE trades (ticker text, at timestamptz)")
         conn.execute("COMMIT")
         conn.execute("INSERT INTO trades VALUES ('btc_usd', %s)", [NOON + MINUTE])
+        conn.execute("BEGIN READ WRITE")
+        conn.execute("ANALYZE trades")
+        conn.execute("COMMIT")
         with conn.cursor().copy("COPY trades FROM STDIN") as copy:
             copy.write_row(["btc_usd", NOON - MINUTE])
         query = """
@@ -145,6 +164,14 @@ def test_analyst_has_temporary_tables_in_a_transaction_that_writes(base: Setting
             (NOON - MINUTE, None),
             (NOON + MINUTE, Decimal("1.50")),
         ]
+
+
+@pytest.mark.parametrize("name", ["postgres", "template1"])
+def test_roles_connect_to_no_other_database(base: Settings, name: str) -> None:
+    """Of the embedded server, where they could fill the disk."""
+    for role in ROLES:
+        with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+            login(base.changed(postgres_db=name), role)
 
 
 def test_analyst_does_not_wait_long_for_a_lock(base: Settings, owner: psycopg.Connection) -> None:

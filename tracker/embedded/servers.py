@@ -16,6 +16,7 @@ from typing import ClassVar
 
 import psycopg
 from psycopg import sql
+from psycopg.errors import InternalError_
 
 from tracker.database import SESSION
 from tracker.embedded.account import CHECK_INTERVAL, Account, run_command
@@ -43,6 +44,11 @@ _TRUSTED_LOOPBACK = re.compile(
     r"(?:\s+[\d.:a-f]+)?\s+)trust\b",
     re.MULTILINE,
 )
+# In these, every role could fill the disk.
+_OPEN_DATABASES = """
+    SELECT FROM pg_database
+     WHERE datname IN ('postgres', 'template1') AND has_database_privilege('public', oid, 'CONNECT')
+"""
 _POSTGRES_SETTINGS = """\
 # Written at each start by `tracker`; your own settings go into postgresql.conf.
 # Over TCP roles need a password: `tracker analyst-password`, or ALTER ROLE ... PASSWORD.
@@ -209,7 +215,7 @@ class Postgres(Server):
         return True
 
     def _create_database(self) -> None:
-        """Create the database and the role that owns it, if they are missing.
+        """Create the database and the role that owns it, if they are missing; close the others.
 
         The roles that migrations create own nothing: `postgres` stands in for them.
         """
@@ -222,6 +228,9 @@ class Postgres(Server):
             if not conn.execute("SELECT FROM pg_database WHERE datname = %s", [name]).rowcount:
                 create = sql.SQL("CREATE DATABASE {} OWNER {}")
                 conn.execute(create.format(sql.Identifier(name), sql.Identifier(owner)))
+            if conn.execute(_OPEN_DATABASES).rowcount:
+                with suppress(InternalError_):  # another process revokes it at this moment
+                    conn.execute("REVOKE CONNECT ON DATABASE postgres, template1 FROM PUBLIC")
 
     def _connect(self) -> psycopg.Connection:
         """A connection of the superuser."""
