@@ -98,7 +98,7 @@ def test_statements_and_examples_of_the_readme_are_valid(analyst: psycopg.Connec
     statements = re.findall(r"```sql\n(.*?)```", README, re.DOTALL)
     psql_queries = re.findall(r'POSTGRES_USER=analyst ops/just psql -c "(.*)"', README)
     pandas_queries = re.findall(r'^HOURS = "(.*)"$', README, re.MULTILINE)
-    assert (len(statements), len(psql_queries), len(pandas_queries)) == (2, 1, 1)
+    assert (len(statements), len(psql_queries), len(pandas_queries)) == (3, 1, 1)
     for statement in ["\n".join(statements), *psql_queries, *pandas_queries]:
         for each in statement.split(";"):
             analyst.execute(each)

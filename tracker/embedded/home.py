@@ -234,9 +234,11 @@ def demo_settings(settings: Settings) -> Settings:
 def running_settings(settings: Settings) -> Settings:
     """The settings of the database that runs: the demo's, with a notice, if only the demo runs.
 
-    Raises DatabaseDown if neither runs here, and POSTGRES_HOST names no server.
+    A server that runs but does not respond yet is not replaced by the demo's. Raises DatabaseDown
+    if neither runs here, and POSTGRES_HOST names no server.
     """
-    if settings.postgres_host or Postgres(settings).is_running():
+    postgres = Postgres(settings)
+    if settings.postgres_host or postgres.is_running() or postgres.pid() is not None:
         return settings
     demo = demo_settings(settings)
     if not Postgres(demo).is_running():
