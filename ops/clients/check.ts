@@ -52,7 +52,7 @@ assert.equal(bars.data.c.at(-1), 109.5);
 
 /* From the first change of btc_usd on: its imported prices. */
 const stream = await client.GET("/prices/stream", {
-  params: { query: { ticker: ["btc_usd", "eth_usd"], last_event_id: "btc_usd:0" } },
+  params: { query: { ticker: ["btc_usd", "eth_usd"], last_event_id: "0" } },
   parseAs: "stream",
 });
 assert.ok(stream.data);

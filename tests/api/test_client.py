@@ -151,14 +151,21 @@ def test_foreign_error_response_is_api_error() -> None:
     assert caught.value.transient
 
 
+def newest_position(conn: psycopg.Connection) -> str:
+    """The id of a client that has received every event."""
+    [(newest,)] = conn.execute("SELECT coalesce(max(position), 0)::text FROM internal.batches")
+    return str(newest)
+
+
 def test_stream_resumes_at_last_id(url: str, base_conn: psycopg.Connection) -> None:
     """Also in another process; a reset names the minutes to read again."""
-    events = Events("eth_usd:0")
+    newest = newest_position(base_conn)
+    events = Events(newest)
     day = NOON + timedelta(days=1)
     insert_minutes(base_conn, minutes_from(NOON + MINUTE, 3), "eth_usd")
     with Client(url) as client, closing(client.stream("eth_usd", events=events)) as stream:
         first = list(islice(stream, 2))
-    assert events.last_id == "eth_usd:0.2"
+    assert events.last_id == f"{int(newest) + 1}.1.2"
 
     async def rest() -> list[SourcedPrice | Reset]:
         async with (
@@ -192,9 +199,7 @@ def test_stream_survives_restart_of_server(base: Settings, sign: signal.Signals)
         psycopg.connect(base.database_dsn, autocommit=True) as conn,
         Client(f"http://127.0.0.1:{settings.web_port}") as client,
     ):
-        newest = conn.execute("SELECT max(revision) FROM tickers WHERE ticker = 'eth_usd'")
-        events = Events(f"eth_usd:{newest.fetchone()[0] or 0}")  # type: ignore[index]  # max() answers
-        stream = client.stream("eth_usd", events=events)
+        stream = client.stream("eth_usd", events=Events(newest_position(conn)))
         try:
             insert_minutes(conn, minutes_from(start + MINUTE, 5), "eth_usd")
             got = list(islice(stream, 3))
@@ -215,7 +220,12 @@ def test_stream_survives_restart_of_server(base: Settings, sign: signal.Signals)
 
 def test_stream_events_report_connection() -> None:
     """A client resumes after the last complete event, and reconnects by itself."""
-    bodies = iter(["retry: 1\nid: a_b:1\n\nid: a_b:2", "retry: 1\nid: a_b:1\n\n"])
+    bodies = iter(
+        [
+            "retry: 1\nid: 7\nevent: ready\ndata: {}\n\nid: 8.1.1",
+            "retry: 1\nid: 7\nevent: ready\ndata: {}\n\n",
+        ]
+    )
     last_ids = []
 
     def respond(request: httpx.Request) -> httpx.Response:
@@ -226,7 +236,7 @@ def test_stream_events_report_connection() -> None:
         events = list(islice(client.stream_events("a_b"), 3))
 
     assert events == [Connected(resumed=False), Disconnected(), Connected(resumed=True)]
-    assert last_ids == [None, "a_b:1"]
+    assert last_ids == [None, "7"]
 
 
 @given(

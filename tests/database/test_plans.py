@@ -157,8 +157,8 @@ def find_repairable_minutes(product: Product) -> None:
 
 
 def read_changed_prices(product: Product) -> None:
-    minutes = [UNTIL, UNTIL - HOUR]
-    assert len(product.run(queries.prices_of(product.reader, "btc_usd", minutes))) == 2
+    minutes = [(ticker, UNTIL - back) for ticker in TICKERS for back in (HOUR, 0 * HOUR)]
+    assert len(product.run(queries.prices_of(product.reader, minutes))) == 4
 
 
 def read_newest_minutes(product: Product) -> None:
@@ -412,7 +412,7 @@ def call_all(product: Product, folder: Path) -> None:
     following = {"method": "GET", "url": "/prices/stream", "params": {"ticker": TICKERS}}
     with serve_api(product.log.settings) as client, client.stream(**following) as answer:
         assert answer.status_code == 200  # a new process listens first
-    product.run(queries.changed_minutes(product.reader, "btc_usd", 0, 0, 10))
+    product.run(queries.changes_after(product.reader, ["btc_usd"], 0, 1, 0, 10))
     product.run(queries.replica_lag(product.reader))
     queries.record_heartbeat(product.writer, "worker")
     queries.missing_roles(product.writer, ["nobody"])

@@ -201,14 +201,12 @@ def test_retention_is_logged_as_change(
     filled_database: Settings, reader: AsyncConnection, run: Run, writer: psycopg.Connection
 ) -> None:
     """The log of changes has a range from the first minute to the horizon."""
-    [(revision,)] = writer.execute(
-        "SELECT revision FROM tickers WHERE ticker = 'btc_usd'"
-    ).fetchall()
+    [(newest,)] = writer.execute("SELECT max(position) FROM internal.batches").fetchall()
 
     apply_retention(filled_database)
 
-    steps = run(queries.changed_minutes(reader, "btc_usd", revision, 0, 10_000))
-    assert all(step.whole for step in steps)
+    steps = run(queries.changes_after(reader, ["btc_usd"], newest, 2**31 - 1, 0, 10_000))
+    assert all(step.number for step in steps)
     ranges = [step for step in steps if step.place is None]
     assert ranges[-1].last_minute < HORIZON
     assert any(step.first_minute is None for step in ranges)

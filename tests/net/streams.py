@@ -40,11 +40,9 @@ class Stream:
         lines: list[str] = []
         while line := self._response.readline().decode():
             if line != "\n":
-                lines.append(line.rstrip("\n"))
-            elif lines[:1] != [":"]:
-                yield "\n".join(lines)
-                lines = []
+                lines += [line.rstrip("\n")] if line != ":\n" else []
             else:
+                yield "\n".join(lines)
                 lines = []
         if lines:
             yield "\n".join([*lines, "<no blank line>"])

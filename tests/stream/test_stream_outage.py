@@ -122,8 +122,10 @@ def test_index_first_stored_after_an_outage_is_sent_completely(
             stream,
             psycopg.connect(stopped.database_dsn, autocommit=True) as conn,
         ):
-            insert_minutes(conn, [next(minutes), next(minutes)], "eth_usd")
-            assert [event.id for event in subscriber.take(2)] == ["eth_usd:0.1", "eth_usd:1"]
+            stored = [next(minutes), next(minutes)]
+            insert_minutes(conn, stored, "eth_usd")
+            shown = [event.data["created_at"] for event in subscriber.take(2)]
+            assert shown == [format_moment(minute) for minute in stored]
 
 
 async def collect_events(
@@ -136,9 +138,9 @@ async def collect_events(
     while [minute for _, minute in got].count(last) < len(BOTH):
         line = await reader.readline()
         assert line, "the stream ended"
-        if line.startswith(b"id: ") and not got:
+        if line == b"event: ready\n":
             ready.release()
-        if line.startswith(b"data: "):
+        if line.startswith(b"data: ") and b'"price":' in line:
             parts = line.decode().split('"')
             got.append((parts[5], parts[13]))
     writer.close()

@@ -34,12 +34,9 @@ class StreamClient:
         self.id = ""
         self.comments = 0
         self._lines = iter(response.readline, b"")
-        self._read_preamble()
-
-    def _read_preamble(self) -> None:
         assert next(self._lines).startswith(b"retry:")
-        self.id = next(self._lines).decode().removeprefix("id: ").strip()
-        assert next(self._lines) == b"\n"
+        [ready] = self.take(1)
+        assert ready.name == "ready"
 
     def events(self) -> Iterator[StreamEvent]:
         """The events until the stream ends; counts comments and records ids."""

@@ -9,7 +9,7 @@ from tracker.queries.candles import (
     stored_hours,
     zone_candles,
 )
-from tracker.queries.changes import changed_minutes, listen, prices_of, revisions
+from tracker.queries.changes import changes_after, listen, newest_batch, prices_of, revisions
 from tracker.queries.exports import exported_lines
 from tracker.queries.gaps import (
     counted_hours,
@@ -44,7 +44,7 @@ from tracker.queries.tickers import price_decimals, ticker_summaries
 __all__ = [
     "applied_migrations",
     "bucket_candles",
-    "changed_minutes",
+    "changes_after",
     "counted_hours",
     "counted_minutes",
     "discard_misses",
@@ -59,6 +59,7 @@ __all__ = [
     "listen",
     "locked_indexes",
     "missing_roles",
+    "newest_batch",
     "newest_minutes",
     "price_decimals",
     "price_pages",

@@ -1,6 +1,6 @@
 """The change log, from which the stream of prices resumes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,29 +11,35 @@ from tracker.queries.statements import fetch_rows, load_sql
 
 _LISTEN = load_sql("queries/listen")
 _REVISIONS = load_sql("queries/revisions")
-_CHANGED_MINUTES = load_sql("queries/changed_minutes")
+_NEWEST_BATCH = load_sql("queries/newest_batch")
+_CHANGES_AFTER = load_sql("queries/changes_after")
 _PRICES_OF = load_sql("queries/prices_of")
 
-# After more changes a client must load the prices again. The log retains more revisions than this,
-# therefore none is deleted while it is read.
+# After more changes a client must load the prices again. The log retains more revisions of each
+# index and more batches than this, therefore none is deleted while it is read.
 MAX_CHANGED_MINUTES = 15_000
+MAX_BATCHES = 50_000
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A minute or a range of minutes that changed; without a revision nothing changed.
+    """A change of one index, or none; steps are in the order of their commits.
 
-    newest: the newest revision of the index.
-    whole: whether the log has every change; if not, the step has no revision.
-    place: the place in the revision's list of minutes, from 1; None for a range.
-    final: whether it is the revision's last minute.
+    newest: the position of the newest batch.
+    more: whether more steps follow this page.
+    lost: whether any minute of the index may have changed.
+    batch, number, place: of the changed minute: its batch, the index in it, and the minute in that;
+    without a place all minutes from first_minute to last_minute may have changed.
+    ticker: None: nothing changed.
     """
 
     newest: int
-    whole: bool
-    revision: int | None
+    more: bool
+    lost: bool | None
+    batch: int | None
+    number: int | None
     place: int | None
-    final: bool | None
+    ticker: str | None
     first_minute: datetime | None
     last_minute: datetime | None
 
@@ -49,34 +55,46 @@ async def revisions(conn: AsyncConnection) -> dict[str, int]:
     return dict(await cursor.fetchall())
 
 
-async def changed_minutes(
-    conn: AsyncConnection, ticker: str, revision: int, place: int, count: int
-) -> list[Step]:
-    """At most *count* changes after *revision*, without the first *place* minutes of the next one.
+async def newest_batch(conn: AsyncConnection) -> int:
+    """The position of the newest change of prices; 0 before the first."""
+    cursor = await conn.execute(_NEWEST_BATCH)
+    [(newest,)] = await cursor.fetchall()
+    return int(newest)
 
-    At least one step, unless *ticker* was never tracked.
-    """
+
+async def changes_after(  # noqa: PLR0917 -- the position's parts are one value
+    conn: AsyncConnection,
+    tickers: Collection[str] | None,
+    batch: int,
+    number: int,
+    place: int,
+    count: int,
+) -> list[Step]:
+    """At least one step, and at most *count* changes of *tickers* (None: all) after a position."""
     parameters = {
-        "ticker": ticker,
-        "revision": revision,
+        "tickers": None if tickers is None else list(tickers),
+        "batch": batch,
+        "number": number,
         "place": place,
         "count": count,
         "max_minutes": MAX_CHANGED_MINUTES,
+        "max_batches": MAX_BATCHES,
     }
-    return await fetch_rows(conn, _CHANGED_MINUTES, Step, parameters)
+    return await fetch_rows(conn, _CHANGES_AFTER, Step, parameters)
 
 
 async def prices_of(
-    conn: AsyncConnection, ticker: str, minutes: Sequence[datetime]
-) -> dict[datetime, SourcedPrice]:
-    """The prices of *ticker* for those of *minutes* that have one."""
+    conn: AsyncConnection, minutes: Sequence[tuple[str, datetime]]
+) -> dict[tuple[str, datetime], SourcedPrice]:
+    """The prices of those *minutes*, each of an index, that have one."""
     if not minutes:
         return {}
+    moments = [moment for _, moment in minutes]
     parameters = {
-        "ticker": ticker,
-        "minutes": list(minutes),
-        "since": min(minutes),
-        "until": max(minutes),
+        "tickers": [ticker for ticker, _ in minutes],
+        "minutes": moments,
+        "since": min(moments),
+        "until": max(moments),
     }
     prices = await fetch_rows(conn, _PRICES_OF, SourcedPrice, parameters)
-    return {price.created_at: price for price in prices}
+    return {(price.ticker, price.created_at): price for price in prices}

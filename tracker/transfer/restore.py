@@ -247,6 +247,7 @@ def _load_dump(draft: Settings, archive: ZipFile, manifest: Manifest) -> None:
             process.stdin.close()
     with open_session(draft.direct_dsn, autocommit=True) as conn:
         conn.execute(statement("post_restore"))
+        conn.execute(statement("continue_ids"))
         _require_equal(conn, manifest)
 
 

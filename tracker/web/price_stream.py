@@ -13,15 +13,15 @@ from tracker.web.endpoint import AppRequest, endpoint, require_tickers
 from tracker.web.params import Parameter
 from tracker.web.prices import PRICE_PROPERTIES
 from tracker.web.responses import require_match
-from tracker.web.stream.events import POSITION_PATTERN, Position, parse_positions
+from tracker.web.stream.events import ID_PATTERN, Position, parse_position
 from tracker.web.stream.responses import EventStream, Subscriber
 
 _HEADER = "Last-Event-ID"
 _FEED_TIMEOUT = 1.0  # seconds until the feed is current again, if the database is available
 
 _RESUME = (
-    "The id of the last event that was received: the stream continues after it, with each minute"
-    " that changed since once, as it is now. An index that it does not name begins now."
+    "The id of the last event that was received, of whichever indexes: the stream continues after"
+    " it, with each minute that changed since once, as it is now."
 )
 TICKERS = replace(
     params.TICKER,
@@ -30,20 +30,21 @@ TICKERS = replace(
 )
 LAST_EVENT_ID = Parameter(
     "last_event_id",
-    parse_positions,
-    {
-        "type": "string",
-        "pattern": f"^{POSITION_PATTERN}(,{POSITION_PATTERN})*$",
-        "examples": ["btc_usd:120,eth_usd:98.3"],
-    },
+    parse_position,
+    {"type": "string", "pattern": ID_PATTERN, "examples": ["120", "121.1.1"]},
     f"{_RESUME} The header wins.",
 )
 
 PRICE_EVENT = schemas.model(
     "PriceEvent",
     PRICE_PROPERTIES,
-    description="`event: price`: a price that was stored, repaired or changed; the prices of an"
-    " index in the order of their commits",
+    description="`event: price`: a price that was stored, repaired or changed, in the order of"
+    " commits",
+)
+READY_EVENT = schemas.model(
+    "ReadyEvent",
+    {"heartbeat": {"type": "number", "description": "Seconds between comments"}},
+    description="`event: ready`: the first one, whose id the stream can be resumed from",
 )
 RESET_EVENT = schemas.model(
     "ResetEvent",
@@ -63,7 +64,7 @@ END_EVENT = schemas.model(
 STREAM_EVENT = schemas.named_schema(
     "StreamEvent",
     {
-        "oneOf": [schemas.ref(each) for each in (PRICE_EVENT, RESET_EVENT, END_EVENT)],
+        "oneOf": [schemas.ref(each) for each in (READY_EVENT, PRICE_EVENT, RESET_EVENT, END_EVENT)],
         "description": "The data of an event",
     },
 )
@@ -78,7 +79,7 @@ _EXAMPLE = {
 }
 _DESCRIPTION = (
     "Server-Sent Events; the schema is that of the data of each, which is JSON. A price:\n\n"
-    "    id: btc_usd:121,eth_usd:98\n"
+    "    id: 121.1.1\n"
     "    event: price\n"
     f"    data: {orjson.dumps(_EXAMPLE).decode()}\n"
 )
@@ -89,7 +90,7 @@ class StreamQuery:
     """The indexes to subscribe to, and from where on."""
 
     tickers: Annotated[tuple[str, ...], TICKERS]
-    last_event_id: Annotated[dict[str, Position] | None, LAST_EVENT_ID] = None
+    last_event_id: Annotated[Position | None, LAST_EVENT_ID] = None
 
 
 @endpoint(
@@ -130,10 +131,10 @@ async def stream_prices(request: AppRequest, query: StreamQuery) -> Response:
     return EventStream(streams, Subscriber(streams, query.tickers, resume))
 
 
-def _last_event_id(request: AppRequest) -> dict[str, Position] | None:
+def _last_event_id(request: AppRequest) -> Position | None:
     """The header of a client that was cut off; browsers then send it besides the parameters."""
     text = request.headers.get(_HEADER, "")
     try:
-        return parse_positions(text) if text else None
+        return parse_position(text) if text else None
     except ValueError as error:
         raise BadRequest({_HEADER: str(error)}) from None

@@ -1,11 +1,13 @@
 """Events of the stream: their order, ids and encoding.
 
-Each index has its own order of changes; a client's id names its position in each index that it
-follows. Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
+All changes have one order, that of their commits, and an event's id is its position in it: the same
+for every client, whichever indexes it follows. Many parsers make an empty event of a block without
+data, therefore comments and the field retry are never blocks of their own.
+Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -19,46 +21,45 @@ from tracker.models import INDEX_NAME, SourcedPrice
 from tracker.queries.changes import Step
 from tracker.times import format_moment
 
-_RETRY = 1000  # milliseconds until a client reconnects
-_PAGE = 250  # events
+HEARTBEAT = b":\n"  # a comment keeps the connection alive
 
-POSITION_PATTERN = rf"{INDEX_NAME}:[0-9]{{1,18}}(\.[1-9][0-9]{{0,3}})?"
-_POSITION = re.compile(rf"({INDEX_NAME}):([0-9]{{1,18}})(?:\.([1-9][0-9]{{0,3}}))?")
+_PAGE = 1000  # events
+_ALL = 2**31 - 1  # more indexes than a batch can have
+
+ID_PATTERN = r"^[0-9]{1,18}(\.[1-9][0-9]{0,8}\.[0-9]{1,9})?$"
+_ID = re.compile(r"([0-9]{1,18})(?:\.([1-9][0-9]{0,8})\.([0-9]{1,9}))?")
+_FORMER_ID = re.compile(rf"{INDEX_NAME}:[0-9.]+(,{INDEX_NAME}:[0-9.]+)*")  # of version 0.1
 
 
 class Position(NamedTuple):
-    """A position in the changes of one index; positions are in the order of the changes.
+    """A position in all changes.
 
-    revision: after this revision and all before it.
-    place: and after this many minutes of the next one, if it changes several.
+    The batches before *batch* are received, and of it the indexes before *number* (by default all)
+    and the first *place* minutes of that one.
     """
 
-    revision: int
+    batch: int
+    number: int = _ALL
     place: int = 0
 
 
 START = Position(0)
-
-Positions = Mapping[str, Position]
-
-
-def format_positions(positions: Positions) -> str:
-    """The id of a client at *positions*: btc_usd:120,eth_usd:98.3."""
-    return ",".join(
-        f"{ticker}:{at.revision}.{at.place}" if at.place else f"{ticker}:{at.revision}"
-        for ticker, at in positions.items()
-    )
+UNKNOWN = Position(-1)  # no batch has it: all prices are to be read again
 
 
-def parse_positions(text: str) -> dict[str, Position]:
-    """The positions of an id. Raises ValueError."""
-    found = {}
-    for part in text.split(","):
-        parts = _POSITION.fullmatch(part)
-        if parts is None or parts[1] in found:
-            raise ValueError(f"is not the id of an event of this stream: {shorten(text)!r}")
-        found[parts[1]] = Position(int(parts[2]), int(parts[3] or 0))
-    return found
+def format_position(at: Position) -> str:
+    """The id of an event: 120, or in the middle of a batch 121.3.17."""
+    return f"{at.batch}" if at.number == _ALL else f"{at.batch}.{at.number}.{at.place}"
+
+
+def parse_position(text: str) -> Position:
+    """The position of an id; UNKNOWN for an id of version 0.1. Raises ValueError."""
+    if _FORMER_ID.fullmatch(text):
+        return UNKNOWN
+    parts = _ID.fullmatch(text)
+    if parts is None:
+        raise ValueError(f"is not the id of an event of this stream: {shorten(text)!r}")
+    return Position(*(int(part) for part in parts.groups() if part is not None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,28 +67,27 @@ class Event:
     """One change of an index.
 
     position: that of a client which has received it.
-    body: all lines but the id, the same for every client; empty if there is nothing to send.
-    restarts: whether positions before it are no longer valid.
+    lines: its lines, the same for every client; empty if there is nothing to send.
+    restarts: whether positions before it may no longer be valid.
     """
 
     ticker: str
     position: Position
-    body: bytes = b""
+    lines: bytes = b""
     restarts: bool = False
 
-    def encode(self, positions: Positions) -> bytes:
-        """The event for a client that is at *positions* once it has received it."""
-        return _id_line(positions) + self.body
 
+def encode_start(position: Position, heartbeat: float, retry: float) -> bytes:
+    """The beginning of a stream at *position*, with comments *heartbeat* seconds apart.
 
-def encode_start(positions: Positions) -> bytes:
-    """The beginning of a stream at *positions*."""
-    return b"retry: %d\n%s\n" % (_RETRY, _id_line(positions))
-
-
-def encode_heartbeat(positions: Positions) -> bytes:
-    """A comment that keeps the connection alive, and updates the client's id."""
-    return b":\n%s\n" % _id_line(positions)
+    A client that is disconnected reconnects after *retry* seconds. Its event has an id to resume
+    from before the first price; at an unknown position the client keeps its own.
+    """
+    known = None if position == UNKNOWN else position
+    return b"retry: %d\n%s" % (
+        1000 * retry,
+        _encode("ready", {"heartbeat": heartbeat}, known),
+    )
 
 
 def encode_end(name: str, reason: str) -> bytes:
@@ -106,18 +106,9 @@ def join_pieces(pieces: Sequence[bytes], size: int) -> list[bytes]:
     return joined
 
 
-def _reset_body(ticker: str, first: datetime | None, last: datetime | None) -> bytes:
-    """The prices from *first* to *last* must be read again; None: as far as there are any."""
-    ends = {"from": first and format_moment(first), "to": last and format_moment(last)}
-    return _encode("reset", {"ticker": ticker, **ends})
-
-
-def _encode(name: str, content: object) -> bytes:
-    return b"event: %s\ndata: %s\n\n" % (name.encode(), orjson.dumps(content))
-
-
-def _id_line(positions: Positions) -> bytes:
-    return b"id: %s\n" % format_positions(positions).encode()
+def _encode(name: str, content: object, position: Position | None = None) -> bytes:
+    line = b"" if position is None else b"id: %s\n" % format_position(position).encode()
+    return b"%sevent: %s\ndata: %s\n\n" % (line, name.encode(), orjson.dumps(content))
 
 
 class EventPage(NamedTuple):
@@ -128,38 +119,49 @@ class EventPage(NamedTuple):
     more: bool
 
 
-async def fetch_events(conn: AsyncConnection, ticker: str, position: Position) -> EventPage:
-    """The changes of *ticker* after *position* from the change log, oldest first.
+async def fetch_events(
+    conn: AsyncConnection, tickers: Collection[str] | None, position: Position
+) -> EventPage:
+    """The changes of *tickers* (None: of all) after *position* from the change log, oldest first.
 
     Each minute once, as it is now: log and prices are of one snapshot. Deleted prices have no
     event.
     """
     await conn.set_isolation_level(IsolationLevel.REPEATABLE_READ)
     async with conn.transaction():
-        steps = await queries.changed_minutes(conn, ticker, *position, _PAGE)
-        minutes = [step.first_minute for step in steps if step.place and step.first_minute]
-        prices = await queries.prices_of(conn, ticker, minutes)
-    if not steps:  # it was never tracked, or is no longer
-        return EventPage(_reset(ticker, position, START), START, more=False)
-    if not steps[0].whole:
-        newest = Position(steps[0].newest)
-        return EventPage(_reset(ticker, position, newest), newest, more=False)
-    found = [_event(ticker, step, prices) for step in steps if step.revision is not None]
-    return EventPage(found, found[-1].position if found else position, more=len(found) == _PAGE)
+        steps = await queries.changes_after(conn, tickers, *position, _PAGE)
+        minutes = [
+            (step.ticker, step.first_minute)
+            for step in steps
+            if step.ticker and step.place and step.first_minute
+        ]
+        prices = await queries.prices_of(conn, minutes)
+    newest, more = Position(steps[0].newest), steps[0].more
+    reset_at = newest if all(step.lost for step in steps) else position
+    found = [_event(step.ticker, step, reset_at, prices) for step in steps if step.ticker]
+    return EventPage(found, found[-1].position if more else newest, more)
 
 
-def _reset(ticker: str, position: Position, newest: Position) -> list[Event]:
-    if position == newest:
-        return []
-    body = _reset_body(ticker, None, None)
-    return [Event(ticker, newest, body, restarts=newest < position)]
-
-
-def _event(ticker: str, step: Step, prices: dict[datetime, SourcedPrice]) -> Event:
-    assert step.revision is not None  # checked by the caller
-    final = Position(step.revision)
+def _event(
+    ticker: str,
+    step: Step,
+    reset_at: Position,
+    prices: dict[tuple[str, datetime], SourcedPrice],
+) -> Event:
+    """The event of a change; that of a lost index has the position *reset_at*."""
+    if step.batch is None or step.number is None:
+        return Event(ticker, reset_at, _encode_reset(ticker, step, reset_at), restarts=True)
     if step.place is None or step.first_minute is None:
-        return Event(ticker, final, _reset_body(ticker, step.first_minute, step.last_minute))
-    position = final if step.final else Position(step.revision - 1, step.place)
-    price = prices.get(step.first_minute)
-    return Event(ticker, position, _encode("price", rows.price_row(price)) if price else b"")
+        position = Position(step.batch, step.number + 1, 0)
+        return Event(ticker, position, _encode_reset(ticker, step, position))
+    position = Position(step.batch, step.number, step.place)
+    price = prices.get((ticker, step.first_minute))
+    lines = _encode("price", rows.price_row(price), position) if price else b""
+    return Event(ticker, position, lines)
+
+
+def _encode_reset(ticker: str, step: Step, position: Position) -> bytes:
+    """The prices from the first minute to the last must be read again; null: as far as any are."""
+    first, last = step.first_minute, step.last_minute
+    ends = {"from": first and format_moment(first), "to": last and format_moment(last)}
+    return _encode("reset", {"ticker": ticker, **ends}, position)

@@ -15,7 +15,7 @@ from psycopg import AsyncConnection, Error
 from tracker import queries
 from tracker.errors import describe
 from tracker.web.database import disconnect, open_connection
-from tracker.web.stream.events import START, Event, Position, fetch_events
+from tracker.web.stream.events import Event, Position, fetch_events
 
 T = TypeVar("T")
 
@@ -37,12 +37,13 @@ class Feed:
         """Use `opened`."""
         self._dsn = dsn
         self._ring: list[Event | None] = [None] * size
-        self._positions: dict[str, Position] | None = None
+        self._revisions: dict[str, int] = {}
         self._queried: float | None = None  # when, on the loop's clock; None while disconnected
         self._conn: AsyncConnection | None = None
         self._changed = asyncio.Event()
         self._ending = False
         self._notified = False  # of a commit that is not read yet
+        self.position: Position | None = None  # of a client with all events; None: unknown
         self.end = 0
 
     @classmethod
@@ -69,11 +70,7 @@ class Feed:
 
     def revision(self, ticker: str) -> int:
         """The newest known revision of *ticker*; 0 for an unknown one."""
-        return self._positions.get(ticker, START).revision if self._positions else 0
-
-    def position(self, ticker: str) -> Position:
-        """The position of a client that has all events of *ticker*."""
-        return (self._positions or {}).get(ticker, START)
+        return self._revisions.get(ticker, 0)
 
     def events_since(self, start: int, limit: int) -> list[Event] | None:
         """Up to *limit* events from number *start* on; None if that one is overwritten."""
@@ -138,26 +135,24 @@ class Feed:
 
     async def _read_changes(self, conn: AsyncConnection) -> None:
         queried = asyncio.get_running_loop().time()
+        if self.position is None:  # changes before the start have no events
+            self.position = Position(await self._within_timeout(queries.newest_batch(conn)))
         revisions = await self._within_timeout(queries.revisions(conn))
-        if self._positions is None:  # changes before the start have no events
-            self._positions = {ticker: Position(count) for ticker, count in revisions.items()}
-        for ticker in {**self._positions, **revisions}:
-            if self.position(ticker) != (revisions.get(ticker, 0), 0):
-                await self._read_index(conn, ticker, self._positions)
+        if revisions != self._revisions:
+            await self._read_events(conn, self.position)
+            self._revisions = revisions
         reconnected, self._queried = self._queried is None, queried
         if reconnected:
             self._wake()
 
-    async def _read_index(
-        self, conn: AsyncConnection, ticker: str, positions: dict[str, Position]
-    ) -> None:
+    async def _read_events(self, conn: AsyncConnection, position: Position) -> None:
         more = True
         while more:
-            page = await self._within_timeout(fetch_events(conn, ticker, self.position(ticker)))
-            positions[ticker], more = page.position, page.more
-            for event in page.events:
+            found, position, more = await self._within_timeout(fetch_events(conn, None, position))
+            for event in found:
                 self._ring[self.end % len(self._ring)] = event
                 self.end += 1
+            self.position = position
             self._wake()
 
     async def _within_timeout(self, query: Awaitable[T]) -> T:

@@ -1,7 +1,7 @@
 """GET /prices/stream: the events of each client, and the end of a stream."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Collection, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 
@@ -13,12 +13,12 @@ from tracker.web.connection import Connection, connection_of
 from tracker.web.database import Database
 from tracker.web.instrumentation import Metrics
 from tracker.web.stream.events import (
+    HEARTBEAT,
+    START,
     Event,
     EventPage,
     Position,
-    Positions,
     encode_end,
-    encode_heartbeat,
     encode_start,
     fetch_events,
     join_pieces,
@@ -38,6 +38,7 @@ class StreamOptions:
     """Options of streams; times are seconds.
 
     heartbeat: without an event until a comment is sent.
+    retry: until a client reconnects, longer than most restarts of the API.
     write_timeout: that a write may wait for the client to read.
     linger: that a slow consumer has to read the reason before it is disconnected.
     goodbye: the same when the server stops.
@@ -45,6 +46,7 @@ class StreamOptions:
     """
 
     heartbeat: float = 15.0
+    retry: float = 5.0
     write_timeout: float = 30.0
     linger: float = 5.0
     goodbye: float = 0.5
@@ -85,11 +87,11 @@ class Streams:
             self._clients -= 1
             self.metrics.stream_clients.set(self._clients)
 
-    async def fetch_missed(self, ticker: str, position: Position) -> EventPage:
-        """The changes of *ticker* after *position*. Raises DatabaseDown, MigrationsPending."""
+    async def fetch_missed(self, tickers: Collection[str], position: Position) -> EventPage:
+        """The changes of *tickers* after *position*. Raises DatabaseDown, MigrationsPending."""
         try:
             async with self._readers:
-                return await self._database.run(lambda conn: fetch_events(conn, ticker, position))
+                return await self._database.run(lambda conn: fetch_events(conn, tickers, position))
         finally:
             # Python 3.11's wait_for loses a cancellation that comes together with the result.
             task = asyncio.current_task()
@@ -105,71 +107,65 @@ class Subscriber:
     """Reads missed events of a client from the change log, then new events from the feed."""
 
     def __init__(
-        self, streams: Streams, tickers: Iterable[str], resume: Positions | None = None
+        self, streams: Streams, tickers: Collection[str], resume: Position | None = None
     ) -> None:
-        """Follow *tickers* from their positions in *resume*, or else from now on."""
+        """Follow *tickers* from *resume*, or else from now on."""
         self._streams = streams
         self._feed = streams.feed
-        current = {ticker: self._feed.position(ticker) for ticker in tickers}
-        resumed = {ticker: at for ticker, at in (resume or {}).items() if ticker in current}
-        self._lagging = {ticker for ticker, at in resumed.items() if at != current[ticker]}
-        self._positions = current | resumed
-        self._next = None if self._lagging else self._feed.end
+        self._tickers = frozenset(tickers)
+        newest = self._feed.position or START
+        self._position = newest if resume is None else resume
+        self._next = self._feed.end if self._position == newest else None  # of the feed's events
 
-    async def pieces(self, heartbeat: float) -> AsyncGenerator[bytes]:
-        """Events as soon as they are read, and a comment after *heartbeat* seconds without one.
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        """Events as soon as they are read, and a comment after some seconds without one.
 
         Raises ClientTooSlow.
         """
         clock = asyncio.get_running_loop().time
+        heartbeat = self._streams.options.heartbeat
         due = clock() + heartbeat
-        yield encode_start(self._positions)
+        yield encode_start(self._position, heartbeat, self._streams.options.retry)
         while True:
-            found = await self._next_events()
-            for piece in join_pieces(list(self._encode_new(found)), _PIECE):
+            reading, found = self._next, await self._next_events()
+            for piece in join_pieces([event.lines for event in found if event.lines], _PIECE):
                 yield piece
                 due = clock() + heartbeat
-            if not found:
+            if not found and self._next == reading:  # nothing new, or no response of the database
                 await self._feed.wait_for_change(min(due - clock(), _CHECK_INTERVAL))
             if clock() >= due:
-                yield encode_heartbeat(self._positions)
+                yield HEARTBEAT
                 due = clock() + heartbeat
 
     async def _next_events(self) -> list[Event]:
-        if self._next is None and not self._lagging:
-            # All that was missed is read: continue with the feed, unless it has advanced meanwhile.
-            here = self._positions.items()
-            self._lagging = {ticker for ticker, at in here if at < self._feed.position(ticker)}
-            self._next = None if self._lagging else self._feed.end
         if self._next is None:
             return await self._fetch_missed()
         found = self._feed.events_since(self._next, _MAX_EVENTS)
         if found is None:
             raise ClientTooSlow
         self._next += len(found)
-        return found
+        return [event for event in found if event.ticker in self._tickers and self._is_new(event)]
 
     async def _fetch_missed(self) -> list[Event]:
-        """The next missed events of one index; none while the database does not respond."""
-        ticker = min(self._lagging)
+        """The next missed events; none while the database does not respond.
+
+        Once all are read the feed continues, unless it has advanced meanwhile.
+        """
         try:
-            found, position, more = await self._streams.fetch_missed(
-                ticker, self._positions[ticker]
-            )
+            page = await self._streams.fetch_missed(self._tickers, self._position)
         except (DatabaseDown, MigrationsPending):
             return []
-        if not more:
-            self._lagging.discard(ticker)
-        return [*found, Event(ticker, position)]
+        self._position = page.position
+        if not page.more and (self._feed.position or START) <= page.position:
+            self._next = self._feed.end
+        return page.events
 
-    def _encode_new(self, found: Iterable[Event]) -> Iterator[bytes]:
-        """Those events that the client does not have yet."""
-        for event in found:
-            at = self._positions.get(event.ticker)
-            if at is not None and (event.position > at or event.restarts):
-                self._positions[event.ticker] = event.position
-                if event.body:
-                    yield event.encode(self._positions)
+    def _is_new(self, event: Event) -> bool:
+        """Whether the client does not have it from the change log already."""
+        is_new = event.position > self._position or event.restarts
+        if is_new:
+            self._position = event.position
+        return is_new
 
 
 class EventStream(Response):
@@ -222,8 +218,7 @@ class EventStream(Response):
 
     async def _write(self, subscriber: Subscriber, send: Send) -> None:
         """Raises ClientTooSlow, TimeoutError."""
-        options = self._streams.options
-        async with aclosing(subscriber.pieces(options.heartbeat)) as pieces:
+        async with aclosing(subscriber.pieces()) as pieces:
             async for piece in pieces:
-                async with asyncio.timeout(options.write_timeout):
+                async with asyncio.timeout(self._streams.options.write_timeout):
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
