@@ -189,7 +189,7 @@ def test_http_1_0_gets_no_chunks(client: httpx.Client, writer: psycopg.Connectio
         response = HTTPResponse(connection)
         response.begin()
         assert response.getheader("transfer-encoding") is None
-        assert response.readline() == b"retry: 1000\n"
+        assert response.readline() == b"retry: 5000\n"
 
 
 @pytest.mark.parametrize(

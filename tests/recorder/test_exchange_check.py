@@ -39,9 +39,9 @@ def exchange(served: Simulator) -> Simulator:
 def check(
     client: DeribitClient, *, tickers: tuple[str, ...] = TICKERS, **options: Any
 ) -> list[CheckedCall]:
-    """Every call of a check that waits a second for another price."""
+    """Every call of a check."""
     with client:
-        return list(ExchangeCheck(client, tickers, **{"patience": 1.2, **options}).run())
+        return list(ExchangeCheck(client, tickers, **options).run())
 
 
 def differences(calls: list[CheckedCall]) -> dict[str, list[str]]:
@@ -70,7 +70,7 @@ def test_testnet_matches_as_testnet_only() -> None:
 def test_every_fault_shows(exchange: Simulator, kind: str) -> None:
     inject_fault(exchange, kind, **FIELDS.get(kind, {}))
 
-    calls = check(DeribitClient(exchange.url, request_timeout=0.5))
+    calls = check(DeribitClient(exchange.url, request_timeout=0.5), patience=1.2)
 
     found = [text for call in calls for text in call.differences]
     assert found

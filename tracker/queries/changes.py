@@ -84,17 +84,14 @@ async def changes_after(  # noqa: PLR0917 -- the position's parts are one value
 
 
 async def prices_of(
-    conn: AsyncConnection, minutes: Sequence[tuple[str, datetime]]
-) -> dict[tuple[str, datetime], SourcedPrice]:
-    """The prices of those *minutes*, each of an index, that have one."""
-    if not minutes:
-        return {}
-    moments = [moment for _, moment in minutes]
+    conn: AsyncConnection, ticker: str, minutes: Sequence[datetime]
+) -> dict[datetime, SourcedPrice]:
+    """The prices of *ticker* for those of *minutes*, at least one, that have one."""
     parameters = {
-        "tickers": [ticker for ticker, _ in minutes],
-        "minutes": moments,
-        "since": min(moments),
-        "until": max(moments),
+        "ticker": ticker,
+        "minutes": list(minutes),
+        "since": min(minutes),
+        "until": max(minutes),
     }
     prices = await fetch_rows(conn, _PRICES_OF, SourcedPrice, parameters)
-    return {(price.ticker, price.created_at): price for price in prices}
+    return {price.created_at: price for price in prices}

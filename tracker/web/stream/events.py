@@ -7,6 +7,7 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -130,12 +131,11 @@ async def fetch_events(
     await conn.set_isolation_level(IsolationLevel.REPEATABLE_READ)
     async with conn.transaction():
         steps = await queries.changes_after(conn, tickers, *position, _PAGE)
-        minutes = [
-            (step.ticker, step.first_minute)
-            for step in steps
-            if step.ticker and step.place and step.first_minute
-        ]
-        prices = await queries.prices_of(conn, minutes)
+        minutes: dict[str, list[datetime]] = defaultdict(list)
+        for step in steps:
+            if step.ticker and step.place and step.first_minute:
+                minutes[step.ticker].append(step.first_minute)
+        prices = {name: await queries.prices_of(conn, name, minutes[name]) for name in minutes}
     newest, more = Position(steps[0].newest), steps[0].more
     reset_at = newest if all(step.lost for step in steps) else position
     found = [_event(step.ticker, step, reset_at, prices) for step in steps if step.ticker]
@@ -146,7 +146,7 @@ def _event(
     ticker: str,
     step: Step,
     reset_at: Position,
-    prices: dict[tuple[str, datetime], SourcedPrice],
+    prices: dict[str, dict[datetime, SourcedPrice]],
 ) -> Event:
     """The event of a change; that of a lost index has the position *reset_at*."""
     if step.batch is None or step.number is None:
@@ -155,7 +155,7 @@ def _event(
         position = Position(step.batch, step.number + 1, 0)
         return Event(ticker, position, _encode_reset(ticker, step, position))
     position = Position(step.batch, step.number, step.place)
-    price = prices.get((ticker, step.first_minute))
+    price = prices[ticker].get(step.first_minute)
     lines = _encode("price", rows.price_row(price), position) if price else b""
     return Event(ticker, position, lines)
 
