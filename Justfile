@@ -172,7 +172,7 @@ chaos *args: _dev
 compose-test *args: _dev
     @exec ops/compose-test "$@"
 
-# Run the tests without servers on other installed Pythons: just test-pythons [3.12 | newest]...
+# Run the tests without servers on other Pythons, unit tests on the newest: just test-pythons [3.12 | newest]
 [group('check')]
 test-pythons *versions: _dev
     ops/test-pythons "$@"
