@@ -28,8 +28,8 @@ export class TickerCards {
   show(summaries, selected) {
     for (const summary of summaries) {
       const card = this.#cards.get(summary.ticker) ?? this.#addCard(summary.ticker);
-      const isNewer = minuteOf(card.newest) > minuteOf(summary.newest);
-      Object.assign(card, { summary, newest: isNewer ? card.newest : summary.newest });
+      const isCurrent = minuteOf(card.newest) >= minuteOf(summary.newest);
+      Object.assign(card, { summary, newest: isCurrent ? card.newest : summary.newest });
       this.#draw(card);
     }
     this.select(selected);
