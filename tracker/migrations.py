@@ -211,7 +211,7 @@ def ensure_roles(conn: psycopg.Connection) -> None:
     conn.execute(load_sql("roles/revoke_large_objects"))
     existing = _existing_roles(conn)
     if "analyst" in existing:
-        with suppress(InsufficientPrivilege):  # whoever created the role has to set its limits
+        with suppress(InsufficientPrivilege):  # only the role's creator may set its limits
             _reset_limits(conn, "analyst")
     _grant(conn, _COMMON_GRANTS, existing)
     _grant(conn, _PROCESS_GRANTS, [role for role in existing if role != "analyst"])

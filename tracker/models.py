@@ -25,7 +25,7 @@ def parse_ticker(text: str) -> str:
 
 
 def is_pegged(ticker: str) -> bool:
-    """Whether an index may stand still for days: base and quote are one currency, as in usdc_usd.
+    """Whether a price may be constant for days: base and quote are one currency, as in usdc_usd.
 
     Dollars are usd, every coin with usd in its name, and buidl, dai and usyc; euros are names that
     begin with eur.

@@ -64,13 +64,13 @@ async def _collect(url: str, name: str, **options: Any) -> list[SourcedPrice]:
 def read_all(request: pytest.FixtureRequest) -> ReadAll:
     """All values of an iterator of one of the two clients."""
 
-    def read(url: str, name: str, **options: Any) -> list[SourcedPrice]:
+    def collect(url: str, name: str, **options: Any) -> list[SourcedPrice]:
         if request.param == "async":
             return asyncio.run(_collect(url, name, **options))
         with Client(url) as client:
             return list(getattr(client, name)("eth_usd", **options))
 
-    return read
+    return collect
 
 
 @pytest.mark.usefixtures("without_waits")

@@ -218,7 +218,7 @@ def _connection_closed(error: RedisError) -> BrokerConnectionError:
 class FailureNotes:
     """Why polls have failed, in Redis: a killed worker's poll is repeated, often after its minute.
 
-    Then nothing can be requested, and the note has the reason. Without Redis, no note is kept.
+    Then nothing can be requested, and the note has the reason. Without Redis, no note is stored.
     """
 
     def __init__(self, client: Redis) -> None:

@@ -269,7 +269,7 @@ def _watch_exchange(client: DeribitClient, database: Database, tickers: Sequence
             for ticker in tickers:
                 metrics.LOCKED.labels(ticker).set(ticker in locked)
             for ticker in sorted(locked - before):
-                logger.warning("the exchange has locked {}: its price stands still", ticker)
+                logger.warning("the exchange has locked {}: its price does not change", ticker)
             for ticker in sorted(before - locked):
                 logger.info("the exchange has unlocked {}", ticker)
             database.run(queries.record_heartbeat, "exchange", locked=locked)

@@ -182,7 +182,7 @@ _RECORDED = schemas.model(
         "unchanged_seconds": schemas.or_null(
             _AGE,
             "For how long the price has been the same, up to a day; null without a price, and for"
-            " pairs that stand still by nature, such as usdc_usd",
+            " pairs of one currency, such as usdc_usd",
         ),
         "locked": {"type": "boolean", "description": "The exchange has locked the index"},
     },
@@ -349,7 +349,7 @@ async def get_state(request: AppRequest, _query: NoQuery) -> Response:
         worker = _heartbeat_part("worker", beats)
         parts = [Part("database", "up", "responds"), redis, _scheduler_part(beats, redis), worker]
         parts.append(
-            _exchange_part(statuses, _standing_still(tickers, unchanged, locked), worker, now)
+            _exchange_part(statuses, _frozen_indexes(tickers, unchanged, locked), worker, now)
         )
     parts += await _replica_parts(request)
     healthy = all(part.state == "up" for part in parts) and not any(each.stale for each in statuses)
@@ -392,10 +392,10 @@ def _scheduler_part(beats: Mapping[str, float], redis: Part) -> Part:
     return part
 
 
-def _standing_still(
+def _frozen_indexes(
     tickers: Sequence[str], unchanged: Mapping[str, float], locked: Sequence[str]
 ) -> list[str]:
-    """Each index that the exchange has locked, or whose price stands still, in words."""
+    """Each index that the exchange has locked, or whose price does not change, in words."""
     found = [f"{name} is locked" for name in tickers if name in locked]
     return found + [
         f"{name} has not changed for {seconds // 60:.0f} min"
@@ -405,11 +405,11 @@ def _standing_still(
 
 
 def _exchange_part(
-    statuses: Sequence[IndexStatus], standing: Sequence[str], worker: Part, now: datetime
+    statuses: Sequence[IndexStatus], frozen: Sequence[str], worker: Part, now: datetime
 ) -> Part:
     """The exchange, by the newest polls; without a worker that polls it is unknown.
 
-    standing: the indexes that stand still although the exchange responds, in words.
+    frozen: the indexes whose price is constant although the exchange responds, in words.
     """
     failing = [f"{each.ticker}: {each.failing}" for each in statuses if each.failing]
     if failing:
@@ -421,8 +421,8 @@ def _exchange_part(
         return Part("exchange", "unknown", "no poll of the last hour is recorded")
     if min(ages) > STALE_AFTER:
         return Part("exchange", "unknown", f"the newest poll recorded was {_ago(min(ages))}")
-    if standing:
-        return Part("exchange", "down", f"responds, but {', '.join(standing)}")
+    if frozen:
+        return Part("exchange", "down", f"responds, but {', '.join(frozen)}")
     return Part("exchange", "up", "responded to the newest polls")
 
 

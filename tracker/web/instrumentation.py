@@ -69,7 +69,7 @@ class Metrics:
         self._unchanged = Gauge(
             "tracker_price_unchanged_seconds",
             "For how long the price has been the same, up to a day, from the database; not of pairs"
-            " that stand still by nature",
+            " of one currency",
             ["ticker"],
             registry=self.registry,
         )

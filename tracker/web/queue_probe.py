@@ -12,7 +12,7 @@ _KEY = "tracker:probe"
 class QueueProbe:
     """Writes a key to Redis, because one that is full or has no disk still responds to PING.
 
-    Its own connection in a thread: few processes are asked for their state, and the others need no
+    Its own connection in a thread: few processes report the state, and the others need no
     client of Redis, which takes 10 MB.
     """
 
