@@ -37,19 +37,8 @@ def connect_queue(settings: Settings, timeout: float = QUEUE_TIMEOUT) -> Redis:
     options = {**_timeouts(timeout), "retry": Retry(NoBackoff(), 0)}
     if not settings.redis_sentinels:
         return Redis.from_url(settings.broker_url, **options)
-    sentinels = Sentinel(  # type: ignore[no-untyped-call] # redis'
-        _sentinel_addresses(settings),
-        sentinel_kwargs=options
-        | _login(settings.redis_sentinel_user, settings.redis_sentinel_password)
-        | _tls(settings),
-    )
-    master: Redis = sentinels.master_for(  # type: ignore[no-untyped-call] # redis'
-        settings.redis_sentinel_master,
-        **options,
-        **_login(settings.redis_user, settings.redis_password),
-        **_tls(settings),
-        db=settings.redis_celery_broker_db,
-    )
+    database = settings.redis_celery_broker_db
+    master: Redis = _connect_master(Sentinel, settings, database, options)
     return master
 
 
@@ -61,20 +50,25 @@ def connect_counts(settings: Settings, timeout: float, max_connections: int) -> 
             settings.limits_url, max_connections=max_connections, timeout=timeout, **options
         )
         return AsyncRedis(connection_pool=pool)
-    sentinels = AsyncSentinel(  # type: ignore[no-untyped-call] # redis'
-        _sentinel_addresses(settings),
-        sentinel_kwargs=options
-        | _login(settings.redis_sentinel_user, settings.redis_sentinel_password)
-        | _tls(settings),
-    )
-    master: AsyncRedis = sentinels.master_for(
-        settings.redis_sentinel_master,
-        **options,
-        **_login(settings.redis_user, settings.redis_password),
-        **_tls(settings),
-        db=settings.redis_db,
-    )
+    master: AsyncRedis = _connect_master(AsyncSentinel, settings, settings.redis_db, options)
     return master
+
+
+def _connect_master(
+    sentinel: type[Sentinel | AsyncSentinel],
+    settings: Settings,
+    database: int,
+    options: dict[str, Any],
+) -> Any:
+    """A client of the *database* of the server that the sentinels name as master."""
+    shared = options | _tls(settings)
+    sentinels = sentinel(
+        _sentinel_addresses(settings),
+        sentinel_kwargs=shared
+        | _login(settings.redis_sentinel_user, settings.redis_sentinel_password),
+    )
+    login = _login(settings.redis_user, settings.redis_password)
+    return sentinels.master_for(settings.redis_sentinel_master, **shared, **login, db=database)
 
 
 def describe_redis_error(error: RedisError) -> str:
