@@ -133,6 +133,16 @@ async def _fetch_health(
     return statuses, ReplicaStatus(await queries.replica_lag(conn))
 
 
+async def _fetch_metrics(
+    request: AppRequest, conn: AsyncConnection
+) -> tuple[list[IndexStatus], ReplicaStatus | None, Mapping[str, float], float]:
+    """The same, for how long each price has been the same, and the age of the last backup."""
+    statuses, replica = await _fetch_health(request, conn)
+    tickers = request.state["settings"].tickers
+    unchanged = await fetch_unchanged(conn, tickers, datetime.now(UTC))
+    return statuses, replica, unchanged, (await queries.heartbeats(conn)).get("backup", inf)
+
+
 # Documentation
 
 
@@ -274,18 +284,12 @@ async def get_metrics(request: AppRequest, _query: NoQuery) -> Response:
     metrics.feed_current.set(request.state["feed"].current)
     statuses: list[IndexStatus] = []
     replica: ReplicaStatus | None = None
-    unchanged: dict[str, float] = {}
+    unchanged: Mapping[str, float] = {}
     backup_age, up = nan, False
-
-    async def fetch_metrics(conn: AsyncConnection) -> None:
-        nonlocal statuses, replica, unchanged, backup_age
-        statuses, replica = await _fetch_health(request, conn)
-        tickers = request.state["settings"].tickers
-        unchanged = await fetch_unchanged(conn, tickers, datetime.now(UTC))
-        backup_age = (await queries.heartbeats(conn)).get("backup", inf)
-
     with suppress(DatabaseDown, MigrationsPending):
-        await request.state["database"].run(fetch_metrics)
+        statuses, replica, unchanged, backup_age = await request.state["database"].run(
+            lambda conn: _fetch_metrics(request, conn)
+        )
         up = True
     metrics.database_up.set(up)
     metrics.backup_age.set(backup_age)
@@ -323,34 +327,38 @@ class Part:
 async def get_state(request: AppRequest, _query: NoQuery) -> Response:
     """Each part and each index, by what the database has; Redis by a write of our own."""
     now, tickers = datetime.now(UTC), request.state["settings"].tickers
+    beats: Mapping[str, float] = {}
     statuses: list[IndexStatus] = []
-    unchanged: dict[str, float] = {}
+    unchanged: Mapping[str, float] = {}
     locked: list[str] = []
+    failure = ""
 
-    async def fetch_state(conn: AsyncConnection) -> Mapping[str, float]:
-        nonlocal statuses, unchanged, locked
-        statuses = await fetch_statuses(conn, tickers, now)
-        unchanged = await fetch_unchanged(conn, tickers, now)
-        locked = await queries.locked_indexes(conn, _STATUS_LIFETIME)
-        return await queries.heartbeats(conn)
+    async def fetch_state(
+        conn: AsyncConnection,
+    ) -> tuple[Mapping[str, float], list[IndexStatus], Mapping[str, float], list[str]]:
+        return (
+            await queries.heartbeats(conn),
+            await fetch_statuses(conn, tickers, now),
+            await fetch_unchanged(conn, tickers, now),
+            await queries.locked_indexes(conn, _STATUS_LIFETIME),
+        )
 
     checking = asyncio.create_task(request.state["queue"].check())
     try:
-        beats = await request.state["primary"].run(fetch_state)
+        beats, statuses, unchanged, locked = await request.state["primary"].run(fetch_state)
     except (DatabaseDown, MigrationsPending) as error:
-        redis = _redis_part(await checking)
-        statuses = []
         [(name, why)] = error_reasons(error).items()
-        parts = [Part("database", "down", why if name == "database" else f"{name} {why}"), redis]
+        failure = why if name == "database" else f"{name} {why}"
+    redis = _redis_part(await checking)
+    if failure:
+        parts = [Part("database", "down", failure), redis]
         unknown = "only the database would know"
         parts += [Part(each, "unknown", unknown) for each in ("scheduler", "worker", "exchange")]
     else:
-        redis = _redis_part(await checking)
         worker = _heartbeat_part("worker", beats)
+        frozen = _frozen_indexes(tickers, unchanged, locked)
         parts = [Part("database", "up", "responds"), redis, _scheduler_part(beats, redis), worker]
-        parts.append(
-            _exchange_part(statuses, _frozen_indexes(tickers, unchanged, locked), worker, now)
-        )
+        parts.append(_exchange_part(statuses, frozen, worker, now))
     parts += await _replica_parts(request)
     healthy = all(part.state == "up" for part in parts) and not any(each.stale for each in statuses)
     return json_response(
