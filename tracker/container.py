@@ -13,10 +13,14 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import NoReturn
 
-from tracker.watchdog import WATCHDOG_INTERVAL, HeartbeatReceiver, process_state
+from tracker.watchdog import (
+    HEARTBEAT_TIMEOUT,
+    START_TIMEOUT,
+    WATCHDOG_INTERVAL,
+    HeartbeatReceiver,
+    process_state,
+)
 
-_START_TIMEOUT = 60.0  # seconds until the first heartbeat, as in the supervisor of `tracker up`
-_HEARTBEAT_TIMEOUT = 5.0  # seconds; with the next start it must stay below ten
 _WATCHED = {"web", "worker", "scheduler", "simulate"}  # the commands that send heartbeats
 
 
@@ -39,10 +43,10 @@ def _run_watched(name: str, command: Sequence[str]) -> int:
     signals: SimpleQueue[int] = SimpleQueue()  # a handler may put into no other queue
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: signals.put(number))
-    with HeartbeatReceiver(_HEARTBEAT_TIMEOUT) as heartbeats:
+    with HeartbeatReceiver(HEARTBEAT_TIMEOUT) as heartbeats:
         environment = os.environ | heartbeats.variables
         process = subprocess.Popen(command, env=environment)  # noqa: S603 -- our own program
-        left = _START_TIMEOUT
+        left = START_TIMEOUT
         while process.poll() is None:
             received = None
             with suppress(Empty):
@@ -51,7 +55,7 @@ def _run_watched(name: str, command: Sequence[str]) -> int:
                 process.send_signal(received)
             if states := heartbeats.receive_states():
                 # The engine bounds the time of a stop.
-                left = math.inf if b"STOPPING=1" in states else _HEARTBEAT_TIMEOUT
+                left = math.inf if b"STOPPING=1" in states else HEARTBEAT_TIMEOUT
             elif received is None:
                 left -= WATCHDOG_INTERVAL
                 if left <= 0:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Self
 
 WATCHDOG_INTERVAL = 1.0  # seconds; the supervisor may allow several times as much
+START_TIMEOUT = 60.0  # seconds that a supervisor of ours waits for the first heartbeat
+HEARTBEAT_TIMEOUT = 5.0  # seconds, and for each later one; with a start it must stay below ten
 
 
 class Watchdog:

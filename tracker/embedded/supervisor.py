@@ -18,7 +18,14 @@ from typing import Any
 
 from tracker.embedded.account import CHECK_INTERVAL, MINIMAL_ENVIRONMENT, Account, bind_to_parent
 from tracker.embedded.log import SUPERVISOR_NAME, Log
-from tracker.watchdog import WATCHDOG_INTERVAL, HeartbeatReceiver, Watchdog, process_state
+from tracker.watchdog import (
+    HEARTBEAT_TIMEOUT,
+    START_TIMEOUT,
+    WATCHDOG_INTERVAL,
+    HeartbeatReceiver,
+    Watchdog,
+    process_state,
+)
 
 _MAX_LINE = 65536  # bytes; longer lines are split
 _DRAIN_TIMEOUT = 0.5  # seconds for the rest of a dead process's output
@@ -64,8 +71,8 @@ class RestartPolicy:
     initial_delay: float = 1.0
     max_delay: float = 30.0
     reset_after: float = 60.0
-    ready_timeout: float = 60.0
-    heartbeat_timeout: float = 5.0
+    ready_timeout: float = START_TIMEOUT
+    heartbeat_timeout: float = HEARTBEAT_TIMEOUT
 
 
 class Supervisor:
