@@ -9,7 +9,7 @@ import signal
 import sys
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from tracker import __version__
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tracker.transfer.backup import Kind, Manifest
 
     Command: TypeAlias = Callable[[Settings, argparse.Namespace], int | None]
+
+T = TypeVar("T")
 
 DEFAULT_LIMIT = 50  # as the API's
 # In ascending order of step: the finest chart that has a minute supplies it.
@@ -164,29 +166,33 @@ def _add_window(parser: argparse.ArgumentParser, start: str, end: str) -> None:
     limit.add_argument("--all", dest="limit", action="store_const", const=None, help="no maximum")
 
 
-def _parse_moment(text: str) -> datetime:
-    try:
-        return parse_moment(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+def _with_reason(parse: "Callable[[str], T]") -> "Callable[[str], T]":
+    """A type of an argument: argparse prints the reason of an ArgumentTypeError only."""
+
+    def convert(text: str) -> T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
 
 
+_parse_moment = _with_reason(parse_moment)
+
+
+@_with_reason
 def _parse_columns(text: str) -> dict[str, str]:
     from tracker.transfer.lines import parse_columns
 
-    try:
-        return parse_columns(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    return parse_columns(text)
 
 
+@_with_reason
 def _parse_ticker(text: str) -> str:
     from tracker.models import parse_ticker
 
-    try:
-        return parse_ticker(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    return parse_ticker(text)
 
 
 def _parse_limit(text: str) -> int:
