@@ -11,7 +11,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.support.commands import TIMEOUT, run_command, start_command
+from tests.support.commands import (
+    TIMEOUT,
+    assert_only_force_overwrites,
+    run_command,
+    start_command,
+)
 from tests.support.database import create_database, insert_misses, insert_prices, list_databases
 from tests.support.processes import command_line, process_tree
 from tests.support.reference import random_walk
@@ -59,12 +64,7 @@ def saved(source: Settings, open_tmp: Path) -> Path:
 def test_backup_overwrites_only_by_force(source: Settings, tmp_path: Path) -> None:
     """The new file replaces the old one when it is complete."""
     file = tmp_path / "all.zip"
-    file.write_text("old")
-    refused = run_command(source, "backup", str(file))
-    reason = "exists already, with 3 bytes; --force overwrites it"
-    assert refused == (1, "", f"tracker: {file}: {reason}\n")
-    assert file.read_text() == "old"
-    assert run_command(source, "backup", "--force", str(file))[0] == 0
+    assert_only_force_overwrites(source, "backup", file)
     assert file.read_bytes().startswith(b"PK")
     assert list(tmp_path.iterdir()) == [file]
 

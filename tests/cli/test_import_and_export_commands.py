@@ -13,7 +13,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.support.commands import TIMEOUT, run_command, start_command
+from tests.support.commands import (
+    TIMEOUT,
+    assert_only_force_overwrites,
+    run_command,
+    start_command,
+)
 from tests.support.waiting import wait_until
 from tracker.settings import CHECKOUT, Settings
 
@@ -61,12 +66,7 @@ def test_readme_example_imports_chart(
 
 def test_export_overwrites_only_by_force(database: Settings, tmp_path: Path) -> None:
     file = tmp_path / "prices.csv"
-    file.write_text("old")
-    refused = run_command(database, "export", str(file))
-    reason = "exists already, with 3 bytes; --force overwrites it"
-    assert refused == (1, "", f"tracker: {file}: {reason}\n")
-    assert file.read_text() == "old"
-    assert run_command(database, "export", "--force", str(file))[0] == 0
+    assert_only_force_overwrites(database, "export", file)
     assert file.read_text() == HEADER
 
 

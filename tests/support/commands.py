@@ -11,6 +11,7 @@ import sys
 import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO
 
 from tests.support.waiting import wait_until
@@ -61,6 +62,16 @@ def run_command(settings: Settings, *words: str, stdin: str = "") -> tuple[int, 
     with start_command(settings, *words) as process:
         output, errors = process.communicate(stdin, timeout=TIMEOUT)
     return process.returncode, output, errors
+
+
+def assert_only_force_overwrites(settings: Settings, command: str, file: Path) -> None:
+    """A refusal leaves *file* as it is; --force replaces it."""
+    file.write_text("old")
+    refused = run_command(settings, command, str(file))
+    reason = "exists already, with 3 bytes; --force overwrites it"
+    assert refused == (1, "", f"tracker: {file}: {reason}\n")
+    assert file.read_text() == "old"
+    assert run_command(settings, command, "--force", str(file))[0] == 0
 
 
 def run_psql(settings: Settings, *words: str) -> tuple[int, str, str]:
