@@ -22,6 +22,7 @@ export class Chart {
   #ticker;
   #interval;
   #count = null; // slots of the range that was shown last
+  #selected = null; // index of the slot that keys selected
   type;
 
   /* on.older(): older candles are needed; on.hover(slot): the crosshair is at a slot, or at null;
@@ -76,6 +77,7 @@ export class Chart {
     const prepended = count === null ? countPrepended(slots, this.#slots) : 0;
     [this.#slots, this.#ticker, this.#interval] = [slots, ticker, interval];
     if (count) this.#count = count;
+    if (this.#selected !== null) this.#selected += prepended;
     timeScale.applyOptions({ timeVisible: !CALENDAR_INTERVALS.includes(interval) });
     this.#draw();
     const end = slots.length;
@@ -98,20 +100,19 @@ export class Chart {
   /* Arrow keys, Home and End select a candle, plus and minus zoom, Escape clears the selection.
      onSelect(slot): the selected slot; undefined after Escape or blur */
   listenToKeys(onSelect) {
-    let selected = null;
     const targets = {
-      ArrowLeft: ([, last]) => (selected ?? last + 1) - 1,
-      ArrowRight: ([, last]) => (selected ?? last - 1) + 1,
+      ArrowLeft: ([, last]) => (this.#selected ?? last + 1) - 1,
+      ArrowRight: ([, last]) => (this.#selected ?? last - 1) + 1,
       Home: ([first]) => first,
       End: ([, last]) => last,
     };
     const select = (index) => {
       const [first, last] = this.#visibleIndexes();
-      selected = Math.min(Math.max(index, first), last);
-      onSelect(this.#moveCrosshair(selected));
+      this.#selected = Math.min(Math.max(index, first), last);
+      onSelect(this.#moveCrosshair(this.#selected));
     };
     const clear = () => {
-      selected = null;
+      this.#selected = null;
       this.#chart.clearCrosshairPosition();
       onSelect(undefined);
     };

@@ -21,6 +21,7 @@ import "./clock.js";
 const selection = parseSelection();
 let [tickers, series, slots, stream] = [[], null, [], null];
 let unknownTicker = null; // of the URL
+let selectedStart = null; // of the candle that the viewer points at; null: the newest is shown
 let staleFrom = Infinity; // the oldest moment whose candles must be fetched again
 
 const connection = new ConnectionStatus();
@@ -183,7 +184,7 @@ function showSeries(count = null) {
   showView();
   showNewestCandles(slots, series);
   showGaps(series.gaps);
-  showSlot(null);
+  showSlot(slots.find(({ start }) => start === selectedStart));
   showTitle();
   const pair = formatPair(series.ticker);
   byId("title").textContent = pair;
@@ -212,8 +213,9 @@ function showView() {
   checkRadio("range", isRange ? selection.range : null);
 }
 
-/* Show the values of *slot*, or of the newest candle if it is null. Returns them as text. */
+/* Show the values of *slot*, or of the newest candle without one. Returns them as text. */
 function showSlot(slot) {
+  selectedStart = slot?.start ?? null;
   const shown = slot ?? slots.findLast((each) => each.candle);
   return series && showCandle(shown, series);
 }
