@@ -139,6 +139,11 @@ check-exchange *args: _venv
 simulate *args: _venv
     @exec tracker simulate "$@"
 
+# Make the blocking client of the one for asyncio, after a change of tracker/client/aio.py
+[group('develop')]
+blocking-client: _dev
+    python ops/blocking_client.py
+
 # Make the README's screenshots from a demo with weeks of history
 [group('develop')]
 screenshots: _dev

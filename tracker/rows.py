@@ -1,4 +1,4 @@
-"""Rows as JSON and CSV have them: columns, their order, every digit. tracker/client.py parses them.
+"""Rows as JSON and CSV have them: columns, their order, every digit. tracker/client parses them.
 
 Prices are strings, because JSON's numbers are not exact.
 """

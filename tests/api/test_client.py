@@ -258,11 +258,20 @@ def test_partial_event_is_dropped(lines: list[str]) -> None:
     assert events.last_id == expected
 
 
+def test_blocking_client_is_made_of_the_one_for_asyncio() -> None:
+    made = subprocess.check_output(
+        [sys.executable, "-c", "import blocking_client as b; print(b.blocking_source(), end='')"],
+        cwd=CHECKOUT / "ops",
+        text=True,
+    )
+    assert made == (CHECKOUT / "tracker/client/blocking.py").read_text()
+
+
 def test_client_imports_no_database_or_settings() -> None:
     code = "import sys, tracker.client; print(*[m for m in sys.modules if 'tracker.' in m])"
     found = subprocess.check_output([sys.executable, "-c", code], text=True).split()
     names = {"client", "errors", "gaps", "models", "proxies", "times"}
-    assert {name.removeprefix("tracker.") for name in found} == names
+    assert {name.split(".")[1] for name in found} == names
 
 
 def test_readme_example_runs(url: str, base_conn: psycopg.Connection) -> None:

@@ -95,6 +95,19 @@ def test_export_continues_after_faults(url: str, read_all: ReadAll) -> None:
 
 
 @pytest.mark.usefixtures("without_waits")
+def test_single_value_is_requested_again(url: str) -> None:
+    with run_flaky_proxy(url, BUSY, LIMITED, RESET) as proxy, Client(proxy.url) as client:
+        assert client.at("eth_usd", MINUTES[0]).created_at == MINUTES[0]
+    hour = Fault(429, {"Retry-After": "3600"})
+    with (
+        run_flaky_proxy(url, hour) as proxy,
+        Client(proxy.url) as client,
+        pytest.raises(ApiError, match="HTTP 429"),
+    ):
+        client.tickers()
+
+
+@pytest.mark.usefixtures("without_waits")
 def test_read_gives_up_after_many_faults(url: str, read_all: ReadAll) -> None:
     """The last error is raised, and no more requests are made."""
     with run_flaky_proxy(url, None, *[BUSY] * 50) as proxy:

@@ -18,8 +18,9 @@ from ops.bench.processes import free_ports
 from tests.support.api import serve_api
 from tests.support.commands import TIMEOUT, start_tracker
 from tests.support.database import insert_minutes, minutes_from
-from tracker import client, rows
+from tracker import rows
 from tracker.cli import main
+from tracker.client import values
 from tracker.gaps import Coverage, Gap
 from tracker.models import Candle, SourcedPrice, exact_price
 from tracker.settings import Settings
@@ -174,7 +175,7 @@ counts = st.integers(0, 1440)
 )
 def test_rows_round_trip(price: SourcedPrice, candle: Candle, gap: Gap, coverage: Coverage) -> None:
     """A rendered row parses to an equal value."""
-    assert client.parse_price(rows.price_row(price)) == price
-    assert client.parse_candle(rows.candle_row(candle)) == candle
-    assert client.parse_gap(rows.gap_row(gap)) == gap
-    assert client.parse_coverage(rows.coverage_row(coverage)) == coverage
+    assert values.parse_price(rows.price_row(price)) == price
+    assert values.parse_candle(rows.candle_row(candle)) == candle
+    assert values.parse_gap(rows.gap_row(gap)) == gap
+    assert values.parse_coverage(rows.coverage_row(coverage)) == coverage

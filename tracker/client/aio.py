@@ -1,0 +1,184 @@
+"""AsyncClient. The blocking client is made of this file: `just blocking-client`."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from datetime import datetime
+from typing import Any, Self, TypeVar, Unpack
+
+import httpx
+
+from tracker.client.events import Connected, Disconnected, Events, Reset, StreamEvent
+from tracker.client.http import (
+    DEFAULT_ATTEMPTS,
+    ORIGIN,
+    RetryDelay,
+    check_status,
+    encode_query,
+    export_query,
+    next_delay,
+    next_page,
+    retry_context,
+    retry_delay,
+    retry_delay_at_first,
+    stream_request,
+    with_defaults,
+)
+from tracker.client.values import (
+    Buckets,
+    CandleRange,
+    Range,
+    Row,
+    Ticker,
+    Window,
+    parse_candle,
+    parse_coverage,
+    parse_gap,
+    parse_price,
+    parse_ticker,
+)
+from tracker.errors import ApiError
+from tracker.gaps import Coverage, Gap
+from tracker.models import Candle, SourcedPrice
+from tracker.times import MINUTE
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """A client of the API; its iterators request the next page on demand."""
+
+    def __init__(self, base_url: str, *, attempts: int = DEFAULT_ATTEMPTS, **options: Any) -> None:
+        """A client of the API at *base_url*; *options* are those of httpx's client.
+
+        Raises SettingsError for an invalid proxy in the environment.
+        """
+        options = with_defaults(httpx.AsyncHTTPTransport, base_url, options)
+        self._http = httpx.AsyncClient(base_url=base_url, **options)
+        self._attempts = attempts
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def last(self, ticker: str) -> SourcedPrice:
+        """The newest price."""
+        return parse_price((await self._get("/prices/last", {"ticker": ticker, **ORIGIN})).json())
+
+    async def at(self, ticker: str, date: datetime, tolerance: int = 0) -> SourcedPrice:
+        """The price of the minute that contains *date*, or the nearest in *tolerance* seconds."""
+        query = {"ticker": ticker, "date": date, "tolerance": tolerance, **ORIGIN}
+        return parse_price((await self._get("/prices/filtered", query)).json())
+
+    def prices(self, ticker: str, **query: Unpack[Range]) -> AsyncIterator[SourcedPrice]:
+        """Prices from start to end in the given order, newest first by default."""
+        return self._pages("/prices", parse_price, {"ticker": ticker, **query, **ORIGIN})
+
+    def gaps(self, ticker: str, **query: Unpack[Window]) -> AsyncIterator[Gap]:
+        """Gaps, newest first."""
+        return self._pages("/prices/gaps", parse_gap, {"ticker": ticker, **query})
+
+    def coverage(self, ticker: str, **query: Unpack[Buckets]) -> AsyncIterator[Coverage]:
+        """The coverage of each hour or day, newest first."""
+        return self._pages("/prices/coverage", parse_coverage, {"ticker": ticker, **query})
+
+    def candles(self, ticker: str, **query: Unpack[CandleRange]) -> AsyncIterator[Candle]:
+        """The candle of each bucket that has prices, newest first by default."""
+        return self._pages("/prices/candles", parse_candle, {"ticker": ticker, **query})
+
+    async def tickers(self) -> list[Ticker]:
+        """The indexes that are tracked, or were."""
+        return [parse_ticker(row) for row in (await self._get("/tickers", {})).json()]
+
+    async def export(
+        self, ticker: str, *, start: datetime | None = None, end: datetime | None = None
+    ) -> AsyncGenerator[SourcedPrice, None]:
+        """Prices from start to before end, oldest first, of a range of any length in one stream."""
+        query, has_begun, has_advanced = export_query(ticker, start, end), False, True
+        while has_advanced:
+            has_advanced = False
+            response = await self._open_export(query, has_begun=has_begun)
+            try:
+                async with aclosing(response):
+                    async for line in response.aiter_lines():
+                        price = parse_price(json.loads(line))
+                        query["start"] = price.created_at + MINUTE
+                        has_begun = has_advanced = True
+                        yield price
+            except httpx.TransportError:
+                if not has_advanced:
+                    raise
+            else:
+                return
+
+    async def stream(
+        self, *tickers: str, events: Events | None = None
+    ) -> AsyncGenerator[SourcedPrice | Reset, None]:
+        """Prices as they are stored, without end: it reconnects, and resumes where it was.
+
+        *events* holds the position: a stream with `Events(last_id)` resumes another one.
+        Raises ApiError if the API refuses the request itself.
+        """
+        async with aclosing(self.stream_events(*tickers, events=events)) as stream:
+            async for event in stream:
+                if isinstance(event, SourcedPrice | Reset):
+                    yield event
+
+    async def stream_events(
+        self, *tickers: str, events: Events | None = None
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """The events of `stream`, and each change of the connection."""
+        events, delay, is_lost = events or Events(), 0.0, False
+        while True:
+            try:
+                async with self._http.stream("GET", **stream_request(tickers, events)) as response:
+                    if response.is_error:
+                        await response.aread()
+                    check_status(response)
+                    is_lost = False
+                    yield Connected(resumed=bool(events.last_id))
+                    async for line in response.aiter_lines():
+                        delay = 0.0
+                        if (event := events.parse_line(line)) is not None:
+                            yield event
+            except (httpx.TransportError, ApiError) as error:
+                delay = next_delay(delay, error)
+            if not is_lost:
+                is_lost = True
+                yield Disconnected()
+            await asyncio.sleep(max(delay, events.retry))
+
+    async def _pages(
+        self, path: str, parse_row: Callable[[Row], T], query: Row
+    ) -> AsyncIterator[T]:
+        response = await self._get(path, query)
+        for row in response.json():
+            yield parse_row(row)
+        while url := next_page(response):
+            response = await self._send(self._http.build_request("GET", url), retry_delay)
+            for row in response.json():
+                yield parse_row(row)
+
+    async def _open_export(self, query: Row, *, has_begun: bool) -> httpx.Response:
+        params = encode_query(query)
+        request = self._http.build_request("GET", "/prices/export", params=params)
+        delay = retry_delay if has_begun else retry_delay_at_first
+        return await self._send(request, delay, stream=True)
+
+    async def _send(
+        self, request: httpx.Request, delay: RetryDelay, *, stream: bool = False
+    ) -> httpx.Response:
+        async for attempt in retry_context(delay, self._attempts):
+            with attempt:
+                response = await self._http.send(request, stream=stream)
+                if not response.is_success:
+                    await response.aread()
+                return check_status(response)
+        raise AssertionError("stamina returns or raises")
+
+    async def _get(self, path: str, query: Row) -> httpx.Response:
+        request = self._http.build_request("GET", path, params=encode_query(query))
+        return await self._send(request, retry_delay_at_first)
