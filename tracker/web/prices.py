@@ -247,10 +247,7 @@ async def fetch_nearest(
     batcher: PageBatcher, query: FilteredPriceQuery, price_format: PriceFormat
 ) -> PricePage:
     """The price whose minute begins nearest to the date, the earlier of two."""
-    offset, tolerance = query.date - EPOCH, timedelta(seconds=query.tolerance)
-    minute = offset // MINUTE
-    earlier = range(min(-((tolerance - offset) // MINUTE), minute), minute + 1)
-    later = range(minute + 1, (offset + tolerance) // MINUTE + 1)
+    minute = minute_number(query.date)
     fetch = partial(
         fetch_prices,
         batcher,
@@ -259,6 +256,11 @@ async def fetch_nearest(
         price_format=price_format,
         deadline=_deadline(),
     )
+    if not query.tolerance:
+        return await fetch(range(minute, minute + 1), ascending=False)
+    offset, tolerance = query.date - EPOCH, timedelta(seconds=query.tolerance)
+    earlier = range(min(-((tolerance - offset) // MINUTE), minute), minute + 1)
+    later = range(minute + 1, (offset + tolerance) // MINUTE + 1)
     before = await fetch(earlier, ascending=False)
     after = await fetch(later, ascending=True)
     if before.first_at is None or after.first_at is None:
