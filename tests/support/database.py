@@ -4,11 +4,13 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 from psycopg.errors import LockNotAvailable
 
 from tests.support.waiting import wait_until
@@ -67,9 +69,15 @@ def start_over_tcp(home: Path) -> Iterator[Settings]:
 @contextmanager
 def create_database(servers: Settings) -> Iterator[Settings]:
     """A new database without the schema on these *servers*; dropped at the end."""
+    with _create_database(servers, "template1") as settings:
+        yield settings
+
+
+@contextmanager
+def _create_database(servers: Settings, template: str) -> Iterator[Settings]:
     settings = servers.changed(postgres_db=f"fresh_{uuid4().hex}")
     with psycopg.connect(servers.database_dsn, autocommit=True) as conn:
-        conn.execute(f"CREATE DATABASE {settings.postgres_db}")
+        conn.execute(f"CREATE DATABASE {settings.postgres_db} TEMPLATE {template}")
         try:
             yield settings
         finally:
@@ -78,10 +86,24 @@ def create_database(servers: Settings) -> Iterator[Settings]:
 
 @contextmanager
 def create_migrated_database(servers: Settings) -> Iterator[Settings]:
-    """The same with the schema."""
-    with create_database(servers) as settings:
-        migrations.apply(settings.database_dsn)
+    """The same with the schema: a copy of one database, which takes a tenth of the time."""
+    with _create_database(servers, _migrated_template(servers.database_dsn)) as settings:
+        migrations.apply(settings.database_dsn)  # what roles may do in a database is not copied
         yield settings
+
+
+@cache
+def _migrated_template(dsn: str) -> str:
+    """The name of a database with the schema, to which nothing connects any more."""
+    name = f"migrated_{uuid4().hex}"
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {name}")
+        migrations.apply(make_conninfo(dsn, dbname=name))
+        conn.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        conn.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name]
+        )
+    return name
 
 
 def postmaster_pid(settings: Settings) -> int | None:
