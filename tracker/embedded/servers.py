@@ -248,7 +248,7 @@ class Postgres(Server):
         """Make the cluster if it is missing, write its settings, and return the command."""
         data = self.settings.home / programs.folder
         if not data.exists():
-            self._initdb(data, programs)
+            self._initdb(data, programs, durable=durable)
         _check_version(data, programs.major)
         pidfiles = self.settings.sockets.glob(".s.PGSQL.*.lock")
         for pidfile in (data / "postmaster.pid", self.pidfile, *pidfiles):
@@ -260,7 +260,7 @@ class Postgres(Server):
         self._write_settings(data, programs, durable=durable)
         return [str(programs.postgres / "postgres"), "-D", str(data)]
 
-    def _initdb(self, data: Path, programs: Programs) -> None:
+    def _initdb(self, data: Path, programs: Programs, *, durable: bool) -> None:
         """Create the cluster in a draft folder and rename it, which never leaves an incomplete one.
 
         The socket's folder is private and needs no password; every local user can connect to the
@@ -274,6 +274,8 @@ class Postgres(Server):
             locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
         authentication = ["--auth-local=trust", "--auth-host=scram-sha-256"]
         options = [*locale, "-E", "UTF8", "-U", "postgres", *authentication, "--no-instructions"]
+        if not durable:
+            options.append("--no-sync")
         run_command([str(programs.postgres / "initdb"), *options, "-D", str(draft)], self.account)
         with (draft / "postgresql.conf").open("a") as stream:
             stream.write("include 'tracker.conf'\n")
