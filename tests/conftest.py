@@ -162,7 +162,7 @@ def writer(base: Settings) -> Iterator[psycopg.Connection]:
 def stopped(open_tmp: Path) -> Settings:
     """Settings of a PostgreSQL for one test file alone, with the schema; it is stopped."""
     settings = make_settings(open_tmp / f"stopped-{uuid4().hex[:8]}", redis_host="127.0.0.1")
-    with running_servers(settings):
+    with running_servers(settings, durable=False):
         migrations.apply(settings.database_dsn)
     return settings
 

@@ -429,8 +429,11 @@ FOCUS = """() => {
 
 
 def test_arrow_keys_select_candles(observed: MonitoredPage, base_conn: psycopg.Connection) -> None:
-    """A new price does not change the selection. Escape returns to the newest candle."""
+    """A new bar does not change the selection. Escape returns to the newest candle."""
+    base_conn.execute("DELETE FROM prices WHERE created_at > now() - INTERVAL '1 minute'")
     page = observed.page
+    page.locator("#interval input[value='1m']").check(force=True)
+    expect(page.locator("#drawn")).to_contain_text("1m closes")
     candle = page.locator("#candle span").first
     page.locator("#chart").focus()
     page.keyboard.press("ArrowLeft")
@@ -443,7 +446,7 @@ def test_arrow_keys_select_candles(observed: MonitoredPage, base_conn: psycopg.C
     expect(candle).to_have_text(selected)
     page.keyboard.press("Escape")
     expect(candle).not_to_have_text(selected)
-    expect(page.locator("#candle")).to_contain_text("C 100,456.78")
+    expect(page.locator("#candle")).to_contain_text("100,456.78")
 
 
 def test_theme_survives_reload(observed: MonitoredPage) -> None:

@@ -40,7 +40,12 @@ export class Chart {
         minBarSpacing: 0.05, lockVisibleTimeRangeOnResize: true, tickMarkFormatter: (time, type) => this.#tickLabel(time, type),
       },
     });
-    this.#chart.subscribeCrosshairMove((point) => on.hover(this.#slots[point.logical] ?? null));
+    this.#chart.subscribeCrosshairMove(({ logical, sourceEvent }) => {
+      // A new bar moves the bars under the crosshair, but not what keys selected.
+      if (this.#selected !== null && !sourceEvent) return;
+      this.#selected = null;
+      on.hover(this.#slots[logical] ?? null);
+    });
     this.#chart.timeScale().subscribeVisibleLogicalRangeChange((bars) => {
       if (bars && bars.from < PREFETCH_BARS && this.#slots.length) on.older();
       on.view();
@@ -85,6 +90,8 @@ export class Chart {
     else if (prepended) {
       timeScale.setVisibleLogicalRange({ from: view.from + prepended, to: view.to + prepended });
     }
+    // After the frame in which the library applies the new range.
+    if (this.#selected !== null) requestAnimationFrame(() => this.#moveCrosshair(this.#selected));
   }
 
   /* The first and the last slot in view, and whether they are those of the range. */
