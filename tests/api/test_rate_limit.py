@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
 
-from tests.support.api import error_reasons, run_web, serve_api
+from tests.support.api import error_reasons, read_metric, run_web, serve_api
 from tests.support.database import insert_minutes, make_settings, minutes_from
 from tests.support.logs import capture_log
 from tests.support.processes import pause_process
@@ -253,6 +253,7 @@ def test_count_of_clock_that_was_ahead_expires(counter: Settings, window: str) -
 
 @pytest.mark.slow
 def test_processes_count_together(counter: Settings) -> None:
+    """A request that waits for Redis in vain, on a busy machine, is served as well."""
     limited = counter.changed(rate_limit="20/hour")
     with (
         serve_api(limited) as here,
@@ -261,7 +262,10 @@ def test_processes_count_together(counter: Settings) -> None:
     ):
         clients = [here, there] * 25
         statuses = list(threads.map(lambda client: fetch_statuses(client, 1)[0], clients))
-    assert sorted(statuses) == [200] * 20 + [429] * 30
+        name = "tracker_http_requests_uncounted_total"
+        uncounted = sum(read_metric(client, name) for client in (here, there))
+    assert 20 <= statuses.count(200) <= 20 + uncounted
+    assert statuses.count(429) == 50 - statuses.count(200)
 
 
 def test_without_redis_requests_are_not_limited(counter: Settings) -> None:
