@@ -92,6 +92,17 @@ def test_last_and_at_return_exact_price(call: Call) -> None:
     assert call("at", "btc_usd", NOON + 2 * MINUTE, tolerance=60) == STORED[1]
 
 
+def test_prices_of_many_indexes_are_one_list(call: Call) -> None:
+    """In the order of the arguments; by default of all that have one."""
+    assert call("latest") == call("latest", "eth_usd", "btc_usd") == STORED[:1]
+    assert call("prices_at", NOON + timedelta(seconds=59)) == STORED[2:]
+    date = NOON + 2 * MINUTE
+    assert call("prices_at", date, "btc_usd", tolerance=60) == STORED[1:2]
+    assert call("prices_at", date, "btc_usd", tolerance=59) == []
+    with pytest.raises(ApiError, match=r"^ticker: 'never_usd' is not tracked"):
+        call("latest", "btc_usd", "never_usd")
+
+
 @pytest.mark.parametrize("limit", [1, 2, 3, 1000])
 def test_iterators_follow_pages(call: Call, limit: int) -> None:
     """With any page size, in both orders, with bounds in any time zone."""

@@ -27,6 +27,8 @@ pytestmark = pytest.mark.slow
 Schema = dict[str, Any]
 
 NOW = minute_of(datetime.now(UTC))
+OF_MANY = {"/prices/latest", "/prices/at"}  # by default of all indexes
+AT_A_DATE = {"/prices/filtered", "/prices/at"}
 # For Schemathesis, in its own format.
 NAMES = """
 [dictionaries.tickers]
@@ -40,6 +42,9 @@ values = ["UTC", "Europe/Berlin", "Asia/Kolkata"]
 [[operations]]
 include-path-regex = "^/udf/"
 generation.allow-extra-parameters = false  # it ignores them
+[[operations]]
+include-path-regex = "^/prices/(latest|at)$"
+checks.positive_data_acceptance.enabled = false  # lists have other names than those above
 """
 
 
@@ -105,8 +110,8 @@ def test_every_operation_is_complete(document: Schema) -> None:
         operation = item["get"]
         assert operation["summary"] != operation["description"] != ""
         assert {part["name"] for part in operation["parameters"] if part["required"]} == {
-            *({"ticker"} if path.startswith("/prices") else ()),
-            *({"date"} if path == "/prices/filtered" else ()),
+            *({"ticker"} if path.startswith("/prices") and path not in OF_MANY else ()),
+            *({"date"} if path in AT_A_DATE else ()),
             *({"symbol"} if path in {"/udf/symbols", "/udf/history"} else ()),
             *({"resolution"} if path == "/udf/history" else ()),
         }
@@ -189,7 +194,7 @@ def test_lists_are_accepted_in_every_form(client: httpx.Client, document: Schema
     assert {part["name"] for _, part in lists} == set(values)
     for path, part in lists:
         assert (part["style"], part["explode"]) == ("form", True)
-        date = {"date": NOW.isoformat()} if path == "/prices/filtered" else {}
+        date = {"date": NOW.isoformat()} if path in AT_A_DATE else {}
         value = values[part["name"]]
         for name, form in (("", value), ("", ",".join(value)), ("[]", value)):
             ticker = {"ticker": "btc_usd"} if part["name"] != "ticker" else {}
@@ -213,6 +218,8 @@ def test_responses_have_only_documented_keys(client: httpx.Client, document: Sch
     queries = {
         **dict.fromkeys(("/prices", "/prices/last"), "?ticker=btc_usd&include=source,observed_at"),
         "/prices/filtered": f"?ticker=btc_usd&date={format_moment(NOW)}",
+        "/prices/latest": "?include=source,observed_at",
+        "/prices/at": f"?include=source,observed_at&date={format_moment(NOW)}",
         **dict.fromkeys(("/prices/candles", "/prices/gaps", "/prices/coverage"), "?ticker=btc_usd"),
         "/udf/symbols": "?symbol=btc_usd",
         "/udf/history": "?symbol=btc_usd&resolution=1",

@@ -110,6 +110,24 @@ def test_last_prints_each_ticker_in_order(run: Run, url: str) -> None:
     assert (status, error) == (3, "tracker: ticker: no price of sol_usd yet\n")
 
 
+def test_latest_prints_all_indexes_by_one_request(run: Run, url: str) -> None:
+    """The given ones in their order; the statuses and texts of `last`."""
+    rows = httpx.get(f"{url}/prices/latest?{ORIGIN}").json()
+    named = run("latest", "eth_usd", "btc_usd", "eth_usd")
+    table = run("latest", "btc_usd", "--format=table")[1].splitlines()
+    unknown = run("latest", "btc_usd", "doge_usd")
+    missing = "tracker: ticker: no price of sol_usd yet\n"
+
+    assert [row["ticker"] for row in rows] == ["btc_usd", "eth_usd"]
+    assert (named[0], json.loads(named[1]), named[2]) == (0, rows[::-1], "")
+    assert table[0].split() == ["ticker", "price", "minute", "(UTC)", "age", "source"]
+    assert table[1].startswith("btc_usd")
+    status, output, error = run("latest")
+    assert (status, json.loads(output), error) == (3, rows, missing)
+    assert run("latest", "sol_usd") == (3, "[]\n", missing)
+    assert (unknown[0], unknown[1]) == (2, "")
+
+
 def test_loopback_bypasses_proxy(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy for the internet cannot reach this machine's API."""
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
@@ -120,7 +138,7 @@ def test_loopback_bypasses_proxy(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
 def test_wrong_path_is_status_1(run: Run, url: str) -> None:
     """A missing endpoint is an error that names the address, unlike a missing price."""
     error = "the server has no such path; the API of a tracker is at / or /v1, for example"
-    for words in ("last btc_usd", "prices btc_usd", "watch btc_usd"):
+    for words in ("last btc_usd", "latest", "prices btc_usd", "watch btc_usd"):
         status, output, errors = run(*words.split(), at=f"{url}9")
         assert (status, output, errors) == (1, "", f"tracker: {url}9: {error}\n")
 

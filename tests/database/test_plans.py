@@ -166,6 +166,12 @@ def read_newest_minutes(product: Product) -> None:
     assert found == [UNTIL, UNTIL]
 
 
+def read_newest_prices(product: Product) -> None:
+    since = UNTIL - 31 * DAY
+    found = product.run(queries.newest_prices(product.reader, TICKERS, since, UNTIL))
+    assert [(price.ticker, price.created_at) for price in found] == [(t, UNTIL) for t in TICKERS]
+
+
 def read_recent_hours(product: Product) -> None:
     found = product.run(queries.recent_hours(product.reader, TICKERS, UNTIL))
     assert [polled for _, _, polled in found] == [UNTIL, UNTIL]
@@ -210,6 +216,7 @@ READERS: dict[str, tuple[Callable[[Product], object], bool]] = {
     ),
     "changed_prices": (read_changed_prices, False),
     "newest_minutes": (read_newest_minutes, True),
+    "newest_prices": (read_newest_prices, False),
     "recent_hours": (read_recent_hours, False),
     "insert_price": (insert_price, False),
     "insert_miss": (insert_miss, True),
@@ -263,6 +270,28 @@ def test_summary_of_a_ticker_reads_its_first_and_last_prices(product: Product) -
     assert sum(read.values()) <= 2 * 10  # two indexes
     assert {scan["Node Type"] for scan in scans} == {"Index Only Scan"}
     assert sum(scan.get("Heap Fetches", 0) for scan in scans) == 0
+    assert sum(scan.get("Rows Removed by Filter", 0) for scan in scans) == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "until"), [("/prices/latest", datetime(2024, 1, 1, tzinfo=UTC)), ("/prices/at", UNTIL)]
+)
+def test_prices_of_many_indexes_are_one_row_each(
+    product: Product, path: str, until: datetime
+) -> None:
+    """One statement, backward from the index: older chunks are never opened."""
+    chunk = product.chunk(until)
+    date = {"date": until, "tolerance": 3600} if path == "/prices/at" else {}
+    rows = product.get(path, ticker="eth_usd,btc_usd", **date).json()
+    assert [(row["ticker"], row["created_at"][:10]) for row in rows] == [
+        (ticker, f"{until:%Y-%m-%d}") for ticker in TICKERS
+    ]
+    scans = [scan for scan in scans_of(product.plan()) if scan["Actual Loops"]]
+
+    assert rows_read(scans) == {chunk: len(TICKERS)}
+    assert {(scan["Node Type"], scan["Scan Direction"]) for scan in scans} == {
+        ("Index Scan", "Backward")
+    }
     assert sum(scan.get("Rows Removed by Filter", 0) for scan in scans) == 0
 
 
@@ -459,6 +488,7 @@ def test_columns_added_to_the_tables_change_no_response(product: Product, tmp_pa
         "/prices?",
         "/prices?order=asc&include=source,observed_at&",
         "/prices/last?",
+        "/prices/latest?",
         "/prices/candles?interval=30m&",
         "/prices/candles?interval=4h&",
         "/prices/candles?interval=1d&",

@@ -233,6 +233,34 @@ def page_cases() -> list[Case]:
     return found
 
 
+def snapshot_cases() -> list[Case]:
+    """GET /prices/latest and /prices/at: a price of each of many indexes."""
+    latest, at = "/prices/latest", f"/prices/at?date={MOMENT}"
+    hole = "/prices/at?date=2026-03-28T04:30:00Z"  # in the middle of three hours of btc_usd
+    found = [get(f"{latest}?{name}") for name in BAD_TICKERS]
+    found += [get(f"{latest}?ticker=tiny-coin_usdc,btc_usd&include={names}") for names in INCLUDES]
+    found += [get(f"{latest}?format={name}") for name in FORMATS]
+    found += [get(f"{latest}?ticker=btc_usd", Accept=accept) for accept in ACCEPTS[2:4]]
+    found += [get(f"/prices/at?date={date}") for date in SOME_DATES[1:]]
+    found += [get(f"{hole}&tolerance={seconds}") for seconds in (*TOLERANCES, "5400", "5399")]
+    found += [
+        get(latest),
+        Case(f"/v1{latest}", method="HEAD", varies=True),
+        get(f"{latest}?limit=2"),
+        get(f"{latest}?ticker=eth_usd&ticker=btc_usd"),
+        get(at),
+        get(f"/v1{at}&ticker=eth_usd,btc_usd&include=source&format=csv"),
+        get("/prices/at"),
+        get("/prices/at?date=2026-03-28T10:00:59.999999Z&ticker=btc_usd&format=ndjson"),
+        get("/prices/at?date=2026-03-28T09:59:59.999999Z&ticker=btc_usd&tolerance=1"),
+        get("/prices/at?date=0001-01-01T00:00:00Z&tolerance=86400"),
+        get("/prices/at?date=9999-12-31T23:59:59Z&tolerance=86400"),
+        get("/prices/at?date=2024-02-29T12:00:30Z&ticker=btc_usd,eth_usd"),
+        get("/prices/at?date=x&ticker=BTC&tolerance=y&format=z"),
+    ]
+    return found
+
+
 def moment_cases() -> list[Case]:
     """GET /prices/filtered: every form of a moment; how far a price may lie away."""
     url = "/prices/filtered?ticker=btc_usd"

@@ -6,7 +6,7 @@ from tests.net.commands import Command
 
 NAMES = (
     *("up", "demo", "down"),
-    *("last", "prices", "candles", "gaps", "coverage", "watch"),
+    *("last", "latest", "prices", "candles", "gaps", "coverage", "watch"),
     *("backfill", "import", "export"),
     *("dsn", "migrate", "rollback", "new-migration", "backup", "restore", "timescale-upgrade"),
     *("web", "worker", "scheduler", "dev-worker", "infra", "down-infra", "simulate", "completion"),
@@ -45,6 +45,7 @@ _DAYS = "--start-date 2026-03-27 --end-date 2026-04-01"
 
 DATA_READS = (
     *("last", "last eth_usd btc_usd tiny-coin_usdc --format json", "last --format csv"),
+    *("latest", "latest tiny-coin_usdc eth_usd eth_usd --format csv"),
     *("prices btc_usd --limit 3", "prices eth_usd --format csv"),
     *(f"prices {each} {_FALLING}" for each in ("btc_usd", "tiny-coin_usdc")),
     f"prices btc_usd {_FALLING} --format csv",
@@ -76,6 +77,7 @@ DATA_READS = (
 )
 TABLE_READS = (
     "last eth_usd btc_usd --format table",
+    "latest eth_usd btc_usd --format table",
     f"prices btc_usd {_FALLING} --format table",
     f"candles btc_usd {_DAYS} --interval 1d --format table",
     f"candles btc_usd {_DAYS} --interval 1d --tz Europe/Berlin --format table",
@@ -85,6 +87,7 @@ TABLE_READS = (
 )
 _EMPTY = "--start-date 2020-01-01 --end-date 2020-01-02"
 FAILING_READS = (
+    *("latest doge_usd", "latest btc_usd BTC"),
     *("last doge_usd", "last btc_usd doge_usd eth_usd", "last doge_usd --format csv", "last BTC"),
     *("prices doge_usd", "prices BTC", "prices ''", "watch doge_usd"),
     *(f"{each} btc_usd {_EMPTY}" for each in ("prices", "candles", "gaps", "coverage")),

@@ -31,6 +31,7 @@ GROUPS: dict[str, Callable[[], list[Case]]] = {
     "formats": cases_prices.format_cases,
     "pages": cases_prices.page_cases,
     "moments": cases_prices.moment_cases,
+    "snapshots": cases_prices.snapshot_cases,
     "exports": cases_prices.export_cases,
     "candles": cases_series.candle_cases,
     "missing": cases_series.missing_cases,

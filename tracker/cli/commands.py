@@ -119,6 +119,7 @@ def _stop_tracker(settings: "Settings", _: argparse.Namespace) -> None:
 def _add_reads(parser: GroupedParser) -> None:
     add = partial(parser.add_command, "read prices")
     last = add("last", _print_last, "print the newest price of each index")
+    latest = add("latest", _print_latest, "print the newest prices of all indexes by one request")
     prices = add("prices", _print_list, "list prices, newest first")
     candles = add("candles", _print_list, "list OHLC candles, newest first")
     gaps = add("gaps", _print_list, "list gaps and their reasons, newest first")
@@ -128,11 +129,14 @@ def _add_reads(parser: GroupedParser) -> None:
         several.add_argument(
             "ticker", nargs="*", help="such as btc_usd; default: every index that is polled"
         )
+    latest.add_argument(
+        "ticker", nargs="*", help="such as btc_usd; default: every index that is stored"
+    )
     _add_window(prices, "minute to start at, inclusive", "minute to stop at, exclusive")
     _add_window(candles, "earliest start of a candle", "latest start of a candle, exclusive")
     for listed in (gaps, coverage):
         _add_window(listed, "first minute, inclusive", "minute to stop at, exclusive")
-    for command in (last, prices, candles, gaps, coverage, watch):
+    for command in (last, latest, prices, candles, gaps, coverage, watch):
         command.add_argument(
             "--format",
             choices=("table", "json", "csv"),
@@ -219,6 +223,12 @@ def _print_last(settings: "Settings", arguments: argparse.Namespace) -> int:
     from tracker.cli import reads
 
     return reads.print_last(settings, arguments)
+
+
+def _print_latest(settings: "Settings", arguments: argparse.Namespace) -> int:
+    from tracker.cli import reads
+
+    return reads.print_latest(settings, arguments)
 
 
 def _print_list(settings: "Settings", arguments: argparse.Namespace) -> int:

@@ -29,6 +29,7 @@ class RowFormat:
 _PRICES = RowFormat((*rows.PRICE_COLUMNS, *rows.EXTRA_COLUMNS), rows.price_row)
 ROW_FORMATS = {
     "last": _PRICES,
+    "latest": _PRICES,
     "prices": _PRICES,
     "watch": _PRICES,
     "candles": RowFormat(rows.CANDLE_COLUMNS, rows.candle_row),

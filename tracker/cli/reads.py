@@ -1,4 +1,4 @@
-"""`tracker last`, `prices`, `candles`, `gaps` and `coverage`: rows of the API."""
+"""`tracker last`, `latest`, `prices`, `candles`, `gaps` and `coverage`: rows of the API."""
 
 import argparse
 import socket
@@ -46,6 +46,15 @@ def print_last(settings: Settings, arguments: argparse.Namespace) -> int:
     return NO_ROWS if missing else 0
 
 
+def print_latest(settings: Settings, arguments: argparse.Namespace) -> int:
+    """The same in one request, by default also of indexes that are no longer polled."""
+    url, missing = api_url(settings, arguments), list[str]()
+    with open_client(url) as client:
+        prices = _latest_prices(client, [*dict.fromkeys(arguments.ticker)], missing)
+        write_values(arguments, translate_errors(url, prices))
+    return NO_ROWS if missing else 0
+
+
 def print_list(settings: Settings, arguments: argparse.Namespace) -> int:
     """Print up to `--limit` rows of an index, page by page; NO_ROWS if it has none.
 
@@ -82,6 +91,18 @@ def newest_prices(
                 raise
             missing.append(ticker)
             write_error(str(error))
+
+
+def _latest_prices(
+    client: Client, tickers: list[str], missing: list[str]
+) -> Iterator[SourcedPrice]:
+    """The newest prices of *tickers*, by default of all; missing ones as `newest_prices` does."""
+    prices = client.latest(*tickers)
+    yield from prices
+    found = {price.ticker for price in prices}
+    missing += [name for name in tickers or polled_tickers(client) if name not in found]
+    for name in missing:
+        write_error(f"ticker: no price of {name} yet")
 
 
 def polled_tickers(client: Client) -> list[str]:

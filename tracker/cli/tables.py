@@ -66,7 +66,7 @@ class _Console(Console):
 def table_format(arguments: argparse.Namespace) -> TableFormat:
     """The table of a command; candles have the local time of `--tz`."""
     match arguments.name:
-        case "last":
+        case "last" | "latest":
             headings = "<ticker", "price", "<minute (UTC)", "age", "<source"
             return TableFormat(headings, _render_last, optional=2)
         case "prices":

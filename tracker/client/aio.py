@@ -73,6 +73,22 @@ class AsyncClient:
         query = {"ticker": ticker, "date": date, "tolerance": tolerance, **ORIGIN}
         return parse_price((await self._get("/prices/filtered", query)).json())
 
+    async def latest(self, *tickers: str) -> list[SourcedPrice]:
+        """The newest price of each of *tickers* that has one, by default of all, in one request."""
+        query = {"ticker": tickers, **ORIGIN}
+        return [parse_price(row) for row in (await self._get("/prices/latest", query)).json()]
+
+    async def prices_at(
+        self, date: datetime, *tickers: str, tolerance: int = 0
+    ) -> list[SourcedPrice]:
+        """The newest price of each of *tickers* at or before *date*, in one request.
+
+        That of the minute that contains *date*, or one that begins up to *tolerance* seconds before
+        *date*; an index without one is left out. By default of all indexes.
+        """
+        query = {"ticker": tickers, "date": date, "tolerance": tolerance, **ORIGIN}
+        return [parse_price(row) for row in (await self._get("/prices/at", query)).json()]
+
     def prices(self, ticker: str, **query: Unpack[Range]) -> AsyncIterator[SourcedPrice]:
         """Prices from start to end in the given order, newest first by default."""
         return self._pages("/prices", parse_price, {"ticker": ticker, **query, **ORIGIN})

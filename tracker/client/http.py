@@ -64,12 +64,17 @@ def export_query(ticker: str, start: datetime | None, end: datetime | None) -> d
 
 
 def encode_query(query: Row) -> dict[str, str]:
-    """*query* by the API's names, with moments as text."""
+    """*query* by the API's names: moments and lists as text, without empty lists."""
     names = {"start": "start_date", "end": "end_date"}
     return {
-        names.get(name, name): value.isoformat() if isinstance(value, datetime) else str(value)
-        for name, value in query.items()
+        names.get(name, name): _encode_value(value) for name, value in query.items() if value != ()
     }
+
+
+def _encode_value(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def stream_request(tickers: tuple[str, ...], events: Events) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from tracker.queries.gaps import (
     gap_page,
     tracked_since,
 )
-from tracker.queries.prices import price_pages
+from tracker.queries.prices import newest_prices, price_pages
 from tracker.queries.recording import (
     discard_misses,
     drop_prices,
@@ -61,6 +61,7 @@ __all__ = [
     "missing_roles",
     "newest_batch",
     "newest_minutes",
+    "newest_prices",
     "price_decimals",
     "price_pages",
     "prices_of",

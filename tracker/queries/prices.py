@@ -1,4 +1,4 @@
-"""Pages of prices, as text that PostgreSQL has rendered."""
+"""Pages of prices, as text that PostgreSQL has rendered; the newest prices of many indexes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,9 +8,11 @@ from itertools import product
 import orjson
 from psycopg import AsyncConnection
 
-from tracker.queries.statements import compose_sql, load_sql
+from tracker.models import SourcedPrice
+from tracker.queries.statements import compose_sql, fetch_rows, load_sql
 
 _PRICE_PAGES = load_sql("queries/price_pages")
+_NEWEST_PRICES = load_sql("queries/newest_prices")
 
 _OBSERVED_AT = """to_char(observed_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""  # the session is in UTC
 
@@ -102,3 +104,14 @@ async def price_pages(conn: AsyncConnection, batch: Sequence[PageQuery]) -> list
         replace(page, text=page.text.rpartition("\n")[0]) if page.text and page.more else page
         for page in pages
     ]
+
+
+async def newest_prices(
+    conn: AsyncConnection, tickers: Sequence[str], since: datetime, until: datetime
+) -> list[SourcedPrice]:
+    """The newest price with ``since <= created_at <= until`` of each of *tickers*, in their order.
+
+    Without those that have none.
+    """
+    parameters = {"tickers": list(tickers), "since": since, "until": until}
+    return await fetch_rows(conn, _NEWEST_PRICES, SourcedPrice, parameters)

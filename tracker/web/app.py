@@ -22,6 +22,7 @@ from tracker.web import (
     prices,
     problems,
     site,
+    snapshots,
     tickers,
     udf,
 )
@@ -57,6 +58,8 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
     prices.list_prices,
     prices.get_last_price,
     prices.get_filtered_price,
+    snapshots.list_latest_prices,
+    snapshots.list_prices_at,
     export.export_prices,
     price_stream.stream_prices,
     candles.list_candles,

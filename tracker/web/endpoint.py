@@ -37,17 +37,18 @@ RATE_LIMITED = ("/prices", "/tickers", "/udf/")
 class TrackedTickers:
     """The known index names; the database is queried only for an unknown one.
 
-    known: in the order in which they became known, and quick to search.
+    known: in the order of /tickers, those that are polled first, and quick to search.
     """
 
     def __init__(self, configured: Iterable[str]) -> None:
         """Start with the *configured* names."""
-        self.known = dict.fromkeys(configured)
+        self._configured = tuple(configured)
+        self.known = dict.fromkeys(self._configured)
 
     async def names(self, database: Database) -> list[str]:
         """All of them, as the database has them now. Raises DatabaseDown, MigrationsPending."""
         stored = await database.run(queries.stored_tickers)
-        self.known = dict.fromkeys([*self.known, *stored])
+        self.known = dict.fromkeys([*self._configured, *stored])
         return list(self.known)
 
 
@@ -93,7 +94,7 @@ async def require_tickers(request: AppRequest, names: Sequence[str]) -> None:
     if tickers.known.keys() >= set(names):
         return
     stored = await tickers.names(request.state["database"])
-    if unknown := [repr(shorten(name)) for name in names if name not in stored]:
+    if unknown := [repr(shorten(name)) for name in names if name not in tickers.known]:
         verb = "is" if len(unknown) == 1 else "are"
         tracked = ", ".join(stored)
         why = f"{', '.join(unknown)} {verb} not tracked; tracked: {tracked}"

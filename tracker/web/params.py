@@ -6,6 +6,7 @@ document.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from datetime import datetime
@@ -155,11 +156,11 @@ def _parse_list(parameter: Parameter, texts: list[str]) -> tuple[Any, ...]:
             errors.setdefault(why, []).append(shown)
     if errors:
         raise ValueError("; ".join(f"{why}: {', '.join(shown)}" for why, shown in errors.items()))
-    for value in values:
-        if values.count(value) > 1:
+    for value, count in Counter(values).items():
+        if count > 1:
             raise ValueError(f"has {shorten(str(value))!r} more than once")
-    names = parameter.schema.get("enum", values)
-    return tuple(name for name in names if name in values)
+    chosen = dict.fromkeys(values)
+    return tuple(name for name in parameter.schema.get("enum", chosen) if name in chosen)
 
 
 def parse_zone(text: str) -> ZoneInfo:
@@ -233,6 +234,12 @@ TICKER = Parameter(
     TICKER_SCHEMA,
     "The index: one that is tracked, or that was and is stored; /tickers lists them.",
     required=True,
+)
+TICKERS = replace(
+    TICKER,
+    description="The indexes: separated by commas, or repeated; default: all that /tickers lists.",
+    required=False,
+    listed=True,
 )
 START = moment(
     "start_date",

@@ -18,13 +18,13 @@ from tracker.web.endpoint import AppRequest, endpoint, require_ticker
 from tracker.web.params import TickerQuery
 from tracker.web.responses import CSV, DataResponse, PriceFormat, negotiate
 
-_MAX_TOLERANCE = 86_400  # seconds
+MAX_TOLERANCE = 86_400  # seconds
 
 DATE = params.moment("date", "Any moment of the requested minute.", required=True)
 TOLERANCE = params.integer(
     "tolerance",
     0,
-    _MAX_TOLERANCE,
+    MAX_TOLERANCE,
     "How many seconds the `created_at` of a price may be away from `date`: the nearest price is"
     " returned, the earlier of two. The price of the minute that contains `date` always qualifies.",
 )
@@ -258,10 +258,9 @@ async def fetch_nearest(
     )
     if not query.tolerance:
         return await fetch(range(minute, minute + 1), ascending=False)
-    offset, tolerance = query.date - EPOCH, timedelta(seconds=query.tolerance)
-    earlier = range(min(-((tolerance - offset) // MINUTE), minute), minute + 1)
-    later = range(minute + 1, (offset + tolerance) // MINUTE + 1)
-    before = await fetch(earlier, ascending=False)
+    tolerance = timedelta(seconds=query.tolerance)
+    later = range(minute + 1, (query.date - EPOCH + tolerance) // MINUTE + 1)
+    before = await fetch(minutes_up_to(query.date, tolerance), ascending=False)
     after = await fetch(later, ascending=True)
     if before.first_at is None or after.first_at is None:
         return after if before.first_at is None else before
@@ -309,6 +308,12 @@ def listing_minutes(
         return range(first, following_minute(end) if end else minute_number(now) + 1)
     first = minute_number(end) + 1 if end else _FIRST_MINUTE
     return range(first, minute_number(start or now) + 1)
+
+
+def minutes_up_to(date: datetime, tolerance: timedelta) -> range:
+    """The minute that contains *date*, and those before it that begin within *tolerance*."""
+    minute = minute_number(date)
+    return range(min(-((tolerance - (date - EPOCH)) // MINUTE), minute), minute + 1)
 
 
 def minute_number(moment: datetime) -> int:

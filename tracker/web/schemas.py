@@ -160,6 +160,11 @@ HEADERS: Schema = {
         "required": True,
         "schema": TEXT,
     },
+    "Missing": {
+        "description": "The names of indexes that have no such price, separated by commas; without"
+        " it all have one",
+        "schema": TEXT,
+    },
     "Content-Disposition": {
         "description": "A name for the file",
         "required": True,

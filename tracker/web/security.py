@@ -19,7 +19,7 @@ _POLICY = b"content-security-policy"
 _DATA_POLICY = b"default-src 'none'; base-uri 'none'; frame-ancestors 'none'"
 _EXPOSED = (
     b"access-control-expose-headers",
-    b"Link, ETag, X-Request-ID, Retry-After, RateLimit, RateLimit-Policy",
+    b"Link, Missing, ETag, X-Request-ID, Retry-After, RateLimit, RateLimit-Policy",
 )
 _PREFLIGHT_AGE = 86_400  # seconds that a browser may cache a preflight
 
