@@ -20,6 +20,8 @@ PATHS = [
     "/prices?ticker=btc_usd&start_date=2020-01-01",
     "/prices/last?ticker=btc_usd&include=observed_at",
     "/prices/filtered?ticker=btc_usd&date=2024-01-15T12:00",
+    "/prices/latest?include=source",
+    "/prices/at?date=2024-01-15T12:01&tolerance=600&include=observed_at",
     "/prices/gaps?ticker=btc_usd&end_date=2024-01-16",
     "/prices/coverage?ticker=btc_usd&end_date=2024-01-16",
     "/prices/candles?ticker=btc_usd&interval=5m",
