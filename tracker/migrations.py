@@ -31,6 +31,7 @@ from tracker.errors import (
     MigrationsPending,
     NotFound,
     SettingsError,
+    TrackerError,
     UnknownSchema,
     describe,
 )
@@ -149,7 +150,10 @@ def rollback(dsn: str, revision: str, *, drop_rows: bool = False) -> list[str]:
 
 
 def create(message: str) -> list[Path]:
-    """Create an empty migration and its rollback, numbered after the newest. Raises BadRequest."""
+    """Create an empty migration and its rollback, numbered after the newest.
+
+    Raises BadRequest, and TrackerError if a file cannot be created.
+    """
     if INSTALLED:
         raise BadRequest({"new-migration": "needs a checkout of the project"})
     slug = re.sub(r"[^a-z0-9]+", "-", message.lower()).strip("-")
@@ -158,9 +162,12 @@ def create(message: str) -> list[Path]:
     newest = names()[-1]
     name = f"{int(newest.partition('.')[0]) + 1:04}.{slug}"
     migration, rollback = FOLDER / f"{name}.sql", FOLDER / f"{name}.rollback.sql"
-    for path in (migration, rollback):
-        path.touch(exist_ok=False)
-    migration.write_text(f"-- Why: {' '.join(message.split())}\n-- depends: {newest}\n")
+    try:
+        for path in (migration, rollback):
+            path.touch(exist_ok=False)
+        migration.write_text(f"-- Why: {' '.join(message.split())}\n-- depends: {newest}\n")
+    except OSError as error:
+        raise TrackerError(f"{path}: {error.strerror}") from error
     return [migration, rollback]
 
 

@@ -31,6 +31,16 @@ def recipe_output(*words: str, env: dict[str, str]) -> str:
     return done.stdout.strip()
 
 
+def test_foreign_variables_of_python_do_not_matter(env: dict[str, str]) -> None:
+    foreign = {
+        "PYTHONEXECUTABLE": "/bin/true",
+        "PYTHONIOENCODING": "nonsense",
+        "PYTHONPLATLIBDIR": "nonsense",
+        "PYTHONUTF8": "7",
+    }
+    assert recipe_output("dsn", env=env | foreign).startswith("host=/")
+
+
 def test_infra_is_idempotent(env: dict[str, str]) -> None:
     """Running servers are not restarted."""
     before = recipe_output("psql", "-AtXc", "SELECT pg_postmaster_start_time()", env=env)

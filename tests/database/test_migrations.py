@@ -16,7 +16,7 @@ from tests.support.database import insert_minutes, make_settings
 from tests.support.schema import read_schema
 from tests.support.waiting import wait_until
 from tracker import migrations
-from tracker.errors import BadRequest, NotFound
+from tracker.errors import BadRequest, NotFound, TrackerError
 from tracker.settings import Settings
 from tracker.times import MINUTE
 
@@ -206,6 +206,19 @@ def test_new_migration_follows_the_newest(
     assert "odd" in {row[1] for row in read_schema(fresh)}
     assert migrations.rollback(fresh.database_dsn, NAMES[-1]) == [step.stem]
     assert "odd" not in {row[1] for row in read_schema(fresh)}
+
+
+def test_file_of_new_migration_that_cannot_be_created_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a checkout that is mounted read-only."""
+    folder = shutil.copytree(migrations.FOLDER, tmp_path / "migrations")
+    monkeypatch.setattr(migrations, "FOLDER", folder)
+    existing = folder / f"{len(NAMES) + 1:04}.odd.rollback.sql"
+    existing.touch()
+
+    with pytest.raises(TrackerError, match=f"^{existing}: File exists$"):
+        migrations.create("odd")
 
 
 @pytest.mark.parametrize("message", ["", "!!!", "\u0434\u0430"])

@@ -16,7 +16,7 @@ import pytest
 from tests.support.packages import UNAVAILABLE_MIRROR, cache_entry_path, write_cache_entry
 from tracker.embedded.packages import ensure_bundle, find_programs, is_complete
 from tracker.errors import EmbeddedError
-from tracker.settings import Settings
+from tracker.settings import CHECKOUT, Settings
 
 pytestmark = pytest.mark.slow
 
@@ -156,6 +156,31 @@ def silent_mirror() -> Iterator[tuple[socket.socket, str]]:
     with socket.create_server(("127.0.0.1", 0)) as mirror:
         mirror.settimeout(30)
         yield mirror, f"http://127.0.0.1:{mirror.getsockname()[1]}/debian"
+
+
+def test_cache_in_a_path_that_separates_folders_is_refused() -> None:
+    """Before anything is downloaded."""
+    with pytest.raises(EmbeddedError, match=r"^TRACKER_CACHE: /nonexistent/a;b contains"):
+        ensure_bundle(Path("/nonexistent/a;b"), UNREACHABLE)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may mount")
+def test_cache_that_runs_no_program_is_refused(open_tmp: Path, settings: Settings) -> None:
+    """Before anything is downloaded."""
+    cache = open_tmp / "noexec"
+    cache.mkdir()
+    own = settings.changed(tracker_home=open_tmp / "home", tracker_cache=cache)
+    mount = f"mount -t tmpfs -o noexec none {cache} || exit 77; exec {sys.executable} -m tracker"
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", f"{mount} infra"],
+        check=False, env=own.environment(), cwd=CHECKOUT, capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode == 77:
+        pytest.skip("this container's root may not mount")
+
+    assert done.stderr == (
+        f"tracker: TRACKER_CACHE: {cache} is mounted noexec: no program runs there\n"
+    )
 
 
 def test_failed_download_leaves_one_line_and_no_files(tmp_path: Path) -> None:

@@ -4,15 +4,17 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from stat import ST_GID, ST_MODE, ST_UID
+from typing import Any
 
 import psycopg
 import pytest
 import redis
 
 from tests.support.processes import NOBODY, as_nobody, is_alive, wait_until_dead
+from tracker.embedded import servers as servers_module
 from tracker.embedded.home import (
     home_servers,
     lock_home,
@@ -38,6 +40,17 @@ def fetch_value(settings: Settings, query: str = "SELECT 42") -> object:
 
 def pids(settings: Settings) -> list[int]:
     return [pid for server in home_servers(settings) if (pid := server.pid())]
+
+
+def run_as_program(
+    settings: Settings, command: str, *, before: Sequence[str] = (), **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run the command of `tracker` in a process, whose other program *before* starts it."""
+    words = [*before, sys.executable, "-m", "tracker", command]
+    environment = settings.environment() | {"PATH": os.environ["PATH"]}
+    return subprocess.run(
+        words, check=False, env=environment, cwd=CHECKOUT, capture_output=True, text=True, **options
+    )
 
 
 @pytest.fixture
@@ -133,6 +146,16 @@ def test_available_memory_respects_container_limits(
     assert available_memory([*files, tmp_path / "missing"]) == (found or whole)
 
 
+def test_available_memory_respects_ulimit() -> None:
+    """With `ulimit -v`, PostgreSQL cannot map a quarter of the machine's memory."""
+    command = ["prlimit", f"--as={1 << 30}", sys.executable, "-c"]
+    script = "from tracker.embedded.servers import available_memory; print(available_memory())"
+
+    done = subprocess.run([*command, script], check=True, cwd=CHECKOUT, capture_output=True)
+
+    assert int(done.stdout) == 1 << 30
+
+
 def test_incomplete_cluster_is_rebuilt(other: Settings) -> None:
     """A killed initdb leaves one behind."""
     with running_servers(other, durable=False):
@@ -197,11 +220,7 @@ def test_unreadable_processes_count_as_running(other: Settings) -> None:
     unprivileged = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"]
 
     def tracker(command: str) -> subprocess.CompletedProcess[str]:
-        words = [*unprivileged, sys.executable, "-m", "tracker", command]
-        environment = other.environment() | {"PATH": os.environ["PATH"]}
-        return subprocess.run(
-            words, check=False, env=environment, cwd=CHECKOUT, capture_output=True, text=True
-        )
+        return run_as_program(other, command, before=unprivileged)
 
     for _ in range(2):
         assert tracker("infra").returncode == 0
@@ -299,15 +318,33 @@ def test_long_home_path_moves_sockets(settings: Settings) -> None:
         own.sockets.rmdir()
 
 
-def test_umask_does_not_matter(settings: Settings) -> None:
-    """Root's may forbid the servers' account to read what root writes."""
-    own = settings.changed(tracker_home=settings.home.parent / "umask")
-    before = os.umask(0o077)
-    try:
-        with running_servers(own, durable=False):
-            assert fetch_value(own) == 42
-    finally:
-        os.umask(before)
+def test_umask_does_not_matter(other: Settings) -> None:
+    """Root's may forbid the servers' account to read what root writes, and anyone's its own."""
+    for umask in (0o777, 0o077):
+        done = run_as_program(other, "infra", umask=umask)
+        assert done.returncode == 0, done.stderr
+        assert fetch_value(other) == 42
+        assert run_as_program(other, "down-infra", umask=umask).returncode == 0
+
+
+def test_shared_memory_may_be_unavailable(
+    other: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some containers have a /dev/shm that only root may write."""
+    monkeypatch.setattr(servers_module, "SHARED_MEMORY", tmp_path / "missing")
+    with running_servers(other, durable=False):
+        assert fetch_value(other, "SHOW dynamic_shared_memory_type") == "mmap"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root runs the servers as another user")
+def test_user_without_a_name_is_refused(other: Settings) -> None:
+    """OpenShift runs containers as such a user; initdb's own message names no way out."""
+    other.home.mkdir()
+    os.chown(other.home, 1_000_620_000, 0)
+
+    message = r"uid 1000620000 has no entry in /etc/passwd"
+    with pytest.raises(EmbeddedError, match=message), running_servers(other):
+        pass
 
 
 def test_socket_folder_of_another_user_is_refused(settings: Settings, tmp_path: Path) -> None:

@@ -22,7 +22,9 @@ from tests.support.waiting import wait_until
 from tracker.embedded.account import run_command
 from tracker.embedded.home import servers_are_ready, start_background, stop_background
 from tracker.embedded.log import SUPERVISOR_NAME, Log
+from tracker.embedded.servers import check_port
 from tracker.embedded.up import app_processes, check_exchange, run_demo, run_tracker
+from tracker.errors import EmbeddedError
 from tracker.settings import CHECKOUT, Settings
 
 pytestmark = pytest.mark.slow
@@ -102,6 +104,8 @@ def test_address_of_another_machine_is_refused(
 
     message = "tracker: WEB_HOST: 192.0.2.1 is not an address of this machine\n"
     assert capsys.readouterr().err == message
+    with pytest.raises(EmbeddedError, match=r"^SIMULATOR_PORT: 192\.0\.2\.1 is not an address"):
+        check_port("SIMULATOR_PORT", "192.0.2.1", 8090)
 
 
 def test_unreachable_exchange_is_reported() -> None:

@@ -1,15 +1,24 @@
 """`ops/venv` beside variables that others set for their own Python, pip and npm."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
+
+import pytest
 
 from tracker.settings import CHECKOUT
 
 # They record what they are called with, and install nothing.
 PYTHON = """#!/bin/sh
 case "$*" in
-*"-m venv"*) mkdir -p "$VENV/bin" && cp "$0" "$VENV/bin/python" ;;
+*"-m venv"*)
+    for venv; do :; done
+    mkdir -p "$venv/bin" "$venv/lib/python3.11/site-packages" && cp "$0" "$venv/bin/python"
+    printf '#!/bin/sh\nexit %s\n' "${TRACKER_STATUS:-0}" >"$venv/bin/tracker"
+    chmod 755 "$venv/bin/tracker"
+    printf '%s' "$venv" >"$venv/lib/python3.11/site-packages/_deribit_price_tracker.pth"
+    ;;
 *"-m pip"*) env >>"$RECORD/pip" ;;
 esac
 """
@@ -23,12 +32,15 @@ FOREIGN = {
     "PIP_REQUIREMENT": "/nonexistent",
     "PIP_NO_INDEX": "1",
     "PYTHONPATH": "/nonexistent",
+    "PYTHONUTF8": "7",
     "PYTHONHOME": "/nonexistent",
     "PYTHONWARNINGS": "error",
 }
 
 
-def make_venv(tmp_path: Path, **variables: str) -> tuple[dict[str, str], str]:
+def make_venv(
+    tmp_path: Path, program: Path = CHECKOUT / "ops/venv", **variables: str
+) -> tuple[dict[str, str], str]:
     """The environment of pip's last run, and the arguments of npm."""
     programs = tmp_path / "bin"
     programs.mkdir()
@@ -44,7 +56,7 @@ def make_venv(tmp_path: Path, **variables: str) -> tuple[dict[str, str], str]:
         **variables,
     }
 
-    subprocess.run([CHECKOUT / "ops/venv", "dev"], check=True, env=environment)
+    subprocess.run([program, "dev"], check=True, env=environment, capture_output=True, text=True)
 
     lines = (tmp_path / "pip").read_text().splitlines()
     return dict(line.split("=", 1) for line in lines), (tmp_path / "npm").read_text()
@@ -61,6 +73,29 @@ def test_only_variables_of_the_index_reach_pip(tmp_path: Path) -> None:
     sections = (tmp_path / "venv/pip.conf").read_text().split("[")[1:]
     assert [section.splitlines()[0] for section in sections] == ["global]", "install]"]
     assert all("\ntarget =\n" in section for section in sections)
+
+
+def test_folder_without_programs_is_an_error(tmp_path: Path) -> None:
+    """One that is mounted noexec, or whose path the first line of a program cannot have."""
+    with pytest.raises(subprocess.CalledProcessError) as raised:
+        make_venv(tmp_path, TRACKER_STATUS="126")
+
+    message = f"programs cannot run in {tmp_path / 'venv'}: is it mounted noexec"
+    assert message in raised.value.stderr
+
+
+def test_path_of_the_checkout_is_relative(tmp_path: Path) -> None:
+    """Python 3.11 fails in the locale C if it has other letters than ASCII's."""
+    checkout = tmp_path / "tr\u00e4cker"
+    for name in ("lock", "npm"):
+        shutil.copytree(CHECKOUT / "ops" / name, checkout / "ops" / name)
+    program = Path(shutil.copy2(CHECKOUT / "ops/venv", checkout / "ops"))
+
+    make_venv(tmp_path, program, VENV="")
+
+    [file] = checkout.glob(".venv/lib/python3.11/site-packages/_deribit_price_tracker.pth")
+    assert file.read_text().isascii()
+    assert (file.parent / file.read_text().strip()).resolve() == checkout
 
 
 def test_folder_of_packages_replaces_the_index(tmp_path: Path) -> None:

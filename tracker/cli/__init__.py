@@ -22,6 +22,7 @@ def main() -> None:
     """
     with suppress(OSError):  # a closed one; a parent or another program may have changed it
         os.set_blocking(1, True)
+    os.umask(os.umask(0) & 0o077)  # one that denies us our own files would stop the servers
     try:
         try:
             status = _run_command(sys.argv[1:])

@@ -126,6 +126,7 @@ def ensure_bundle(cache: Path, mirror: str | None) -> Path:
         raise EmbeddedError(
             f"no embedded servers for {architecture}, only for amd64 and arm64: {ALTERNATIVE}"
         )
+    _check_cache(cache)
     # The programs contain the absolute path of their libraries: no bundle can be moved.
     recipe = repr((_EDITION, _PACKAGES, os.fspath(cache)))
     digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
@@ -144,6 +145,17 @@ def ensure_bundle(cache: Path, mirror: str | None) -> Path:
     except OSError as error:
         raise EmbeddedError(f"TRACKER_CACHE: cannot write {cache}: {error}") from error
     return bundle
+
+
+def _check_cache(cache: Path) -> None:
+    """Raises EmbeddedError if programs below *cache* could not run."""
+    if any(separator in str(cache) for separator in ":;"):
+        raise EmbeddedError(
+            f"TRACKER_CACHE: {cache} contains ':' or ';', which separate folders of libraries"
+        )
+    existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    if os.statvfs(existing).f_flag & os.ST_NOEXEC:
+        raise EmbeddedError(f"TRACKER_CACHE: {existing} is mounted noexec: no program runs there")
 
 
 def is_complete(bundle: Path) -> bool:

@@ -2,7 +2,9 @@
 
 import errno
 import os
+import pwd
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -20,6 +22,7 @@ from psycopg.errors import InternalError_
 
 from tracker.database import SESSION
 from tracker.embedded.account import CHECK_INTERVAL, Account, run_command
+from tracker.embedded.apt import ALTERNATIVE
 from tracker.embedded.packages import Programs
 from tracker.errors import EmbeddedError, describe
 from tracker.settings import ROLES, Settings
@@ -32,11 +35,13 @@ _MEMORY_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 -- shm_overview(7)
 _MEGABYTE = 1 << 20
 _MIN_BUFFERS, _MAX_BUFFERS = 128, 8192  # MB
 
 _NO_SUCH_ADDRESS = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 _LOOPBACK = "127.0.0.1"
+_WEB_PORTS = {"WEB_PORT", "WORKER_METRICS_PORT"}  # at WEB_HOST; others are on the loopback
 _BUILTIN_LOCALE = 17  # the first major version that needs no locale of the machine
 _TRUSTED_LOOPBACK = re.compile(
     r"^(host\w*\s+\S+\s+\S+\s+"
@@ -264,8 +269,16 @@ class Postgres(Server):
         """Create the cluster in a draft folder and rename it, which never leaves an incomplete one.
 
         The socket's folder is private and needs no password; every local user can connect to the
-        loopback, which requires one.
+        loopback, which requires one. Raises EmbeddedError for a user without a name, such as
+        OpenShift's, which initdb refuses.
         """
+        try:
+            pwd.getpwuid(self.account.uid)
+        except KeyError:
+            raise EmbeddedError(
+                f"uid {self.account.uid} has no entry in /etc/passwd, which PostgreSQL needs to"
+                f" create its files: add one, or {ALTERNATIVE}"
+            ) from None
         draft = data.with_name(f"{data.name}.new")
         shutil.rmtree(draft, ignore_errors=True)
         self.account.make_private(draft)
@@ -325,6 +338,7 @@ class Postgres(Server):
             f"unix_socket_directories = '\"{folder}\"'\n",
             f"listen_addresses = '{_LOOPBACK if port else ''}'\nport = {port or 5432}\n",
             f"timezone = '{zone}'\nlog_timezone = '{zone}'\n",
+            f"dynamic_shared_memory_type = {self._find_shared_memory()}\n",
             # The jobs of the Community edition would fail for ever here, timescaledb #10191.
             "" if programs.community else "timescaledb.max_background_workers = 0\n",
             f"shared_buffers = {buffers}MB\n" if durable else _NOT_DURABLE,
@@ -332,6 +346,14 @@ class Postgres(Server):
         file = data / "tracker.conf"
         file.write_text("".join(parts))
         os.chown(file, self.account.uid, self.account.gid)  # root's umask may forbid others to read
+
+    def _find_shared_memory(self) -> str:
+        """The kind of shared memory: files beside the data where its folder is not writable."""
+        try:
+            run_command(["test", "-w", str(SHARED_MEMORY)], self.account)
+        except EmbeddedError:
+            return "mmap"
+        return "posix"
 
 
 def _check_version(data: Path, major: int) -> None:
@@ -360,8 +382,14 @@ def _distrust_loopback(hba: Path) -> None:
 
 
 def available_memory(limits: Iterable[Path] = _MEMORY_LIMITS) -> int:
-    """Bytes of memory of the machine, or of the container whose limits are in *limits*."""
+    """Bytes of memory of the machine, or of the container whose limits are in *limits*.
+
+    A limit of this process' address space (`ulimit -v`) counts too.
+    """
     sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    address_space, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if address_space != resource.RLIM_INFINITY:
+        sizes.append(address_space)
     for file in limits:
         with suppress(OSError, ValueError):  # "max" is no limit
             sizes.append(int(file.read_text()))
@@ -404,11 +432,12 @@ class Redis(Server):
 
 
 def check_port(variable: str, host: str, port: int) -> None:
-    """Raises EmbeddedError naming *variable* if the port cannot be used."""
+    """Raises EmbeddedError naming *variable*, or WEB_HOST, if the port cannot be used."""
+    host_variable = variable if variable not in _WEB_PORTS else "WEB_HOST"
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
-        raise EmbeddedError(f"WEB_HOST: {host}: {error.strerror}") from None
+        raise EmbeddedError(f"{host_variable}: {host}: {error.strerror}") from None
     unavailable = 0
     for family, kind, protocol, _, address in addresses:
         try:
@@ -425,4 +454,4 @@ def check_port(variable: str, host: str, port: int) -> None:
             text = f"{variable}: port {port} of {host} {why}: set another port"
             raise EmbeddedError(text) from None
     if unavailable == len(addresses):
-        raise EmbeddedError(f"WEB_HOST: {host} is not an address of this machine")
+        raise EmbeddedError(f"{host_variable}: {host} is not an address of this machine")
