@@ -368,11 +368,15 @@ class Settings(BaseSettings):
 
     @cached_property
     def sockets(self) -> Path:
-        """The folder for the embedded servers' sockets, whose paths the system limits."""
+        """The folder for the embedded servers' sockets, whose paths the system limits.
+
+        It is the same for every command, whatever TMPDIR is.
+        """
         inside = self.home / "run"
         if len(os.fsencode(inside)) <= _MAX_SOCKET_FOLDER and "," not in str(inside):
             return inside
-        return Path(tempfile.gettempdir(), f"tracker-{_short_hash(self.home)}")
+        temporary = "/tmp" if os.access("/tmp", os.W_OK | os.X_OK) else tempfile.gettempdir()  # noqa: S108 -- made private
+        return Path(temporary, f"tracker-{_short_hash(self.home)}")
 
     @property
     def database_dsn(self) -> str:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from stat import ST_GID, ST_MODE, ST_UID
@@ -305,11 +306,15 @@ def test_renamed_role_and_database_are_created(servers: Settings) -> None:
     )
 
 
-def test_long_home_path_moves_sockets(settings: Settings) -> None:
-    """A socket's path is limited to 107 bytes."""
+def test_long_home_path_moves_sockets(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A socket's path is limited to 107 bytes; every command finds it, whatever its TMPDIR is."""
     deep = settings.home.parent / ("long, 'odd' \"path\"" + "x" * 100) / ("y" * 100)
     own = settings.changed(tracker_home=deep)
     assert not own.sockets.is_relative_to(deep)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("t" * 100)))
+    assert settings.changed(tracker_home=deep).sockets == own.sockets
 
     try:
         with running_servers(own, durable=False):
