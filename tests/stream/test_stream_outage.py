@@ -59,7 +59,7 @@ def store_minutes(
 def test_streams_survive_a_killed_server(stopped: Settings, minutes: Iterator[datetime]) -> None:
     """Heartbeats continue, new clients are refused, and missed prices are sent afterwards."""
     with serve_api(stopped, OPTIONS) as client:
-        with running_servers(stopped, durable=False):
+        with running_servers(stopped):
             wait_until(lambda: client.head(PATH).status_code == 200)
             stream = ExitStack()
             subscriber = stream.enter_context(open_stream(client.base_url))
@@ -70,7 +70,7 @@ def test_streams_survive_a_killed_server(stopped: Settings, minutes: Iterator[da
             wait_until(lambda: not read_metric(client, "tracker_feed_current"))
             assert error_reasons(client.get(PATH), 503) == {"database": "does not respond"}
             time.sleep(3 * OPTIONS.heartbeat)
-        with running_servers(stopped, durable=False), stream:
+        with running_servers(stopped), stream:
             stored += store_minutes(stopped, minutes, count=2)
             restarted_at = time.monotonic()
             got = subscriber.take(5)
@@ -84,7 +84,7 @@ def test_streams_survive_a_killed_server(stopped: Settings, minutes: Iterator[da
 def test_unresponsive_server_is_noticed_within_seconds(
     stopped: Settings, minutes: Iterator[datetime]
 ) -> None:
-    with running_servers(stopped, durable=False), serve_api(stopped, OPTIONS) as client:
+    with running_servers(stopped), serve_api(stopped, OPTIONS) as client:
         wait_until(lambda: client.head(PATH).status_code == 200)
         with open_stream(client.base_url) as subscriber:
             with pause_process(postmaster_pid(stopped)):
@@ -98,7 +98,7 @@ def test_unresponsive_server_is_noticed_within_seconds(
 
 def test_api_stops_while_the_server_is_unresponsive(stopped: Settings) -> None:
     serving, stream = ExitStack(), ExitStack()
-    with running_servers(stopped, durable=False):
+    with running_servers(stopped):
         client = serving.enter_context(serve_api(stopped, OPTIONS))
         wait_until(lambda: client.head(PATH).status_code == 200)
         subscriber = stream.enter_context(open_stream(client.base_url))
@@ -113,12 +113,12 @@ def test_index_first_stored_after_an_outage_is_sent_completely(
     stopped: Settings, minutes: Iterator[datetime]
 ) -> None:
     with serve_api(stopped, OPTIONS) as client:
-        with running_servers(stopped, durable=False):
+        with running_servers(stopped):
             wait_until(lambda: client.head(PATH).status_code == 200)
             stream = ExitStack()
             subscriber = stream.enter_context(open_stream(client.base_url, "eth_usd"))
         with (
-            running_servers(stopped, durable=False),
+            running_servers(stopped),
             stream,
             psycopg.connect(stopped.database_dsn, autocommit=True) as conn,
         ):
@@ -163,7 +163,7 @@ def test_five_hundred_clients_survive_a_restart(
             await ready.acquire()
         stored.extend(await asyncio.to_thread(store_both, minutes, 5))
         await asyncio.to_thread(servers.close)
-        with running_servers(stopped, durable=False):
+        with running_servers(stopped):
             stored.extend(await asyncio.to_thread(store_both, minutes, 5))
             stored.extend(await asyncio.to_thread(store_both, iter([last]), 1))
             expected = sorted((ticker, minute) for ticker in BOTH for minute in stored)
@@ -173,7 +173,7 @@ def test_five_hundred_clients_survive_a_restart(
     last = next(minutes)
     stored: list[str] = []
     with ExitStack() as servers:
-        servers.enter_context(running_servers(stopped, durable=False))
+        servers.enter_context(running_servers(stopped))
         with run_web(stopped) as (_, client):
             wait_until(lambda: client.head(PATH).status_code == 200)
             asyncio.run(all_of_them())
@@ -181,11 +181,7 @@ def test_five_hundred_clients_survive_a_restart(
 
 
 def test_slow_consumers_do_not_hold_memory_or_the_shutdown(stopped: Settings) -> None:
-    with (
-        running_servers(stopped, durable=False),
-        run_web(stopped) as (process, client),
-        ExitStack() as slow,
-    ):
+    with running_servers(stopped), run_web(stopped) as (process, client), ExitStack() as slow:
         wait_until(lambda: client.head(PATH).status_code == 200)
         for _ in range(100):
             slow.enter_context(open_stream(client.base_url, receive_buffer=4096))

@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -39,9 +40,14 @@ class StreamClient:
         assert ready.name == "ready"
 
     def events(self) -> Iterator[StreamEvent]:
-        """The events until the stream ends; counts comments and records ids."""
+        """The events until the stream ends; counts comments and records ids.
+
+        Fails if no event follows for TIMEOUT, whatever else the server sends.
+        """
         name, data = "", ""
+        deadline = time.monotonic() + TIMEOUT
         for line in self._lines:
+            assert time.monotonic() < deadline, "the stream sends comments only"
             field, _, value = line.decode().rstrip("\n").partition(": ")
             match field:
                 case "event":
@@ -55,6 +61,7 @@ class StreamClient:
                 case _ if data:
                     yield StreamEvent(name, json.loads(data), self.id)
                     name, data = "", ""
+                    deadline = time.monotonic() + TIMEOUT
 
     def take(self, count: int) -> list[StreamEvent]:
         """The next *count* events."""
