@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 Schema = dict[str, Any]
 
 NOW = minute_of(datetime.now(UTC))
-OF_MANY = {"/prices/latest", "/prices/at"}  # by default of all indexes
+OF_MANY = {"/prices/latest", "/prices/at", "/prices/stream"}  # by default of all indexes
 AT_A_DATE = {"/prices/filtered", "/prices/at"}
 # For Schemathesis, in its own format.
 NAMES = """

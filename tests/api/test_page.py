@@ -310,6 +310,9 @@ def test_empty_database_shows_first_price(browser: Browser, servers: Settings) -
             upsert_prices(conn, "btc_usd", {minute_of(datetime.now(UTC)): "100000.01"})
         expect(page.locator("#chart")).to_have_attribute("data-close", "100000.01")
         expect(page.locator("#tickers label").first).to_contain_text("100,000.01")
+        with psycopg.connect(empty.database_dsn) as conn:  # an index that was unknown until now
+            upsert_prices(conn, "later_usd", {minute_of(datetime.now(UTC)): "7.25"})
+        expect(page.locator("#tickers label", has_text="LATER/USD")).to_contain_text("7.25")
         assert observed.errors == []
         page.close()
 

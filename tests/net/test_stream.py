@@ -253,7 +253,7 @@ def test_parameters_and_ids_are_refused_as_recorded(web: Web, conn: psycopg.Conn
         *("1.x.1", "IDS_USD:1", "9" * 19, "%00", "a" * 100, "\xe9"),
     )
     queries = (
-        *("", "ticker=", "ticker=IDS", "ticker=doge_usd", "ticker=ids_usd&ticker=ids_usd"),
+        *("ticker=", "ticker=IDS", "ticker=doge_usd", "ticker=ids_usd&ticker=ids_usd"),
         *("ticker=ids_usd&limit=1", "ticker=ids_usd,ids_usd", "ticker=ids_usd&format=json"),
         "ticker=ids_usd&last_event_id=1&last_event_id=1",
     )
@@ -263,7 +263,7 @@ def test_parameters_and_ids_are_refused_as_recorded(web: Web, conn: psycopg.Conn
     heads = ("0", "10000", "10000.1.1", "ids_usd:1", "btc_usd:5,nothing_usd:1.5", "", "99999")
     cases += [get(good, "HEAD", Last_Event_ID=each) for each in heads]
     cases += [get(f"{good}&ticker=btc_usd", "HEAD"), get(f"/v1{good}", "HEAD")]
-    cases += [get(f"{good},btc_usd", "HEAD")]
+    cases += [get(f"{good},btc_usd", "HEAD"), get(f"{url}?", "HEAD"), get(url, "HEAD")]
     cases += [
         get(good, "HEAD", Accept="application/json"),
         get(good, "HEAD", Accept_Encoding="gzip"),

@@ -140,6 +140,32 @@ def test_stream_of_several_indexes_sends_no_other(
         assert resumed.take(2) == got[1:]
 
 
+def test_stream_without_ticker_follows_later_indexes_too(
+    client: httpx.Client, base_conn: psycopg.Connection, day: datetime
+) -> None:
+    """Without reconnecting; it resumes from any of its ids, and from those of other streams."""
+    new = [f"new-{day:%y%m%d}-{number}_usd" for number in range(3)]
+    names = ["btc_usd", new[0], new[1], "eth_usd", new[0]]
+    with open_stream(client.base_url, "") as every, open_stream(client.base_url) as one:
+        before = every.id
+        for number, name in enumerate(names):
+            insert_minutes(base_conn, [day + number * MINUTE], name)
+        base_conn.execute(
+            "INSERT INTO prices (ticker, created_at, price) SELECT name, %s, 1.50"
+            " FROM unnest(%s::text[]) AS name",
+            [day + 9 * MINUTE, ["btc_usd", new[2]]],
+        )
+        got, alone = every.take(7), one.take(2)
+
+    assert [event.data["ticker"] for event in got] == [*names, "btc_usd", new[2]]
+    assert [event for event in got if event.data["ticker"] == "btc_usd"] == alone
+    for place, last_id in enumerate([before, *(event.id for event in got[:-1])]):
+        with open_stream(client.base_url, "", last_id=last_id) as resumed:
+            assert resumed.take(7 - place) == got[place:]
+    with open_stream(client.base_url, "", last_id=alone[1].id) as resumed:
+        assert resumed.take(1) == got[6:]
+
+
 def test_reconnected_client_receives_missed_events(
     client: httpx.Client, base_conn: psycopg.Connection, day: datetime
 ) -> None:

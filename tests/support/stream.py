@@ -77,7 +77,7 @@ def open_stream(
     last_id: str = "",
     receive_buffer: int | None = None,
 ) -> Iterator[StreamClient]:
-    """Subscribe to *tickers*, separated by commas, after *last_id*."""
+    """Subscribe to *tickers*, separated by commas (without any to all), after *last_id*."""
     url = httpx.URL(base_url)
     conn = http.client.HTTPConnection(url.host, url.port or 80, timeout=TIMEOUT)
     conn.sock = socket.socket()
@@ -85,7 +85,7 @@ def open_stream(
     if receive_buffer:
         conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     conn.sock.connect((url.host, url.port))
-    query = "&".join(f"ticker={ticker}" for ticker in tickers.split(","))
+    query = "&".join(f"ticker={ticker}" for ticker in tickers.split(",") if ticker)
     headers = {"Last-Event-ID": last_id} if last_id else {}
     try:
         conn.request("GET", f"/v1/prices/stream?{query}", headers=headers)

@@ -133,6 +133,7 @@ class Client:
     ) -> Generator[SourcedPrice | Reset, None, None]:
         """Prices as they are stored, without end: it reconnects, and resumes where it was.
 
+        Of *tickers*, by default of all indexes, also those that become known later.
         *events* holds the position: a stream with `Events(last_id)` resumes another one.
         Raises ApiError if the API refuses the request itself.
         """

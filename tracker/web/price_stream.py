@@ -24,9 +24,9 @@ _RESUME = (
     " it, with each minute that changed since once, as it is now."
 )
 TICKERS = replace(
-    params.TICKER,
-    description="The indexes to follow: separated by commas, or repeated.",
-    listed=True,
+    params.TICKERS,
+    description="The indexes to follow: separated by commas, or repeated; default: all, also those"
+    " that become known later.",
 )
 LAST_EVENT_ID = Parameter(
     "last_event_id",
@@ -89,7 +89,7 @@ _DESCRIPTION = (
 class StreamQuery:
     """The indexes to subscribe to, and from where on."""
 
-    tickers: Annotated[tuple[str, ...], TICKERS]
+    tickers: Annotated[tuple[str, ...], TICKERS] = ()
     last_event_id: Annotated[Position | None, LAST_EVENT_ID] = None
 
 
@@ -128,7 +128,7 @@ async def stream_prices(request: AppRequest, query: StreamQuery) -> Response:
         raise ServiceUnavailable({"stream": f"has {streams.limit} clients, the maximum"})
     if request.method == "HEAD":
         return EventStream(streams)
-    return EventStream(streams, Subscriber(streams, query.tickers, resume))
+    return EventStream(streams, Subscriber(streams, query.tickers or None, resume))
 
 
 def _last_event_id(request: AppRequest) -> Position | None:

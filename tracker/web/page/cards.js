@@ -43,6 +43,10 @@ export class TickerCards {
     face.scrollIntoView({ block: "nearest" });
   }
 
+  has(ticker) {
+    return this.#cards.has(ticker);
+  }
+
   /* Show a price of the stream. An older one is a repair and changes no card. */
   update(price) {
     const card = this.#cards.get(price.ticker);

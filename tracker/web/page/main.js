@@ -35,7 +35,7 @@ const tickersTask = new Task(async () => {
   tickers = await fetchJson("tickers");
   resolveTicker();
   cards.show(tickers, selection.ticker);
-  openStream();
+  stream ??= openStream();
   if (!series) await seriesTask.run();
 }, 60_000, (error) => series || showNotice(`The page is not loaded yet, trying again: ${error.message}`));
 
@@ -90,12 +90,9 @@ const stateTask = new Task(async () => {
   }
 }, 10_000);
 
-/* Open the stream, again when the indexes have changed. */
+/* Follow all indexes, also those that become known later. */
 function openStream() {
-  const url = apiUrl("prices/stream", { ticker: tickers.map((each) => each.ticker) });
-  if (stream?.url === `${url}`) return;
-  stream?.close();
-  stream = new PriceStream(url, {
+  return new PriceStream(apiUrl("prices/stream"), {
     open() {
       connection.onOpen();
       for (const task of [tickersTask, refreshTask]) task.schedule(); // prices of the meantime
@@ -105,6 +102,7 @@ function openStream() {
     price(price) {
       noticeDecimals(price);
       cards.update(price);
+      if (!cards.has(price.ticker)) tickersTask.schedule();
       if (price.ticker !== selection.ticker) return;
       announce(cards.describe(price.ticker));
       showTitle();

@@ -13,20 +13,16 @@ const MAX_WORKER_SILENCE = 2 * MAX_SILENCE;
 /* The prices of *url*. on.price(price); on.open(); on.lost(reason or null);
    on.reset(): shown data must be fetched again; on.alive(): data has arrived */
 export class PriceStream {
+  #url;
   #on;
   #end = () => {};
   #receivedAt = 0;
 
   constructor(url, on) {
-    this.url = `${url}`;
+    this.#url = `${url}`;
     this.#on = on;
     this.#start();
-    this.timer = setInterval(() => this.#check(), CHECK_PERIOD);
-  }
-
-  close() {
-    clearInterval(this.timer);
-    this.#end();
+    setInterval(() => this.#check(), CHECK_PERIOD);
   }
 
   #start() {
@@ -39,7 +35,7 @@ export class PriceStream {
   }
 
   #share() {
-    const worker = new SharedWorker(import.meta.url, { name: this.url, type: "module" });
+    const worker = new SharedWorker(import.meta.url, { name: this.#url, type: "module" });
     this.#end = () => worker.port.close();
     worker.addEventListener("error", () => this.#connect()); // the script is not available
     worker.port.addEventListener("message", ({ data }) => this.#receive(data));
@@ -47,7 +43,7 @@ export class PriceStream {
   }
 
   #connect() {
-    const connection = new Connection(this.url, (message) => this.#receive(message));
+    const connection = new Connection(this.#url, (message) => this.#receive(message));
     const follow = () => (document.hidden ? connection.stop() : connection.start());
     follow();
     document.addEventListener("visibilitychange", follow);

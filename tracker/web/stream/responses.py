@@ -87,8 +87,11 @@ class Streams:
             self._clients -= 1
             self.metrics.stream_clients.set(self._clients)
 
-    async def fetch_missed(self, tickers: Collection[str], position: Position) -> EventPage:
-        """The changes of *tickers* after *position*. Raises DatabaseDown, MigrationsPending."""
+    async def fetch_missed(self, tickers: Collection[str] | None, position: Position) -> EventPage:
+        """The changes of *tickers* (None: of all) after *position*.
+
+        Raises DatabaseDown, MigrationsPending.
+        """
         try:
             async with self._readers:
                 return await self._database.run(lambda conn: fetch_events(conn, tickers, position))
@@ -107,12 +110,12 @@ class Subscriber:
     """Reads missed events of a client from the change log, then new events from the feed."""
 
     def __init__(
-        self, streams: Streams, tickers: Collection[str], resume: Position | None = None
+        self, streams: Streams, tickers: Collection[str] | None, resume: Position | None = None
     ) -> None:
-        """Follow *tickers* from *resume*, or else from now on."""
+        """Follow *tickers* (None: all, also new ones) from *resume*, or else from now on."""
         self._streams = streams
         self._feed = streams.feed
-        self._tickers = frozenset(tickers)
+        self._tickers = None if tickers is None else frozenset(tickers)
         newest = self._feed.position or START
         self._position = newest if resume is None else resume
         self._next = self._feed.end if self._position == newest else None  # of the feed's events
@@ -144,7 +147,7 @@ class Subscriber:
         if found is None:
             raise ClientTooSlow
         self._next += len(found)
-        return [event for event in found if event.ticker in self._tickers and self._is_new(event)]
+        return [event for event in found if self._is_followed(event) and self._is_new(event)]
 
     async def _fetch_missed(self) -> list[Event]:
         """The next missed events; none while the database does not respond.
@@ -159,6 +162,9 @@ class Subscriber:
         if not page.more and (self._feed.position or START) <= page.position:
             self._next = self._feed.end
         return page.events
+
+    def _is_followed(self, event: Event) -> bool:
+        return self._tickers is None or event.ticker in self._tickers
 
     def _is_new(self, event: Event) -> bool:
         """Whether the client does not have it from the change log already."""
