@@ -111,6 +111,57 @@ class Candle:
 
 
 @dataclass(frozen=True, slots=True)
+class Statistics:
+    """Statistics of the stored prices of one index in a range; None where it has too few prices.
+
+    first, last: the prices of the first and the last stored minute. high, low: the highest and the
+        lowest price. Each has its minute; an extreme the first one.
+    change, change_percent: from first to last.
+    mean: the average of the stored prices.
+    twap: the time-weighted average: from each minute to the next, the average of their prices.
+    log_returns: the number of pairs of adjacent stored minutes, which twap and these are made of:
+    log_return_mean, log_return_stddev: of ln(price / previous price).
+    realised_volatility: the root of the mean square of the log returns, times that of 525,600, the
+        minutes of 365 days; 0.5 is 50 per cent.
+    max_drawdown_percent: the largest fall below an earlier price, negative or 0: from the last
+        minute of the price *peak* to the first one of *trough*.
+    samples: the number of stored minutes: polled, from charts, and imported.
+    expected: the number of minutes that are tracked and over, or stored; missing: not stored.
+    ratio: the stored part of those expected, rounded down to four decimals.
+    """
+
+    ticker: str
+    first_at: datetime | None
+    first: Decimal | None
+    last_at: datetime | None
+    last: Decimal | None
+    high_at: datetime | None
+    high: Decimal | None
+    low_at: datetime | None
+    low: Decimal | None
+    change: Decimal | None
+    change_percent: Decimal | None
+    mean: Decimal | None
+    twap: Decimal | None
+    log_returns: int
+    log_return_mean: float | None
+    log_return_stddev: float | None
+    realised_volatility: float | None
+    max_drawdown_percent: Decimal | None
+    peak_at: datetime | None
+    peak: Decimal | None
+    trough_at: datetime | None
+    trough: Decimal | None
+    samples: int
+    polled: int
+    chart: int
+    imported: int
+    expected: int
+    missing: int
+    ratio: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """A summary of the stored prices of one index; None where it has no price.
 

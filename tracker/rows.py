@@ -3,11 +3,12 @@
 Prices are strings, because JSON's numbers are not exact.
 """
 
+from dataclasses import fields
 from datetime import datetime
 from decimal import Decimal
 
 from tracker.gaps import Coverage, Gap
-from tracker.models import Candle, SourcedPrice
+from tracker.models import Candle, SourcedPrice, Statistics
 from tracker.times import MINUTE, format_moment
 
 Row = dict[str, object]
@@ -17,6 +18,8 @@ PRICE_COLUMNS = ("id", "ticker", "price", "created_at")
 CANDLE_COLUMNS = ("created_at", "open", "high", "low", "close", "samples")
 GAP_COLUMNS = ("from", "to", "minutes", "reason")
 COVERAGE_COLUMNS = ("from", "expected", "polled", "chart", "imported", "missing", "ratio")
+
+STATISTICS_COLUMNS = tuple(field.name for field in fields(Statistics))
 
 
 def format_decimal(number: Decimal) -> str:
@@ -69,6 +72,19 @@ def coverage_row(coverage: Coverage) -> Row:
         "missing": coverage.missing,
         "ratio": coverage.ratio,
     }
+
+
+def statistics_row(statistics: Statistics) -> Row:
+    """STATISTICS_COLUMNS: decimals and moments as text, counts and doubles as numbers."""
+    row: Row = {}
+    for name in STATISTICS_COLUMNS:
+        value = getattr(statistics, name)
+        if isinstance(value, datetime):
+            value = format_moment(value)
+        elif isinstance(value, Decimal):
+            value = format_decimal(value)
+        row[name] = value
+    return row
 
 
 def _format_microseconds(moment: datetime) -> str:

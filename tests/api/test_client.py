@@ -131,6 +131,15 @@ def test_candles_have_buckets_of_zone(call: Call) -> None:
     ]
 
 
+def test_statistics_of_a_range(call: Call) -> None:
+    """Exact decimals and moments; None where the range has no price."""
+    found = call("stats", "btc_usd", start=NOON, end=NOON + 5 * MINUTE)
+    assert (found.first_at, found.first) == (NOON, Decimal("68241.50"))
+    assert (found.change, found.ratio) == (Decimal("8.50"), 0.6)
+    assert (found.log_returns, found.samples, found.missing) == (1, 3, 2)
+    assert call("stats", "btc_usd", end=NOON).first is None
+
+
 def test_tickers_include_index_without_price(call: Call) -> None:
     first, second = call("tickers")[:2]
     assert (first.ticker, first.configured, first.rows, first.since) == ("btc_usd", True, 3, NOON)

@@ -45,6 +45,9 @@ generation.allow-extra-parameters = false  # it ignores them
 [[operations]]
 include-path-regex = "^/prices/(latest|at)$"
 checks.positive_data_acceptance.enabled = false  # lists have other names than those above
+[[operations]]
+include-path = "/prices/stats"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "422"]  # a range of over a year
 """
 
 
@@ -221,6 +224,7 @@ def test_responses_have_only_documented_keys(client: httpx.Client, document: Sch
         "/prices/latest": "?include=source,observed_at",
         "/prices/at": f"?include=source,observed_at&date={format_moment(NOW)}",
         **dict.fromkeys(("/prices/candles", "/prices/gaps", "/prices/coverage"), "?ticker=btc_usd"),
+        "/prices/stats": "?ticker=btc_usd",
         "/udf/symbols": "?symbol=btc_usd",
         "/udf/history": "?symbol=btc_usd&resolution=1",
     }

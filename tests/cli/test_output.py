@@ -98,6 +98,17 @@ def test_pipe_gets_api_rows(run: Run, url: str, words: str, path: str) -> None:
     assert len(found[1].splitlines()) == len(expected) + 2
 
 
+def test_stats_prints_the_api_object(run: Run, url: str) -> None:
+    """A list of one; an empty range is status 3."""
+    words = ("stats", "btc_usd", "--start-date=2024-01-15", "--end-date=2024-01-16")
+    query = "ticker=btc_usd&start_date=2024-01-15&end_date=2024-01-16"
+    assert json.loads(run(*words)[1]) == [httpx.get(f"{url}/prices/stats?{query}").json()]
+    table = httpx.get(f"{url}/prices/stats?{query}&format=csv").text
+    assert run(*words, "--format=csv")[1] == table.replace("\r\n", "\n")
+    status, _, error = run("stats", "btc_usd", "--end-date=2024-01-15")
+    assert (status, error) == (3, "tracker: btc_usd: no rows found\n")
+
+
 def test_last_prints_each_ticker_in_order(run: Run, url: str) -> None:
     """The given tickers, by default every polled one; an index without a price is status 3."""
     one = httpx.get(f"{url}/prices/last?ticker=btc_usd&{ORIGIN}").json()

@@ -83,6 +83,18 @@ def test_gaps_and_coverage_are_printed_as_tables(url: str) -> None:
     assert words_of(coverage[1])[1] == ["2024-01-15", "12:00", "5", "2", "1", "0", "2", "60.00%"]
 
 
+def test_statistics_are_a_table_of_figures(url: str) -> None:
+    bounds = ("--start-date=2024-01-15", "--end-date=2024-01-15T12:05Z", "--url", url)
+    status, screen = run_at_terminal("stats", "btc_usd", *bounds)
+
+    assert status == 0
+    assert words_of(screen)[:2] == [
+        ["figure", "value", "minute", "(UTC)"],
+        ["first", "68241.50", "2024-01-15", "12:00"],
+    ]
+    assert ["missing", "2"] in words_of(screen)
+
+
 def test_last_prints_age(url: str) -> None:
     status, screen = run_at_terminal("last", "--url", url)
     days = (datetime.now(UTC) - NOON).days

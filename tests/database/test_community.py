@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg import AsyncConnection
 from psycopg.errors import InsufficientPrivilege, UniqueViolation
+from psycopg.rows import dict_row
 
 from tests.support import candle_model, examples
 from tests.support.community import apply_migrations, run_community_edition
@@ -17,6 +18,7 @@ from tests.support.database import Run, drop_prices, insert_misses, insert_price
 from tests.support.derived import DAYS_OF_PRICES, assert_daily_candles
 from tests.support.reference import bucket_returns, find_gaps, group_prices, random_walk
 from tests.support.schema import read_schema
+from tests.support.statistics import assert_statistics, compute_statistics
 from tracker import migrations, queries
 from tracker.models import Quote
 from tracker.times import DAY, HOUR, MINUTE
@@ -112,6 +114,9 @@ def test_functions_match_the_reference(conn: psycopg.Connection) -> None:
     assert conn.execute(query, [until]).fetchall() == expected_gaps
     minute = max(btc)
     assert conn.execute("SELECT price_at('btc_usd', %s)", [minute]).fetchone() == (btc[minute],)
+    with conn.cursor(row_factory=dict_row) as cursor:
+        [row] = cursor.execute("SELECT * FROM stats('btc_usd', %s, %s)", [OLD + 7 * MINUTE, until])
+    assert_statistics(row, compute_statistics(btc, OLD + 7 * MINUTE, until))
     query = "SELECT created_at, price FROM latest_prices WHERE ticker = 'btc_usd'"
     assert conn.execute(query).fetchone() == (minute, btc[minute])
 

@@ -435,6 +435,7 @@ def call_all(product: Product, folder: Path) -> None:
     product.get("/prices/candles", interval="1d", tz="Asia/Kolkata", end_date=UNTIL)
     product.get("/prices/gaps", **minute)
     product.get("/prices/coverage", **minute)
+    product.get("/prices/stats", **minute)
     for path in ("/tickers", "/health/ready", "/health/state", "/prices?ticker=doge_usd"):
         product.client.get(path)
     assert product.client.get("/udf/symbols?symbol=btc_usd").is_success

@@ -15,6 +15,8 @@ READING = {
     "/prices/gaps": "start_date=2026-03-28T00:00:00Z&end_date=2026-03-29T00:00:00Z&limit=3",
     "/prices/candles": "start_date=2026-03-28T00:00:00Z&end_date=2026-03-28T03:00:00Z",
     "/prices/coverage": "start_date=2026-03-28T00:00:00Z&end_date=2026-03-28T03:00:00Z",
+    # One minute: the last digits of logarithms may differ between processors.
+    "/prices/stats": "start_date=2026-03-28T10:00:00Z&end_date=2026-03-28T10:01:00Z",
 }
 
 BAD_TICKERS = (

@@ -120,6 +120,25 @@ def missing_cases() -> list[Case]:
     return found
 
 
+def statistics_cases() -> list[Case]:
+    """GET /prices/stats: bounds, of a minute or none, because logarithms are not exact."""
+    url = "/prices/stats?ticker=btc_usd"
+    return [
+        get(f"{url}&start_date=2026-03-28T10:00:00.000001Z&end_date=2026-03-28T10:01:30Z"),
+        get(f"{url}&start_date=2026-03-28T10:01Z&end_date=2026-03-28T10:00Z"),
+        get(f"{url}&start_date=2026-03-28T10:00Z&end_date=2026-03-28T10:00Z"),
+        get(f"{url}&start_date=2026-03-28T10:00Z&end_date=2026-03-28T10:01Z&format=ndjson"),
+        get(f"{url}&start_date=2020-01-01&end_date=2020-02-01"),
+        get(f"{url}&start_date=2020-01-01&end_date=2020-02-01&format=csv"),
+        get(f"{url}&end_date=0001-01-01"),
+        get(f"{url}&start_date=2020-01-01"),
+        get(f"{url}&start_date=2020-01-01&end_date=2021-01-01T00:01Z"),
+        get(f"{url}&start_date=soon&end_date="),
+        get(f"{url}&limit=5&order=asc"),
+        varying(url),
+    ]
+
+
 def chart_cases() -> list[Case]:
     """The UDF protocol: configuration, symbols, search, history."""
     found = [get("/udf/config"), get("/udf/config?any=thing"), varying("/udf/time")]

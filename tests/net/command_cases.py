@@ -6,7 +6,7 @@ from tests.net.commands import Command
 
 NAMES = (
     *("up", "demo", "down"),
-    *("last", "latest", "prices", "candles", "gaps", "coverage", "watch"),
+    *("last", "latest", "prices", "candles", "gaps", "coverage", "stats", "watch"),
     *("backfill", "import", "export"),
     *("dsn", "migrate", "rollback", "new-migration", "backup", "restore", "timescale-upgrade"),
     *("web", "worker", "scheduler", "dev-worker", "infra", "down-infra", "simulate", "completion"),
@@ -28,6 +28,7 @@ WRONG_WORDS = (
     ),
     *("candles btc_usd --interval 2h", "candles", "candles btc_usd --tz"),
     *("gaps btc_usd --order asc", "gaps", "coverage", "coverage btc_usd --interval 1m"),
+    *("stats", "stats btc_usd --limit 3", "stats btc_usd --start-date soon"),
     *("watch --limit 3", "watch --format xml"),
     *("backfill btc_usd", "backfill --range 3d", "backfill --ticker"),
     *("import", "import a b", "import --wet-run a", "export a b", "export --ticker"),
@@ -41,6 +42,7 @@ WRONG_WORDS = (
 
 _RISING = "--order asc --start-date 2026-03-28T09:00Z --end-date 2026-03-28T09:12Z"
 _FALLING = "--start-date 2026-03-28T09:12Z --end-date 2026-03-28T09:00Z"  # newest first
+_MINUTE = "--start-date 2026-03-28T09:00Z --end-date 2026-03-28T09:01Z"
 _DAYS = "--start-date 2026-03-27 --end-date 2026-04-01"
 
 DATA_READS = (
@@ -74,6 +76,7 @@ DATA_READS = (
     f"coverage btc_usd {_DAYS} --limit 6",
     *(f"coverage btc_usd {_DAYS} --interval {each} --format csv" for each in ("1h", "1d")),
     f"coverage eth_usd {_DAYS} --interval 1d --all",
+    *(f"stats btc_usd {_MINUTE}", f"stats btc_usd {_MINUTE} --format csv"),
 )
 TABLE_READS = (
     "last eth_usd btc_usd --format table",
@@ -84,13 +87,14 @@ TABLE_READS = (
     f"gaps tiny-coin_usdc {_DAYS} --format table",
     f"coverage btc_usd {_DAYS} --interval 1d --format table",
     "gaps btc_usd --start-date 2020-01-01 --end-date 2020-01-02 --format table",
+    f"stats btc_usd {_MINUTE} --format table",
 )
 _EMPTY = "--start-date 2020-01-01 --end-date 2020-01-02"
 FAILING_READS = (
     *("latest doge_usd", "latest btc_usd BTC"),
     *("last doge_usd", "last btc_usd doge_usd eth_usd", "last doge_usd --format csv", "last BTC"),
     *("prices doge_usd", "prices BTC", "prices ''", "watch doge_usd"),
-    *(f"{each} btc_usd {_EMPTY}" for each in ("prices", "candles", "gaps", "coverage")),
+    *(f"{each} btc_usd {_EMPTY}" for each in ("prices", "candles", "gaps", "coverage", "stats")),
     f"gaps btc_usd {_EMPTY} --format csv",
     f"prices btc_usd {_FALLING} --order asc",
     *("candles doge_usd", "candles btc_usd --tz Mars/Olympus"),

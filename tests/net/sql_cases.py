@@ -46,7 +46,10 @@ ANALYSTS_RELATIONS = (
     *("prices", "tickers", "misses", "candles_1h", "candles_1d"),
     "latest_prices",
 )
-ANALYSTS_FUNCTIONS = ("candles", "returns", "gaps", "price_at", "next_bucket")
+ANALYSTS_FUNCTIONS = (
+    *("candles", "returns", "gaps", "price_at", "next_bucket"),
+    *("stats", "twap", "log_returns", "realised_volatility"),
+)
 ROLES = ("tracker_worker", "tracker_web", "analyst")
 
 _RELATIONS = ", ".join(f"'{name}'" for name in ANALYSTS_RELATIONS)
@@ -177,6 +180,13 @@ SUMMARIES = {
           FROM gaps('btc_usd', '2024-01-01Z', '2024-04-02Z') GROUP BY reason ORDER BY reason""",
 }
 
+# The last digits of logarithms may differ between processors.
+_STATISTICS = """first_at, first, last_at, last, high_at, high, low_at, low, change,
+    change_percent, mean, twap, log_returns, round(log_return_mean::numeric, 12),
+    round(log_return_stddev::numeric, 9), round(realised_volatility::numeric, 6),
+    max_drawdown_percent, peak_at, peak, trough_at, trough, samples, polled, charted, imported,
+    expected, missing, ratio"""
+
 READS = {
     **{
         f"candles: rows of {width}": f"SELECT * FROM candles('btc_usd', '{width}', {window})"
@@ -266,6 +276,22 @@ READS = {
         for width in ("1 min", "1 hour", "90 min", "1 day", "1 week", "1 month", "1 year")
         for each in _STARTS
     },
+    **{
+        f"stats: {name}": f"SELECT {_STATISTICS} FROM stats({words})"
+        for name, words in {
+            "all prices": "'btc_usd', '2024-01-01Z', '2024-05-01Z'",
+            "around the hole": "'btc_usd', '2024-03-30 00:10Z', '2024-03-30 08:05:30Z'",
+            "inside the hole": "'btc_usd', '2024-03-30 02:30Z', '2024-03-30 03:15Z'",
+            "many digits": "'usdc_usd', '-infinity', '2024-03-01 00:10Z'",
+            "unknown index": "'doge_usd', '2024-03-30Z', '2024-04-01Z'",
+            "since null": "'btc_usd', NULL, '2024-04-01Z'",
+        }.items()
+    },
+    "twap": "SELECT twap('btc_usd', '2024-03-30Z', '2024-03-31Z')",
+    "realised_volatility": "SELECT"
+    " round(realised_volatility('btc_usd', '2024-03-30Z', '2024-03-31Z')::numeric, 9)",
+    "log_returns": "SELECT created_at, round(log_return::numeric, 12)"
+    " FROM log_returns('btc_usd', '2024-03-30 01:58Z', '2024-03-30 05:33Z')",
     "next_bucket: width null": "SELECT next_bucket(NULL, '2024-03-30 22:00Z')",
     "next_bucket: width zero": "SELECT next_bucket('0', '2024-03-30 22:00Z')",
     "latest_prices": "SELECT * FROM latest_prices ORDER BY ticker",
@@ -383,6 +409,7 @@ RIGHTS = {
     "SELECT of pg_authid": "SELECT rolpassword FROM pg_authid LIMIT 0",
     "candles()": "SELECT count(*) FROM candles('btc_usd', '1 day', '2024-03-01Z', '2024-05-01Z')",
     "returns()": "SELECT count(*) FROM returns('btc_usd', '1 day', '2024-03-01Z', '2024-05-01Z')",
+    "stats()": "SELECT count(*) FROM stats('eth_usd', '2024-03-01Z', '2024-04-01Z')",
     "gaps()": "SELECT count(*) FROM gaps('eth_usd', '2024-03-01Z', '2024-04-01Z')",
     "price_at()": "SELECT price_at('eth_usd', '2024-03-30 22:00Z')",
     "next_bucket()": "SELECT next_bucket('1 day', '2024-03-30 22:00Z')",

@@ -124,6 +124,7 @@ def _add_reads(parser: GroupedParser) -> None:
     candles = add("candles", _print_list, "list OHLC candles, newest first")
     gaps = add("gaps", _print_list, "list gaps and their reasons, newest first")
     coverage = add("coverage", _print_list, "list coverage by hour or day, newest first")
+    stats = add("stats", _print_statistics, "print statistics of a range, such as its volatility")
     watch = add("watch", _watch_prices, "print prices as they are stored, until Ctrl-C")
     for several in (last, watch):
         several.add_argument(
@@ -136,7 +137,12 @@ def _add_reads(parser: GroupedParser) -> None:
     _add_window(candles, "earliest start of a candle", "latest start of a candle, exclusive")
     for listed in (gaps, coverage):
         _add_window(listed, "first minute, inclusive", "minute to stop at, exclusive")
-    for command in (last, latest, prices, candles, gaps, coverage, watch):
+    _add_range(
+        stats,
+        "first minute, inclusive; default: 24 hours before the end",
+        "minute to stop at, exclusive; default: now",
+    )
+    for command in (last, latest, prices, candles, gaps, coverage, stats, watch):
         command.add_argument(
             "--format",
             choices=("table", "json", "csv"),
@@ -155,11 +161,7 @@ def _add_reads(parser: GroupedParser) -> None:
 
 
 def _add_window(parser: argparse.ArgumentParser, start: str, end: str) -> None:
-    parser.add_argument("ticker", help="such as btc_usd")
-    for name, about in (("start", start), ("end", end)):
-        parser.add_argument(
-            f"--{name}-date", dest=name, type=_parse_moment, metavar="DATE", help=about
-        )
+    _add_range(parser, start, end)
     limit = parser.add_mutually_exclusive_group()
     limit.add_argument(
         "--limit",
@@ -168,6 +170,14 @@ def _add_window(parser: argparse.ArgumentParser, start: str, end: str) -> None:
         help=f"maximum number of rows (default: {DEFAULT_LIMIT})",
     )
     limit.add_argument("--all", dest="limit", action="store_const", const=None, help="no maximum")
+
+
+def _add_range(parser: argparse.ArgumentParser, start: str, end: str) -> None:
+    parser.add_argument("ticker", help="such as btc_usd")
+    for name, about in (("start", start), ("end", end)):
+        parser.add_argument(
+            f"--{name}-date", dest=name, type=_parse_moment, metavar="DATE", help=about
+        )
 
 
 def _with_reason(parse: "Callable[[str], T]") -> "Callable[[str], T]":
@@ -235,6 +245,12 @@ def _print_list(settings: "Settings", arguments: argparse.Namespace) -> int:
     from tracker.cli import reads
 
     return reads.print_list(settings, arguments)
+
+
+def _print_statistics(settings: "Settings", arguments: argparse.Namespace) -> int:
+    from tracker.cli import reads
+
+    return reads.print_statistics(settings, arguments)
 
 
 def _watch_prices(settings: "Settings", arguments: argparse.Namespace) -> int:

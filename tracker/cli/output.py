@@ -35,6 +35,7 @@ ROW_FORMATS = {
     "candles": RowFormat(rows.CANDLE_COLUMNS, rows.candle_row),
     "gaps": RowFormat(rows.GAP_COLUMNS, rows.gap_row),
     "coverage": RowFormat(rows.COVERAGE_COLUMNS, rows.coverage_row),
+    "stats": RowFormat(rows.STATISTICS_COLUMNS, rows.statistics_row),
 }
 
 
@@ -48,6 +49,8 @@ def write_values(arguments: argparse.Namespace, values: Iterable[Any]) -> int:
             return write_csv(row_format.columns, map(row_format.render, values))
     from tracker.cli import tables  # rich is slow to import
 
+    if arguments.name == "stats":
+        values = (figure for found in values for figure in tables.list_figures(found))
     return tables.print_table(tables.table_format(arguments), values)
 
 

@@ -1,4 +1,4 @@
-"""`tracker last`, `latest`, `prices`, `candles`, `gaps` and `coverage`: rows of the API."""
+"""`tracker last`, `latest`, `prices`, `candles`, `gaps`, `coverage`, `stats`: rows of the API."""
 
 import argparse
 import socket
@@ -74,6 +74,18 @@ def print_list(settings: Settings, arguments: argparse.Namespace) -> int:
     if not count:
         write_error(f"{arguments.ticker}: no rows found")
     return 0 if count else NO_ROWS
+
+
+def print_statistics(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Print the statistics of a range; NO_ROWS if no price is stored in it."""
+    url, ticker = api_url(settings, arguments), arguments.ticker
+    with open_client(url) as client:
+        read = (client.stats(ticker, start=arguments.start, end=arguments.end) for _ in range(1))
+        [found] = translate_errors(url, read)
+    write_values(arguments, [found])
+    if not found.samples:
+        write_error(f"{ticker}: no rows found")
+    return 0 if found.samples else NO_ROWS
 
 
 def newest_prices(

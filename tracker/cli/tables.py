@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
@@ -16,7 +16,7 @@ from rich.text import Text
 
 from tracker.cli.watch import PriceChange
 from tracker.gaps import Coverage, Gap
-from tracker.models import Candle, SourcedPrice
+from tracker.models import Candle, SourcedPrice, Statistics
 from tracker.progress import COLOR_SYSTEM
 from tracker.rows import format_decimal
 from tracker.times import DAY, HOUR, MINUTE
@@ -78,6 +78,8 @@ def table_format(arguments: argparse.Namespace) -> TableFormat:
         case "coverage":
             counts = ("expected", "polled", "chart", "imported", "missing", "stored")
             return TableFormat(("<from (UTC)", *counts), _render_coverage)
+        case "stats":
+            return TableFormat(("<figure", "value", "<minute (UTC)"), tuple)
     return _candle_format(_find_zone(arguments.tz))
 
 
@@ -123,6 +125,36 @@ def _render_coverage(bucket: Coverage) -> Cells:
         Text(str(bucket.missing), style),
         Text(f"{bucket.ratio:.2%}", style),
     )
+
+
+def list_figures(found: Statistics) -> Iterator[Cells]:
+    """The rows of a table of statistics: each figure, and its minute if it has one."""
+    figures: list[tuple[str, Decimal | float | None, datetime | None, str]] = [
+        ("first", found.first, found.first_at, ""),
+        ("last", found.last, found.last_at, ""),
+        ("high", found.high, found.high_at, ""),
+        ("low", found.low, found.low_at, ""),
+        ("change", found.change, None, ""),
+        ("change", found.change_percent, None, " %"),
+        ("mean", found.mean, None, ""),
+        ("TWAP", found.twap, None, ""),
+        ("log returns", found.log_returns, None, ""),
+        ("their mean", found.log_return_mean, None, ""),
+        ("their standard deviation", found.log_return_stddev, None, ""),
+        ("realised volatility", found.realised_volatility, None, ""),
+        ("maximum drawdown", found.max_drawdown_percent, None, " %"),
+        ("its peak", found.peak, found.peak_at, ""),
+        ("its trough", found.trough, found.trough_at, ""),
+        ("minutes polled", found.polled, None, ""),
+        ("from charts", found.chart, None, ""),
+        ("imported", found.imported, None, ""),
+        ("missing", found.missing, None, ""),
+        ("stored", None if found.ratio is None else 100 * found.ratio, None, " %"),
+    ]
+    for name, value, minute, unit in figures:
+        if value is not None:
+            text = format_decimal(value) if isinstance(value, Decimal) else f"{value:.6g}"
+            yield name, text + unit, _format_minute(minute) if minute else ""
 
 
 def _candle_format(zone: tzinfo) -> TableFormat:

@@ -36,11 +36,12 @@ from tracker.client.values import (
     parse_coverage,
     parse_gap,
     parse_price,
+    parse_statistics,
     parse_ticker,
 )
 from tracker.errors import ApiError
 from tracker.gaps import Coverage, Gap
-from tracker.models import Candle, SourcedPrice
+from tracker.models import Candle, SourcedPrice, Statistics
 from tracker.times import MINUTE
 
 T = TypeVar("T")
@@ -102,6 +103,13 @@ class Client:
     def candles(self, ticker: str, **query: Unpack[CandleRange]) -> Iterator[Candle]:
         """The candle of each bucket that has prices, newest first by default."""
         return self._pages("/prices/candles", parse_candle, {"ticker": ticker, **query})
+
+    def stats(
+        self, ticker: str, *, start: datetime | None = None, end: datetime | None = None
+    ) -> Statistics:
+        """Statistics of the prices from start to before end; default: of the last 24 hours."""
+        query = {"ticker": ticker, "start": start, "end": end}
+        return parse_statistics((self._get("/prices/stats", query)).json())
 
     def tickers(self) -> list[Ticker]:
         """The indexes that are tracked, or were."""

@@ -59,15 +59,16 @@ def retry_delay_at_first(error: Exception) -> bool | float:
 
 def export_query(ticker: str, start: datetime | None, end: datetime | None) -> dict[str, Any]:
     """The query of an export, whose lines continue from any minute."""
-    bounds = {name: bound for name, bound in (("start", start), ("end", end)) if bound}
-    return {"ticker": ticker, "format": "ndjson", **ORIGIN, **bounds}
+    return {"ticker": ticker, "start": start, "end": end, "format": "ndjson", **ORIGIN}
 
 
 def encode_query(query: Row) -> dict[str, str]:
     """*query* by the API's names: moments and lists as text, without empty lists."""
     names = {"start": "start_date", "end": "end_date"}
     return {
-        names.get(name, name): _encode_value(value) for name, value in query.items() if value != ()
+        names.get(name, name): _encode_value(value)
+        for name, value in query.items()
+        if value not in (None, ())
     }
 
 

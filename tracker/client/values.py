@@ -1,13 +1,13 @@
 """What the client's methods accept and return, and the parsers of the API's rows."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias, TypedDict
 
 from tracker.gaps import Coverage, Gap
-from tracker.models import Candle, SourcedPrice
+from tracker.models import Candle, SourcedPrice, Statistics
 from tracker.times import MINUTE
 
 Row: TypeAlias = Mapping[str, Any]
@@ -92,6 +92,18 @@ def parse_candle(row: Row) -> Candle:
     prices = {name: Decimal(row[name]) for name in ("open", "high", "low", "close")}
     start = datetime.fromisoformat(row["created_at"])
     return Candle(start=start, samples=row["samples"], **prices)
+
+
+def parse_statistics(row: Row) -> Statistics:
+    """A response of /prices/stats."""
+    parsed = {}
+    for field in fields(Statistics):
+        value = row[field.name]
+        if isinstance(value, str) and field.name != "ticker":
+            is_moment = field.name.endswith("_at")
+            value = datetime.fromisoformat(value) if is_moment else Decimal(value)
+        parsed[field.name] = value
+    return Statistics(**parsed)
 
 
 def parse_ticker(row: Row) -> Ticker:

@@ -39,6 +39,7 @@ from tracker.queries.service import (
     stored_tickers,
     unchanged_prices,
 )
+from tracker.queries.statistics import statistics
 from tracker.queries.tickers import price_decimals, ticker_summaries
 
 __all__ = [
@@ -71,6 +72,7 @@ __all__ = [
     "repairable_minutes",
     "replica_lag",
     "revisions",
+    "statistics",
     "stored_hours",
     "stored_tickers",
     "ticker_summaries",

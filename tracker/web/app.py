@@ -23,6 +23,7 @@ from tracker.web import (
     problems,
     site,
     snapshots,
+    stats,
     tickers,
     udf,
 )
@@ -63,6 +64,7 @@ ENDPOINTS: tuple[AnyEndpoint, ...] = (
     export.export_prices,
     price_stream.stream_prices,
     candles.list_candles,
+    stats.get_statistics,
     gaps.list_gaps,
     gaps.list_coverage,
     tickers.list_tickers,
