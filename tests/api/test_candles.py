@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.api import follow_links, format_moment, get_json, linked_url
 from tests.support.database import insert_prices
+from tests.support.tables import MEDIA_TYPES, read_table
 from tracker.times import MINUTE, minute_of
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
@@ -57,6 +58,37 @@ def test_candle_has_exact_prices(client: httpx.Client, writer: psycopg.Connectio
         },
     ]
     assert [list(row) for row in response.json()] == [KEYS] * 2
+
+
+@pytest.mark.parametrize("name", MEDIA_TYPES)
+def test_table_has_the_candles_of_json(
+    client: httpx.Client, writer: psycopg.Connection, name: str
+) -> None:
+    """Times as such, prices exact or the nearest doubles; an ETag, and the links of JSON."""
+    insert_prices(writer, "btc_usd", make_series(NOON, 7 * MINUTE, 40))
+    insert_prices(writer, "btc_usd", {NOON + DAY: "0.000000000123456789"})
+    path = "/prices/candles?ticker=btc_usd&limit=4"
+    listed, table = client.get(path), client.get(f"{path}&format={name}")
+    doubles = client.get(f"{path}&format={name}&price_type=float64")
+    expected = [
+        (datetime.fromisoformat(row["created_at"]), *map(Decimal, texts), row["samples"])
+        for row in listed.json()
+        for texts in [[row[key] for key in KEYS[1:5]]]
+    ]
+
+    frame = read_table(name, table.content)
+    assert (frame.columns, frame.rows()) == (KEYS, expected)
+    assert read_table(name, doubles.content)["low"].to_list() == [float(row[3]) for row in expected]
+    assert table.headers["content-type"] == MEDIA_TYPES[name]
+    assert table.headers["link"] == listed.headers["link"].replace(
+        "limit=4", f"limit=4&format={name}"
+    )
+    assert "content-encoding" not in table.headers  # though the client accepts gzip
+    again = client.get(f"{path}&format={name}", headers={"If-None-Match": table.headers["etag"]})
+    assert again.status_code == 304
+    assert read_table(
+        name, client.get(f"{path}&format={name}&end_date=1999-01-01").content
+    ).is_empty()
 
 
 def test_current_bucket_is_returned(client: httpx.Client, writer: psycopg.Connection) -> None:

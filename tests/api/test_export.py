@@ -3,20 +3,24 @@
 import gzip
 import re
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import httpx
+import polars as pl
 import psycopg
 import pytest
 
 from tests.support.api import error_reasons, run_web, serve_api
 from tests.support.database import create_database, create_migrated_database, start_over_tcp
 from tests.support.processes import memory_megabytes, pause_process
+from tests.support.tables import MEDIA_TYPES, read_table
 from tests.support.waiting import wait_until
 from tracker import migrations
 from tracker.settings import Settings
@@ -121,6 +125,90 @@ def test_compressed_export_has_the_same_bytes(client: httpx.Client, name: str) -
     assert response.headers["content-encoding"] == head.headers["content-encoding"] == "gzip"
     assert gzip.decompress(sent) == plain.content
     assert len(sent) < len(plain.content) / 5
+
+
+@pytest.mark.parametrize(
+    ("ends", "condition"),
+    [
+        ("", "true"),
+        ("&include=source", "true"),
+        ("&include=source,observed_at", "true"),
+        (
+            "&start_date=2024-01-15T12:01:00Z&end_date=2024-01-15T12:00:00Z&include=observed_at",
+            "created_at = '2024-01-15 12:01Z'",
+        ),
+        ("&start_date=2025-01-01&include=source", "created_at >= '2025-01-01'"),
+        ("&start_date=2030-01-01&include=source,observed_at", "false"),
+    ],
+)
+@pytest.mark.parametrize("name", MEDIA_TYPES)
+def test_table_has_the_rows_of_the_database(
+    client: httpx.Client, base_conn: psycopg.Connection, name: str, ends: str, condition: str
+) -> None:
+    """As another library reads them, with every digit, null and microsecond."""
+    exact = pl.Decimal(38, 18)
+    for price_type, column in (("decimal", exact), ("float64", pl.Float64())):
+        response = client.get(f"{EXPORT}{ends}&format={name}&price_type={price_type}")
+        assert response.headers["content-type"] == MEDIA_TYPES[name]
+        frame = read_table(name, response.content)
+
+        extras = [each for each in ("source", "observed_at") if each in ends]
+        assert frame.columns == ["ticker", "created_at", "price", *extras]
+        assert frame.schema["created_at"] == pl.Datetime("us", "UTC")
+        assert frame.schema["price"] == column
+        number = "price" if column == exact else "price::float8"
+        columns = ", ".join(["ticker", "created_at", number, *extras])
+        query = f"SELECT {columns} FROM prices WHERE ticker = 'btc_usd' AND {condition} ORDER BY 2"
+        assert frame.rows() == base_conn.execute(query).fetchall()
+
+
+@pytest.mark.parametrize("name", MEDIA_TYPES)
+def test_table_of_many_pieces_is_whole(
+    client: httpx.Client, base_conn: psycopg.Connection, name: str
+) -> None:
+    """Whether the client names its format by a parameter or by Accept; it is never gzip."""
+    path = "/prices/export?ticker=eth_usd"
+    headers = {"Accept": f"{MEDIA_TYPES[name]}, text/csv;q=0.5", "Accept-Encoding": "gzip"}
+    response = client.get(path, headers=headers)
+    suffix = {"arrow": "arrows", "parquet": "parquet"}[name]
+
+    assert response.headers["content-type"] == MEDIA_TYPES[name]
+    assert response.headers["content-disposition"] == f'attachment; filename="eth_usd.{suffix}"'
+    assert not {"content-encoding", "etag", "content-length"} & set(response.headers)
+    head = client.head(f"{path}&format={name}")
+    assert (head.headers["content-type"], head.content) == (MEDIA_TYPES[name], b"")
+    frame = read_table(name, response.content)
+    stored = base_conn.execute("SELECT created_at FROM prices WHERE ticker = 'eth_usd' ORDER BY 1")
+    assert frame["created_at"].to_list() == [minute for (minute,) in stored]
+    assert set(frame["price"]) == {Decimal("1.5")}
+    refused = client.get(f"{path}&format={name}", headers={"Accept-Encoding": "gzip, identity;q=0"})
+    assert list(error_reasons(refused, 406)) == ["Accept-Encoding"]
+
+
+def test_abandoned_table_ends_its_thread(
+    client: httpx.Client, base_conn: psycopg.Connection, logged: list[str]
+) -> None:
+    """A table is made in a thread, which must not wait for the next piece for ever."""
+    for name in MEDIA_TYPES:
+        with client.stream("GET", f"/prices/export?ticker=eth_usd&format={name}") as response:
+            assert response.status_code == 200
+        wait_until_released(base_conn)
+    wait_until(lambda: "encoder" not in {thread.name for thread in threading.enumerate()})
+    assert logged == []
+
+
+@pytest.mark.parametrize("path", [EXPORT, "/prices/candles?ticker=btc_usd"])
+def test_table_without_the_extra_is_406(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """The problem names what to install; other formats are served."""
+    monkeypatch.setitem(sys.modules, "arro3", None)  # as if it were not installed
+    why = "Arrow and Parquet need the extra: pip install 'deribit-price-tracker[arrow]'"
+    for name, media_type in MEDIA_TYPES.items():
+        assert error_reasons(client.get(f"{path}&format={name}"), 406) == {"format": why}
+        accepted = client.get(path, headers={"Accept": media_type})
+        assert error_reasons(accepted, 406) == {"Accept": why}
+    assert client.get(f"{path}&format=csv").status_code == 200
 
 
 def test_empty_export_may_be_compressed(client: httpx.Client) -> None:
@@ -318,11 +406,23 @@ def test_export_of_a_million_rows_needs_little_memory(servers: Settings) -> None
             done.set()
             thread.join()
             after = memory_megabytes(process.pid, "VmHWM")
+            grown = [table_growth(api, process.pid, name) for name in MEDIA_TYPES]
 
     assert lines == 1_000_000
     assert after - before < size / 1_000_000 / 10
+    assert max(grown) < 40  # a group of 262,144 rows, twice
     assert len(latencies) > 10
     assert max(latencies) < 1
+
+
+def table_growth(api: httpx.Client, pid: int, name: str) -> float:
+    """Megabytes that the process *pid* grows by while it sends a table of all rows."""
+    path = f"/prices/export?ticker=btc_usd&format={name}"
+    assert api.get(f"{path}&end_date=2024-01-16").is_success  # imports arro3
+    before = memory_megabytes(pid)
+    with api.stream("GET", path) as response:
+        assert all(response.iter_raw())
+    return memory_megabytes(pid, "VmHWM") - before
 
 
 def measure_latency(api: httpx.Client, done: threading.Event, latencies: list[float]) -> None:

@@ -20,12 +20,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
+from tests.support.tables import MEDIA_TYPES, read_table
 from tests.support.waiting import wait_until
 from tracker import migrations, queries
 from tracker.errors import BadRequest, DatabaseDown, MigrationsPending, NotFound
 from tracker.models import Quote
 from tracker.settings import Settings
-from tracker.times import MINUTE
+from tracker.times import DAY, MINUTE
 from tracker.transfer.exporting import Selection, export_file, parse_selection
 from tracker.transfer.importing import BadLines, Tally, import_file
 from tracker.transfer.lines import COLUMNS, LineOptions
@@ -417,22 +418,63 @@ def test_export_writes_the_selected_prices(
     assert export_file(database.database_dsn, str(name), Selection(), force=True) == 8
 
 
+@pytest.mark.parametrize("name", MEDIA_TYPES)
+def test_exported_table_has_the_rows_of_the_database(
+    conn: psycopg.Connection, database: Settings, tmp_path: Path, name: str
+) -> None:
+    """All columns of all indexes, or of some: sorted by index and time, each once."""
+    for ticker, price in (("eth_usd", "2500.123456789012345678"), ("btc_usd", "68241.50")):
+        for minute, seen in ((0, SEEN), (1, None), (50_000, SEEN)):
+            conn.execute(
+                "INSERT INTO prices (ticker, price, created_at, observed_at, source)"
+                " VALUES (%s, %s, %s, %s, %s)",
+                [ticker, price, NOON + minute * MINUTE, seen, "poll" if seen else "chart"],
+            )
+    query = "SELECT ticker, created_at, price, source, observed_at FROM prices"
+    wanted = conn.execute(f"{query} ORDER BY 1, 2").fetchall()
+    file, dsn = tmp_path / "out", database.database_dsn
+
+    assert export_file(dsn, str(file), Selection(), name) == 6
+    frame = read_table(name, file.read_bytes())
+    assert frame.columns == ["ticker", "created_at", "price", "source", "observed_at"]
+    assert frame.rows() == wanted
+    chosen = Selection(tickers=["btc_usd"] * 2, since=NOON + MINUTE, until=NOON + 2 * MINUTE)
+    assert export_file(dsn, str(file), chosen, name, force=True) == 1
+    assert read_table(name, file.read_bytes()).rows() == wanted[1:2]
+    empty = Selection(since=NOON + DAY, until=NOON)
+    assert export_file(dsn, str(file), empty, name, force=True) == 0
+    assert read_table(name, file.read_bytes()).columns == frame.columns
+
+
+def test_table_without_the_extra_is_refused(
+    database: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "arro3", None)  # as if it were not installed
+    with pytest.raises(BadRequest, match=r"--format: .* pip install 'deribit-price-tracker\[arrow"):
+        export_file(database.database_dsn, str(tmp_path / "x"), Selection(), "arrow")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_export_of_unknown_index_leaves_no_file(database: Settings, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="doge_usd was never tracked"):
         export_file(database.database_dsn, str(tmp_path / "x"), Selection(tickers=["doge_usd"]))
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("file_format", ["csv", "parquet"])
 def test_export_whose_session_ends_leaves_the_old_file(
-    conn: psycopg.Connection, database: Settings, tmp_path: Path
+    conn: psycopg.Connection, database: Settings, tmp_path: Path, file_format: str
 ) -> None:
-    """The old file stays, and no part of a new one."""
+    """The old file stays, and no part of a new one, whose error is that of the session."""
     name = tmp_path / "out.csv"
     name.write_text("old")
+    queries.insert_price(
+        conn, Quote(ticker="btc_usd", price=Decimal("1.50"), observed_at=SEEN), NOON
+    )
     end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
     with ThreadPoolExecutor(1) as threads, conn.transaction():
         conn.execute("LOCK TABLE prices")
-        words = (database.database_dsn, str(name), Selection())
+        words = (database.database_dsn, str(name), Selection(), file_format)
         exporting = threads.submit(export_file, *words, force=True)
         wait_until(lambda: waiting(database) == ["Lock"])
         assert len(list(tmp_path.iterdir())) == 2  # the new one has begun

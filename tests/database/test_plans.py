@@ -214,6 +214,10 @@ READERS: dict[str, tuple[Callable[[Product], object], bool]] = {
         lambda product: product.get("/prices/export", **MONTH, include="source"),
         False,
     ),
+    "export_of_a_table": (
+        lambda product: product.get("/prices/export", **MONTH, format="arrow"),
+        True,
+    ),
     "changed_prices": (read_changed_prices, False),
     "newest_minutes": (read_newest_minutes, True),
     "newest_prices": (read_newest_prices, False),
@@ -225,7 +229,7 @@ READERS: dict[str, tuple[Callable[[Product], object], bool]] = {
         False,
     ),  # two indexes share a minute, whose own index is smaller
 }
-COPIED = {"export", "export_with_sources"}  # COPY takes no parameters
+COPIED = {"export", "export_with_sources", "export_of_a_table"}  # COPY takes no parameters
 SORTED = {
     "candles_of_minutes",
     "candles_of_minutes_ascending",

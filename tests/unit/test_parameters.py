@@ -13,7 +13,7 @@ from starlette.datastructures import QueryParams
 
 from tracker.errors import BadRequest
 from tracker.times import parse_moment
-from tracker.web import export, params
+from tracker.web import candles, export, params
 from tracker.web.params import Parameter, parse_query
 from tracker.web.price_stream import TICKERS
 from tracker.web.prices import TOLERANCE
@@ -296,7 +296,8 @@ def test_integer_has_digits_only(parameter: Parameter, first: int, last: int) ->
     [
         (params.ORDER, "desc asc"),
         (params.FORMAT, "json csv ndjson"),
-        (export.FORMAT, "csv ndjson"),
+        (candles.FORMAT, "json csv ndjson arrow parquet"),
+        (export.FORMAT, "csv ndjson arrow parquet"),
     ],
 )
 def test_choice_is_one_of_its_names(parameter: Parameter, names: str) -> None:

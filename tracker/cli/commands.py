@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from tracker import __version__
 from tracker.candles import INTERVALS
+from tracker.columnar import FORMATS
 from tracker.times import parse_moment
 
 if TYPE_CHECKING:
@@ -289,9 +290,15 @@ def _add_history(parser: GroupedParser) -> None:
         choices=("s", "ms", "us", "ns", "iso"),
         help="of all times, which must be whole minutes; default: by magnitude, or ISO 8601",
     )
-    sink = add("export", _export_prices, "export prices as CSV for import")
+    sink = add("export", _export_prices, "export prices as CSV for import, Arrow or Parquet")
     sink.add_argument("file", nargs="?", default="-", help="default: standard output")
     sink.add_argument("--ticker", action="append", default=[], help="may be repeated; default: all")
+    sink.add_argument(
+        "--format",
+        choices=("csv", *FORMATS),
+        default="csv",
+        help="default: csv; arrow and parquet need the extra `arrow`",
+    )
     sink.add_argument("--start-date", help="first minute, inclusive; default: the oldest")
     sink.add_argument("--end-date", help="minute to stop at, exclusive; default: none")
     sink.add_argument("--force", action="store_true", help="overwrite an existing file")
@@ -340,7 +347,7 @@ def _export_prices(settings: "Settings", arguments: argparse.Namespace) -> None:
     chosen = parse_selection(arguments.ticker, arguments.start_date, arguments.end_date)
     dsn = running_settings(settings).direct_dsn
     _interrupt_on_sigterm()
-    written = export_file(dsn, arguments.file, chosen, force=arguments.force)
+    written = export_file(dsn, arguments.file, chosen, arguments.format, force=arguments.force)
     if arguments.file != "-":
         print(f"wrote {written:,} prices to {arguments.file}")
 

@@ -10,7 +10,12 @@ from tracker.queries.candles import (
     zone_candles,
 )
 from tracker.queries.changes import changes_after, listen, newest_batch, prices_of, revisions
-from tracker.queries.exports import exported_lines
+from tracker.queries.exports import (
+    exported_columns,
+    exported_lines,
+    exported_tickers,
+    read_columns,
+)
 from tracker.queries.gaps import (
     counted_hours,
     counted_minutes,
@@ -50,7 +55,9 @@ __all__ = [
     "counted_minutes",
     "discard_misses",
     "drop_prices",
+    "exported_columns",
     "exported_lines",
+    "exported_tickers",
     "gap_page",
     "heartbeats",
     "insert_miss",
@@ -66,6 +73,7 @@ __all__ = [
     "price_decimals",
     "price_pages",
     "prices_of",
+    "read_columns",
     "recent_hours",
     "record_heartbeat",
     "regular_candles",

@@ -1,9 +1,11 @@
 """Exports: lines that PostgreSQL renders, by COPY."""
 
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from typing import Any
 
-from psycopg import AsyncConnection, AsyncCopy
+from psycopg import AsyncConnection, AsyncCopy, Connection
 
 from tracker.queries.prices import LineTemplate, line_end_with_source
 from tracker.queries.statements import compose_sql, load_sql
@@ -15,6 +17,11 @@ _COPY = b"COPY (%b) TO STDOUT"
 LINE_STATEMENTS = {
     False: compose_sql(_EXPORTED_LINES, after_time=_AFTER_TIME),
     True: compose_sql(_EXPORTED_LINES, after_time=line_end_with_source(_AFTER_TIME)),
+}
+_EXPORTED_COLUMNS = load_sql("queries/exported_columns")
+_EXTRA_COLUMNS = {
+    "source": ", ',', source",
+    "observed_at": ", ',', (date_part('epoch', observed_at) * 1000000)::bigint",
 }
 
 
@@ -42,3 +49,38 @@ def exported_lines(
         "separator": separator,
     }
     return conn.cursor().copy(_COPY % LINE_STATEMENTS[with_source], parameters)
+
+
+def exported_columns(
+    conn: AsyncConnection, ticker: str, since: datetime, until: datetime, extras: Sequence[str]
+) -> AbstractAsyncContextManager[AsyncCopy]:
+    """Prices of *ticker* with ``since <= created_at <= until``, ascending, a row for four weeks.
+
+    Its one column is the rows of a piece of columnar.py, whose lines have price and the *extras*.
+    """
+    return conn.cursor().copy(*_copy_columns(ticker, since, until, extras))
+
+
+def read_columns(
+    conn: Connection, ticker: str, since: datetime, until: datetime, extras: Sequence[str]
+) -> Iterator[bytes]:
+    """The same rows on a blocking connection."""
+    with conn.cursor().copy(*_copy_columns(ticker, since, until, extras)) as copy:
+        copy.set_types(["bytea"])
+        for (rows,) in copy.rows():
+            yield rows
+
+
+def exported_tickers(conn: Connection) -> list[str]:
+    """Every tracked index, by name."""
+    return [ticker for (ticker,) in conn.execute(load_sql("queries/stored_tickers"))]
+
+
+def _copy_columns(
+    ticker: str, since: datetime, until: datetime, extras: Sequence[str]
+) -> tuple[bytes, dict[str, Any]]:
+    statement = compose_sql(
+        _EXPORTED_COLUMNS, extras="".join(_EXTRA_COLUMNS[name] for name in extras)
+    )
+    parameters = {"ticker": ticker, "since": since, "until": until}
+    return b"%b (FORMAT binary)" % (_COPY % statement), parameters

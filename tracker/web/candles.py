@@ -4,8 +4,10 @@ Candles below an hour are computed from the prices, others from the hourly and d
 of other zones than UTC, weeks and months are made of hours. An empty bucket has no candle.
 """
 
+import asyncio
+import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
@@ -15,7 +17,7 @@ from zoneinfo import ZoneInfo
 from psycopg import AsyncConnection
 from starlette.responses import Response
 
-from tracker import queries, rows
+from tracker import columnar, queries, rows
 from tracker.candles import (
     CalendarGrid,
     Grid,
@@ -30,7 +32,13 @@ from tracker.times import FIRST, HOUR, MINUTE, Span, floor_moment, minute_of, ne
 from tracker.web import params, responses, schemas
 from tracker.web.endpoint import AppRequest, endpoint, require_ticker
 from tracker.web.params import TickerQuery
-from tracker.web.responses import DataResponse, negotiate, render
+from tracker.web.responses import (
+    COLUMNAR,
+    MEDIA_TYPES,
+    DataResponse,
+    negotiate,
+    render,
+)
 
 _MAX_BUCKETS = 10_000  # of a calendar in one query
 _UTC = ZoneInfo("UTC")
@@ -44,6 +52,10 @@ END = params.moment(
     "end_date",
     "The other bound, exclusive: buckets that begin before it, each with all its prices; default:"
     " now, so that the bucket in progress is included with the prices that it has so far.",
+)
+FORMAT = replace(
+    params.choice("format", (*params.FORMATS, *columnar.FORMATS), params.FORMAT.description),
+    documented=False,
 )
 
 
@@ -90,7 +102,8 @@ class CandlesQuery(TickerQuery):
     limit: Annotated[int, params.LIMIT] = params.DEFAULT_LIMIT
     before: Annotated[datetime | None, params.BEFORE] = None
     after: Annotated[datetime | None, params.AFTER] = None
-    format: Annotated[str | None, params.FORMAT] = None
+    format: Annotated[str | None, FORMAT] = None
+    price_type: Annotated[str, params.PRICE_TYPE] = "decimal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +121,7 @@ class CandlePage:
     summary="First, highest, lowest and last price of each bucket of time, newest first",
     description="A bucket without prices has no candle. The header Link leads to the next page and"
     " to the previous one.",
-    response=schemas.rows_response(schemas.page_of(CANDLE), [_EXAMPLE], "Link"),
+    response=schemas.rows_response(schemas.page_of(CANDLE), [_EXAMPLE], "Link", columnar=True),
     errors=(406, 412, 422, 500, 503),
     links=(
         "list_prices",
@@ -119,7 +132,8 @@ class CandlePage:
 async def list_candles(request: AppRequest, query: CandlesQuery) -> Response:
     """A page of the candles of the buckets that begin between start_date and end_date."""
     dependency = await require_ticker(request, query.ticker)
-    media_type, now = negotiate(request, query.format), datetime.now(UTC)
+    media_type = negotiate(request, query.format, tuple(MEDIA_TYPES.values()))
+    now = datetime.now(UTC)
     grid = make_grid(query.interval, query.tz)
     page = await request.state["database"].run(lambda conn: fetch_page(conn, query, grid, now))
     links = responses.page_links(request, page.older, page.newer, ascending=query.order == "asc")
@@ -127,8 +141,32 @@ async def list_candles(request: AppRequest, query: CandlesQuery) -> Response:
     end = min(until or now, query.before or now)
     past = next_start(grid, end) <= minute_of(now)
     headers = {**links, **(responses.SETTLED if past else {})}
-    body = render(media_type, [rows.candle_row(each) for each in page.candles], rows.CANDLE_COLUMNS)
+    if media_type in COLUMNAR:
+        body = await asyncio.to_thread(render_table, media_type, page.candles, query.price_type)
+    else:
+        listed = [rows.candle_row(each) for each in page.candles]
+        body = render(media_type, listed, rows.CANDLE_COLUMNS)
     return DataResponse(body, media_type, headers, dependency)
+
+
+def render_table(media_type: str, candles: Sequence[Candle], price_type: str) -> bytes:
+    """The *candles* as Arrow or Parquet; the first call imports arro3."""
+    lines = "".join(
+        f"{each.open:f},{each.high:f},{each.low:f},{each.close:f},{each.samples}\n"
+        for each in candles
+    )
+    packed = columnar.pack_rows([each.start for each in candles], lines)
+    pieces = [("", packed)] if candles else []
+    table = io.BytesIO()
+    columnar.write_pieces(
+        pieces,
+        rows.CANDLE_COLUMNS[1:],
+        table,
+        COLUMNAR[media_type],
+        price_type=price_type,
+        named=False,
+    )
+    return table.getvalue()
 
 
 async def fetch_page(

@@ -1,7 +1,8 @@
-"""GET /prices/export: the prices of a range of any length as CSV or NDJSON, streamed.
+"""GET /prices/export: the prices of a range of any length, streamed.
 
-PostgreSQL renders the lines, a day at a time: memory does not grow with the range. An export
-occupies a process of the server until its client has read it, therefore their number is limited.
+PostgreSQL renders the lines, a day at a time, and four weeks for Arrow and Parquet: memory does not
+grow with the range. An export occupies a process of the server until its client has read it,
+therefore their number is limited.
 """
 
 import asyncio
@@ -10,15 +11,16 @@ from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Annotated, Self
+from typing import Annotated, Protocol, Self
 
 from loguru import logger
 from psycopg import AsyncConnection, AsyncCopy
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from tracker import queries
-from tracker.errors import DatabaseDown, ServiceUnavailable
+from tracker import columnar, queries
+from tracker.columnar import Encoder
+from tracker.errors import DatabaseDown, NotAcceptable, ServiceUnavailable
 from tracker.queries.prices import PageQuery
 from tracker.times import FIRST, LAST
 from tracker.web import params, schemas
@@ -28,10 +30,14 @@ from tracker.web.endpoint import AppRequest, endpoint, require_ticker
 from tracker.web.params import LINE_FORMATS, TickerQuery
 from tracker.web.prices import EXAMPLE, listing_minutes, minute_at
 from tracker.web.responses import (
+    ARROW,
+    COLUMNAR,
     CONTENT_TYPES,
     CSV,
     GZIP_LEVEL,
     MEDIA_TYPES,
+    NDJSON,
+    PARQUET,
     PriceFormat,
     accepted_codings,
     negotiate,
@@ -41,10 +47,12 @@ from tracker.web.responses import (
 
 MAX_EXPORTS = 4  # at once
 BEGIN_TIMEOUT = 5.0  # seconds until the first line, or an error with its status
-WRITE_TIMEOUT = 30.0  # seconds for a client to read the lines of a day
+WRITE_TIMEOUT = 30.0  # seconds for a client to read a piece: at most a day of lines, two megabytes
 
 _GZIP_FORMAT = 31  # wbits of zlib: the largest window, with the header of gzip
-_READ_TIMEOUT = 30.0  # seconds that the server may take for the lines of a day
+_READ_TIMEOUT = 30.0  # seconds that the server may take for a piece
+_FORMATS = (*LINE_FORMATS, *columnar.FORMATS)
+_SUFFIXES = {CSV: "csv", NDJSON: "ndjson", ARROW: "arrows", PARQUET: "parquet"}
 _OPTIONS = f"{SESSION} -c statement_timeout=1h"  # bounds an export to a slow client
 
 START = params.moment(
@@ -55,7 +63,7 @@ END = params.moment("end_date", "The other bound, exclusive; default: now.")
 FORMAT = replace(
     params.choice(
         "format",
-        LINE_FORMATS,
+        _FORMATS,
         "The format, whatever Accept says; default: what Accept prefers, CSV if it accepts any.",
     ),
     documented=False,
@@ -70,6 +78,7 @@ class ExportQuery(TickerQuery):
     end_date: Annotated[datetime | None, END] = None
     include: Annotated[tuple[str, ...], params.INCLUDE] = ()
     format: Annotated[str | None, FORMAT] = None
+    price_type: Annotated[str, params.PRICE_TYPE] = "decimal"
 
 
 @endpoint(
@@ -84,9 +93,10 @@ class ExportQuery(TickerQuery):
 )
 async def export_prices(request: AppRequest, query: ExportQuery) -> Response:
     """The prices between start_date and end_date, oldest first."""
-    offered = tuple(MEDIA_TYPES[name] for name in LINE_FORMATS)
-    media_type = negotiate(request, query.format, offered)
+    media_type = negotiate(request, query.format, tuple(MEDIA_TYPES[name] for name in _FORMATS))
     codings = accepted_codings(request_header(request.scope, b"accept-encoding"))
+    if media_type in COLUMNAR and not codings.identity:
+        raise NotAcceptable({"Accept-Encoding": "a table is compressed already; accept identity"})
     await require_ticker(request, query.ticker)
     require_match(request.scope, None)
     minutes = listing_minutes(query.start_date, query.end_date, datetime.now(UTC), ascending=True)
@@ -102,7 +112,13 @@ async def export_prices(request: AppRequest, query: ExportQuery) -> Response:
     )
     slots, dsn = request.state["export_slots"], request.state["settings"].read_dsn
     export = await open_export(dsn, slots, first_price, price_format)
-    return ExportResponse(export, query.ticker, media_type, compressed=codings.gzip)
+    compressor: Compressor | None = None
+    if name := COLUMNAR.get(media_type):
+        columns = ("price", *query.include)
+        compressor = Encoder(columns, query.price_type, name, ticker=query.ticker)
+    elif codings.gzip:
+        compressor = zlib.compressobj(GZIP_LEVEL, wbits=_GZIP_FORMAT)
+    return ExportResponse(export, query.ticker, media_type, compressor)
 
 
 async def open_export(
@@ -123,7 +139,7 @@ async def open_export(
 
 
 class Export:
-    """The lines of one export, a day at a time, from the price of a query to the last of its range.
+    """The lines of one export, a piece at a time, from the price of a query to the last.
 
     first: the first piece, with the header line; it may be empty.
     """
@@ -148,6 +164,7 @@ class Export:
         with self._deadline(BEGIN_TIMEOUT):
             if copy := await self._start_copy():
                 self._copy = await self._stack.enter_async_context(copy)
+                self._copy.set_types(["bytea"])  # of a table's pieces
                 # Closed first: psycopg would otherwise send a cancel request, and read the rest.
                 self._stack.callback(self._conn.pgconn.finish)
             self.first = self._price_format.header.encode() + await self._read_piece()
@@ -172,6 +189,11 @@ class Export:
         query = self._first_price
         if query.since > query.until:
             return None
+        if self._price_format.media_type in COLUMNAR:
+            extras = self._price_format.extras
+            return queries.exported_columns(
+                self._conn, query.ticker, query.since, query.until, extras
+            )
         [first] = await queries.price_pages(self._conn, [query])
         [last] = await queries.price_pages(self._conn, [replace(query, ascending=False)])
         if first.first_at is None or last.first_at is None:
@@ -187,7 +209,12 @@ class Export:
         )
 
     async def _read_piece(self) -> bytes:
-        row = bytes(await self._copy.read()) if self._copy else b""
+        if self._copy is None:
+            return b""
+        if self._price_format.media_type in COLUMNAR:
+            values = await self._copy.read_row()
+            return values[0] if values else b""
+        row = bytes(await self._copy.read())
         if not row:
             return b""
         # COPY ends the row itself, and escapes line ends inside. Nothing else in it has a
@@ -205,24 +232,36 @@ class Export:
             deadline.cancel()
 
 
+class Compressor(Protocol):
+    """What turns pieces into other bytes: a compressor of zlib, or an Encoder."""
+
+    def compress(self, piece: bytes, /) -> bytes:
+        """The bytes of *piece*, as far as they are complete."""
+
+    def flush(self) -> bytes:
+        """The rest."""
+
+
 class ExportResponse(Response):
     """An export that is sent to a client, from its first piece on."""
 
-    def __init__(self, export: Export, ticker: str, media_type: str, *, compressed: bool) -> None:
-        """Send *export*, and close it; *compressed*: with gzip."""
-        suffix = "csv" if media_type == CSV else "ndjson"
+    def __init__(
+        self, export: Export, ticker: str, media_type: str, compressor: "Compressor | None"
+    ) -> None:
+        """Send *export*, and close it; *compressor*: gzip, or what makes a table of the lines."""
+        suffix = _SUFFIXES.get(media_type, "ndjson")
         headers = {
             "Cache-Control": "no-store",
             "Content-Disposition": f'attachment; filename="{ticker}.{suffix}"',
             "Vary": "Accept, Accept-Encoding",
         }
-        if compressed:
+        if compressor and media_type not in COLUMNAR:
             headers["Content-Encoding"] = "gzip"
         super().__init__(None, 200, headers, CONTENT_TYPES[media_type])
         del self.headers["content-length"]
         self._export = export
         self._ticker = ticker
-        self._compressor = zlib.compressobj(GZIP_LEVEL, wbits=_GZIP_FORMAT) if compressed else None
+        self._compressor = compressor
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send all of it, or abort the connection, so that a partial file is not complete."""
@@ -239,6 +278,8 @@ class ExportResponse(Response):
                 await self._abort(connection, scope["request_id"], error)
             finally:
                 disconnected.cancel()
+                if isinstance(self._compressor, Encoder):
+                    self._compressor.close()
                 await self._export.close()
 
     async def _abort(self, connection: Connection, request_id: str, error: Exception) -> None:
@@ -255,10 +296,10 @@ class ExportResponse(Response):
         compressor = self._compressor
         piece = self._export.first
         while piece:
-            if compressor:  # in a thread: a day takes milliseconds
+            if compressor:  # in a thread: a piece takes milliseconds
                 piece = await asyncio.to_thread(compressor.compress, piece)
             async with asyncio.timeout(WRITE_TIMEOUT):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             piece = await self._export.read_piece()
-        end = compressor.flush() if compressor else b""
+        end = await asyncio.to_thread(compressor.flush) if compressor else b""
         await send({"type": "http.response.body", "body": end})

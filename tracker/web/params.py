@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from starlette.datastructures import QueryParams
 
 from tracker.candles import INTERVALS
+from tracker.columnar import PRICE_TYPES
 from tracker.errors import BadRequest, shorten
 from tracker.models import INDEX_NAME, parse_ticker
 from tracker.rows import EXTRA_COLUMNS
@@ -276,6 +277,12 @@ FORMAT = replace(
         " accepts any.",
     ),
     documented=False,
+)
+PRICE_TYPE = choice(
+    "price_type",
+    PRICE_TYPES,
+    "The type of prices in Arrow and Parquet: decimal(38, 18), which is exact, or float64, the"
+    " nearest doubles. Other formats have no types.",
 )
 ZONE = Parameter(
     "tz",

@@ -25,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from tracker import rows
+from tracker import columnar, rows
 from tracker.errors import NotAcceptable, PreconditionFailed
 from tracker.queries.prices import LineTemplate
 from tracker.times import MINUTE, format_moment
@@ -38,11 +38,14 @@ MEDIA_TYPES = {
     "json": "application/json",
     "csv": "text/csv",
     "ndjson": "application/x-ndjson",
+    "arrow": "application/vnd.apache.arrow.stream",
+    "parquet": "application/vnd.apache.parquet",
 }
-JSON, CSV, NDJSON = MEDIA_TYPES.values()
+JSON, CSV, NDJSON, ARROW, PARQUET = MEDIA_TYPES.values()
+COLUMNAR = {ARROW: "arrow", PARQUET: "parquet"}  # tables that are compressed already
 # No name of NDJSON is registered: a client gets the one that it accepts.
 NDJSON_ALIASES = ("application/ndjson", "application/jsonl", "application/jsonlines")
-CONTENT_TYPES = {name: name for name in (JSON, NDJSON, *NDJSON_ALIASES)} | {
+CONTENT_TYPES = {name: name for name in (JSON, NDJSON, *NDJSON_ALIASES, *COLUMNAR)} | {
     CSV: f"{CSV}; charset=utf-8; header=present"
 }
 
@@ -103,15 +106,19 @@ def negotiate(
 
     offered: in the order of our preference, with NDJSON.
 
-    Raises NotAcceptable.
+    Raises NotAcceptable, also for a table without the extra that writes it.
     """
     if name:
-        return MEDIA_TYPES[name]
-    accept = request_header(request.scope, b"accept").decode("latin-1")
-    offered = (*offered, *NDJSON_ALIASES)
-    if media_type := preferred(accept, offered):
-        return media_type
-    raise NotAcceptable({"Accept": f"accepts none of {', '.join(offered)}"})
+        media_type: str | None = MEDIA_TYPES[name]
+    else:
+        accept = request_header(request.scope, b"accept").decode("latin-1")
+        offered = (*offered, *NDJSON_ALIASES)
+        media_type = preferred(accept, offered)
+    if media_type is None:
+        raise NotAcceptable({"Accept": f"accepts none of {', '.join(offered)}"})
+    if media_type in COLUMNAR and not columnar.is_installed():
+        raise NotAcceptable({"format" if name else "Accept": columnar.MISSING})
+    return media_type
 
 
 @lru_cache(_MAX_HEADERS)
@@ -320,7 +327,10 @@ def finish_response(scope: Scope, response: Response) -> Response:
     headers[b"vary"] = vary + b", Accept-Encoding" if vary else b"Accept-Encoding"
     body = bytes(response.body)
     codings = accepted_codings(request_header(scope, b"accept-encoding"))
-    compressed = codings.gzip and (len(body) >= _MIN_COMPRESSED or not codings.identity)
+    compressed = codings.gzip and (
+        not codings.identity
+        or (len(body) >= _MIN_COMPRESSED and response.media_type not in COLUMNAR)
+    )
     if headers.setdefault(b"cache-control", b"no-cache") != b"no-store":
         digest = blake2b(body, digest_size=16).hexdigest().encode()
         headers[b"etag"] = b'"%s-gzip"' % digest if compressed else b'"%s"' % digest

@@ -173,6 +173,12 @@ HEADERS: Schema = {
 }
 
 
+_COLUMNAR = (
+    "; as a table with `format=arrow`, an Arrow stream, or `format=parquet`, where the server has"
+    " the extra for it"
+)
+
+
 def response(content: Schema, *headers: str, description: str = "Found") -> Schema:
     """A 200 that has *content* by media type, with those *headers*."""
     return {
@@ -188,7 +194,7 @@ def json_response(schema: Schema, *headers: str, example: object = None) -> Sche
     return response({MEDIA_TYPES["json"]: content}, *headers)
 
 
-def rows_response(schema: Schema, example: Any, *headers: str) -> Schema:
+def rows_response(schema: Schema, example: Any, *headers: str, columnar: bool = False) -> Schema:
     """A 200 in JSON, which the request may have in other formats.
 
     The document has JSON alone: generators type data of several media types as either of them.
@@ -197,7 +203,7 @@ def rows_response(schema: Schema, example: Any, *headers: str) -> Schema:
     description = (
         "The same as CSV (RFC 4180) or NDJSON: with `format=csv` or `format=ndjson`, or as Accept"
         " prefers"
-    )
+    ) + (_COLUMNAR if columnar else "")
     return response(content, "ETag", "Max-Age", "Vary", *headers, description=description)
 
 
@@ -205,7 +211,7 @@ def lines_response(example: Mapping[str, object], *headers: str) -> Schema:
     """A 200 in CSV, which the request may have as NDJSON; the document has CSV alone."""
     table = render(MEDIA_TYPES["csv"], example, list(example)).decode()
     content = {MEDIA_TYPES["csv"]: {"schema": TEXT, "example": table}}
-    description = "CSV (RFC 4180), or NDJSON with `format=ndjson` or as Accept prefers"
+    description = "CSV (RFC 4180), or NDJSON with `format=ndjson` or as Accept prefers" + _COLUMNAR
     return response(content, *headers, description=description)
 
 
