@@ -1,8 +1,10 @@
 """Where candles begin and end: every few minutes, or by the calendar of a time zone.
 
 Pure. A bucket lasts until the next one begins, so that none overlap and no minute is left out: the
-days of a zone have 23, 24 or 25 hours; weeks begin on Monday, months on their first day. Every
-bucket begins on a whole UTC minute. Zones come from the IANA database, https://www.iana.org/time-zones.
+days of a zone have 23, 24 or 25 hours; three days are counted from 1970-01-01 of its calendar, as
+exchanges count them in UTC; weeks begin on Monday, months, quarters and years on their first day,
+those from January. Every bucket begins on a whole UTC minute. Zones come from the IANA database,
+https://www.iana.org/time-zones.
 """
 
 from bisect import bisect_left
@@ -20,11 +22,19 @@ WIDTHS = {
     "15m": 15 * MINUTE,
     "30m": 30 * MINUTE,
     "1h": HOUR,
+    "2h": 2 * HOUR,
+    "3h": 3 * HOUR,
     "4h": 4 * HOUR,
+    "6h": 6 * HOUR,
+    "8h": 8 * HOUR,
+    "12h": 12 * HOUR,
 }
-UNITS = ("1d", "1w", "1M")
+_DAYS_OF = {"1d": 1, "3d": 3, "1w": 7}
+_MONTHS_OF = {"1M": 1, "1Q": 3, "1Y": 12}
+UNITS = (*_DAYS_OF, *_MONTHS_OF)
 INTERVALS = (*WIDTHS, *UNITS)
 
+_ORIGIN = date(2000, 1, 3).toordinal()  # a Monday, and a multiple of three days after 1970-01-01
 _MONTHS = 12
 _MARGIN = 2  # units read on the other side of a moment: some clocks repeat a midnight
 _MAX_CACHED_DAYS = 20_000  # 55 years: a page needs the same days again
@@ -63,7 +73,7 @@ class EvenGrid:
 
 @dataclass(frozen=True, slots=True)
 class CalendarGrid:
-    """The days, weeks or months of a *zone*; *unit* is one of UNITS."""
+    """The calendar's units in a *zone*; *unit* is one of UNITS."""
 
     unit: str
     zone: tzinfo
@@ -88,13 +98,13 @@ class CalendarGrid:
 
 Grid = EvenGrid | CalendarGrid
 _GRIDS = {interval: EvenGrid(width) for interval, width in WIDTHS.items()}
-_DAYS = EvenGrid(DAY)
+_UTC_DAYS = EvenGrid(DAY)
 
 
 def make_grid(interval: str, zone: tzinfo = UTC) -> Grid:
     """The grid of *interval*, one of INTERVALS; *zone* applies to days and longer."""
     if interval == "1d" and str(zone) == "UTC":
-        return _DAYS
+        return _UTC_DAYS
     return _GRIDS.get(interval) or CalendarGrid(interval, zone)
 
 
@@ -172,10 +182,11 @@ def _first_day(day: date, unit: str, later: int) -> date | None:
     None if it lies outside the years 1 to 9999.
     """
     try:
-        if unit == "1M":
-            year, month = divmod(day.year * _MONTHS + day.month - 1 + later, _MONTHS)
+        if months := _MONTHS_OF.get(unit):
+            units = (day.year * _MONTHS + day.month - 1) // months + later
+            year, month = divmod(units * months, _MONTHS)
             return date(year, month + 1, 1)
-        past, days = (day.weekday(), 7) if unit == "1w" else (0, 1)
-        return date.fromordinal(day.toordinal() - past + later * days)
+        days, ordinal = _DAYS_OF[unit], day.toordinal()
+        return date.fromordinal(ordinal - (ordinal - _ORIGIN) % days + later * days)
     except ValueError:
         return None

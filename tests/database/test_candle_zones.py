@@ -34,9 +34,17 @@ ZONES = {
 KEYS: dict[str, Callable[[date], date]] = {
     "1 day": lambda day: day,
     "1 week": lambda day: day - timedelta(days=day.weekday()),
+    "3 days": lambda day: day - timedelta(days=(day - date(1970, 1, 1)).days % 3),
     "1 month": lambda day: day.replace(day=1),
 }
-INTERVALS = {"1 day": "1d", "1 week": "1w", "1 month": "1M"}
+INTERVALS = {
+    "1 day": "1d",
+    "3 days": "3d",
+    "1 week": "1w",
+    "1 month": "1M",
+    "3 months": "1Q",
+    "1 year": "1Y",
+}
 
 Candle = tuple[datetime, Decimal, Decimal, Decimal, Decimal, int]
 

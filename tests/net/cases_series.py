@@ -3,8 +3,11 @@
 from tests.net.cases_prices import LIMITS, ORDERS, SOME_DATES
 from tests.net.requests import Case, get, varying
 
-INTERVALS = ("1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w", "1M")
-BAD_INTERVALS = ("", "1H", "1y", "2h", "60", "1min", "1h&interval=1h")
+INTERVALS = (
+    *("1m", "5m", "15m", "30m", "1h", "2h", "3h", "4h", "6h", "8h", "12h"),
+    *("1d", "3d", "1w", "1M", "1Q", "1Y"),
+)
+BAD_INTERVALS = ("", "1H", "1y", "5h", "2d", "60", "1min", "1h&interval=1h")
 ZONES = (
     *("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe"),
     *("Asia/Kathmandu", "Pacific/Apia", "Etc/GMT+5", "Etc/GMT%2B5", "America/St_Johns"),
@@ -20,7 +23,10 @@ BAD_ZONES = (
     "%00",
 )
 DAYS = "start_date=2026-03-27&end_date=2026-04-01"
-RESOLUTIONS = ("1", "5", "15", "30", "60", "240", "1D", "1W", "1M", "D", "W", "M")
+RESOLUTIONS = (
+    *("1", "5", "15", "30", "60", "120", "180", "240", "360", "480", "720"),
+    *("1D", "3D", "1W", "1M", "3M", "12M", "D", "W", "M"),
+)
 BAD_RESOLUTIONS = ("", "1d", "2", "1h", "60&resolution=60")
 
 
@@ -42,7 +48,7 @@ def candle_cases() -> list[Case]:
     found += [
         get(f"{url}&interval={interval}&tz={zone}&end_date=2026-04-01&limit=8&order=asc")
         for zone in ZONES[:3]
-        for interval in ("1w", "1M")
+        for interval in ("3d", "1w", "1M", "1Q", "1Y")
     ]
     found += [get(f"{url}&{DAYS}&interval=1d&tz={zone}") for zone in BAD_ZONES]
     found += [get(f"{url}&{DAYS}&interval=1d&limit={limit}") for limit in LIMITS]

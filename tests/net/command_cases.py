@@ -26,7 +26,7 @@ WRONG_WORDS = (
         f"prices btc_usd --url {each}"
         for each in ("ftp://here", "here", "http://", "http://here:0", "http://here:99999", "''")
     ),
-    *("candles btc_usd --interval 2h", "candles", "candles btc_usd --tz"),
+    *("candles btc_usd --interval 5h", "candles", "candles btc_usd --tz"),
     *("gaps btc_usd --order asc", "gaps", "coverage", "coverage btc_usd --interval 1m"),
     *("stats", "stats btc_usd --limit 3", "stats btc_usd --start-date soon"),
     *("watch --limit 3", "watch --format xml"),

@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 from tests.support.database import Run
 from tracker.candles import INTERVALS, UNITS, make_grid
 from tracker.models import Candle
-from tracker.times import FIRST, LAST, MINUTE, Span
+from tracker.times import EPOCH, FIRST, LAST, MINUTE, Span
 from tracker.web.candles import fetch_candles
 
 Rows = list[tuple[datetime, Decimal]]
@@ -84,7 +84,12 @@ def bucket_start(minute: datetime, interval: str, zone: tzinfo) -> datetime:
         width = {"m": 60, "h": 3600}[interval[-1]] * int(interval[:-1])  # seconds
         return datetime.fromtimestamp(minute.timestamp() // width * width, UTC)
     day = minute.astimezone(zone).replace(hour=0, minute=0, fold=0)
-    back = {"1d": 0, "1w": day.weekday(), "1M": day.day - 1}[interval]
+    month = {"1Q": (day.month - 1) // 3 * 3 + 1, "1Y": 1}.get(interval, day.month)
+    back = {
+        "1d": 0,
+        "3d": (day.replace(tzinfo=UTC) - EPOCH).days % 3,
+        "1w": day.weekday(),
+    }.get(interval, (day - day.replace(month=month, day=1)).days)
     return (day - timedelta(days=back)).astimezone(UTC)
 
 

@@ -81,6 +81,23 @@ def test_weeks_begin_on_monday_and_months_on_the_first() -> None:
     assert {each.since.astimezone(zone).weekday() for each in weeks} == {0}
 
 
+def test_three_days_quarters_and_years_begin_by_the_calendar() -> None:
+    """Three days are counted from 1970-01-01, over the ends of months, years and summer time."""
+    zone = ZoneInfo("Europe/Berlin")
+    ever = Span(datetime(1969, 12, 30, tzinfo=UTC), datetime(2025, 3, 1, tzinfo=UTC))
+
+    def local_starts(unit: str) -> list[date]:
+        buckets = ascending_buckets(make_grid(unit, zone), ever)
+        return [local_date(each.since, zone) for each in buckets]
+
+    epoch = date(1970, 1, 1)
+    days = local_starts("3d")
+    assert days == [epoch + timedelta(days=3 * n) for n in range(len(days))]
+    assert local_starts("1Y") == [date(year, 1, 1) for year in range(1970, 2026)]
+    quarters = [date(year, month, 1) for year in range(1970, 2026) for month in (1, 4, 7, 10)]
+    assert local_starts("1Q") == quarters[:-3]
+
+
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
@@ -92,12 +109,13 @@ BERLIN = ZoneInfo("Europe/Berlin")
         ("15m", UTC, EvenGrid(15 * MINUTE)),
         ("30m", UTC, EvenGrid(30 * MINUTE)),
         ("1h", UTC, EvenGrid(HOUR)),
-        ("4h", BERLIN, EvenGrid(4 * HOUR)),
+        *((f"{n}h", BERLIN, EvenGrid(n * HOUR)) for n in (2, 3, 4, 6, 8, 12)),
         ("1d", UTC, EvenGrid(24 * HOUR)),
         ("1d", ZoneInfo("UTC"), EvenGrid(24 * HOUR)),
         ("1d", BERLIN, CalendarGrid("1d", BERLIN)),
         ("1w", UTC, CalendarGrid("1w", UTC)),
         ("1M", BERLIN, CalendarGrid("1M", BERLIN)),
+        *((unit, UTC, CalendarGrid(unit, UTC)) for unit in ("3d", "1Q", "1Y")),
     ],
 )
 def test_only_days_and_longer_need_calendar(interval: str, zone: tzinfo, expected: Grid) -> None:
@@ -150,7 +168,8 @@ def test_bucket_begins_a_day_of_its_zone(unit: str, name: str, moment: datetime)
 
     assert local_date(start - MINUTE, zone) < day
     assert start == day_start(day, zone)
-    assert moment - start < {"1d": 50, "1w": 8 * 24, "1M": 32 * 24}[unit] * HOUR
+    days = {"1d": 2, "3d": 4, "1w": 8, "1M": 32, "1Q": 93, "1Y": 367}[unit]
+    assert moment - start < (days * 24 + 2) * HOUR
 
 
 @pytest.mark.parametrize("minutes", [0.5, 7, 50, 90, 150, 300, 2880])
@@ -168,5 +187,6 @@ def test_width_that_divides_a_day_is_valid(minutes: int) -> None:
 @pytest.mark.parametrize("unit", UNITS)
 def test_calendar_begins_with_the_first_moment(unit: str) -> None:
     """0001-01-01 was a Monday. In New York it began when UTC had it, but the day before is none."""
-    assert next_start(CalendarGrid(unit, UTC), FIRST) == FIRST
+    first = FIRST + 2 * 24 * HOUR if unit == "3d" else FIRST
+    assert next_start(CalendarGrid(unit, UTC), FIRST) == first
     assert bucket_start(CalendarGrid(unit, ZoneInfo("America/New_York")), FIRST + MINUTE) == FIRST

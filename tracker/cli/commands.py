@@ -156,7 +156,7 @@ def _add_reads(parser: GroupedParser) -> None:
         ordered.add_argument("--order", choices=("desc", "asc"), help="asc: oldest first")
     candles.add_argument("--interval", choices=INTERVALS, help="default: 1h")
     candles.add_argument(
-        "--tz", help="time zone of days, weeks and months, such as Europe/Berlin; default: UTC"
+        "--tz", help="time zone of days and longer, such as Europe/Berlin; default: UTC"
     )
     coverage.add_argument("--interval", choices=("1h", "1d"), help="default: 1h")
 

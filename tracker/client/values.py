@@ -34,7 +34,7 @@ class Buckets(Window, total=False):
 
 
 class CandleRange(Range, Buckets, total=False):
-    """A range in buckets from 1m to 1M; tz: the IANA zone of days, weeks and months."""
+    """A range in buckets from 1m to 1Y; tz: the IANA zone of days and longer."""
 
     tz: str
 

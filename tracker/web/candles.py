@@ -1,7 +1,7 @@
 """GET /prices/candles: open, high, low and close of each bucket of time that has a price.
 
 Candles below an hour are computed from the prices, others from the hourly and daily rollups; days
-of other zones than UTC, weeks and months are made of hours. An empty bucket has no candle.
+of other zones than UTC and longer units are made of hours. An empty bucket has no candle.
 """
 
 import asyncio

@@ -219,7 +219,8 @@ def interval_choice(names: Collection[str], description: str) -> Parameter:
 
 def interval_names(intervals: Iterable[str]) -> list[str]:
     """Names of constants for generators, because *intervals*, such as 1d, are no identifiers."""
-    units = {"m": "MINUTE", "h": "HOUR", "d": "DAY", "w": "WEEK", "M": "MONTH"}
+    units = {"m": "MINUTE", "h": "HOUR", "d": "DAY", "w": "WEEK"}
+    units |= {"M": "MONTH", "Q": "QUARTER", "Y": "YEAR"}
     return [f"{units[each[-1]]}_{each[:-1]}" for each in intervals]
 
 
@@ -292,13 +293,14 @@ ZONE = Parameter(
         "pattern": "^[A-Za-z0-9_+/-]+$",
         "examples": ["Europe/Berlin", "America/New_York", "UTC"],
     },
-    "A time zone by its IANA name, for days, weeks and months: its days have 23 or 25 hours where"
-    " clocks change. Shorter buckets are the same in each.",
+    "A time zone by its IANA name, for days and longer: its days have 23 or 25 hours where clocks"
+    " change. Shorter buckets are the same in each.",
 )
 INTERVAL = interval_choice(
     INTERVALS,
-    "The width of a bucket. Days and longer begin by the calendar of `tz`, weeks on Monday; shorter"
-    " ones are counted from midnight UTC.",
+    "The width of a bucket. Days and longer begin by the calendar of `tz`: three days are counted"
+    " from 1970-01-01, weeks begin on Monday, quarters and years in January. Shorter ones are"
+    " counted from midnight UTC.",
 )
 
 

@@ -36,10 +36,18 @@ RESOLUTIONS = {
     "15": "15m",
     "30": "30m",
     "60": "1h",
+    "120": "2h",
+    "180": "3h",
     "240": "4h",
+    "360": "6h",
+    "480": "8h",
+    "720": "12h",
     "1D": "1d",
+    "3D": "3d",
     "1W": "1w",
     "1M": "1M",
+    "3M": "1Q",
+    "12M": "1Y",
 }
 INTERVALS = RESOLUTIONS | {"D": "1d", "W": "1w", "M": "1M"}
 
@@ -87,11 +95,19 @@ def symbol_info(ticker: str, decimals: int) -> dict[str, object]:
         "has_intraday": True,
         "intraday_multipliers": [name for name in RESOLUTIONS if name.isdecimal()],
         "has_daily": True,
+        "daily_multipliers": _multipliers("D"),
         "has_weekly_and_monthly": True,
+        "weekly_multipliers": _multipliers("W"),
+        "monthly_multipliers": _multipliers("M"),
         "has_no_volume": True,
         "visible_plots_set": "ohlc",
         "supported_resolutions": list(RESOLUTIONS),
     }
+
+
+def _multipliers(unit: str) -> list[str]:
+    """How many of a *unit* the bars may have that a chart need not make of smaller ones."""
+    return [name.removesuffix(unit) for name in RESOLUTIONS if name.endswith(unit)]
 
 
 def search_symbols(tickers: Iterable[str], text: str) -> list[dict[str, str]]:
@@ -155,7 +171,8 @@ RESOLUTION = Parameter(
         "enum": list(INTERVALS),
         "x-enum-varnames": [*params.interval_names(RESOLUTIONS.values()), "DAY", "WEEK", "MONTH"],
     },
-    "The width of a bar: minutes, or days, weeks and months of UTC.",
+    "The width of a bar: minutes, or days, weeks and months of UTC, of which `3M` is a quarter and"
+    " `12M` a year.",
     required=True,
 )
 FROM = replace(
