@@ -32,16 +32,24 @@ class Proxy(NamedTuple):
     url: str
 
 
-def make_transports(transport: Callable[..., T], url: str, **options: Any) -> dict[str, Any]:
-    """Arguments for a client of the server at *url*, which may redirect to another scheme.
+def make_transports(
+    transport: Callable[..., T], url: str, *, redirects: bool = False, **options: Any
+) -> dict[str, Any]:
+    """Arguments for a client of the server at *url*.
 
-    transport: httpx' class, made with *options*. Raises SettingsError with the variable of a proxy
-    or of certificates that cannot be used.
+    transport: httpx' class, made with *options*.
+    redirects: whether the client follows them, perhaps to another scheme. Without, certificates are
+        loaded only if there is TLS: that takes longer than a request.
+
+    Raises SettingsError with the variable of a proxy or of certificates that cannot be used.
     """
-    certificates = _load_certificates()
+    proxies: dict[str, Proxy | None] = {scheme: find_proxy(url, scheme) for scheme in _PORTS}
+    urls = (url, *(proxy.url for proxy in proxies.values() if proxy))
+    has_tls = redirects or any(urlsplit(each).scheme == "https" for each in urls)
+    certificates = _load_certificates() if has_tls else _trust_nobody()
 
     def make(scheme: str) -> T:
-        proxy = find_proxy(url, scheme)
+        proxy = proxies[scheme]
         return transport(verify=certificates, proxy=proxy and proxy.url, **options)
 
     return {"transport": make("https"), "mounts": {"http://": make("http")}}
@@ -61,6 +69,12 @@ def find_proxy(url: str, scheme: str = "") -> Proxy | None:
         if value := os.environ.get(name, "").strip():
             return Proxy(name, _check_url(name, value))
     return None
+
+
+def _trust_nobody() -> "ssl.SSLContext":
+    import ssl  # noqa: PLC0415 -- httpx imports it, and find_proxy needs neither
+
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _load_certificates() -> "ssl.SSLContext":

@@ -18,7 +18,6 @@ from tests.support.processes import NOBODY, as_nobody, is_alive, wait_until_dead
 from tracker.embedded import servers as servers_module
 from tracker.embedded.home import (
     home_servers,
-    lock_home,
     psql_command,
     psql_environment,
     running_servers,
@@ -26,6 +25,7 @@ from tracker.embedded.home import (
     start_background,
     stop_background,
 )
+from tracker.embedded.lock import lock_home
 from tracker.embedded.servers import available_memory
 from tracker.errors import EmbeddedError
 from tracker.settings import CHECKOUT, Settings

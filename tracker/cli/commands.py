@@ -111,7 +111,7 @@ def _run_demo(settings: "Settings", _: argparse.Namespace) -> int:
 
 
 def _stop_tracker(settings: "Settings", _: argparse.Namespace) -> None:
-    from tracker.embedded.home import demo_settings, stop_tracker
+    from tracker.embedded.lock import demo_settings, stop_tracker
 
     stopped = [stop_tracker(each) for each in (settings, demo_settings(settings))]
     print("stopped" if any(stopped) else f"nothing runs in {settings.home}")

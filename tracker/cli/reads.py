@@ -15,7 +15,7 @@ from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 from tracker import progress
 from tracker.cli.output import write_error, write_values
 from tracker.client import DEFAULT_ATTEMPTS, Client
-from tracker.embedded.home import running_url
+from tracker.embedded.lock import running_url
 from tracker.errors import ApiError, ApiUnavailable, describe
 from tracker.models import SourcedPrice
 from tracker.proxies import Proxy, find_proxy, is_loopback

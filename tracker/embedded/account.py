@@ -214,3 +214,13 @@ def run_command(command: Sequence[str], account: Account | None = None) -> str:
         message = " ".join((completed.stderr or completed.stdout).split())
         raise EmbeddedError(f"{Path(command[0]).name} failed: {message}")
     return completed.stdout
+
+
+def send_signal(pid: int, number: signal.Signals) -> None:
+    """Send a signal to *pid*, if it still exists. Raises EmbeddedError if that is forbidden."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+    except PermissionError as error:
+        raise EmbeddedError(f"cannot stop pid {pid}: it belongs to another user") from error

@@ -21,7 +21,7 @@ from psycopg import sql
 from psycopg.errors import InternalError_
 
 from tracker.database import SESSION
-from tracker.embedded.account import CHECK_INTERVAL, Account, run_command
+from tracker.embedded.account import CHECK_INTERVAL, Account, run_command, send_signal
 from tracker.embedded.apt import ALTERNATIVE
 from tracker.embedded.packages import Programs
 from tracker.errors import EmbeddedError, describe
@@ -184,16 +184,6 @@ def _is_listening_process(pid: int, path: Path) -> bool:
             raise EmbeddedError(f"cannot connect to {path}: {describe(error)}") from error
         peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     return bool(_CREDENTIALS.unpack(peer)[0] == pid)
-
-
-def send_signal(pid: int, number: signal.Signals) -> None:
-    """Send a signal to *pid*, if it still exists. Raises EmbeddedError if that is forbidden."""
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return
-    except PermissionError as error:
-        raise EmbeddedError(f"cannot stop pid {pid}: it belongs to another user") from error
 
 
 class Postgres(Server):

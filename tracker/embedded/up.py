@@ -17,7 +17,8 @@ from typing import Any
 import pydantic
 
 from tracker.embedded.account import Account, become, may_change_user
-from tracker.embedded.home import demo_settings, home_servers, lock_home, prepare_servers
+from tracker.embedded.home import home_servers, prepare_servers
+from tracker.embedded.lock import demo_settings, lock_home
 from tracker.embedded.log import SUPERVISOR_NAME, Log
 from tracker.embedded.servers import check_port
 from tracker.embedded.supervisor import Process, Supervisor

@@ -92,7 +92,9 @@ class DeribitClient:
             follow_redirects=True,
             headers={"Accept": "application/json", "User-Agent": "deribit-price-tracker"},
             timeout=httpx.Timeout(5, connect=3),
-            **make_transports(httpx.AsyncHTTPTransport, base_url, limits=_CONNECTIONS),
+            **make_transports(
+                httpx.AsyncHTTPTransport, base_url, redirects=True, limits=_CONNECTIONS
+            ),
         )
         proxy = find_proxy(base_url)
         self._through = f" through {proxy.variable}" if proxy else ""

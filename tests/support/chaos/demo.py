@@ -21,7 +21,7 @@ from tests.support.chaos.truth import (
 )
 from tests.support.database import make_settings
 from tests.support.recipes import RunningRecipe, start_recipe
-from tracker.embedded.home import demo_settings
+from tracker.embedded.lock import demo_settings
 from tracker.settings import Settings
 from tracker.times import MINUTE, minute_of
 
