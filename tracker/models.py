@@ -13,7 +13,7 @@ INDEX_NAME = "[a-z0-9-]+_[a-z0-9]+"
 # Every index of Deribit is well within these bounds; other numbers are errors, not prices.
 _MAX_EXPONENT = 18
 _MAX_DECIMALS = 30
-_MIN_DECIMALS = 2
+MIN_DECIMALS = 2  # of every price
 _CENT = Decimal("0.01")
 
 
@@ -22,6 +22,12 @@ def parse_ticker(text: str) -> str:
     if not re.fullmatch(INDEX_NAME, text):
         raise ValueError(f"is not an index name such as btc_usd: {shorten(text)!r}")
     return text
+
+
+def split_pair(ticker: str) -> tuple[str, str]:
+    """The currencies of an index, base and quote: BTC and USD of btc_usd."""
+    base, _, quote = ticker.upper().rpartition("_")
+    return base, quote
 
 
 def is_pegged(ticker: str) -> bool:
@@ -50,7 +56,7 @@ def exact_price(number: Decimal) -> Decimal:
     exponent = int(number.as_tuple().exponent)
     if abs(number.adjusted()) > _MAX_EXPONENT or exponent < -_MAX_DECIMALS:
         raise ValueError(f"not a credible price: {number}")
-    return number.quantize(_CENT) if exponent > -_MIN_DECIMALS else number
+    return number.quantize(_CENT) if exponent > -MIN_DECIMALS else number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +177,9 @@ class Summary:
     newest_price, newest_at: the newest price and its minute.
     past_price: the last price of the hour that ended 24 hours before the newest.
     high, low: the highest and the lowest price of the 24 hours up to the newest.
+    missing: the number of tracked minutes of the last 24 hours that are not stored.
+    decimals: of its polled prices, without zeros at their ends; of all if none was polled; at least
+        MIN_DECIMALS.
     """
 
     ticker: str
@@ -183,3 +192,5 @@ class Summary:
     past_price: Decimal | None = None
     high: Decimal | None = None
     low: Decimal | None = None
+    missing: int = 0
+    decimals: int = MIN_DECIMALS

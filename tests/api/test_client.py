@@ -145,6 +145,7 @@ def test_tickers_include_index_without_price(call: Call) -> None:
     assert (first.ticker, first.configured, first.rows, first.since) == ("btc_usd", True, 3, NOON)
     assert first.first == Point(Decimal("68241.50"), NOON)
     assert first.high_24h == Decimal("68250.00")
+    assert (first.base, first.quote, first.decimals, first.missing_24h) == ("BTC", "USD", 2, 1440)
     assert (second.ticker, second.configured) == ("eth_usd", True)
 
 

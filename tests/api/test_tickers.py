@@ -1,14 +1,18 @@
 """The tracked indexes over HTTP: counts, first and newest prices, and the last day's movement."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import httpx
 import psycopg
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from tests.support.database import insert_prices
-from tracker.times import MINUTE
+from tests.support.database import insert_minutes, insert_prices
+from tracker.times import MINUTE, minute_of
 
 NOON = datetime(2024, 1, 15, 12, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -22,6 +26,8 @@ NOTHING = {
     "change_percent_24h": None,
     "high_24h": None,
     "low_24h": None,
+    "decimals": 2,
+    "missing_24h": 0,
 }
 
 
@@ -34,7 +40,8 @@ def get_tickers(client: httpx.Client) -> dict[str, dict[str, Any]]:
 
 def get_movement(client: httpx.Client) -> list[str | None]:
     """The movement of btc_usd: change, percent, high, low."""
-    return list(get_tickers(client)["btc_usd"].values())[-4:]
+    row = get_tickers(client)["btc_usd"]
+    return [row[name] for name in ("change_24h", "change_percent_24h", "high_24h", "low_24h")]
 
 
 def test_configured_and_stored_indexes_are_listed(
@@ -53,9 +60,21 @@ def test_configured_and_stored_indexes_are_listed(
         ("ape_usd", False),
         ("old_usd", False),
     ]
-    assert rows[0] == {"ticker": "btc_usd", "configured": True, **NOTHING}
-    missed = {**NOTHING, "since": "2024-01-15T12:30:00Z"}
-    assert rows[2] == {"ticker": "ape_usd", "configured": False, **missed}
+    assert rows[0] == {
+        "ticker": "btc_usd",
+        "configured": True,
+        "base": "BTC",
+        "quote": "USD",
+        **NOTHING,
+    }
+    missed = {**NOTHING, "since": "2024-01-15T12:30:00Z", "missing_24h": 1440}
+    assert rows[2] == {
+        "ticker": "ape_usd",
+        "configured": False,
+        "base": "APE",
+        "quote": "USD",
+        **missed,
+    }
     assert rows[1] == {
         "ticker": "eth_usd",
         "configured": True,
@@ -67,6 +86,10 @@ def test_configured_and_stored_indexes_are_listed(
         "change_percent_24h": None,
         "high_24h": "1.75",
         "low_24h": "1.50",
+        "base": "ETH",
+        "quote": "USD",
+        "decimals": 2,
+        "missing_24h": 1440,
     }
 
 
@@ -164,9 +187,73 @@ def test_csv_has_a_column_for_each_nested_value(
         "change_percent_24h",
         "high_24h",
         "low_24h",
+        "base",
+        "quote",
+        "decimals",
+        "missing_24h",
     ]
     at = "2024-01-15T12:30:00Z"
     assert polled.split(",") == [
-        *("btc_usd", "true", at, "1", "1.50", at, "1.50", at, "", "", "1.50", "1.50")
+        *("btc_usd", "true", at, "1", "1.50", at, "1.50", at, "", "", "1.50", "1.50"),
+        *("BTC", "USD", "2", "1440"),
     ]
-    assert (unpolled, end) == ("eth_usd,true,,0,,,,,,,,", "")
+    assert (unpolled, end) == ("eth_usd,true,,0,,,,,,,,,ETH,USD,2,0", "")
+
+
+hours = st.lists(
+    st.tuples(
+        st.sampled_from(["poll", "chart", "import"]),
+        st.lists(st.decimals("0.01", "9.99", places=6), min_size=1, max_size=3),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+def count_decimals(prices: Iterable[Decimal]) -> int:
+    """The most decimals of any of *prices*, without zeros at the end; at least two."""
+    return max(2, *(len(f"{price:f}".partition(".")[2].rstrip("0")) for price in prices))
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(stored=hours)
+def test_decimals_are_those_of_polled_prices(
+    client: httpx.Client,
+    writer: psycopg.Connection,
+    stored: list[tuple[str, list[Decimal]]],
+) -> None:
+    """By all hours of polls of the last day, else by the polls of any, else by all prices."""
+    writer.execute("TRUNCATE prices, tickers")
+    polled, every = list[Decimal](), list[Decimal]()
+    for hour, (source, prices) in enumerate(stored):
+        series = {NOON + hour * HOUR + n * MINUTE: f"{p:f}" for n, p in enumerate(prices)}
+        insert_prices(writer, "btc_usd", series, source)
+        every += prices
+        polled += prices if source == "poll" else []
+
+    decimals = get_tickers(client)["btc_usd"]["decimals"]
+    whole = [prices for source, prices in stored[:-1] if source == "poll"]
+    expected = [price for prices in whole for price in prices] or polled or every
+    assert decimals == count_decimals(expected)
+    symbol = client.get("/udf/symbols?symbol=btc_usd").json()
+    assert symbol["pricescale"] == 10**decimals
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    since=st.integers(-1500, 5),
+    stored=st.sets(st.integers(-1500, 5), max_size=20),
+)
+def test_missing_minutes_are_those_of_gaps(
+    client: httpx.Client, writer: psycopg.Connection, since: int, stored: set[int]
+) -> None:
+    """Of the 1,440 minutes before the current one."""
+    writer.execute("TRUNCATE prices, tickers")
+    now = minute_of(datetime.now(UTC))
+    stored = {since, *(minute for minute in stored if minute > since)}
+    insert_minutes(writer, [now + minute * MINUTE for minute in stored])
+
+    missing = get_tickers(client)["btc_usd"]["missing_24h"]
+    if minute_of(datetime.now(UTC)) == now:  # else the next minute has begun
+        window = range(max(since, -1440), 0)
+        assert missing == len(window) - len(stored.intersection(window))

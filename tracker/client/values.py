@@ -49,7 +49,10 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Ticker:
-    """A row of /tickers; None where an index has no price."""
+    """A row of /tickers; None where an index has no price.
+
+    missing_24h: minutes of the last 24 hours that are not stored.
+    """
 
     ticker: str
     configured: bool
@@ -61,6 +64,10 @@ class Ticker:
     change_percent_24h: Decimal | None
     high_24h: Decimal | None
     low_24h: Decimal | None
+    base: str
+    quote: str
+    decimals: int
+    missing_24h: int
 
 
 def parse_price(row: Row) -> SourcedPrice:
@@ -117,6 +124,10 @@ def parse_ticker(row: Row) -> Ticker:
         first=_parse_point(row["first"]),
         newest=_parse_point(row["newest"]),
         **{name: None if row[name] is None else Decimal(row[name]) for name in day},
+        base=row["base"],
+        quote=row["quote"],
+        decimals=row["decimals"],
+        missing_24h=row["missing_24h"],
     )
 
 

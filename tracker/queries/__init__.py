@@ -45,7 +45,7 @@ from tracker.queries.service import (
     unchanged_prices,
 )
 from tracker.queries.statistics import statistics
-from tracker.queries.tickers import price_decimals, ticker_summaries
+from tracker.queries.tickers import ticker_summaries
 
 __all__ = [
     "applied_migrations",
@@ -70,7 +70,6 @@ __all__ = [
     "newest_batch",
     "newest_minutes",
     "newest_prices",
-    "price_decimals",
     "price_pages",
     "prices_of",
     "read_columns",

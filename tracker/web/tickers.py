@@ -9,21 +9,25 @@ from typing import Annotated
 from starlette.responses import Response
 
 from tracker import queries
-from tracker.models import Summary
+from tracker.models import MIN_DECIMALS, Summary, split_pair
 from tracker.rows import format_decimal
 from tracker.times import format_moment
 from tracker.web import params, schemas
 from tracker.web.endpoint import AppRequest, endpoint
 from tracker.web.responses import CSV, DataResponse, negotiate, render
 
+_LATER_COLUMNS = (
+    *("change_24h", "change_percent_24h", "high_24h", "low_24h"),
+    *("base", "quote", "decimals", "missing_24h"),
+)
 COLUMNS = (
     *("ticker", "configured", "since", "rows", "first", "newest"),
-    *("change_24h", "change_percent_24h", "high_24h", "low_24h"),
+    *_LATER_COLUMNS,
 )
 CSV_COLUMNS = (
     *("ticker", "configured", "since", "rows"),
     *("first_price", "first_created_at", "newest_price", "newest_created_at"),
-    *("change_24h", "change_percent_24h", "high_24h", "low_24h"),
+    *_LATER_COLUMNS,
 )
 _PERCENT = Decimal("0.0001")
 _PRECISION = 120  # digits; a price has fewer than 50, the quotient of two fewer than 100
@@ -50,6 +54,21 @@ TICKER = schemas.model(
             schemas.PRICE, "The highest price from 24 hours before the newest up to it"
         ),
         "low_24h": schemas.or_null(schemas.PRICE, "The lowest of them"),
+        "base": {"type": "string", "examples": ["BTC"], "description": "What is priced"},
+        "quote": {"type": "string", "examples": ["USD"], "description": "The currency of prices"},
+        "decimals": {
+            "type": "integer",
+            "minimum": MIN_DECIMALS,
+            "description": "How many decimals its polled prices have; averages of the exchange's"
+            f" charts, whose source is chart, may have more. {MIN_DECIMALS} while it has no price",
+        },
+        "missing_24h": {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": 1440,
+            "description": "How many minutes of the last 24 hours are not stored, since it is"
+            " tracked, as /prices/gaps lists them; the current one is not yet missing",
+        },
     },
     description="What is stored of one index. In CSV the keys of first and newest are columns, such"
     " as first_price",
@@ -65,6 +84,10 @@ _EXAMPLE = {
     "change_percent_24h": "-0.2341",
     "high_24h": "68890.00",
     "low_24h": "67925.31",
+    "base": "BTC",
+    "quote": "USD",
+    "decimals": 2,
+    "missing_24h": 3,
 }
 
 
@@ -113,6 +136,7 @@ async def list_tickers(request: AppRequest, query: TickersQuery) -> Response:
 def _row(summary: Summary, *, configured: bool) -> dict[str, object]:
     """The values of COLUMNS; prices are strings, because JSON's numbers are not exact."""
     change, percent = _change(summary.newest_price, summary.past_price)
+    base, quote = split_pair(summary.ticker)
     return {
         "ticker": summary.ticker,
         "configured": configured,
@@ -124,6 +148,10 @@ def _row(summary: Summary, *, configured: bool) -> dict[str, object]:
         "change_percent_24h": percent,
         "high_24h": summary.high and format_decimal(summary.high),
         "low_24h": summary.low and format_decimal(summary.low),
+        "base": base,
+        "quote": quote,
+        "decimals": summary.decimals,
+        "missing_24h": summary.missing,
     }
 
 

@@ -17,6 +17,7 @@ from starlette.responses import PlainTextResponse, Response
 from tracker import queries
 from tracker.candles import Grid, make_grid
 from tracker.errors import BadRequest, NotFound, shorten
+from tracker.models import MIN_DECIMALS, split_pair
 from tracker.times import FIRST, Span, parse_moment
 from tracker.web import params, schemas
 from tracker.web.candles import fetch_candles
@@ -51,7 +52,6 @@ RESOLUTIONS = {
 }
 INTERVALS = RESOLUTIONS | {"D": "1d", "W": "1w", "M": "1M"}
 
-_MIN_DECIMALS = 2
 _MAX_DECIMALS = 12  # a chart computes with JavaScript's numbers
 
 CONFIGURATION = {
@@ -90,8 +90,8 @@ def symbol_info(ticker: str, decimals: int) -> dict[str, object]:
         "timezone": "Etc/UTC",
         "format": "price",
         "minmov": 1,
-        "pricescale": 10 ** min(max(decimals, _MIN_DECIMALS), _MAX_DECIMALS),
-        "currency_code": ticker.rpartition("_")[2].upper(),
+        "pricescale": 10 ** min(decimals, _MAX_DECIMALS),
+        "currency_code": split_pair(ticker)[1],
         "has_intraday": True,
         "intraday_multipliers": [name for name in RESOLUTIONS if name.isdecimal()],
         "has_daily": True,
@@ -128,8 +128,8 @@ def search_symbols(tickers: Iterable[str], text: str) -> list[dict[str, str]]:
 
 
 def _description(ticker: str) -> str:
-    base, _, quote = ticker.rpartition("_")
-    return f"{base.upper()} / {quote.upper()} index"
+    base, quote = split_pair(ticker)
+    return f"{base} / {quote} index"
 
 
 # Parameters
@@ -229,7 +229,7 @@ class HistoryQuery:
 
 # Documentation
 
-_SYMBOL_EXAMPLE = symbol_info("btc_usd", _MIN_DECIMALS)
+_SYMBOL_EXAMPLE = symbol_info("btc_usd", MIN_DECIMALS)
 _FOUND_EXAMPLE = search_symbols(["btc_usd"], "")
 _BARS_EXAMPLE = {
     "s": "ok",
@@ -320,9 +320,11 @@ async def get_udf_config(_request: AppRequest, _query: NoQuery) -> Response:
 async def get_udf_symbol(request: AppRequest, query: SymbolQuery) -> Response:
     """One symbol. Raises NotFound unless it is tracked."""
     await _require_symbol(request, query.symbol)
-    decimals = await request.state["database"].run(
-        lambda conn: queries.price_decimals(conn, query.symbol)
+    now = datetime.now(UTC)
+    found = await request.state["database"].run(
+        lambda conn: queries.ticker_summaries(conn, now, [query.symbol])
     )
+    decimals = found[0].decimals if found else MIN_DECIMALS
     return json_response(symbol_info(query.symbol, decimals))
 
 

@@ -1,7 +1,7 @@
 /* A card for each index: its newest price and that price's age, and the last 24 hours. */
 
 import { now } from "./api.js";
-import { formatPrice, loadDecimals } from "./decimals.js";
+import { formatPrice } from "./decimals.js";
 import { byId, createElement } from "./dom.js";
 import {
   directionOf, formatDuration, formatLocalAndUtc, formatPair, formatPercent,
@@ -13,10 +13,6 @@ const ARROWS = { up: "▲", down: "▼", even: "■" };
 
 export class TickerCards {
   #cards = new Map();
-  // Decimals are loaded for cards that come into view: with 200 indexes few do.
-  #observer = new IntersectionObserver((entries) => {
-    for (const { target, isIntersecting } of entries) if (isIntersecting) this.#load(target);
-  });
 
   /* onSelect(ticker): the viewer selected an index */
   constructor(onSelect) {
@@ -73,18 +69,10 @@ export class TickerCards {
     const [age, price, change, extremes] = parts.map(([, part]) => part);
     const rows = [[title, age], [price, change]].map((row) => createElement("span", { class: "row" }, ...row));
     const face = createElement("span", { class: "card" }, ...rows, extremes);
-    byId("tickers").append(createElement("label", { "data-ticker": ticker }, input, face));
+    byId("tickers").append(createElement("label", {}, input, face));
     const card = { input, face, ...Object.fromEntries(parts) };
     this.#cards.set(ticker, card);
-    this.#observer.observe(face.parentElement);
     return card;
-  }
-
-  async #load(label) {
-    this.#observer.unobserve(label);
-    const { ticker } = label.dataset;
-    await loadDecimals(ticker).then(
-      () => this.#draw(this.#cards.get(ticker)), () => this.#observer.observe(label));
   }
 
   #draw({ newest, summary, price, change, extremes }) {

@@ -1,15 +1,12 @@
 /* The decimals of each index. Averages of chart data have more and are rounded to them. */
 
-import { apiUrl, fetchPage } from "./api.js";
-
 const MAX_DECIMALS = 100; // of Intl.NumberFormat
 const known = new Map();
 const formatters = new Map();
 
-/* Load the decimals of *ticker*: those that charts by UDF have. Throws as fetchPage. */
-export async function loadDecimals(ticker) {
-  const { body } = await fetchPage(apiUrl("udf/symbols", { symbol: ticker }));
-  raiseDecimals(ticker, Math.round(Math.log10(body.pricescale)));
+/* summaries: as /tickers returns them */
+export function setDecimals(summaries) {
+  for (const { ticker, decimals } of summaries) raiseDecimals(ticker, decimals);
 }
 
 /* price: of the stream; a polled one may have more decimals than the index had until now */
@@ -19,15 +16,14 @@ export function noticeDecimals({ ticker, price, source }) {
 
 export const decimalsOf = (ticker) => known.get(ticker) ?? 2;
 
-/* "68241.5" -> "68,241.50" with the decimals of *ticker*; every digit until they are known */
+/* "68241.5" -> "68,241.50" with the decimals of *ticker* */
 export function formatPrice(price, ticker) {
-  const text = String(price);
-  const digits = Math.min(known.get(ticker) ?? countDecimals(text), MAX_DECIMALS);
+  const digits = Math.min(decimalsOf(ticker), MAX_DECIMALS);
   if (!formatters.has(digits)) {
     const options = { minimumFractionDigits: digits, maximumFractionDigits: digits };
     formatters.set(digits, new Intl.NumberFormat("en-US", options));
   }
-  return formatters.get(digits).format(text); // a string is formatted exactly
+  return formatters.get(digits).format(String(price)); // a string is formatted exactly
 }
 
 function raiseDecimals(ticker, count) {

@@ -5,7 +5,7 @@ import { countBuckets, defaultInterval, fitRange, rangeLength } from "./buckets.
 import { CoverageCalendar } from "./calendar.js";
 import { TickerCards } from "./cards.js";
 import { Chart } from "./chart.js";
-import { loadDecimals, noticeDecimals } from "./decimals.js";
+import { noticeDecimals, setDecimals } from "./decimals.js";
 import { byId, checkRadio, createRadioGroup } from "./dom.js";
 import { formatBucket, formatPair } from "./format.js";
 import {
@@ -33,6 +33,7 @@ const calendar = new CoverageCalendar();
 
 const tickersTask = new Task(async () => {
   tickers = await fetchJson("tickers");
+  setDecimals(tickers);
   resolveTicker();
   cards.show(tickers, selection.ticker);
   stream ??= openStream();
@@ -48,7 +49,7 @@ const seriesTask = new Task(async () => {
   chart.element.ariaBusy = "true";
   const count = countBuckets(rangeLength(range, since, now()), interval);
   const loaded = new Series(ticker, interval, since);
-  await Promise.all([loaded.load(count), loadDecimals(ticker)]);
+  await loaded.load(count);
   if (ticker !== selection.ticker || interval !== selection.interval) return seriesTask.schedule();
   series = loaded;
   chart.element.ariaBusy = "false";
