@@ -10,9 +10,12 @@ https://parquet.apache.org/docs/file-format.
 
 import io
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 from typing import IO, TYPE_CHECKING, TypeAlias
@@ -51,6 +54,28 @@ def pack_rows(moments: Iterable[datetime], lines: str) -> bytes:
     minutes = array("q", ((moment - EPOCH) // _MICROSECOND for moment in moments))
     minutes.byteswap()
     return len(minutes).to_bytes(4, "big") + minutes.tobytes() + lines.encode()
+
+
+def first_and_last(rows: bytes) -> tuple[datetime, ...]:
+    """The moments of the first and of the last of *rows*; empty without any."""
+    numbers = array("q", rows[4 : 4 + 8 * count_rows(rows)])
+    numbers.byteswap()
+    return tuple(EPOCH + number * _MICROSECOND for number in (*numbers[:1], *numbers[-1:]))
+
+
+def read_rows(file: Path, end: datetime) -> bytes:
+    """Rows before *end* of a Parquet file of created_at, price, source and observed_at."""
+    from arro3.io import read_parquet
+
+    table = read_parquet(file).read_all()
+    columns = [table.column(name) for name in ("created_at", "price", "source", "observed_at")]
+    moments, *others = (column.to_pylist() for column in columns)
+    count = bisect_left(moments, end)
+    lines = "".join(
+        f"{price:f},{source},{(seen - EPOCH) // _MICROSECOND if seen else ''}\n"
+        for price, source, seen in islice(zip(*others, strict=True), count)
+    )
+    return pack_rows(moments[:count], lines)
 
 
 def write_pieces(

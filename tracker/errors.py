@@ -45,6 +45,10 @@ class TransferError(TrackerError):
     """An import, export, backup or restore failed for a reason that the user can resolve."""
 
 
+class ArchiveError(TrackerError):
+    """The archive cannot be written, or a file of it is newer than the database."""
+
+
 class ExchangeError(TrackerError):
     """The exchange returned no usable price.
 

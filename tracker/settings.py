@@ -305,6 +305,8 @@ class Settings(BaseSettings):
 
     retention: Annotated[timedelta, BeforeValidator(_parse_days)] | None = None
 
+    archive_dir: Annotated[Path, AfterValidator(Path.absolute)] | None = None
+
     tracker_home: Path | None = None
     tracker_cache: Path | None = None
     embedded_postgres_port: Port | None = None

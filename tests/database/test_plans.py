@@ -450,6 +450,7 @@ def call_all(product: Product, folder: Path) -> None:
     product.run(queries.replica_lag(product.reader))
     queries.record_heartbeat(product.writer, "worker")
     queries.missing_roles(product.writer, ["nobody"])
+    queries.archived_months(product.writer, "btc_usd")
     queries.discard_misses(product.writer, UNTIL)
     drop_prices(product.writer, 100_000 * DAY)
     export_and_import(product.log.settings.database_dsn, folder)

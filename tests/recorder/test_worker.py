@@ -1,6 +1,7 @@
 """The worker on a real queue and database: from a tick to rows, whatever else it receives."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import psycopg
 import redis
@@ -60,6 +61,26 @@ def test_tick_sent_by_hand_is_for_minute_of_sending(
         wait_until(lambda: len(read_polls(conn)) == 2)
 
     assert read_polls(conn) == BOTH_AT_NOON
+
+
+def test_archive_is_written_once_an_hour(
+    tracked: Settings, conn: psycopg.Connection, clock: ManualClock, tmp_path: Path
+) -> None:
+    """To the configured folder; a failure is counted, and leaves the rest of the work alone."""
+    folder = tmp_path / "archive"
+    settings = tracked.changed(archive_dir=folder)
+    insert_minutes(conn, [NOON - MINUTE])
+    failures = REGISTRY.get_sample_value("tracker_archive_failures_total") or 0
+    with running_worker(settings, clock):
+        send_tick(settings, NOON.replace(minute=5))
+        wait_until(lambda: [*folder.glob("ticker=btc_usd/month=*/prices.parquet")])
+        wait_until(lambda: is_idle(settings))
+        for file in folder.glob("*/_manifest.json"):
+            file.write_text("{")
+        send_tick(settings, NOON.replace(minute=5))
+        wait_until(
+            lambda: REGISTRY.get_sample_value("tracker_archive_failures_total") == failures + 1
+        )
 
 
 def test_failed_poll_does_not_affect_other_indexes(

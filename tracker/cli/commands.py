@@ -9,6 +9,7 @@ import signal
 import sys
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
@@ -81,13 +82,13 @@ def build_parser(*, with_simulator: bool) -> GroupedParser:
 
 
 def _print_completion(_: "Settings", arguments: argparse.Namespace) -> None:
-    from shtab import FILE, complete
+    from shtab import DIRECTORY, FILE, complete
 
     parser = build_parser(with_simulator=True)
     for command in parser.commands.choices.values():
         for action in command._actions:  # noqa: SLF001 -- argparse has no public list
-            if action.dest == "file":
-                action.complete = FILE  # type: ignore[attr-defined]  # where shtab reads it
+            if places := {"file": FILE, "folder": DIRECTORY}.get(action.dest):
+                action.complete = places  # type: ignore[attr-defined]  # where shtab reads it
     print(complete(parser, arguments.shell))
 
 
@@ -302,6 +303,11 @@ def _add_history(parser: GroupedParser) -> None:
     sink.add_argument("--start-date", help="first minute, inclusive; default: the oldest")
     sink.add_argument("--end-date", help="minute to stop at, exclusive; default: none")
     sink.add_argument("--force", action="store_true", help="overwrite an existing file")
+    sink = add("archive", _archive_prices, "write Parquet files of each index and month")
+    sink.add_argument("folder", type=Path, help="created if missing; what has not changed stays")
+    sink.add_argument(
+        "--force", action="store_true", help="overwrite files that are newer than the database"
+    )
 
 
 def _backfill_prices(settings: "Settings", arguments: argparse.Namespace) -> None:
@@ -350,6 +356,17 @@ def _export_prices(settings: "Settings", arguments: argparse.Namespace) -> None:
     written = export_file(dsn, arguments.file, chosen, arguments.format, force=arguments.force)
     if arguments.file != "-":
         print(f"wrote {written:,} prices to {arguments.file}")
+
+
+def _archive_prices(settings: "Settings", arguments: argparse.Namespace) -> None:
+    from tracker.archive import update_archive
+    from tracker.embedded.home import running_settings
+
+    dsn = running_settings(settings).direct_dsn
+    tally = update_archive(dsn, arguments.folder, force=arguments.force)
+    print(
+        f"wrote {tally.rows:,} prices in {tally.files:,} files; {tally.unchanged:,} are unchanged"
+    )
 
 
 def _add_database(parser: GroupedParser) -> None:

@@ -11,6 +11,7 @@ from tracker.queries.candles import (
 )
 from tracker.queries.changes import changes_after, listen, newest_batch, prices_of, revisions
 from tracker.queries.exports import (
+    archived_months,
     exported_columns,
     exported_lines,
     exported_tickers,
@@ -49,6 +50,7 @@ from tracker.queries.tickers import ticker_summaries
 
 __all__ = [
     "applied_migrations",
+    "archived_months",
     "bucket_candles",
     "changes_after",
     "counted_hours",

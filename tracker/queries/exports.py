@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from psycopg import AsyncConnection, AsyncCopy, Connection
+from psycopg.rows import class_row
 
 from tracker.queries.prices import LineTemplate, line_end_with_source
 from tracker.queries.statements import compose_sql, load_sql
@@ -18,6 +20,7 @@ LINE_STATEMENTS = {
     False: compose_sql(_EXPORTED_LINES, after_time=_AFTER_TIME),
     True: compose_sql(_EXPORTED_LINES, after_time=line_end_with_source(_AFTER_TIME)),
 }
+_ARCHIVED_MONTHS = load_sql("queries/archived_months")
 _EXPORTED_COLUMNS = load_sql("queries/exported_columns")
 _EXTRA_COLUMNS = {
     "source": ", ',', source",
@@ -74,6 +77,28 @@ def read_columns(
 def exported_tickers(conn: Connection) -> list[str]:
     """Every tracked index, by name."""
     return [ticker for (ticker,) in conn.execute(load_sql("queries/stored_tickers"))]
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedMonth:
+    """A month of one index that has or had prices: [month, until).
+
+    revision: the newest of the index that changed it.
+    kept_since: until when retention has dropped the prices of the index; None: never.
+    complete_until: the month's end, or the minute after the newest price of the index.
+    """
+
+    month: datetime
+    until: datetime
+    revision: int
+    kept_since: datetime | None
+    complete_until: datetime
+
+
+def archived_months(conn: Connection, ticker: str) -> list[ArchivedMonth]:
+    """The months of *ticker*, ascending."""
+    with conn.cursor(row_factory=class_row(ArchivedMonth)) as cursor:
+        return cursor.execute(_ARCHIVED_MONTHS, {"ticker": ticker}).fetchall()
 
 
 def _copy_columns(

@@ -34,6 +34,7 @@ from tracker.watchdog import WATCHDOG_INTERVAL, Watchdog
 LATER = "later"  # the queue of work that may wait, and must not delay polls during an outage
 
 _RETENTION_MINUTE = 17  # of each hour, in which others have less to do
+_ARCHIVE_MINUTE = 5  # of each hour: before prices are dropped
 _WEEK = 7 * 24 * 3600  # seconds
 _MAX_SLEEP = 60  # seconds of the scheduler
 _HEARTBEAT_TIMEOUT = 10_000  # milliseconds until the messages of a worker go to the next one
@@ -99,6 +100,8 @@ def declare_tick(broker: RedisBroker, tickers: Iterable[str]) -> dramatiq.Actor[
         broker.get_actor("heard").send(sent_at.isoformat())
         if minute.minute == _RETENTION_MINUTE:
             broker.get_actor("tidy").send()
+        if minute.minute == _ARCHIVE_MINUTE:
+            broker.get_actor("archive").send()
 
     return tick
 

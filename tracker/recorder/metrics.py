@@ -28,6 +28,7 @@ LOCKED = Gauge("tracker_index_locked", "1 if the exchange has locked the index",
 LAST_TICK = Gauge("tracker_last_tick_timestamp_seconds", "When the scheduler last sent a tick")
 DROPPED = Counter("tracker_dropped_minutes", "Prices that RETENTION dropped, of all indexes")
 RETENTION_FAILURES = Counter("tracker_tidy_failures", "Failed attempts to drop old prices")
+ARCHIVE_FAILURES = Counter("tracker_archive_failures", "Failed attempts to write the archive")
 REJECTED = Counter("tracker_messages_rejected", "Messages that failed for good or are undecodable")
 BUILD_INFO = Gauge("tracker_build_info", "1; the label has the version", ["version"])
 BUILD_INFO.labels(__version__).set(1)

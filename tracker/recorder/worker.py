@@ -22,8 +22,10 @@ from loguru import logger
 from prometheus_client import start_http_server
 
 from tracker import migrations, queries
+from tracker.archive import update_archive
 from tracker.database import Database, Timeouts, connect
 from tracker.errors import (
+    ArchiveError,
     DatabaseDown,
     ExchangeError,
     SettingsError,
@@ -126,6 +128,7 @@ def start_worker(
     """
     declare_tick(broker, settings.tickers)
     declare_actors(settings, broker, client, database, clock)
+    declare_archive(settings, broker)
     metrics.initialize(settings.tickers)
     QUEUE_METRICS.broker = broker
     threads = min(len(settings.tickers), MAX_POLL_THREADS) + MAX_CONCURRENT_REQUESTS
@@ -215,6 +218,24 @@ def declare_actors(
     def drop_old_prices() -> None:
         """Apply the retention, also if this message is late."""
         apply_retention(settings, clock.now(), client.fetch_time)
+
+
+def declare_archive(settings: Settings, broker: RedisBroker) -> None:
+    """Declare the actor that keeps the archive."""
+
+    @dramatiq.actor(broker=broker, queue_name=LATER, max_retries=0)
+    def archive() -> None:
+        """Write the months that have changed to ARCHIVE_DIR, also if this message is late."""
+        if settings.archive_dir is None:
+            return
+        try:
+            tally = update_archive(settings.database_dsn, settings.archive_dir)
+        except (ArchiveError, DatabaseDown) as error:
+            metrics.ARCHIVE_FAILURES.inc()
+            logger.warning("the archive is not current until the next hour: {}", error)
+        else:
+            bound = logger.bind(files=tally.files, rows=tally.rows)
+            bound.info("archived {:,} prices in {:,} files", tally.rows, tally.files)
 
 
 def _run_or_send(actor: dramatiq.Actor[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
