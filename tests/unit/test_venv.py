@@ -15,8 +15,8 @@ case "$*" in
 *"-m venv"*)
     for venv; do :; done
     mkdir -p "$venv/bin" "$venv/lib/python3.11/site-packages" && cp "$0" "$venv/bin/python"
-    printf '#!/bin/sh\nexit %s\n' "${TRACKER_STATUS:-0}" >"$venv/bin/tracker"
-    chmod 755 "$venv/bin/tracker"
+    printf '#!/bin/sh\nexit %s\n' "${PROGRAM_STATUS:-0}" >"$venv/bin/pip"
+    chmod 755 "$venv/bin/pip"
     printf '%s' "$venv" >"$venv/lib/python3.11/site-packages/_deribit_price_tracker.pth"
     ;;
 *"-m pip"*) env >>"$RECORD/pip" ;;
@@ -78,7 +78,7 @@ def test_only_variables_of_the_index_reach_pip(tmp_path: Path) -> None:
 def test_folder_without_programs_is_an_error(tmp_path: Path) -> None:
     """One that is mounted noexec, or whose path the first line of a program cannot have."""
     with pytest.raises(subprocess.CalledProcessError) as raised:
-        make_venv(tmp_path, TRACKER_STATUS="126")
+        make_venv(tmp_path, PROGRAM_STATUS="126")
 
     message = f"programs cannot run in {tmp_path / 'venv'}: is it mounted noexec"
     assert message in raised.value.stderr
