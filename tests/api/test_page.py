@@ -1,10 +1,13 @@
 """The page at / in a real browser: drawing, live updates, accessibility."""
 
+import math
 import re
+import statistics
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from tests.support.browser import DESKTOP, PHONE, SMALL, MonitoredPage, chromium
 from tests.support.database import create_migrated_database, upsert_prices
 from tests.support.waiting import wait_until
 from tracker.settings import Settings
-from tracker.times import minute_of
+from tracker.times import MINUTE, minute_of
 
 pytestmark = pytest.mark.slow
 
@@ -195,6 +198,64 @@ def test_prices_have_decimals_of_index(observed: MonitoredPage) -> None:
     page.locator("#interval input[value='1h']").check(force=True)
     average = page.locator("#newest td[title$='00000001']").first
     assert re.fullmatch(r"[\d,]+\.\d\d", average.inner_text())
+
+
+def test_change_and_volatility_are_those_of_the_minutes(
+    observed: MonitoredPage, base_conn: psycopg.Connection
+) -> None:
+    """Of each period; the history is two days, therefore the longer two are equal."""
+    page = observed.page
+    page.evaluate("location.hash = '#ticker=tiny_usd'")
+    expect(page.locator("#movement")).to_have_attribute("data-ticker", "tiny_usd")
+    day, week, month = page.locator("#movement li").all_inner_texts()
+    stop = minute_of(datetime.now(UTC))
+    query = "SELECT created_at, price FROM prices WHERE ticker = 'tiny_usd' ORDER BY created_at"
+    prices: Prices = dict(base_conn.execute(query).fetchall())
+
+    assert week == f"7 d {describe_movement(prices)}"
+    assert month == f"30 d {describe_movement(prices)}"
+    starts = [stop - timedelta(days=1, minutes=late) for late in range(3)]  # it was loaded before
+    days = [{at: price for at, price in prices.items() if at >= start} for start in starts]
+    assert day in [f"24 h {describe_movement(each)}" for each in days]
+
+
+Prices = dict[datetime, Decimal]
+
+
+def describe_movement(prices: Prices) -> str:
+    """The change in percent, and the annualised volatility of adjacent minutes."""
+    first, *_, last = prices.values()
+    percent = (last / first - 1) * 100
+    pairs = [(prices.get(at - MINUTE), price) for at, price in prices.items()]
+    returns = [math.log(price / before) for before, price in pairs if before]
+    volatility = math.sqrt(statistics.fmean(each**2 for each in returns) * 365 * 24 * 60)
+    sign = "+" if percent > 0 else "\N{MINUS SIGN}"
+    return f"{sign}{abs(percent):.2f} % volatility {100 * volatility:.1f} %"
+
+
+def test_download_links_have_what_is_shown(observed: MonitoredPage, client: httpx.Client) -> None:
+    """As the chart's range changes too; candles of more than a page have no link."""
+    page = observed.page
+
+    def fetch(name: str) -> httpx.Response:
+        response = client.get(page.locator(f"#{name}").get_attribute("href") or "")
+        assert response.status_code == 200, response.text
+        return response
+
+    for interval in ("5m", "1h"):
+        page.locator(f"#interval input[value='{interval}']").check(force=True)
+        expect(page.locator("#drawn")).to_contain_text(f"{interval} candles")
+        candles = fetch("candles-csv").text.splitlines()[1:]
+        prices = fetch("prices-csv").text.splitlines()[1:]
+        samples = sum(int(line.rpartition(",")[2]) for line in candles)
+        assert 0 <= len(prices) - samples <= 1  # the minute that is stored meanwhile
+        assert prices[0].split(",")[3][:13] == candles[0].split(",")[0][:13]
+    name = page.locator("#candles-csv").get_attribute("download")
+    assert name == "btc_usd-1h.csv"
+    assert fetch("prices-parquet").content[:4] == b"PAR1"
+    page.locator("#interval input[value='1m']").check(force=True)
+    expect(page.locator("#candles-csv")).to_be_hidden()
+    expect(page.locator("#prices-csv")).to_be_visible()
 
 
 # Elements that leave the screen, their panel or their card.
@@ -415,8 +476,8 @@ def test_tab_reaches_every_control(observed: MonitoredPage) -> None:
         if reached[-1][0] == "licence":
             break
     assert [name for name, _ in reached] == [
-        "Skip to the chart", "theme", "API", "ticker", "range", "interval", "type", "chart", "day",
-        "TradingView", "licence",
+        "Skip to the chart", "theme", "API", "ticker", "range", "interval", "type", "chart",
+        "candles-csv", "prices-csv", "prices-parquet", "day", "TradingView", "licence",
     ]  # fmt: skip
     assert all(visible for _, visible in reached)
 

@@ -6,8 +6,10 @@ import { CoverageCalendar } from "./calendar.js";
 import { TickerCards } from "./cards.js";
 import { Chart } from "./chart.js";
 import { noticeDecimals, setDecimals } from "./decimals.js";
+import { showDownloads } from "./download.js";
 import { byId, checkRadio, createRadioGroup } from "./dom.js";
 import { formatBucket, formatPair } from "./format.js";
+import { loadMovement } from "./movement.js";
 import {
   INTERVAL_LABELS, RANGE_LABELS, TYPE_LABELS, parseSelection, saveSelection,
 } from "./selection.js";
@@ -54,12 +56,20 @@ const seriesTask = new Task(async () => {
   series = loaded;
   chart.element.ariaBusy = "false";
   showSeries(count);
-  calendarTask.schedule();
+  for (const task of [calendarTask, movementTask]) task.schedule();
   if (staleFrom < Infinity) refreshTask.schedule(); // prices changed during the load
 }, null, ({ message }) =>
   showNotice(`${formatPair(selection.ticker)} is not loaded yet, trying again: ${message}`));
 
 const calendarTask = new Task(() => calendar.load(selection.ticker, now()), 300_000);
+
+const movementTask = new Task(async () => {
+  const { ticker } = selection;
+  const rows = await loadMovement(ticker, now());
+  if (ticker !== selection.ticker) return movementTask.schedule();
+  byId("movement").replaceChildren(...rows);
+  byId("movement").dataset.ticker = ticker;
+}, 60_000);
 
 /* Fetches only candles from the oldest changed minute on. */
 const refreshTask = new Task(async () => {
@@ -120,7 +130,9 @@ function openStream() {
 
 function reloadAll() {
   staleFrom = series?.oldest ?? Infinity;
-  for (const task of [tickersTask, refreshTask, calendarTask, stateTask]) task.schedule();
+  for (const task of [tickersTask, refreshTask, calendarTask, movementTask, stateTask]) {
+    task.schedule();
+  }
 }
 
 /* An index that is not tracked is replaced by the first one. */
@@ -202,9 +214,14 @@ function showTitle() {
 
 /* Describe what is drawn. A range is checked only while it is in view. */
 function showView() {
-  if (!series || !slots.length) return byId("drawn").replaceChildren();
+  if (!series || !slots.length) {
+    byId("drawn").replaceChildren();
+    byId("download").hidden = true;
+    return;
+  }
   const { first, last, isRange } = chart.view();
   if (!first || !last) return;
+  showDownloads(series, first.start, last.end, slots.indexOf(last) - slots.indexOf(first) + 1);
   const type = chart.type === "candles" ? "candles" : "closes as a line";
   const reason = series.interval === "1m" ? ", because a minute has one price" : "";
   const times = [first, last].map(({ start }) => formatBucket(start, series.interval));
