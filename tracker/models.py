@@ -100,6 +100,22 @@ class SourcedPrice:
 
 
 @dataclass(frozen=True, slots=True)
+class FilledPrice:
+    """A minute of a filled series.
+
+    id, source, observed_at: None where *filled*, which means that the minute is not stored.
+    price: its own, or the previous stored one; None before the first.
+    """
+
+    id: int | None
+    price: Decimal | None
+    created_at: datetime
+    filled: bool
+    source: str | None
+    observed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Candle:
     """The candle of a bucket that has at least one price.
 
@@ -114,6 +130,17 @@ class Candle:
     low: Decimal
     close: Decimal
     samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class EmptyBucket:
+    """A bucket of a filled series that has no price.
+
+    close: the price that it is filled with; None: none.
+    """
+
+    start: datetime
+    close: Decimal | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from tracker.gaps import Coverage, Gap
-from tracker.models import Candle, SourcedPrice, Statistics
+from tracker.models import Candle, EmptyBucket, FilledPrice, SourcedPrice, Statistics
 from tracker.times import MINUTE, format_moment
 
 Row = dict[str, object]
@@ -37,6 +37,29 @@ def price_row(price: SourcedPrice) -> Row:
         "source": price.source,
         "observed_at": price.observed_at and _format_microseconds(price.observed_at),
     }
+
+
+def filled_price_row(ticker: str, price: FilledPrice) -> Row:
+    """PRICE_COLUMNS, `filled`, then EXTRA_COLUMNS."""
+    return {
+        "id": price.id,
+        "ticker": ticker,
+        "price": price.price and format_decimal(price.price),
+        "created_at": format_moment(price.created_at),
+        "filled": price.filled,
+        "source": price.source,
+        "observed_at": price.observed_at and _format_microseconds(price.observed_at),
+    }
+
+
+def filled_candle_row(candle: Candle | EmptyBucket) -> Row:
+    """CANDLE_COLUMNS and `filled`."""
+    if isinstance(candle, Candle):
+        return candle_row(candle) | {"filled": False}
+    text = candle.close and format_decimal(candle.close)
+    prices = dict.fromkeys(("open", "high", "low", "close"), text)
+    start = format_moment(candle.start)
+    return {"created_at": start, **prices, "samples": 0, "filled": True}
 
 
 def candle_row(candle: Candle) -> Row:

@@ -11,7 +11,7 @@ const range = { ticker: "btc_usd", start_date: "2024-01-15T12:00Z", end_date: "2
 const page = await client.GET("/prices", {
   params: { query: { ...range, order: "asc", limit: 6, include: ["source", "observed_at"] } },
 });
-const prices: components["schemas"]["Price"][] = page.data ?? [];
+const prices: components["schemas"]["ListedPrice"][] = page.data ?? [];
 assert.deepEqual(prices.map((each) => each.price), [0, 1, 2, 3, 4, 5].map((n) => `10${n}.50`));
 assert.deepEqual(prices.map((each) => each.source), [...Array(5).fill("poll"), "chart"]);
 assert.equal(prices[0]?.created_at, "2024-01-15T12:00:00Z");

@@ -46,8 +46,8 @@ generation.allow-extra-parameters = false  # it ignores them
 include-path-regex = "^/prices/(latest|at)$"
 checks.positive_data_acceptance.enabled = false  # lists have other names than those above
 [[operations]]
-include-path = "/prices/stats"
-checks.positive_data_acceptance.expected-statuses = ["2xx", "422"]  # a range of over a year
+include-path-regex = "^/prices(/stats|/candles)?$"  # a range of over a year; fill without a range
+checks.positive_data_acceptance.expected-statuses = ["2xx", "422"]
 """
 
 

@@ -219,6 +219,40 @@ def test_gaps_reach_from_the_first_tracked_to_the_last_complete_minute(
     assert analyst.execute(query).fetchone() == (START - timedelta(days=3000) + MINUTE, True)
 
 
+@pytest.mark.parametrize("first", [-5, 0, 2890])
+def test_filled_series_has_every_minute(analyst: psycopg.Connection, first: int) -> None:
+    """A missing one has the previous price, which may lie before the series."""
+    since, until = START + (first - 1) * MINUTE + timedelta(seconds=1), START + 3000 * MINUTE
+    query = "SELECT * FROM filled('btc_usd', %s, %s)"
+    found = analyst.execute(query, [since, until]).fetchall()
+
+    price, expected = Decimal("1.00"), []  # of years before
+    for minute in minutes(START - 5 * MINUTE, until):
+        price = BTC.get(minute, price)
+        expected.append((minute, price, minute not in BTC))
+    assert found == expected[first + 5 :]
+    assert {is_filled for _, _, is_filled in found} == {True, False}
+
+
+def test_filled_series_begins_with_tracking_and_ends_with_the_present(
+    analyst: psycopg.Connection,
+) -> None:
+    """Before the first price it has nulls; the minute in progress is not filled."""
+    query = "SELECT count(*), count(price), max(created_at) FROM filled('btc_usd', %s, %s)"
+    before = START - timedelta(days=3000)
+    assert analyst.execute(query, [before - 3 * MINUTE, before + MINUTE]).fetchone() == (
+        *(4, 1),
+        before,
+    )
+    query = """
+        SELECT min(created_at), max(created_at) - date_trunc('minute', now(), 'UTC')
+          FROM filled('btc_usd', now() - INTERVAL '3 min', 'infinity')
+    """
+    assert analyst.execute(query).fetchone()[1] == -MINUTE  # type: ignore[index]
+    query = "SELECT min(created_at) FROM filled('btc_usd', '-infinity', %s)"
+    assert analyst.execute(query, [before + 2 * MINUTE]).fetchone() == (before,)
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -229,7 +263,8 @@ def test_gaps_reach_from_the_first_tracked_to_the_last_complete_minute(
             *("'1 day', '2024-03-29Z', NULL", "'1 hour', '2024-03-29Z', '2024-03-30Z', NULL"),
         )
     ]
-    + ["gaps('btc_usd', NULL, '2024-03-30Z')", "gaps('btc_usd', '2024-03-29Z', NULL)"],
+    + ["gaps('btc_usd', NULL, '2024-03-30Z')", "gaps('btc_usd', '2024-03-29Z', NULL)"]
+    + ["filled('btc_usd', NULL, '2024-03-30Z')", "filled('btc_usd', '2024-03-29Z', NULL)"],
 )
 def test_null_argument_is_an_error(planner: psycopg.Connection, call: str) -> None:
     with pytest.raises(NullValueNotAllowed, match="must not be null"):

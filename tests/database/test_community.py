@@ -117,6 +117,9 @@ def test_functions_match_the_reference(conn: psycopg.Connection) -> None:
     with conn.cursor(row_factory=dict_row) as cursor:
         [row] = cursor.execute("SELECT * FROM stats('btc_usd', %s, %s)", [OLD + 7 * MINUTE, until])
     assert_statistics(row, compute_statistics(btc, OLD + 7 * MINUTE, until))
+    query = "SELECT count(*), count(*) FILTER (WHERE filled) FROM filled('btc_usd', %s, %s)"
+    missing = 2880 - len(btc)
+    assert conn.execute(query, [OLD, until]).fetchone() == (2880, missing)
     query = "SELECT created_at, price FROM latest_prices WHERE ticker = 'btc_usd'"
     assert conn.execute(query).fetchone() == (minute, btc[minute])
 

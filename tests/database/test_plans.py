@@ -372,6 +372,17 @@ def test_page_without_a_bound_stops_when_it_is_full(
     assert last["Actual Rows"] <= 30 * (COUNT + 1)
 
 
+def test_filled_page_reads_its_own_minutes_only(product: Product) -> None:
+    """Of a range of years, and the price before each gap: of four stored minutes an hour, few."""
+    bounds = {"start_date": START, "end_date": UNTIL, "fill": "previous"}
+    assert len(product.get("/prices", **bounds).json()) == COUNT
+    scans = [scan for scan in scans_of(product.plan()) if scan["Actual Loops"]]
+
+    assert sum(rows_read(scans).values()) <= 3 * COUNT
+    assert sum(scan.get("Rows Removed by Filter", 0) for scan in scans) == 0
+    assert not [scan for scan in scans if scan["Node Type"] == "Seq Scan"]
+
+
 def test_page_of_gaps_stops_when_it_is_full(product: Product) -> None:
     """Newest first from the indexes: of four years with two gaps in each hour, a page."""
     assert len(product.get("/prices/gaps", end_date=UNTIL).json()) == COUNT
@@ -440,6 +451,7 @@ def call_all(product: Product, folder: Path) -> None:
     product.get("/prices/gaps", **minute)
     product.get("/prices/coverage", **minute)
     product.get("/prices/stats", **minute)
+    product.get("/prices", fill="previous", limit=2, **minute)
     for path in ("/tickers", "/health/ready", "/health/state", "/prices?ticker=doge_usd"):
         product.client.get(path)
     assert product.client.get("/udf/symbols?symbol=btc_usd").is_success

@@ -126,6 +126,44 @@ def missing_cases() -> list[Case]:
     return found
 
 
+def filled_cases() -> list[Case]:
+    """GET /prices and /prices/candles with fill: orders, cursors, formats, what it needs."""
+    found: list[Case] = []
+    minutes = "start_date=2026-03-28T02:55Z&end_date=2026-03-28T06:05Z"
+    for url in ("/prices?ticker=btc_usd", "/prices/candles?ticker=btc_usd&interval=15m"):
+        found += [
+            get(f"{url}&{minutes}&fill={fill}&order={order}&limit=12")
+            for fill in ("null", "previous")
+            for order in ("desc", "asc")
+        ]
+        found += [
+            get(f"{url}&{minutes}&fill=previous&limit=2&{cursor}")
+            for cursor in (
+                *("before=2026-03-28T03:30Z", "after=2026-03-28T03:30Z"),
+                *("before=2026-03-28T02:55Z", "after=2026-03-28T06:04Z"),
+            )
+        ]
+        found += [
+            get(f"{url}&{minutes}&fill=previous&limit=3&format={name}")
+            for name in ("csv", "ndjson")
+        ]
+        found += [
+            get(f"{url}&{minutes}&fill={fill}") for fill in ("", "none", "0", "null&fill=null")
+        ]
+        found += [
+            get(f"{url}&fill=null"),
+            get(f"{url}&fill=null&start_date=2026-03-28T02:55Z"),
+            get(f"{url}&fill=null&end_date=2026-03-28T02:55Z"),
+            get(f"{url}&fill=null&start_date=2026-03-28&end_date=2026-03-28"),
+            get(f"{url}&fill=null&start_date=9990-01-01&end_date=9999-01-01"),
+            get(f"{url}&fill=null&start_date=0001-01-01&end_date=2026-04-01&order=asc&limit=1"),
+        ]
+    url = "/prices?ticker=btc_usd"
+    found += [get(f"{url}&{minutes}&fill=null&limit=2&include=source,observed_at")]
+    found += [get(f"/prices/candles?ticker=btc_usd&{minutes}&fill=null&format=parquet")]
+    return found
+
+
 def statistics_cases() -> list[Case]:
     """GET /prices/stats: bounds, of a minute or none, because logarithms are not exact."""
     url = "/prices/stats?ticker=btc_usd"

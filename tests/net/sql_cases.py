@@ -49,6 +49,7 @@ ANALYSTS_RELATIONS = (
 ANALYSTS_FUNCTIONS = (
     *("candles", "returns", "gaps", "price_at", "next_bucket"),
     *("stats", "twap", "log_returns", "realised_volatility"),
+    "filled",
 )
 ROLES = ("tracker_worker", "tracker_web", "analyst")
 
@@ -287,6 +288,9 @@ READS = {
             "since null": "'btc_usd', NULL, '2024-04-01Z'",
         }.items()
     },
+    "filled": "SELECT * FROM filled('btc_usd', '2024-03-30 01:57Z', '2024-03-30 02:13Z')",
+    "filled: before the first price": "SELECT * FROM"
+    " filled('eth_usd', '2024-03-30 21:57:30Z', '2024-03-30 22:02Z')",
     "twap": "SELECT twap('btc_usd', '2024-03-30Z', '2024-03-31Z')",
     "realised_volatility": "SELECT"
     " round(realised_volatility('btc_usd', '2024-03-30Z', '2024-03-31Z')::numeric, 9)",

@@ -35,6 +35,7 @@ GROUPS: dict[str, Callable[[], list[Case]]] = {
     "exports": cases_prices.export_cases,
     "candles": cases_series.candle_cases,
     "missing": cases_series.missing_cases,
+    "filled": cases_series.filled_cases,
     "statistics": cases_series.statistics_cases,
     "charts": cases_series.chart_cases,
     "methods": cases_protocol.method_cases,

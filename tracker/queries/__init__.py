@@ -23,7 +23,7 @@ from tracker.queries.gaps import (
     gap_page,
     tracked_since,
 )
-from tracker.queries.prices import newest_prices, price_pages
+from tracker.queries.prices import filled_prices, newest_prices, price_pages
 from tracker.queries.recording import (
     discard_misses,
     drop_prices,
@@ -60,6 +60,7 @@ __all__ = [
     "exported_columns",
     "exported_lines",
     "exported_tickers",
+    "filled_prices",
     "gap_page",
     "heartbeats",
     "insert_miss",

@@ -1,4 +1,4 @@
-"""Pages of prices, as text that PostgreSQL has rendered; the newest prices of many indexes."""
+"""Pages of prices, as text that PostgreSQL has rendered; filled ones; the newest of indexes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,10 +8,11 @@ from itertools import product
 import orjson
 from psycopg import AsyncConnection
 
-from tracker.models import SourcedPrice
+from tracker.models import FilledPrice, SourcedPrice
 from tracker.queries.statements import compose_sql, fetch_rows, load_sql
 
 _PRICE_PAGES = load_sql("queries/price_pages")
+_FILLED_PRICES = load_sql("queries/filled_prices")
 _NEWEST_PRICES = load_sql("queries/newest_prices")
 
 _OBSERVED_AT = """to_char(observed_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""  # the session is in UTC
@@ -115,3 +116,11 @@ async def newest_prices(
     """
     parameters = {"tickers": list(tickers), "since": since, "until": until}
     return await fetch_rows(conn, _NEWEST_PRICES, SourcedPrice, parameters)
+
+
+async def filled_prices(
+    conn: AsyncConnection, ticker: str, since: datetime, until: datetime
+) -> list[FilledPrice]:
+    """Every minute from *since* to *until* that is over or stored, ascending."""
+    parameters = {"ticker": ticker, "since": since, "until": until}
+    return await fetch_rows(conn, _FILLED_PRICES, FilledPrice, parameters)

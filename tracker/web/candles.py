@@ -6,7 +6,7 @@ of other zones than UTC and longer units are made of hours. An empty bucket has 
 
 import asyncio
 import io
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -27,7 +27,8 @@ from tracker.candles import (
     make_grid,
     next_start,
 )
-from tracker.models import Candle
+from tracker.errors import BadRequest
+from tracker.models import Candle, EmptyBucket
 from tracker.times import FIRST, HOUR, MINUTE, Span, floor_moment, minute_of, next_instant
 from tracker.web import params, responses, schemas
 from tracker.web.endpoint import AppRequest, endpoint, require_ticker
@@ -39,6 +40,8 @@ from tracker.web.responses import (
     negotiate,
     render,
 )
+
+Fetch = Callable[..., Awaitable[Sequence[Candle | EmptyBucket]]]
 
 _MAX_BUCKETS = 10_000  # of a calendar in one query
 _UTC = ZoneInfo("UTC")
@@ -60,7 +63,7 @@ FORMAT = replace(
 
 
 def _price(description: str) -> params.Schema:
-    return {**schemas.PRICE, "description": description}
+    return schemas.or_null(schemas.PRICE, f"{description}; null only with `fill`")
 
 
 CANDLE = schemas.model(
@@ -73,12 +76,18 @@ CANDLE = schemas.model(
         "close": _price("The last price"),
         "samples": {
             "type": "integer",
-            "minimum": 1,
+            "minimum": 0,
             "description": "How many minutes it is made of: fewer than the bucket has where some"
-            " are missing, or still to come",
+            " are missing, or still to come; 0 where filled",
+        },
+        "filled": {
+            "type": "boolean",
+            "description": "With `fill`: whether the bucket has no price",
         },
     },
-    description="The prices of a bucket; a bucket without any is left out",
+    description="The prices of a bucket; one without any is left out, unless `fill` is given: then"
+    " its prices are null or the previous close",
+    optional=("filled",),
 )
 _EXAMPLE = {
     "created_at": "2024-01-15T12:00:00Z",
@@ -102,15 +111,19 @@ class CandlesQuery(TickerQuery):
     limit: Annotated[int, params.LIMIT] = params.DEFAULT_LIMIT
     before: Annotated[datetime | None, params.BEFORE] = None
     after: Annotated[datetime | None, params.AFTER] = None
+    fill: Annotated[str | None, params.FILL] = None
     format: Annotated[str | None, FORMAT] = None
     price_type: Annotated[str, params.PRICE_TYPE] = "decimal"
 
 
 @dataclass(frozen=True, slots=True)
 class CandlePage:
-    """Candles of a listing, in its order; the cursors of the pages with older and newer ones."""
+    """Candles of a listing, in its order; the cursors of the pages with older and newer ones.
 
-    candles: Sequence[Candle]
+    With `fill` also the empty buckets.
+    """
+
+    candles: Sequence[Candle | EmptyBucket]
     older: datetime | None
     newer: datetime | None
 
@@ -135,16 +148,24 @@ async def list_candles(request: AppRequest, query: CandlesQuery) -> Response:
     media_type = negotiate(request, query.format, tuple(MEDIA_TYPES.values()))
     now = datetime.now(UTC)
     grid = make_grid(query.interval, query.tz)
+    if query.fill:
+        params.require_range(query.start_date, query.end_date)
+        if media_type in COLUMNAR:
+            raise BadRequest({"fill": f"is not available as {COLUMNAR[media_type]}"})
     page = await request.state["database"].run(lambda conn: fetch_page(conn, query, grid, now))
     links = responses.page_links(request, page.older, page.newer, ascending=query.order == "asc")
     _, until = params.half_open(query.start_date, query.end_date)
     end = min(until or now, query.before or now)
     past = next_start(grid, end) <= minute_of(now)
     headers = {**links, **(responses.SETTLED if past else {})}
-    if media_type in COLUMNAR:
-        body = await asyncio.to_thread(render_table, media_type, page.candles, query.price_type)
+    candles = [each for each in page.candles if isinstance(each, Candle)]
+    if query.fill:
+        listed = [rows.filled_candle_row(each) for each in page.candles]
+        body = responses.render_flagged(media_type, listed, (*rows.CANDLE_COLUMNS, "filled"))
+    elif media_type in COLUMNAR:
+        body = await asyncio.to_thread(render_table, media_type, candles, query.price_type)
     else:
-        listed = [rows.candle_row(each) for each in page.candles]
+        listed = [rows.candle_row(each) for each in candles]
         body = render(media_type, listed, rows.CANDLE_COLUMNS)
     return DataResponse(body, media_type, headers, dependency)
 
@@ -182,10 +203,14 @@ async def fetch_page(
         until = min(until, query.before)
     has_one_cursor = (query.before is None) != (query.after is None)
     ascending = query.before is None if has_one_cursor else query.order == "asc"
-    fetch = partial(fetch_candles, conn, query.ticker, grid)
+    fetch: Fetch = partial(fetch_candles, conn, query.ticker, grid)
+    if query.fill:
+        end = await _end_of_filled(fetch, grid, end, now)
+        until = min(until, end)
+        fetch = partial(fill_buckets, fetch, grid, query.fill)
 
     found = await fetch(_span(since, until), query.limit + 1, ascending=ascending)
-    page = found[: query.limit]
+    page = list(found[: query.limit])
     following = page[-1].start if len(found) > query.limit else None
     preceding = None
     if has_one_cursor:
@@ -201,6 +226,42 @@ async def fetch_page(
     if ascending != (query.order == "asc"):
         page.reverse()
     return CandlePage(page, *((preceding, following) if ascending else (following, preceding)))
+
+
+async def _end_of_filled(fetch: Fetch, grid: Grid, end: datetime, now: datetime) -> datetime:
+    """Where a filled listing to *end* ends: the bucket in progress counts once it has a price."""
+    present = bucket_start(grid, minute_of(now))
+    if end <= present:
+        return end
+    after = next_instant(present)
+    return after if await fetch(Span(present, after), 1, ascending=True) else present
+
+
+async def fill_buckets(
+    fetch: Fetch, grid: Grid, fill: str, within: Span, count: int, *, ascending: bool
+) -> list[Candle | EmptyBucket]:
+    """Up to *count* buckets that start in *within*: a candle each, or the bucket where it is empty.
+
+    fill: previous: an empty bucket has the close of the last candle before it, also before
+        *within*; null: it has none.
+    """
+    following = ascending_buckets if ascending else descending_buckets
+    starts = sorted(each.since for each in islice(following(grid, within), count))
+    if not starts:
+        return []
+    read = await fetch(Span(starts[0], next_instant(starts[-1])), count, ascending=True)
+    candles = {each.start: each for each in read if isinstance(each, Candle)}
+    price = None
+    if fill == "previous" and starts[0] not in candles:
+        for each in await fetch(Span(FIRST, starts[0]), 1, ascending=False):
+            price = each.close
+    listed: list[Candle | EmptyBucket] = []
+    for start in starts:
+        candle = candles.get(start)
+        listed.append(candle or EmptyBucket(start, price))
+        if candle and fill == "previous":
+            price = candle.close
+    return listed if ascending else listed[::-1]
 
 
 async def fetch_candles(

@@ -265,6 +265,13 @@ AFTER = moment(
     "A cursor, as links have it: the page of what is nearest after it, exclusive, in the requested"
     " range and order.",
 )
+FILL = choice(
+    "fill",
+    ("null", "previous"),
+    "Return also what is missing in the range from `start_date` to `end_date`, both of which it"
+    " needs: with null prices, or with the previous price, which may lie before the range. `filled`"
+    " marks it. Up to the last one that is over.",
+)
 INCLUDE = replace(
     choice("include", EXTRA_COLUMNS, "Keys to add to a price: separated by commas, or repeated."),
     listed=True,
@@ -314,6 +321,12 @@ def half_open(
     if start is None or end is None or start <= end:
         return start, end
     return next_instant(end), next_instant(start)
+
+
+def require_range(start: datetime | None, end: datetime | None) -> None:
+    """What `fill` needs. Raises BadRequest without both bounds."""
+    if start is None or end is None:
+        raise BadRequest({"fill": "needs start_date and end_date"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

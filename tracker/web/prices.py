@@ -1,13 +1,14 @@
 """GET /prices, /prices/last and /prices/filtered: pages, the newest, that of a moment."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Annotated
 
 from starlette.responses import Response
 
+from tracker import queries, rows
 from tracker.errors import NotFound
 from tracker.queries.prices import EMPTY_PAGE, PageQuery, PricePage
 from tracker.times import EPOCH, FIRST, LAST, MINUTE, format_moment, minute_of
@@ -16,7 +17,7 @@ from tracker.web.batching import PageBatcher
 from tracker.web.database import QUERY_DEADLINE
 from tracker.web.endpoint import AppRequest, endpoint, require_ticker
 from tracker.web.params import TickerQuery
-from tracker.web.responses import CSV, DataResponse, PriceFormat, negotiate
+from tracker.web.responses import CSV, DataResponse, Dependency, PriceFormat, negotiate
 
 MAX_TOLERANCE = 86_400  # seconds
 
@@ -55,6 +56,26 @@ PRICE = schemas.model(
     description="A stored price; `include` adds source and observed_at",
     optional=("source", "observed_at"),
 )
+LISTED_PRICE = schemas.model(
+    "ListedPrice",
+    {
+        **PRICE_PROPERTIES,
+        "id": schemas.or_null({"type": "integer"}, "Grows with insertion; null where filled"),
+        "price": schemas.or_null(
+            schemas.PRICE,
+            "An exact decimal, in the index's quote currency; null only with `fill`, without an"
+            " earlier price",
+        ),
+        "filled": {
+            "type": "boolean",
+            "description": "With `fill`: whether the minute is not stored",
+        },
+        "source": schemas.or_null(PRICE_PROPERTIES["source"], "Null where filled"),
+    },
+    description="A stored price, or with `fill` a minute without one; `include` adds source and"
+    " observed_at",
+    optional=("filled", "source", "observed_at"),
+)
 EXAMPLE = {"id": 1, "ticker": "btc_usd", "price": "68241.50", "created_at": "2024-01-15T12:00:00Z"}
 
 
@@ -68,6 +89,7 @@ class PricesQuery(TickerQuery):
     limit: Annotated[int, params.LIMIT] = params.DEFAULT_LIMIT
     before: Annotated[datetime | None, params.BEFORE] = None
     after: Annotated[datetime | None, params.AFTER] = None
+    fill: Annotated[str | None, params.FILL] = None
     include: Annotated[tuple[str, ...], params.INCLUDE] = ()
     format: Annotated[str | None, params.FORMAT] = None
 
@@ -96,7 +118,7 @@ class FilteredPriceQuery(TickerQuery):
     summary="A page of the prices of a range",
     description="Newest first, or oldest first with `order=asc`. The header Link leads to the next"
     " page and to the previous one.",
-    response=schemas.rows_response(schemas.page_of(PRICE), [EXAMPLE], "Link"),
+    response=schemas.rows_response(schemas.page_of(LISTED_PRICE), [EXAMPLE], "Link"),
     errors=(406, 412, 422, 500, 503),
     links=(
         "get_filtered_price",
@@ -109,6 +131,8 @@ async def list_prices(request: AppRequest, query: PricesQuery) -> Response:
     dependency = await require_ticker(request, query.ticker)
     price_format = PriceFormat(negotiate(request, query.format), query.include)
     now = datetime.now(UTC)
+    if query.fill:
+        return await list_filled_prices(request, query, dependency, price_format.media_type, now)
     page = await fetch_page(request.state["batcher"], query, price_format, now)
     links = responses.page_links(request, page.older, page.newer, ascending=query.order == "asc")
     lifetime = responses.SETTLED if page.past else responses.until_next_price(page.newest, now)
@@ -241,6 +265,76 @@ async def fetch_page(
         older=previous_read if reads_ascending else next_read,
         newer=next_read if reads_ascending else previous_read,
     )
+
+
+async def list_filled_prices(
+    request: AppRequest, query: PricesQuery, dependency: Dependency, media_type: str, now: datetime
+) -> Response:
+    """The page of *query* with each minute of its range that is over, or stored already.
+
+    The minutes of a page follow from its bounds, therefore only they are read. Raises BadRequest.
+    """
+    params.require_range(query.start_date, query.end_date)
+    ascending = query.order == "asc"
+    wanted = listing_minutes(query.start_date, query.end_date, now, ascending=ascending)
+    present = minute_number(now)
+    is_past = wanted.stop <= present
+    if present in wanted:
+        minutes = range(present, present + 1)
+        found = await fetch_prices(
+            request.state["batcher"],
+            *(query.ticker, minutes, 1, _ANY_FORMAT),
+            deadline=_deadline(),
+            ascending=False,
+        )
+        present += found.text is not None
+    listing = range(wanted.start, max(wanted.start, min(wanted.stop, present)))
+    page, older, newer = slice_minutes(listing, query)
+    filled = []
+    if page:
+        filled = await request.state["database"].run(
+            lambda conn: queries.filled_prices(
+                conn, query.ticker, minute_at(page[0]), minute_at(page[-1])
+            )
+        )
+    if query.fill == "null":
+        filled = [replace(each, price=None) if each.filled else each for each in filled]
+    columns = (*rows.PRICE_COLUMNS, "filled", *query.include)
+    listed = [rows.filled_price_row(query.ticker, each) for each in filled]
+    selected = [{name: row[name] for name in columns} for row in listed]
+    if not ascending:
+        selected.reverse()
+    links = responses.page_links(request, older, newer, ascending=ascending)
+    lifetime = responses.SETTLED if is_past else responses.until_next_price(None, now)
+    body = responses.render_flagged(media_type, selected, columns)
+    return DataResponse(body, media_type, {**links, **lifetime}, dependency)
+
+
+def slice_minutes(
+    listing: range, query: PricesQuery
+) -> tuple[range, datetime | None, datetime | None]:
+    """The minutes of a page of *listing*, and the cursors of the older and the newer page."""
+    first, stop = listing.start, listing.stop
+    if query.before:
+        stop = min(stop, following_minute(query.before))
+    if query.after:
+        first = max(first, minute_number(query.after) + 1)
+    within = range(first, max(first, stop))
+    has_one_cursor = (query.before is None) != (query.after is None)
+    reads_ascending = query.before is None if has_one_cursor else query.order == "asc"
+    if reads_ascending:
+        page = within[: query.limit]
+        next_read = page.stop - 1 if page.stop < within.stop else None
+        boundary = within.start
+        behind = range(listing.start, min(boundary, listing.stop))
+    else:
+        page = within[-query.limit :]
+        next_read = page.start if page.start > within.start else None
+        boundary = stop - 1
+        behind = range(max(stop, listing.start), listing.stop)
+    following = None if next_read is None else minute_at(next_read)
+    preceding = minute_at(boundary) if has_one_cursor and behind else None
+    return page, *((preceding, following) if reads_ascending else (following, preceding))
 
 
 async def fetch_nearest(

@@ -204,6 +204,13 @@ def render(media_type: str, content: Row | Sequence[Row], columns: Sequence[str]
     return lines.getvalue().encode()
 
 
+def render_flagged(media_type: str, listed: Sequence[Row], columns: Sequence[str]) -> bytes:
+    """Rows with `filled`, which is true or false in every format."""
+    if media_type == CSV:
+        listed = [{**row, "filled": str(row["filled"]).lower()} for row in listed]
+    return render(media_type, listed, columns)
+
+
 @dataclass(frozen=True)
 class PriceFormat:
     """How PostgreSQL writes prices as lines: in a media type, with some of rows.EXTRA_COLUMNS.

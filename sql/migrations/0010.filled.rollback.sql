@@ -1,0 +1,1 @@
+DROP FUNCTION filled(text, timestamptz, timestamptz);
