@@ -140,6 +140,17 @@ def test_statistics_of_a_range(call: Call) -> None:
     assert call("stats", "btc_usd", end=NOON).first is None
 
 
+def test_frame_has_the_prices_of_an_export(call: Call) -> None:
+    """Doubles for computing, or exact decimals."""
+    frame = call("frame", "btc_usd", start=NOON + MINUTE, end=NOON + 5 * MINUTE)
+    exact = call("frame", "btc_usd", price_type="decimal")
+    rows = [(p.ticker, p.created_at, p.price, p.source, p.observed_at) for p in STORED[::-1]]
+
+    assert frame.columns == ["ticker", "created_at", "price", "source", "observed_at"]
+    assert frame["price"].to_list() == [68240.993333, 68250.0]
+    assert exact.rows() == rows
+
+
 def test_tickers_include_index_without_price(call: Call) -> None:
     first, second = call("tickers")[:2]
     assert (first.ticker, first.configured, first.rows, first.since) == ("btc_usd", True, 3, NOON)

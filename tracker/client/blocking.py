@@ -5,11 +5,12 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from datetime import datetime
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Literal, Self, TypeVar, Unpack
 
 import httpx
 
 from tracker.client.events import Connected, Disconnected, Events, Reset, StreamEvent
+from tracker.client.frames import Library, read_frame
 from tracker.client.http import (
     DEFAULT_ATTEMPTS,
     ORIGIN,
@@ -135,6 +136,22 @@ class Client:
                     raise
             else:
                 return
+
+    def frame(
+        self,
+        ticker: str,
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        price_type: Literal["decimal", "float64"] = "float64",
+        library: Library = "polars",
+    ) -> Any:
+        """The same prices as a DataFrame: ticker, created_at, price, source and observed_at.
+
+        library: pandas needs pyarrow too. Raises ImportError without it.
+        """
+        query = export_query(ticker, start, end) | {"format": "arrow", "price_type": price_type}
+        return read_frame((self._get("/prices/export", query)).content, library)
 
     def stream(
         self, *tickers: str, events: Events | None = None
