@@ -53,7 +53,12 @@ def test_example_is_one_statement_below_its_question(
     assert all(line.startswith("-- ") for line in question)
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+# Their moments have prices as of earlier ones, whose chunk only the row tells.
+AS_OF = {"filled_ratio", "trades_as_of"}
+BOUNDED = [file for file in FILES if file.stem not in AS_OF]
+
+
+@pytest.mark.parametrize("file", BOUNDED, ids=lambda file: file.stem)
 def test_example_excludes_chunks_outside_its_window(
     with_old_chunks: psycopg.Connection, file: Path
 ) -> None:
@@ -95,7 +100,7 @@ README = (CHECKOUT / "sql/README.md").read_text()
 
 
 def test_statements_and_examples_of_the_readme_are_valid(analyst: psycopg.Connection) -> None:
-    statements = re.findall(r"```sql\n(.*?)```", README, re.DOTALL)
+    statements = re.findall(r"```sql\n(?!-- DuckDB)(.*?)```", README, re.DOTALL)
     psql_queries = re.findall(r'POSTGRES_USER=analyst ops/just psql -c "(.*)"', README)
     pandas_queries = re.findall(r'^HOURS = "(.*)"$', README, re.MULTILINE)
     assert (len(statements), len(psql_queries), len(pandas_queries)) == (3, 1, 1)

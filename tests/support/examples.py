@@ -1,10 +1,12 @@
 """The queries of sql/examples, and what they must return for random prices."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from math import sqrt
 from statistics import correlation, fmean, stdev
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
@@ -18,6 +20,7 @@ from tests.support.reference import (
     next_bucket,
     random_walk,
 )
+from tests.support.statistics import YEAR, log_returns
 from tracker.settings import CHECKOUT
 from tracker.times import MINUTE, minute_of
 
@@ -28,8 +31,10 @@ START = NOW - 80 * HOUR
 SERIES = {
     "btc_usd": random_walk(3, START, 4560, 65_000),
     "eth_usd": random_walk(4, START, 4560, 3_500),
+    "btc_usdc": random_walk(5, START, 4560, 65_000),
 }
-BTC, ETH = SERIES.values()
+BTC, ETH, USDC = SERIES.values()
+BERLIN = ZoneInfo("Europe/Berlin")
 MISSED = [START + n * MINUTE for n in range(4800) if START + n * MINUTE not in BTC][40:90]
 
 Row = tuple[Any, ...]
@@ -68,7 +73,7 @@ def largest_move(_: datetime) -> list[Row]:
 
 def coverage_by_month(now: datetime) -> list[Row]:
     rows: list[Row] = []
-    for ticker, series in SERIES.items():
+    for ticker, series in sorted(SERIES.items()):
         month = bucket_start(START, None)
         while month <= now:
             first, last = max(month, min(series)), min(next_bucket(month, None), minute_of(now))
@@ -81,11 +86,11 @@ def coverage_by_month(now: datetime) -> list[Row]:
 
 
 def longest_gaps(now: datetime) -> list[Row]:
-    reasons = {"btc_usd": dict.fromkeys(MISSED, "refused"), "eth_usd": {}}
+    reasons = {"btc_usd": dict.fromkeys(MISSED, "refused")}
     rows = [
         (ticker, *gap)
         for ticker, series in SERIES.items()
-        for gap in find_gaps(series, reasons[ticker], min(series), minute_of(now))
+        for gap in find_gaps(series, reasons.get(ticker, {}), min(series), minute_of(now))
     ]
     return sorted(rows, key=lambda row: (-row[3], row[0], row[1]))[:10]
 
@@ -115,6 +120,70 @@ def range_by_weekday(now: datetime) -> list[Row]:
     return [(day, fmean(widths), len(widths)) for day, widths in sorted(days.items())]
 
 
+def rolling_volatility(now: datetime) -> list[Row]:
+    end = now.replace(minute=0, second=0, microsecond=0)
+    returns = log_returns(BTC, now - 8 * DAY, end)
+    hours = sorted({at.replace(minute=0) for at in returns})
+    rows: list[Row] = []
+    for hour in hours:
+        parts = [part for at, part in returns.items() if hour - 23 * HOUR <= at < hour + HOUR]
+        volatility = 100 * sqrt(YEAR * fmean(part * part for part in parts))
+        rows.append((hour, volatility, len(parts)))
+    return rows
+
+
+def local_days(_: datetime) -> list[Row]:
+    days: dict[date, list[Decimal]] = {}
+    for at, price in BTC.items():
+        days.setdefault(at.astimezone(BERLIN).date(), []).append(price)
+    return [(day, some[0], max(some), min(some), some[-1], len(some)) for day, some in days.items()]
+
+
+def trades_as_of(now: datetime) -> list[Row]:
+    rows: list[Row] = []
+    for age, amount in ((70 * 60, "0.5"), (41 * 60, "0.25"), (31 * 60 + 7, "-0.75")):
+        at = now - age * MINUTE
+        recent = [each for each in BTC if minute_of(at - FIVE) <= each <= at]
+        newest = max(recent, default=None)
+        price = BTC[newest] if newest else None
+        worth = None if price is None else Decimal(amount) * price
+        rows.append((at, Decimal(amount), newest, price, worth))
+    return rows
+
+
+def filled_ratio(now: datetime) -> list[Row]:
+    rows: list[Row] = []
+    btc, eth = Decimal(0), Decimal(0)
+    minute = START
+    while minute < minute_of(now):
+        btc, eth = BTC.get(minute, btc), ETH.get(minute, eth)
+        if minute >= now - 6 * HOUR:
+            rows.append((minute, float(eth / btc), minute not in BTC or minute not in ETH))
+        minute += MINUTE
+    return rows
+
+
+def basis(_: datetime) -> list[Row]:
+    hours: dict[datetime, list[float]] = {}
+    for at in sorted(BTC.keys() & USDC.keys()):
+        part = 10_000 * float(USDC[at] / BTC[at] - 1)
+        hours.setdefault(at.replace(minute=0), []).append(part)
+    return [(hour, fmean(some), min(some), max(some), len(some)) for hour, some in hours.items()]
+
+
+def monthly_returns(_: datetime) -> list[Row]:
+    years: dict[int, dict[int, list[Decimal]]] = {}
+    for at, price in BTC.items():
+        years.setdefault(at.year, {}).setdefault(at.month, []).append(price)
+    rows: list[Row] = []
+    for year, months in years.items():
+        changes = [percent(some[-1] / some[0] - 1) if (some := months.get(month)) else None
+                   for month in range(1, 13)]  # fmt: skip
+        first, last = months[min(months)][0], months[max(months)][-1]
+        rows.append((year, *changes, percent(last / first - 1)))
+    return rows
+
+
 MODELS: dict[str, Callable[[datetime], list[Row]]] = {
     "volatility_by_hour": volatility_by_hour,
     "correlation": correlation_of_both,
@@ -124,6 +193,12 @@ MODELS: dict[str, Callable[[datetime], list[Row]]] = {
     "drawdown": drawdown,
     "ratio": ratio,
     "range_by_weekday": range_by_weekday,
+    "rolling_volatility": rolling_volatility,
+    "local_days": local_days,
+    "trades_as_of": trades_as_of,
+    "filled_ratio": filled_ratio,
+    "basis": basis,
+    "monthly_returns": monthly_returns,
 }
 
 
