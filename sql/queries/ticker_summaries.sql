@@ -5,7 +5,7 @@
 -- without a price is null.
 -- decimals is the number of decimals of its prices, without zeros at their ends, at least 2. Averages of charts
 -- have more than polled prices: therefore it is that of the hours of that day in which all prices
--- were polled; if there are none, that of the polled prices among its newest, or of all these.
+-- were polled; without such prices, that of the polled prices among its newest, or of all these.
 SELECT known.ticker, known.since, stored.minutes, stored.missing,
        oldest.price AS first_price, oldest.created_at AS first_at,
        newest.price AS newest_price, newest.created_at AS newest_at,
