@@ -3,6 +3,7 @@
 import gzip
 import re
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -195,6 +196,14 @@ def test_abandoned_table_ends_its_thread(
         wait_until_released(base_conn)
     wait_until(lambda: "encoder" not in {thread.name for thread in threading.enumerate()})
     assert logged == []
+
+
+def test_start_imports_no_arrow() -> None:
+    """The extra costs time and memory only once a table is requested."""
+    code = "import sys, tracker.web.app, tracker.recorder.worker; print(*sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    assert "tracker.columnar" in loaded
+    assert not [name for name in loaded if name.startswith("arro3")]
 
 
 @pytest.mark.parametrize("path", [EXPORT, "/prices/candles?ticker=btc_usd"])

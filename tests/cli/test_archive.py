@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,13 @@ from tests.support.database import drop_prices, insert_prices, upsert_prices
 from tests.support.reference import random_walk
 from tracker.archive import Tally, update_archive
 from tracker.errors import ArchiveError
-from tracker.settings import Settings
+from tracker.settings import CHECKOUT, Settings
 from tracker.times import DAY, MINUTE
 
 START = datetime(2024, 12, 30, 12, tzinfo=UTC)
-SERIES = {
-    "btc_usd": random_walk(1, START, 7_000, 65_000),
-    "eth_usd": random_walk(2, START, 7_000, 3_500),
+SERIES = {  # every tenth price of five days
+    ticker: dict(islice(random_walk(seed, START, 7_000, price).items(), 0, None, 10))
+    for ticker, seed, price in (("btc_usd", 1, 65_000), ("eth_usd", 2, 3_500))
 }
 ROWS = sum(map(len, SERIES.values()))
 MONTHS = ("month=2024-12", "month=2025-01")
@@ -96,6 +97,25 @@ def test_archive_is_one_table_to_every_reader(
         assert moments.is_sorted()
 
 
+def test_statements_of_the_readme_read_the_archive(
+    conn: psycopg.Connection, base: Settings, folder: Path
+) -> None:
+    """A row for each index and day, and one for each file."""
+    update_archive(base.database_dsn, folder)
+    blocks = re.findall(r"```sql\n(.*?)```", (CHECKOUT / "sql/README.md").read_text(), re.DOTALL)
+    [block] = [each for each in blocks if "'DIR/" in each]
+    days, files = block.replace("DIR", str(folder)).replace("2026-10", "2024-01").split(";")[:2]
+    count = "SELECT count(DISTINCT (ticker, created_at::date)) FROM prices"
+    with duckdb.connect() as duck:
+        duck.execute("SET TimeZone = 'UTC'")
+        found = duck.sql(days).fetchall()
+        lines = duck.sql(files).fetchall()
+
+    assert conn.execute(count).fetchall() == [(len(found),)]
+    assert sum(row[-1] for row in found) == ROWS
+    assert [f"ticker={ticker}/{file}" for ticker, file, *_ in sorted(lines)] == FILES
+
+
 def test_manifest_tells_what_each_file_has(
     conn: psycopg.Connection, base: Settings, folder: Path
 ) -> None:
@@ -106,7 +126,10 @@ def test_manifest_tells_what_each_file_has(
             "SELECT ticker, month, revision FROM internal.month_revisions"
         )
     }
-    last = max(SERIES["btc_usd"])
+    ends = {
+        ticker: {"2024-12": datetime(2025, 1, 1, tzinfo=UTC), "2025-01": max(series) + MINUTE}
+        for ticker, series in SERIES.items()
+    }
 
     lines = read_lines(folder)
     assert list(lines) == FILES
@@ -123,9 +146,7 @@ def test_manifest_tells_what_each_file_has(
             "bytes": len(content),
             "sha256": hashlib.sha256(content).hexdigest(),
             "revision": revisions[name],
-            "complete_until": "2025-01-01T00:00:00Z"
-            if "2024-12" in name
-            else f"{last + MINUTE:%Y-%m-%dT%H:%M:%SZ}",
+            "complete_until": f"{ends[line['ticker']][line['file'][6:13]]:%Y-%m-%dT%H:%M:%SZ}",
         }
 
 
@@ -161,7 +182,8 @@ def test_files_keep_what_retention_has_dropped(
     assert update_archive(base.database_dsn, folder) == Tally(unchanged=4)
     assert (identify(folder), read_archive(folder)) == (before, stored)
 
-    upsert_prices(conn, "btc_usd", {kept_since + MINUTE: "1.000000000000000001"}, "import")
+    repaired = min(minute for minute in SERIES["btc_usd"] if minute >= kept_since)
+    upsert_prices(conn, "btc_usd", {repaired: "1.000000000000000001"}, "import")
     update_archive(base.database_dsn, folder)
     [price] = conn.execute(QUERY.replace("ORDER", "WHERE source = 'import' ORDER"))
     expected = [price if row[:2] == price[:2] else row for row in stored]
