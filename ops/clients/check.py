@@ -11,7 +11,9 @@ from deribit_price_tracker_client.api.prices import (
     list_candles,
     list_coverage,
     list_gaps,
+    list_latest_prices,
     list_prices,
+    list_prices_at,
     list_tickers,
 )
 from deribit_price_tracker_client.api.service import get_metrics, get_readiness, get_state
@@ -56,6 +58,17 @@ assert 'rel="next"' in response.headers["link"]
 last = get_last_price.sync(client=client, ticker="btc_usd")
 assert isinstance(last, Price)
 assert datetime.now(UTC) - last.created_at < timedelta(minutes=5)
+
+latest = list_latest_prices.sync(client=client)
+assert isinstance(latest, list)
+assert [price.ticker for price in latest] == ["btc_usd", "eth_usd"]
+date = NOON + timedelta(minutes=7, seconds=30)
+at = list_prices_at.sync_detailed(
+    client=client, ticker=["eth_usd", "btc_usd"], date=date, tolerance=100
+)
+assert isinstance(at.parsed, list)
+assert [(price.ticker, price.price) for price in at.parsed] == [("btc_usd", "106.50")]
+assert at.headers["missing"] == "eth_usd"
 
 nearest = get_filtered_price.sync(
     client=client, ticker="btc_usd", date=NOON + timedelta(minutes=7, seconds=30), tolerance=100
@@ -102,6 +115,7 @@ assert [(hour.polled, hour.chart, hour.missing, hour.ratio) for hour in coverage
 tickers = list_tickers.sync(client=client)
 assert isinstance(tickers, list)
 assert [ticker.ticker for ticker in tickers] == ["btc_usd", "eth_usd"]
+assert (tickers[0].base, tickers[0].quote, tickers[0].decimals) == ("BTC", "USD", 2)
 first = tickers[0].first
 assert first is not None
 assert (first.price, first.created_at) == ("100.50", NOON)

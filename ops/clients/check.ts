@@ -21,6 +21,13 @@ const last = await client.GET("/prices/last", { params: { query: { ticker: "btc_
 assert.ok(last.data);
 assert.ok(Date.now() - Date.parse(last.data.created_at) < 300_000);
 
+const latest = await client.GET("/prices/latest", {});
+assert.deepEqual(latest.data?.map((each) => each.ticker), ["btc_usd", "eth_usd"]);
+const past = await client.GET("/prices/at", {
+  params: { query: { ticker: ["btc_usd"], date: "2024-01-15T12:07:30Z", tolerance: 100 } },
+});
+assert.deepEqual(past.data?.map((each) => each.price), ["106.50"]);
+
 const missing = await client.GET("/prices/filtered", {
   params: { query: { ticker: "btc_usd", date: "2024-01-15T12:07Z" } },
 });

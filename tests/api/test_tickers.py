@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import count
 from typing import Any
 
 import httpx
@@ -17,6 +18,7 @@ from tracker.times import MINUTE, minute_of
 NOON = datetime(2024, 1, 15, 12, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+NUMBERS = count(1)
 NOTHING = {
     "since": None,
     "rows": 0,
@@ -223,19 +225,19 @@ def test_decimals_are_those_of_polled_prices(
     stored: list[tuple[str, list[Decimal]]],
 ) -> None:
     """By all hours of polls of the last day, else by the polls of any, else by all prices."""
-    writer.execute("TRUNCATE prices, tickers")
+    index = f"decimals{next(NUMBERS)}_usd"
     polled, every = list[Decimal](), list[Decimal]()
     for hour, (source, prices) in enumerate(stored):
         series = {NOON + hour * HOUR + n * MINUTE: f"{p:f}" for n, p in enumerate(prices)}
-        insert_prices(writer, "btc_usd", series, source)
+        insert_prices(writer, index, series, source)
         every += prices
         polled += prices if source == "poll" else []
 
-    decimals = get_tickers(client)["btc_usd"]["decimals"]
+    decimals = get_tickers(client)[index]["decimals"]
     whole = [prices for source, prices in stored[:-1] if source == "poll"]
     expected = [price for prices in whole for price in prices] or polled or every
     assert decimals == count_decimals(expected)
-    symbol = client.get("/udf/symbols?symbol=btc_usd").json()
+    symbol = client.get(f"/udf/symbols?symbol={index}").json()
     assert symbol["pricescale"] == 10**decimals
 
 
@@ -248,12 +250,12 @@ def test_missing_minutes_are_those_of_gaps(
     client: httpx.Client, writer: psycopg.Connection, since: int, stored: set[int]
 ) -> None:
     """Of the 1,440 minutes before the current one."""
-    writer.execute("TRUNCATE prices, tickers")
+    index = f"missing{next(NUMBERS)}_usd"
     now = minute_of(datetime.now(UTC))
     stored = {since, *(minute for minute in stored if minute > since)}
-    insert_minutes(writer, [now + minute * MINUTE for minute in stored])
+    insert_minutes(writer, [now + minute * MINUTE for minute in stored], index)
 
-    missing = get_tickers(client)["btc_usd"]["missing_24h"]
+    missing = get_tickers(client)[index]["missing_24h"]
     if minute_of(datetime.now(UTC)) == now:  # else the next minute has begun
         window = range(max(since, -1440), 0)
         assert missing == len(window) - len(stored.intersection(window))
