@@ -372,6 +372,19 @@ def test_page_without_a_bound_stops_when_it_is_full(
     assert last["Actual Rows"] <= 30 * (COUNT + 1)
 
 
+def test_statistics_read_each_minute_once(product: Product) -> None:
+    """From the index of one chunk, and those of some hours again: where the extremes are."""
+    chunk = product.chunk(UNTIL)
+    assert product.get("/prices/stats", **MONTH).json()["samples"] == 31 * 48
+    scans = [scan for scan in scans_of(product.plan()) if scan["Actual Loops"]]
+    read = rows_read(scans)
+
+    assert set(read) == {chunk}
+    assert 31 * 48 <= read[chunk] <= 31 * 48 + 20
+    assert {scan["Node Type"] for scan in scans} <= {"Index Only Scan", "Index Scan"}
+    assert sum(scan.get("Heap Fetches", 0) for scan in scans) == 0
+
+
 def test_filled_page_reads_its_own_minutes_only(product: Product) -> None:
     """Of a range of years, and the price before each gap: of four stored minutes an hour, few."""
     bounds = {"start_date": START, "end_date": UNTIL, "fill": "previous"}
