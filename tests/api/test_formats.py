@@ -25,6 +25,7 @@ PATHS = [
     "/prices/gaps?ticker=btc_usd&end_date=2024-01-16",
     "/prices/coverage?ticker=btc_usd&end_date=2024-01-16",
     "/prices/candles?ticker=btc_usd&interval=5m",
+    "/prices/stats?ticker=btc_usd&end_date=2024-01-16",
 ]
 
 

@@ -71,6 +71,8 @@ PATHS = (
     "/prices/candles?ticker=btc_usd&interval=1d&tz=Europe/Berlin",
     "/prices/candles?ticker=btc_usd&interval=1M",
     "/prices/coverage?ticker=btc_usd&end_date=2024-03-05",
+    "/prices/stats?ticker=btc_usd&end_date=2024-03-05",
+    "/prices?ticker=btc_usd&fill=previous&start_date=2024-03-04T11:58Z&end_date=2024-03-04T12:09Z",
     "/prices/export?ticker=btc_usd&start_date=2024-03-04",
     "/prices/export?ticker=btc_usd&start_date=2024-03-04&format=ndjson&include=observed_at",
     "/udf/history?symbol=btc_usd&resolution=60&from=1709550000&to=1709560000&countback=2",

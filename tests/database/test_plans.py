@@ -527,6 +527,8 @@ def test_columns_added_to_the_tables_change_no_response(product: Product, tmp_pa
         "/prices/candles?interval=1d&tz=Asia/Kolkata&",
         "/prices/gaps?",
         "/prices/coverage?end_date=2023-06-01T12:00:00Z&",
+        "/prices/stats?end_date=2023-06-01T12:00:00Z&",
+        "/prices?fill=null&start_date=2023-06-01T11:00:00Z&end_date=2023-06-01T12:00:00Z&",
         "/tickers",
     ]
 
