@@ -11,6 +11,7 @@ import pytest
 import yaml
 from psycopg.conninfo import conninfo_to_dict
 
+from tracker.embedded.lock import demo_settings
 from tracker.errors import SettingsError
 from tracker.settings import CHECKOUT, ENVIRONMENT_ONLY, Settings
 
@@ -333,6 +334,13 @@ def test_long_home_has_short_sockets(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setenv("TRACKER_HOME", str(tmp_path / ("deep/" * 30)))
     socket = Settings.load().sockets / ".s.PGSQL.5432.lock"
     assert len(str(socket)) < 107
+
+
+def test_demo_has_an_archive_of_its_own(tmp_path: Path) -> None:
+    """Simulated prices must not get into that of the exchange's."""
+    settings = Settings(tracker_home=tmp_path / "home", archive_dir=tmp_path / "archive")
+    assert demo_settings(settings).archive_dir == tmp_path / "home/demo/archive"
+    assert demo_settings(settings.changed(archive_dir=None)).archive_dir is None
 
 
 def test_child_process_loads_the_same_settings(

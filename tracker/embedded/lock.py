@@ -91,9 +91,14 @@ def _lock(stream: TextIO, kind: int) -> bool:
 
 
 def demo_settings(settings: Settings) -> Settings:
-    """The demo's settings: a home and a database of its own, always on embedded servers."""
+    """The demo's settings: a home and a database of its own, always on embedded servers.
+
+    An archive is its own too: simulated prices must not get into that of the exchange's.
+    """
+    home = settings.home / "demo"
     return settings.changed(
-        tracker_home=settings.home / "demo",
+        tracker_home=home,
+        archive_dir=home / "archive" if settings.archive_dir else None,
         tracker_cache=settings.cache,
         postgres_host="",
         read_postgres_host="",
