@@ -41,6 +41,7 @@ PATHS = [
     "/prices/filtered?ticker=btc_usd&date=2024-01-15T12:02Z&tolerance=120&include=source",
     "/prices/latest",
     "/prices/at?date=2024-01-15T12:00Z",
+    "/prices/stats?ticker=btc_usd",
     "/prices/candles?ticker=btc_usd",
     "/prices/candles?ticker=btc_usd&interval=5m",
     "/prices/candles?ticker=btc_usd&interval=1d&tz=Europe/Berlin",
