@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
-from typing import Annotated
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 from psycopg import AsyncConnection
@@ -41,7 +41,7 @@ from tracker.web.responses import (
     render,
 )
 
-Fetch = Callable[..., Awaitable[Sequence[Candle | EmptyBucket]]]
+Fetch = Callable[..., Awaitable[list[Any]]]  # of candles, or of empty buckets too
 
 _MAX_BUCKETS = 10_000  # of a calendar in one query
 _UTC = ZoneInfo("UTC")
@@ -120,10 +120,10 @@ class CandlesQuery(TickerQuery):
 class CandlePage:
     """Candles of a listing, in its order; the cursors of the pages with older and newer ones.
 
-    With `fill` also the empty buckets.
+    candles: with `fill`, empty buckets too.
     """
 
-    candles: Sequence[Candle | EmptyBucket]
+    candles: Sequence[Any]
     older: datetime | None
     newer: datetime | None
 
@@ -158,14 +158,13 @@ async def list_candles(request: AppRequest, query: CandlesQuery) -> Response:
     end = min(until or now, query.before or now)
     past = next_start(grid, end) <= minute_of(now)
     headers = {**links, **(responses.SETTLED if past else {})}
-    candles = [each for each in page.candles if isinstance(each, Candle)]
     if query.fill:
         listed = [rows.filled_candle_row(each) for each in page.candles]
         body = responses.render_flagged(media_type, listed, (*rows.CANDLE_COLUMNS, "filled"))
     elif media_type in COLUMNAR:
-        body = await asyncio.to_thread(render_table, media_type, candles, query.price_type)
+        body = await asyncio.to_thread(render_table, media_type, page.candles, query.price_type)
     else:
-        listed = [rows.candle_row(each) for each in candles]
+        listed = [rows.candle_row(each) for each in page.candles]
         body = render(media_type, listed, rows.CANDLE_COLUMNS)
     return DataResponse(body, media_type, headers, dependency)
 
@@ -210,7 +209,7 @@ async def fetch_page(
         fetch = partial(fill_buckets, fetch, grid, query.fill)
 
     found = await fetch(_span(since, until), query.limit + 1, ascending=ascending)
-    page = list(found[: query.limit])
+    page = found[: query.limit]
     following = page[-1].start if len(found) > query.limit else None
     preceding = None
     if has_one_cursor:
@@ -250,7 +249,7 @@ async def fill_buckets(
     if not starts:
         return []
     read = await fetch(Span(starts[0], next_instant(starts[-1])), count, ascending=True)
-    candles = {each.start: each for each in read if isinstance(each, Candle)}
+    candles = {each.start: each for each in read}
     price = None
     if fill == "previous" and starts[0] not in candles:
         for each in await fetch(Span(FIRST, starts[0]), 1, ascending=False):
