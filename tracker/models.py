@@ -1,9 +1,12 @@
 """Validated, immutable values, with their units."""
 
+import fnmatch
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from itertools import chain
 
 from tracker.errors import shorten
 from tracker.times import minute_of
@@ -28,6 +31,18 @@ def split_pair(ticker: str) -> tuple[str, str]:
     """The currencies of an index, base and quote: BTC and USD of btc_usd."""
     base, _, quote = ticker.upper().rpartition("_")
     return base, quote
+
+
+def is_pattern(text: str) -> bool:
+    """Whether *text*, an item of TICKERS, stands for many index names, as *_usd does."""
+    return "*" in text
+
+
+def select_tickers(tickers: Iterable[str], listed: Iterable[str]) -> tuple[str, ...]:
+    """The index names that *tickers* stand for: names, and patterns of *listed* names, by name."""
+    names = sorted(name for name in listed if re.fullmatch(INDEX_NAME, name))
+    selected = (fnmatch.filter(names, each) if is_pattern(each) else [each] for each in tickers)
+    return tuple(dict.fromkeys(chain.from_iterable(selected)))
 
 
 def is_pegged(ticker: str) -> bool:

@@ -47,6 +47,7 @@ _UNIT_DAYS = {"d": 1, "w": 7, "y": 365}
 _MIN_DAYS = 3  # repairs go back two days
 _MAX_DAYS = 100 * 365
 _MAX_SOCKET_FOLDER = 85  # bytes: sun_path has 107, "/.s.PGSQL.5432.lock" needs 19
+_INDEX_PATTERN = r"all|[a-z0-9_-]*\*[a-z0-9_*-]*"
 _LIBPQ_VARIABLE = re.compile("PG[A-Z]+(_[A-Z]+)?")
 _NAME = "deribit-price-tracker"  # of folders
 
@@ -64,9 +65,11 @@ def _parse_tickers(value: str | tuple[str, ...]) -> tuple[str, ...]:
     if not tickers:
         raise ValueError("names no index")
     for name in tickers:
-        if not re.fullmatch(INDEX_NAME, name):
-            raise ValueError(f"{name!r} is not an index name such as btc_usd")
-    return tickers
+        if not re.fullmatch(f"{INDEX_NAME}|{_INDEX_PATTERN}", name):
+            raise ValueError(
+                f"{name!r} is not an index name such as btc_usd, a pattern such as *_usd, or all"
+            )
+    return tuple("*" if name == "all" else name for name in tickers)
 
 
 def _parse_days(value: str | timedelta) -> timedelta:

@@ -1,4 +1,4 @@
 -- Lets roles update a heartbeat.
-GRANT UPDATE (at, locked)
+GRANT UPDATE (at, locked, names)
    ON internal.heartbeats
    TO {roles}

@@ -250,6 +250,42 @@ def test_locked_index_is_reported(client: httpx.Client, writer: psycopg.Connecti
     assert client.get("/health/state").json()["status"] == "ok"
 
 
+def test_patterns_select_from_the_names_that_the_worker_has_read(
+    base: Settings, writer: psycopg.Connection
+) -> None:
+    """Without any, prices of none can be served; what vanished is reported for a day."""
+    for part in PARTS:
+        record_heartbeat(writer, part)
+    insert_aged_prices(writer, btc_usd=0, old_usd=3600)
+    with serve_api(base.changed(tickers="*_usd")) as client:
+        response = client.get("/health/ready")
+        assert response.status_code == 503
+        why = "no index of the exchange is known yet that TICKERS selects"
+        assert response.json()["errors"] == [{"name": "tickers", "reason": why}]
+        assert service_parts(client)["exchange"] == {"state": "unknown", "words": why}
+
+        record_heartbeat(writer, "listed", names=["btc_usd", "btc_usdc"])
+        record_heartbeat(writer, "vanished", names=["old_usd", "old_usdc"])
+
+        [price] = client.get("/health/ready").json()["prices"]
+        assert price["ticker"] == "btc_usd"
+        assert client.get("/health/state").json()["status"] == "ok"
+        assert service_parts(client)["exchange"] == {
+            "state": "up",
+            "words": "responded to the newest polls; it does not list old_usd any more",
+        }
+        configured = {row["ticker"]: row["configured"] for row in client.get("/tickers").json()}
+        assert configured == {"btc_usd": True, "old_usd": False}
+        assert re.findall(
+            "^tracker_index_vanished{.*", client.get("/metrics").text, re.MULTILINE
+        ) == ['tracker_index_vanished{ticker="old_usd"} 1.0']
+        assert client.get("/prices/last?ticker=btc_usdc").status_code == 422
+        record_heartbeat(writer, "listed", names=["btc_usd", "eth_usd"])
+        assert client.get("/prices/last?ticker=eth_usd").status_code == 404
+        writer.execute("UPDATE internal.heartbeats SET at = now() - INTERVAL '25 h'")
+        assert "tracker_index_vanished{" not in client.get("/metrics").text
+
+
 def test_age_of_backup_is_exported(client: httpx.Client, writer: psycopg.Connection) -> None:
     """Infinite without one, and for one from the future."""
     insert_aged_prices(writer, btc_usd=0)

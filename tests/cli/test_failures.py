@@ -150,6 +150,13 @@ def test_unknown_index(filled: Settings, url: str, exchange: str) -> None:
     unknown = filled.changed(client_base_url=exchange)
     code, output, errors = run_command(unknown, "backfill", "--ticker=nope_usd", "--range=1h")
     assert (code, errors.count("\n"), "Traceback" in errors) == (1, 1, False)
+    idle = filled.changed(client_base_url=exchange, tickers="nope*")
+    code, output, errors = run_command(idle, "backfill")
+    assert (code, output, errors) == (
+        1,
+        "",
+        "tracker: TICKERS: the exchange lists no index that nope* selects\n",
+    )
 
 
 def output_commands(url: str) -> list[str]:

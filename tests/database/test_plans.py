@@ -473,6 +473,8 @@ def call_all(product: Product, folder: Path) -> None:
         assert answer.status_code == 200  # a new process listens first
     product.run(queries.changes_after(product.reader, ["btc_usd"], 0, 1, 0, 10))
     product.run(queries.replica_lag(product.reader))
+    product.run(queries.listed_names(product.reader))
+    queries.exchange_names(product.writer)
     queries.record_heartbeat(product.writer, "worker")
     queries.missing_roles(product.writer, ["nobody"])
     queries.archived_months(product.writer, "btc_usd")

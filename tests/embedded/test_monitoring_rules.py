@@ -15,7 +15,7 @@ ALERTS = {
     *("TargetDown", "TargetGone", "PriceStale", "PriceNone", "PollFailing", "TickMissing"),
     *("RepairFailing", "HolesStayOpen", "MessagesRejected", "QueueGrowing"),
     *("DatabaseDown", "ReplicaBehind", "RedisDown", "ErrorsMany", "AnswersSlow", "DiskFilling"),
-    *("ClockSkewed", "PriceUnchanged", "IndexLocked", "BackupOld"),
+    *("ClockSkewed", "PriceUnchanged", "IndexLocked", "IndexVanished", "BackupOld"),
 }
 DEAD_MAN = "Watchdog"  # always fires
 

@@ -108,6 +108,8 @@ def test_clock_difference_shows(offset: float) -> None:
 def test_unknown_ticker_shows(exchange: Simulator) -> None:
     found = differences(check(DeribitClient(exchange.url), tickers=("btc_usd", "none_usd")))
     assert found == {"get_index_price_names": ["without none_usd of TICKERS"]}
+    found = differences(check(DeribitClient(exchange.url), tickers=("*_usdc", "none*")))
+    assert found == {"get_index_price_names": ["without none* of TICKERS"]}
 
 
 class AlteredClient(DeribitClient):

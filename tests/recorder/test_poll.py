@@ -10,13 +10,13 @@ import psycopg
 import pytest
 
 from tests.support.clock import NOON, ManualClock
-from tests.support.exchange import SEED, count_calls, inject_fault
+from tests.support.exchange import SEED, count_calls
 from tests.support.worker import open_recorder
 from tracker.database import Database, Timeouts
 from tracker.errors import DatabaseDown, WrongMinute
 from tracker.models import Quote
 from tracker.recorder.deribit import DeribitClient
-from tracker.recorder.poll import Poller, check_minute, check_tickers
+from tracker.recorder.poll import Poller, check_minute
 from tracker.settings import Settings
 from tracker.simulator import Options, Simulator, price_at, running_simulator
 from tracker.times import MINUTE, Clock
@@ -185,24 +185,3 @@ def test_response_timeout_bounds_hanging_statement(
     with open_recorder(database, clock) as (poller, _):
         poller.store(quote(), NOON)
     assert conn.execute("SELECT count(*) FROM prices").fetchone() == (1,)
-
-
-def test_unknown_tickers_are_logged(exchange: Simulator, log: list[str]) -> None:
-    """Each in a line of its own."""
-    with DeribitClient(exchange.url) as client:
-        check_tickers(client, ["btc_usd", "nope_usd", "no-pe_usd"])
-
-    line = "WARNING TICKERS: the exchange does not list {}; it is polled all the same\n"
-    assert log == [line.format("no-pe_usd"), line.format("nope_usd")]
-
-
-@pytest.mark.parametrize("kind", ["maintenance", "html", "missing", "reset"])
-def test_failed_check_of_tickers_is_logged(exchange: Simulator, log: list[str], kind: str) -> None:
-    """In one line, and the worker starts."""
-    inject_fault(exchange, kind)
-    with DeribitClient(exchange.url) as client:
-        check_tickers(client, ["btc_usd"])
-
-    assert [line.partition(":")[0] for line in log] == [
-        "WARNING the names in TICKERS could not be checked"
-    ]

@@ -1,6 +1,7 @@
 """Worker and scheduler as processes: started, signalled, killed, and started again."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from tracker import migrations
 from tracker.embedded.home import home_servers, start_background, stop_background
 from tracker.settings import CHECKOUT, Settings
 from tracker.simulator import Simulator
+from tracker.simulator.prices import INDEX_NAMES
 from tracker.times import MINUTE, minute_of
 
 pytestmark = pytest.mark.slow
@@ -83,9 +85,13 @@ class Running:
         self.process.wait(seconds)
         return time.monotonic() - before
 
+    def status(self) -> str:
+        """What the kernel knows of it: proc(5)."""
+        return Path(f"/proc/{self.process.pid}/status").read_text()
+
     def memory(self) -> float:
         """Resident megabytes."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        status = self.status()
         return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
 
@@ -123,7 +129,7 @@ def running(settings: Settings, folder: Path, *words: str) -> Iterator[Running]:
 def worker(settings: Settings, folder: Path) -> Iterator[Running]:
     """A worker that has started."""
     with running(settings, folder, "-m", "tracker", "worker") as process:
-        wait_until(lambda: process.has_logged("polling btc_usd, eth_usd from http://127.0.0.1"))
+        wait_until(lambda: process.has_logged("polling "))
         yield process
 
 
@@ -183,6 +189,23 @@ def test_worker_stores_prices_until_sigterm(
     assert process.lines()[-1]["message"] == "stopping"
     assert process.process.returncode == 0
     assert (memory < 110, took < 5) == (True, True), (memory, took)
+
+
+def test_worker_polls_what_patterns_select(
+    tracked: Settings, conn: psycopg.Connection, tmp_path: Path
+) -> None:
+    """Also at its first start, when it knows no index yet; each has a thread."""
+    names = sorted(name for name in INDEX_NAMES if name.endswith("_usdc"))
+    with worker(tracked.changed(tickers="*_usdc"), tmp_path) as process:
+        wait_until(lambda: process.has_logged(f"also polling {', '.join(names)}"))
+        minute = current_minute()
+        send_tick(tracked, minute)
+        wait_until(lambda: len(read_polls(conn)) == len(names))
+        threads = int(re.findall(r"Threads:\s+(\d+)", process.status())[0])
+
+    assert read_polls(conn) == [(ticker, minute) for ticker in names]
+    assert process.lines()[0]["message"].startswith("polling no index yet from http://")
+    assert threads > len(names)
 
 
 def test_signal_during_poll_ends_worker(

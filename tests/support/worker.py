@@ -13,6 +13,7 @@ from tests.support.exchange import SEED
 from tracker.database import DEFAULT_TIMEOUTS, Database, Timeouts
 from tracker.recorder.broker import ResilientBroker, create_broker, declare_tick
 from tracker.recorder.deribit import DeribitClient
+from tracker.recorder.indexes import PolledIndexes
 from tracker.recorder.poll import Poller
 from tracker.recorder.repair import Repairer
 from tracker.recorder.worker import MAX_CONNECTIONS, start_worker
@@ -28,14 +29,16 @@ def running_worker(
     *,
     timeouts: Timeouts = DEFAULT_TIMEOUTS,
     redis_timeout: float = 3.0,
+    indexes: PolledIndexes | None = None,
 ) -> Iterator[dramatiq.Worker]:
-    """A running worker; without *clock* it has the clock of this machine."""
+    """A running worker; without *clock* it has this machine's, without *indexes* those it reads."""
     broker = create_broker(settings, ResilientBroker, redis_timeout)
     with (
         DeribitClient(settings.client_base_url) as client,
         Database(settings.database_dsn, MAX_CONNECTIONS, timeouts) as database,
     ):
-        worker = start_worker(settings, broker, client, database, clock or Clock())
+        polled = indexes or PolledIndexes(settings.tickers, client, database)
+        worker = start_worker(settings, broker, client, database, clock or Clock(), indexes=polled)
         try:
             yield worker
         finally:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracker.models import Quote, exact_price, is_pegged
+from tracker.models import Quote, exact_price, is_pegged, select_tickers
 from tracker.times import MINUTE, minute_of
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
@@ -109,3 +109,20 @@ def test_quote_is_immutable() -> None:
 def test_pair_of_one_currency_is_pegged(ticker: str, *, pegged: bool) -> None:
     """Dollars and euros, with the coins that stand for them."""
     assert is_pegged(ticker) is pegged
+
+
+@pytest.mark.parametrize(
+    ("tickers", "selected"),
+    [
+        (["*"], ("a-b_usd", "btc_usd", "btc_usdc", "eth_usd")),
+        (["*_usd"], ("a-b_usd", "btc_usd", "eth_usd")),
+        (["btc_*", "eth_usd", "*_usd"], ("btc_usd", "btc_usdc", "eth_usd", "a-b_usd")),
+        (["sol_usd", "x*"], ("sol_usd",)),
+        (["*t*_*d"], ("btc_usd", "eth_usd")),
+    ],
+)
+def test_patterns_select_listed_names(tickers: list[str], selected: tuple[str, ...]) -> None:
+    """In the order of TICKERS, then by name; never what is no index name."""
+    listed = ["eth_usd", "btc_usdc", "btc_usd", "a-b_usd", "BTC_USD", "odd", "x y_usd"]
+
+    assert select_tickers(tickers, listed) == selected

@@ -187,6 +187,8 @@ def test_password_file_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         # Without blanks and duplicates, in their order.
         ("TICKERS", "eth_usd, btc_usd,eth_usd,,drbfix-btc_usdc", "tickers",
          ("eth_usd", "btc_usd", "drbfix-btc_usdc")),
+        ("TICKERS", "all", "tickers", ("*",)),
+        ("TICKERS", "*_usd, btc_*,sol_usdc", "tickers", ("*_usd", "btc_*", "sol_usdc")),
         ("CORS_ORIGINS", "*", "allowed_origins", ("*",)),
         ("CORS_ORIGINS", "none", "allowed_origins", ()),
         ("CORS_ORIGINS", "", "allowed_origins", ("*",)),

@@ -313,13 +313,21 @@ def _add_history(parser: GroupedParser) -> None:
 def _backfill_prices(settings: "Settings", arguments: argparse.Namespace) -> None:
     from tracker import logs, progress
     from tracker.embedded.home import running_settings
+    from tracker.errors import SettingsError
+    from tracker.models import is_pattern, select_tickers
     from tracker.recorder.deribit import DeribitClient
     from tracker.recorder.repair import backfill
 
     logs.configure(settings, "backfill")
     chosen = running_settings(settings)
-    tickers, ranges = arguments.ticker or chosen.tickers, arguments.range or CHART_RANGES
+    ranges = arguments.range or CHART_RANGES
     with DeribitClient(chosen.client_base_url, testnet=chosen.testnet) as client:
+        tickers = arguments.ticker or chosen.tickers
+        if any(map(is_pattern, tickers)):
+            tickers = select_tickers(tickers, client.fetch_index_names())
+        if not tickers:
+            patterns = ", ".join(chosen.tickers)
+            raise SettingsError(f"TICKERS: the exchange lists no index that {patterns} selects")
         done = backfill(chosen, client, tickers, ranges, datetime.now(UTC))
         for one in progress.track_items(done, len(tickers) * len(ranges), "charts"):
             print(f"{one.ticker} {one.chart}: added {one.added}, {one.present} were there already")

@@ -16,9 +16,10 @@ def check_exchange(settings: Settings, ticker: str | None) -> int:
     tickers = list(dict.fromkeys([*([ticker] if ticker else []), *settings.tickers]))
     network = "testnet" if settings.testnet else "production"
     print(f"tracker {__version__}, {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
-    print(f"{hide_login(settings.client_base_url)} ({network}), {tickers[0]}\n", flush=True)
     with DeribitClient(settings.client_base_url, testnet=settings.testnet) as client:
         check = ExchangeCheck(client, tickers, testnet=settings.testnet)
+        address = hide_login(settings.client_base_url)
+        print(f"{address} ({network}), {check.ticker}\n", flush=True)
         calls = []
         for call in check.run():
             print(format_call(call), flush=True)

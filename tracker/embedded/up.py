@@ -23,6 +23,7 @@ from tracker.embedded.log import SUPERVISOR_NAME, Log
 from tracker.embedded.servers import check_port
 from tracker.embedded.supervisor import Process, Supervisor
 from tracker.errors import EmbeddedError, SettingsError, TrackerError, describe
+from tracker.models import select_tickers
 from tracker.proxies import find_proxy, make_transports
 from tracker.settings import CHECKOUT, ENVIRONMENT_ONLY, INSTALLED, ROLES, Settings, user_command
 
@@ -40,6 +41,7 @@ _NAMES = (
 _SIMULATOR_STOP_TIMEOUT = 4.0
 _SERVER_STOP_TIMEOUT = 5.0
 _EXCHANGE_TIMEOUT = 5.0
+_KNOWN_INDEX = "btc_usd"  # of the exchange, for an example of an address
 _SECRETS = "_password_file"  # the end of a setting's name
 
 
@@ -113,8 +115,9 @@ def _check_ports(settings: Settings, *, simulated: bool) -> None:
 def _log_urls(settings: Settings, log: Log, *, simulated: bool) -> None:
     root = settings.web_url
     log.write(SUPERVISOR_NAME, f"page    {root}/")
-    prices = f"{settings.api_version}/prices?ticker={settings.tickers[0]}"
-    log.write(SUPERVISOR_NAME, f"prices  {root}/{prices}")
+    names = select_tickers(settings.tickers, [_KNOWN_INDEX])
+    path = f"prices?ticker={names[0]}" if names else "tickers"
+    log.write(SUPERVISOR_NAME, f"prices  {root}/{settings.api_version}/{path}")
     log.write(SUPERVISOR_NAME, f"docs    {root}/docs")
     log.write(SUPERVISOR_NAME, f"health  {root}/health/ready")
     if INSTALLED:
@@ -217,7 +220,8 @@ def app_processes(
         app("scheduler", after=("migrate",)),
     ]
     if simulated:
-        indexes = [word for ticker in settings.tickers for word in ("--index", ticker)]
+        named = select_tickers(settings.tickers, ())
+        indexes = [word for ticker in named for word in ("--index", ticker)]
         processes.insert(
             0,
             app(

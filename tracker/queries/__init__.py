@@ -27,6 +27,7 @@ from tracker.queries.prices import filled_prices, newest_prices, price_pages
 from tracker.queries.recording import (
     discard_misses,
     drop_prices,
+    exchange_names,
     insert_miss,
     insert_points,
     insert_price,
@@ -37,6 +38,7 @@ from tracker.queries.recording import (
 from tracker.queries.service import (
     applied_migrations,
     heartbeats,
+    listed_names,
     locked_indexes,
     missing_roles,
     newest_minutes,
@@ -44,6 +46,7 @@ from tracker.queries.service import (
     replica_lag,
     stored_tickers,
     unchanged_prices,
+    vanished_names,
 )
 from tracker.queries.statistics import statistics
 from tracker.queries.tickers import ticker_summaries
@@ -57,6 +60,7 @@ __all__ = [
     "counted_minutes",
     "discard_misses",
     "drop_prices",
+    "exchange_names",
     "exported_columns",
     "exported_lines",
     "exported_tickers",
@@ -67,6 +71,7 @@ __all__ = [
     "insert_points",
     "insert_price",
     "insert_prices",
+    "listed_names",
     "listen",
     "locked_indexes",
     "missing_roles",
@@ -88,5 +93,6 @@ __all__ = [
     "ticker_summaries",
     "tracked_since",
     "unchanged_prices",
+    "vanished_names",
     "zone_candles",
 ]

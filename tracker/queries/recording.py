@@ -18,6 +18,7 @@ _INSERT_PRICES = load_sql("queries/insert_prices")
 _INSERT_MISS = load_sql("queries/insert_miss")
 _REPAIRABLE_MINUTES = load_sql("queries/repairable_minutes")
 _RECORD_HEARTBEAT = load_sql("queries/record_heartbeat")
+_EXCHANGE_NAMES = load_sql("queries/exchange_names")
 _DISCARD_MISSES = load_sql("queries/discard_misses")
 _DROP_PRICES = load_sql("queries/drop_prices")
 
@@ -127,14 +128,31 @@ def repairable_minutes(
 
 
 def record_heartbeat(
-    conn: Connection, part: str, age: timedelta = timedelta(), locked: Iterable[str] = ()
+    conn: Connection,
+    part: str,
+    age: timedelta = timedelta(),
+    *,
+    locked: Iterable[str] = (),
+    names: Iterable[str] = (),
 ) -> None:
     """Record that *part* was alive *age* ago, by the server's clock.
 
-    part: scheduler, worker, exchange (with its *locked* indexes), or backup: one was completed.
+    part: scheduler, worker, exchange (with its *locked* indexes), backup (one was completed),
+    listed (the *names* of the exchange's indexes were read) or vanished (it lists *names* no more).
     """
-    parameters = {"part": part, "age": age.total_seconds(), "locked": list(locked)}
+    parameters = {
+        "part": part,
+        "age": age.total_seconds(),
+        "locked": list(locked),
+        "names": list(names),
+    }
     conn.execute(_RECORD_HEARTBEAT, parameters)
+
+
+def exchange_names(conn: Connection) -> tuple[set[str], set[str]]:
+    """The names that the exchange listed when they were last read, and those that vanished."""
+    found: dict[str, list[str]] = dict(conn.execute(_EXCHANGE_NAMES).fetchall())
+    return set(found.get("listed", ())), set(found.get("vanished", ()))
 
 
 def discard_misses(conn: Connection, moment: datetime) -> int:

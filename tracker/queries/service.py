@@ -13,6 +13,8 @@ _HEARTBEATS = load_sql("queries/heartbeats")
 _NEWEST_MINUTES = load_sql("queries/newest_minutes")
 _RECENT_HOURS = load_sql("queries/recent_hours")
 _LOCKED_INDEXES = load_sql("queries/locked_indexes")
+_LISTED_NAMES = load_sql("queries/listed_names")
+_VANISHED_NAMES = load_sql("queries/vanished_names")
 _UNCHANGED_PRICES = load_sql("queries/unchanged_prices")
 _STORED_TICKERS = load_sql("queries/stored_tickers")
 _APPLIED_MIGRATIONS = load_sql("queries/applied_migrations")
@@ -57,6 +59,20 @@ async def locked_indexes(conn: AsyncConnection, max_age: float) -> list[str]:
     """The indexes that the exchange reported as locked in the last *max_age* seconds, by name."""
     async with conn.cursor(row_factory=scalar_row) as cursor:
         await cursor.execute(_LOCKED_INDEXES, {"max_age": max_age})
+        return await cursor.fetchall()
+
+
+async def listed_names(conn: AsyncConnection) -> list[str]:
+    """The names of the indexes that the exchange listed when they were last read."""
+    async with conn.cursor(row_factory=scalar_row) as cursor:
+        await cursor.execute(_LISTED_NAMES)
+        return await cursor.fetchall()
+
+
+async def vanished_names(conn: AsyncConnection, max_age: float) -> list[str]:
+    """The names that the exchange lists no more, if one vanished in the last *max_age* seconds."""
+    async with conn.cursor(row_factory=scalar_row) as cursor:
+        await cursor.execute(_VANISHED_NAMES, {"max_age": max_age})
         return await cursor.fetchall()
 
 

@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 from tracker.errors import ExchangeError, InvalidResponse, Unreachable
-from tracker.models import INDEX_NAME, Quote
+from tracker.models import INDEX_NAME, Quote, is_pattern, select_tickers
 from tracker.recorder.deribit import (
     MAX_SKEW,
     DeribitClient,
@@ -37,6 +37,7 @@ _STATUS_FIELDS = {"locked", "locked_indices", "locked_currencies"}
 _MAX_LATENCY = 2.0  # seconds, including a new connection
 _SECOND = 1_000_000  # microseconds
 _MAX_DURATION = 100_000  # microseconds in the exchange; recorded ones are below a thousand
+_KNOWN_INDEX = "btc_usd"  # is checked if TICKERS has only patterns
 _MAX_DECIMALS = {"btc_usd": 2, "eth_usd": 2}  # other indexes may be tiny
 _MORE_DECIMALS = 5  # of an average
 _MAX_CHART_AGE = timedelta(minutes=2)  # and two steps
@@ -83,7 +84,7 @@ class ExchangeCheck:
         """
         self._client = client
         self._tickers = tickers
-        self._ticker = tickers[0]
+        self.ticker = next((each for each in tickers if not is_pattern(each)), _KNOWN_INDEX)
         self._testnet = testnet
         self._patience = patience
         self._price: Decimal | None = None
@@ -153,7 +154,9 @@ class ExchangeCheck:
             return call
         if (names := self._parse(call, response, parse_names)) is None:
             return call
-        missing = [ticker for ticker in self._tickers if ticker not in names]
+        missing = [
+            each for each in self._tickers if names.isdisjoint(select_tickers([each], names))
+        ]
         call.found = f"{len(names)} names, all of TICKERS among them"
         if missing:
             call.found = f"{len(names)} names"
@@ -165,11 +168,11 @@ class ExchangeCheck:
     def _check_price(self, name: str = "get_index_price") -> CheckedCall:
         """One price; remembers it for the check of its change."""
         call = CheckedCall(name)
-        response = self._fetch(call, "get_index_price", index_name=self._ticker)
+        response = self._fetch(call, "get_index_price", index_name=self.ticker)
         document = response and self._check_envelope(call, response, "result")
         if not (response and document):
             return call
-        quote = self._parse(call, response, partial(parse_quote, ticker=self._ticker))
+        quote = self._parse(call, response, partial(parse_quote, ticker=self.ticker))
         if quote is None:
             return call
         result = document["result"]
@@ -181,14 +184,14 @@ class ExchangeCheck:
             if isinstance(value, Decimal):
                 decimals = _count_decimals(value)
                 call.expect(
-                    decimals <= _MAX_DECIMALS.get(self._ticker, decimals),
+                    decimals <= _MAX_DECIMALS.get(self.ticker, decimals),
                     f"{each}: {value} has {decimals} decimals",
                 )
         delivery = result.get("estimated_delivery_price")
         minute = quote.observed_at.hour * 60 + quote.observed_at.minute
         equal = delivery == result["index_price"] or _EXPIRY[0] <= minute < _EXPIRY[1]
         call.expect(equal, f"estimated_delivery_price: {delivery} is not index_price")
-        call.found = f"{result['index_price']} {self._ticker}"
+        call.found = f"{result['index_price']} {self.ticker}"
         if self._price is None:
             self._price, self._priced_at = quote.price, time.monotonic()
         elif self._price != quote.price:
@@ -219,12 +222,12 @@ class ExchangeCheck:
 
     def _check_chart(self, chart: str) -> CheckedCall:
         call = CheckedCall(f"get_index_chart_data {chart}")
-        parameters = {"index_name": self._ticker, "range": chart}
+        parameters = {"index_name": self.ticker, "range": chart}
         response = self._fetch(call, "get_index_chart_data", **parameters)
         document = response and self._check_envelope(call, response, "result")
         if not (response and document):
             return call
-        points = self._parse(call, response, partial(parse_chart, ticker=self._ticker))
+        points = self._parse(call, response, partial(parse_chart, ticker=self.ticker))
         if points is None:
             return call
         if len(points) < 2:  # noqa: PLR2004 -- a step needs two
@@ -239,7 +242,7 @@ class ExchangeCheck:
             f" {age.total_seconds():.0f} s old, up to {decimals} decimals"
         )
         call.expect(min(steps) > 0, "the points are not ascending")
-        most = _MAX_DECIMALS.get(self._ticker, decimals) + _MORE_DECIMALS
+        most = _MAX_DECIMALS.get(self.ticker, decimals) + _MORE_DECIMALS
         call.expect(decimals <= most, f"averages have {decimals} decimals")
         if (grid := _CHARTS[chart]) is not None:
             self._check_grid(call, moments, *grid)

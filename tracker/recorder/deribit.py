@@ -309,6 +309,8 @@ def parse_names(document: dict[str, Any]) -> set[str]:
     result = document["result"]
     if not isinstance(result, list) or not all(isinstance(name, str) for name in result):
         raise InvalidResponse(f"result: not a list of index names: {_excerpt(result)}")
+    if not result:
+        raise InvalidResponse("result: lists no index")
     return set(result)
 
 

@@ -42,3 +42,11 @@ def initialize(tickers: Iterable[str]) -> None:
         REPAIRED.labels(ticker)
         REPAIR_FAILURES.labels(ticker)
         LOCKED.labels(ticker)
+
+
+def remove(ticker: str) -> None:
+    """Remove the metrics of *ticker*, which is not polled any more, else its polls seem to fail."""
+    for outcome in OUTCOMES:
+        POLLS.remove(ticker, outcome)
+    for metric in (REPAIRED, REPAIR_FAILURES, OPEN_HOLES, LOCKED):
+        metric.remove(ticker)

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -164,17 +164,6 @@ def check_minute(quote: Quote, minute: datetime) -> None:
     if not minute - _MAX_EARLINESS <= quote.observed_at < minute + MINUTE:
         at = f"{quote.observed_at:%Y-%m-%d %H:%M:%S}"
         raise WrongMinute(f"observed at {at}, not in the minute {minute:%Y-%m-%d %H:%M}")
-
-
-def check_tickers(client: DeribitClient, tickers: Iterable[str]) -> None:
-    """Warn of configured indexes that the exchange does not list."""
-    try:
-        unknown = set(tickers) - client.fetch_index_names()
-    except ExchangeError as error:
-        logger.warning("the names in TICKERS could not be checked: {}", error)
-        return
-    for name in sorted(unknown):
-        logger.warning("TICKERS: the exchange does not list {}; it is polled all the same", name)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class Repairer:
     It remembers minutes that their chart lacked, so as not to request it each minute.
     """
 
-    def __init__(self, tickers: Sequence[str], client: DeribitClient, database: Database) -> None:
+    def __init__(self, tickers: Iterable[str], client: DeribitClient, database: Database) -> None:
         """A repairer of *tickers* that requests from *client* and stores in *database*."""
         self._tickers = tickers
         self._client = client
@@ -67,10 +67,11 @@ class Repairer:
         """Minutes that a chart may have, by index, ascending."""
         since = recent - _OLDER
         since += timedelta(minutes=-since.minute % 5)  # points of the chart 2d stand there
+        tickers = list(self._tickers)  # they may change
         missing = self._database.run(
-            queries.repairable_minutes, self._tickers, since=since, recent=recent, until=until
+            queries.repairable_minutes, tickers, since=since, recent=recent, until=until
         )
-        for ticker in self._tickers:
+        for ticker in tickers:
             metrics.OPEN_HOLES.labels(ticker).set(sum(key[0] == ticker for key in missing))
         self._unavailable = {
             key: at

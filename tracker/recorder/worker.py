@@ -6,7 +6,7 @@ own command is not used, because it forks, and can hang when it is signalled twi
 
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -46,7 +46,8 @@ from tracker.recorder.broker import (
     declare_tick,
 )
 from tracker.recorder.deribit import MAX_CONCURRENT_REQUESTS, DeribitClient
-from tracker.recorder.poll import Poller, check_tickers
+from tracker.recorder.indexes import PolledIndexes
+from tracker.recorder.poll import Poller
 from tracker.recorder.repair import Repairer
 from tracker.recorder.retention import apply_retention
 from tracker.settings import Settings
@@ -86,11 +87,14 @@ def run_worker(settings: Settings) -> None:
     client = DeribitClient(settings.client_base_url, testnet=settings.testnet)
     broker = create_broker(settings, ResilientBroker)
     with Database(settings.database_dsn, MAX_CONNECTIONS) as database:
-        worker = start_worker(settings, broker, client, database, Clock())
-        logger.info("polling {} from {}", ", ".join(settings.tickers), settings.client_base_url)
+        indexes = PolledIndexes(settings.tickers, client, database)
+        worker = start_worker(settings, broker, client, database, Clock(), indexes=indexes)
+        logger.info(
+            "polling {} from {}", ", ".join(indexes) or "no index yet", settings.client_base_url
+        )
         Thread(target=_send_heartbeats, args=[database, ends], daemon=True).start()
         Thread(
-            target=_watch_exchange, args=[client, database, settings.tickers], daemon=True
+            target=_watch_exchange, args=[client, database, indexes, worker], daemon=True
         ).start()
         watchdog = Watchdog()
         while True:
@@ -119,30 +123,44 @@ def _serve_metrics(host: str, port: int) -> None:
 
 
 def start_worker(
-    settings: Settings, broker: RedisBroker, client: DeribitClient, database: Database, clock: Clock
+    settings: Settings,
+    broker: RedisBroker,
+    client: DeribitClient,
+    database: Database,
+    clock: Clock,
+    *,
+    indexes: PolledIndexes,
 ) -> dramatiq.Worker:
-    """A running worker, with a thread for each index and some for work that may wait.
-
-    A poll of an unresponsive exchange keeps its thread until its minute ends: with fewer threads
-    the other polls would only record that their minute is over.
-    """
-    declare_tick(broker, settings.tickers)
-    declare_actors(settings, broker, client, database, clock)
+    """A running worker, with a thread for each of *indexes* and some for work that may wait."""
+    declare_tick(broker, indexes)
+    declare_actors(settings, broker, client, database, clock, indexes=indexes)
     declare_archive(settings, broker)
-    metrics.initialize(settings.tickers)
     QUEUE_METRICS.broker = broker
-    threads = min(len(settings.tickers), MAX_POLL_THREADS) + MAX_CONCURRENT_REQUESTS
-    worker = dramatiq.Worker(broker, worker_threads=threads, worker_timeout=250)
+    worker = dramatiq.Worker(broker, worker_threads=_count_threads(indexes), worker_timeout=250)
     worker.start()
     return worker
 
 
+def _count_threads(indexes: PolledIndexes) -> int:
+    """A poll of an unresponsive exchange keeps its thread until its minute ends.
+
+    With fewer threads the other polls would only record that their minute is over.
+    """
+    return min(len(indexes), MAX_POLL_THREADS) + MAX_CONCURRENT_REQUESTS
+
+
 def declare_actors(
-    settings: Settings, broker: RedisBroker, client: DeribitClient, database: Database, clock: Clock
+    settings: Settings,
+    broker: RedisBroker,
+    client: DeribitClient,
+    database: Database,
+    clock: Clock,
+    *,
+    indexes: PolledIndexes,
 ) -> None:
     """Declare the actors of the worker alone. Their times are in ISO 8601."""
     poller = Poller(client, database, clock)
-    repairer = Repairer(settings.tickers, client, database)
+    repairer = Repairer(indexes, client, database)
     notes = FailureNotes(broker.client)
     retried: dict[str, Any] = {
         "queue_name": LATER,
@@ -278,14 +296,21 @@ def _check_clock(detector: StepDetector, ends: SimpleQueue[int | TrackerError]) 
         logger.warning("this machine's clock was set forward, or it was paused, by {}", step)
 
 
-def _watch_exchange(client: DeribitClient, database: Database, tickers: Sequence[str]) -> None:
-    """Check the names in TICKERS, then record each minute which of them are locked."""
-    with _logged("the names of the indexes could not be checked"):
-        check_tickers(client, tickers)
+def _watch_exchange(
+    client: DeribitClient, database: Database, indexes: PolledIndexes, worker: dramatiq.Worker
+) -> None:
+    """Read which indexes the exchange has, hourly, and which of them are locked, each minute."""
     locked: set[str] = set()
+    refresh_at = 0.0  # on the monotonic clock
     while True:
+        with _logged("the names of the indexes could not be checked"):
+            if time.monotonic() >= refresh_at:
+                refresh_at = time.monotonic() + indexes.refresh()
+                while len(worker.workers) < _count_threads(indexes):
+                    worker._add_worker()  # noqa: SLF001 -- as its start does; nothing else can
         failure = "the status of the exchange was not recorded"
         with _logged(failure), suppress(ExchangeError, DatabaseDown):
+            tickers = list(indexes)
             before, locked = locked, client.fetch_locked(tickers)
             for ticker in tickers:
                 metrics.LOCKED.labels(ticker).set(ticker in locked)

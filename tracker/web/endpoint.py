@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypedDict, TypeVar, get_type_hints
 
 from loguru import logger
+from psycopg import AsyncConnection
 from starlette.requests import Request
 from starlette.responses import Response
 
 from tracker import queries
 from tracker.errors import BadRequest, shorten
+from tracker.models import is_pattern, select_tickers
 from tracker.settings import Settings
 from tracker.web import problems
 from tracker.web.batching import PageBatcher
@@ -34,6 +36,9 @@ RESPONSE_DEADLINE = 10.0
 RATE_LIMITED = ("/prices", "/tickers", "/udf/")
 
 
+_VANISHED_LIFETIME = 86_400.0  # seconds
+
+
 class TrackedTickers:
     """The known index names; the database is queried only for an unknown one.
 
@@ -41,14 +46,29 @@ class TrackedTickers:
     """
 
     def __init__(self, configured: Iterable[str]) -> None:
-        """Start with the *configured* names."""
+        """Start with the *configured* names; what patterns among them select, the database has."""
         self._configured = tuple(configured)
-        self.known = dict.fromkeys(self._configured)
+        self._has_patterns = any(map(is_pattern, self._configured))
+        self.known = dict.fromkeys(select_tickers(self._configured, ()))
+
+    async def polled(self, conn: AsyncConnection) -> Sequence[str]:
+        """Those that are polled now, as far as the worker has recorded them."""
+        if not self._has_patterns:
+            return self._configured
+        return select_tickers(self._configured, await queries.listed_names(conn))
+
+    async def vanished(self, conn: AsyncConnection) -> list[str]:
+        """Those that the exchange does not list any more, for a day, by name."""
+        names = await queries.vanished_names(conn, _VANISHED_LIFETIME)
+        return sorted(set(names).intersection(select_tickers(self._configured, names)))
 
     async def names(self, database: Database) -> list[str]:
         """All of them, as the database has them now. Raises DatabaseDown, MigrationsPending."""
-        stored = await database.run(queries.stored_tickers)
-        self.known = dict.fromkeys([*self._configured, *stored])
+
+        async def fetch_names(conn: AsyncConnection) -> list[str]:
+            return [*await self.polled(conn), *await queries.stored_tickers(conn)]
+
+        self.known = dict.fromkeys(await database.run(fetch_names))
         return list(self.known)
 
 

@@ -33,6 +33,7 @@ _SILENT_AFTER = {"scheduler": 90.0, "worker": 45.0}
 _LAST_SIGN = {"scheduler": "last tick", "worker": "last heartbeat"}
 _LAGGING_AFTER = 60.0  # seconds that a replica may be behind
 _STATUS_LIFETIME = 180.0  # seconds; the worker requests public/status each minute
+_NO_INDEX = "no index of the exchange is known yet that TICKERS selects"
 _IN_SYNC = 1.0  # seconds of lag that are not mentioned
 
 # Not prometheus_client's choose_encoder: it fails on a version that is no number.
@@ -127,7 +128,8 @@ async def _fetch_health(
     request: AppRequest, conn: AsyncConnection
 ) -> tuple[list[IndexStatus], ReplicaStatus | None]:
     """The state of each configured index, and of the replica that is read, if any."""
-    statuses = await fetch_statuses(conn, request.state["settings"].tickers, datetime.now(UTC))
+    polled = await request.state["tickers"].polled(conn)
+    statuses = await fetch_statuses(conn, polled, datetime.now(UTC))
     if request.state["database"] is request.state["primary"]:
         return statuses, None
     return statuses, ReplicaStatus(await queries.replica_lag(conn))
@@ -135,12 +137,13 @@ async def _fetch_health(
 
 async def _fetch_metrics(
     request: AppRequest, conn: AsyncConnection
-) -> tuple[list[IndexStatus], ReplicaStatus | None, Mapping[str, float], float]:
-    """The same, for how long each price has been the same, and the age of the last backup."""
+) -> tuple[list[IndexStatus], ReplicaStatus | None, Mapping[str, float], float, list[str]]:
+    """The same, how long each price has not changed, the age of the last backup, what vanished."""
     statuses, replica = await _fetch_health(request, conn)
-    tickers = request.state["settings"].tickers
-    unchanged = await fetch_unchanged(conn, tickers, datetime.now(UTC))
-    return statuses, replica, unchanged, (await queries.heartbeats(conn)).get("backup", inf)
+    unchanged = await fetch_unchanged(conn, [each.ticker for each in statuses], datetime.now(UTC))
+    backup_age = (await queries.heartbeats(conn)).get("backup", inf)
+    vanished = await request.state["tickers"].vanished(conn)
+    return statuses, replica, unchanged, backup_age, vanished
 
 
 # Documentation
@@ -259,6 +262,8 @@ async def get_readiness(request: AppRequest, _query: NoQuery) -> Response:
     difference, statuses, replica = await request.state["database"].run(check_database)
     if difference:
         return unavailable(request, {"migrations": difference})
+    if not statuses:
+        return unavailable(request, {"tickers": _NO_INDEX})
     stale = {each.ticker: each.stale for each in statuses if each.stale}
     if stale:
         behind = {"replica": replica.behind} if replica and replica.behind else {}
@@ -285,11 +290,11 @@ async def get_metrics(request: AppRequest, _query: NoQuery) -> Response:
     statuses: list[IndexStatus] = []
     replica: ReplicaStatus | None = None
     unchanged: Mapping[str, float] = {}
+    vanished: Sequence[str] = ()
     backup_age, up = nan, False
     with suppress(DatabaseDown, MigrationsPending):
-        statuses, replica, unchanged, backup_age = await request.state["database"].run(
-            lambda conn: _fetch_metrics(request, conn)
-        )
+        found = await request.state["database"].run(lambda conn: _fetch_metrics(request, conn))
+        statuses, replica, unchanged, backup_age, vanished = found
         up = True
     metrics.database_up.set(up)
     metrics.backup_age.set(backup_age)
@@ -297,6 +302,7 @@ async def get_metrics(request: AppRequest, _query: NoQuery) -> Response:
         {each.ticker: each.age for each in statuses if each.newest},
         {each.ticker: each.missing for each in statuses},
         unchanged,
+        vanished,
     )
     lag = replica.lag if replica else None
     metrics.replica_lag.set(nan if lag is None else lag)
@@ -326,26 +332,30 @@ class Part:
 )
 async def get_state(request: AppRequest, _query: NoQuery) -> Response:
     """Each part and each index, by what the database has; Redis by a write of our own."""
-    now, tickers = datetime.now(UTC), request.state["settings"].tickers
+    now, tickers = datetime.now(UTC), request.state["tickers"]
     beats: Mapping[str, float] = {}
     statuses: list[IndexStatus] = []
     unchanged: Mapping[str, float] = {}
     locked: list[str] = []
+    vanished: list[str] = []
     failure = ""
 
     async def fetch_state(
         conn: AsyncConnection,
-    ) -> tuple[Mapping[str, float], list[IndexStatus], Mapping[str, float], list[str]]:
+    ) -> tuple[Mapping[str, float], list[IndexStatus], Mapping[str, float], list[str], list[str]]:
+        polled = await tickers.polled(conn)
         return (
             await queries.heartbeats(conn),
-            await fetch_statuses(conn, tickers, now),
-            await fetch_unchanged(conn, tickers, now),
+            await fetch_statuses(conn, polled, now),
+            await fetch_unchanged(conn, polled, now),
             await queries.locked_indexes(conn, _STATUS_LIFETIME),
+            await tickers.vanished(conn),
         )
 
     checking = asyncio.create_task(request.state["queue"].check())
     try:
-        beats, statuses, unchanged, locked = await request.state["primary"].run(fetch_state)
+        found = await request.state["primary"].run(fetch_state)
+        beats, statuses, unchanged, locked, vanished = found
     except (DatabaseDown, MigrationsPending) as error:
         [(name, why)] = error_reasons(error).items()
         failure = why if name == "database" else f"{name} {why}"
@@ -356,9 +366,13 @@ async def get_state(request: AppRequest, _query: NoQuery) -> Response:
         parts += [Part(each, "unknown", unknown) for each in ("scheduler", "worker", "exchange")]
     else:
         worker = _heartbeat_part("worker", beats)
-        frozen = _frozen_indexes(tickers, unchanged, locked)
+        frozen = _frozen_indexes(statuses, unchanged, locked)
         parts = [Part("database", "up", "responds"), redis, _scheduler_part(beats, redis), worker]
-        parts.append(_exchange_part(statuses, frozen, worker, now))
+        exchange = _exchange_part(statuses, frozen, worker, now)
+        if vanished:
+            words = f"{exchange.words}; it does not list {', '.join(vanished)} any more"
+            exchange = replace(exchange, words=words)
+        parts.append(exchange)
     parts += await _replica_parts(request)
     healthy = all(part.state == "up" for part in parts) and not any(each.stale for each in statuses)
     return json_response(
@@ -401,10 +415,10 @@ def _scheduler_part(beats: Mapping[str, float], redis: Part) -> Part:
 
 
 def _frozen_indexes(
-    tickers: Sequence[str], unchanged: Mapping[str, float], locked: Sequence[str]
+    statuses: Sequence[IndexStatus], unchanged: Mapping[str, float], locked: Sequence[str]
 ) -> list[str]:
     """Each index that the exchange has locked, or whose price does not change, in words."""
-    found = [f"{name} is locked" for name in tickers if name in locked]
+    found = [f"{each.ticker} is locked" for each in statuses if each.ticker in locked]
     return found + [
         f"{name} has not changed for {seconds // 60:.0f} min"
         for name, seconds in unchanged.items()
@@ -426,7 +440,8 @@ def _exchange_part(
         return Part("exchange", "unknown", "not polled")
     ages = [(now - each.polled).total_seconds() for each in statuses if each.polled]
     if not ages:
-        return Part("exchange", "unknown", "no poll of the last hour is recorded")
+        why = "no poll of the last hour is recorded" if statuses else _NO_INDEX
+        return Part("exchange", "unknown", why)
     if min(ages) > STALE_AFTER:
         return Part("exchange", "unknown", f"the newest poll recorded was {_ago(min(ages))}")
     if frozen:

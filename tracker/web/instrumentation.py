@@ -3,7 +3,7 @@
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import nan
 
 from loguru import logger
@@ -73,6 +73,12 @@ class Metrics:
             ["ticker"],
             registry=self.registry,
         )
+        self._vanished = Gauge(
+            "tracker_index_vanished",
+            "1 for a day after the exchange has stopped listing the index",
+            ["ticker"],
+            registry=self.registry,
+        )
         self.backup_age = Gauge(
             "tracker_backup_age_seconds",
             "Seconds since the last complete backup; infinite without one, NaN if unknown",
@@ -122,10 +128,19 @@ class Metrics:
         observe(seconds)
 
     def show_indexes(
-        self, ages: Mapping[str, float], missing: Mapping[str, int], unchanged: Mapping[str, float]
+        self,
+        ages: Mapping[str, float],
+        missing: Mapping[str, int],
+        unchanged: Mapping[str, float],
+        vanished: Iterable[str],
     ) -> None:
-        """Set the metrics of each index: seconds, minutes of the last hour, seconds."""
-        gauges = (self._age, ages), (self._missing, missing), (self._unchanged, unchanged)
+        """Set the metrics of each index: seconds, minutes of the last hour, seconds, or 1."""
+        gauges: tuple[tuple[Gauge, Mapping[str, float]], ...] = (
+            (self._age, ages),
+            (self._missing, missing),
+            (self._unchanged, unchanged),
+            (self._vanished, dict.fromkeys(vanished, 1.0)),
+        )
         for gauge, values in gauges:
             gauge.clear()
             for ticker, value in values.items():

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, localcontext
 from typing import Annotated
 
+from psycopg import AsyncConnection
 from starlette.responses import Response
 
 from tracker import queries
@@ -122,8 +123,12 @@ class TickersQuery:
 async def list_tickers(request: AppRequest, query: TickersQuery) -> Response:
     """Every index that is polled or was, those polled first."""
     media_type, now = negotiate(request, query.format), datetime.now(UTC)
-    configured = request.state["settings"].tickers
-    found = await request.state["database"].run(lambda conn: queries.ticker_summaries(conn, now))
+
+    async def fetch_summaries(conn: AsyncConnection) -> tuple[Sequence[str], list[Summary]]:
+        polled = await request.state["tickers"].polled(conn)
+        return polled, await queries.ticker_summaries(conn, now)
+
+    configured, found = await request.state["database"].run(fetch_summaries)
     stored = {each.ticker: each for each in found}
     summaries = {name: Summary(name) for name in configured} | stored
     rows = [_row(each, configured=name in configured) for name, each in summaries.items()]
