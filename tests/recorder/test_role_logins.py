@@ -47,7 +47,6 @@ PATHS = [
     "/prices/candles?ticker=btc_usd&interval=1d&tz=Europe/Berlin",
     "/prices/gaps?ticker=btc_usd",
     "/prices/coverage?ticker=btc_usd",
-    "/prices/stats?ticker=btc_usd",
     "/prices?ticker=btc_usd&fill=previous&start_date=2024-01-15T12:00Z&end_date=2024-01-15T12:09Z",
     "/prices/export?ticker=btc_usd&start_date=2024-01-15",
     "/tickers",
