@@ -278,12 +278,15 @@ def test_patterns_select_from_the_names_that_the_worker_has_read(
         assert configured == {"btc_usd": True, "old_usd": False}
         assert re.findall(
             "^tracker_index_vanished{.*", client.get("/metrics").text, re.MULTILINE
-        ) == ['tracker_index_vanished{ticker="old_usd"} 1.0']
+        ) == [
+            'tracker_index_vanished{ticker="btc_usd"} 0.0',
+            'tracker_index_vanished{ticker="old_usd"} 1.0',
+        ]
         assert client.get("/prices/last?ticker=btc_usdc").status_code == 422
         record_heartbeat(writer, "listed", names=["btc_usd", "eth_usd"])
         assert client.get("/prices/last?ticker=eth_usd").status_code == 404
         writer.execute("UPDATE internal.heartbeats SET at = now() - INTERVAL '25 h'")
-        assert "tracker_index_vanished{" not in client.get("/metrics").text
+        assert 'tracker_index_vanished{ticker="old_usd"}' not in client.get("/metrics").text
 
 
 def test_age_of_backup_is_exported(client: httpx.Client, writer: psycopg.Connection) -> None:

@@ -302,7 +302,7 @@ async def get_metrics(request: AppRequest, _query: NoQuery) -> Response:
         {each.ticker: each.age for each in statuses if each.newest},
         {each.ticker: each.missing for each in statuses},
         unchanged,
-        vanished,
+        {each.ticker: 0 for each in statuses} | dict.fromkeys(vanished, 1),
     )
     lag = replica.lag if replica else None
     metrics.replica_lag.set(nan if lag is None else lag)

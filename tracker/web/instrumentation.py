@@ -3,7 +3,7 @@
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from math import nan
 
 from loguru import logger
@@ -132,14 +132,14 @@ class Metrics:
         ages: Mapping[str, float],
         missing: Mapping[str, int],
         unchanged: Mapping[str, float],
-        vanished: Iterable[str],
+        vanished: Mapping[str, int],
     ) -> None:
-        """Set the metrics of each index: seconds, minutes of the last hour, seconds, or 1."""
+        """Set the metrics of each index: seconds, minutes of the last hour, seconds, 0 or 1."""
         gauges: tuple[tuple[Gauge, Mapping[str, float]], ...] = (
             (self._age, ages),
             (self._missing, missing),
             (self._unchanged, unchanged),
-            (self._vanished, dict.fromkeys(vanished, 1.0)),
+            (self._vanished, vanished),
         )
         for gauge, values in gauges:
             gauge.clear()
