@@ -119,10 +119,11 @@ class FilledPrice:
     """A minute of a filled series.
 
     id, source, observed_at: None where *filled*, which means that the minute is not stored.
-    price: its own, or the previous stored one; None before the first.
+    price: its own; where *filled*, the previous stored one, or None.
     """
 
     id: int | None
+    ticker: str
     price: Decimal | None
     created_at: datetime
     filled: bool

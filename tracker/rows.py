@@ -3,6 +3,7 @@
 Prices are strings, because JSON's numbers are not exact.
 """
 
+from collections.abc import Mapping
 from dataclasses import fields
 from datetime import datetime
 from decimal import Decimal
@@ -15,7 +16,9 @@ Row = dict[str, object]
 
 EXTRA_COLUMNS = ("source", "observed_at")
 PRICE_COLUMNS = ("id", "ticker", "price", "created_at")
+FILLED_PRICE_COLUMNS = (*PRICE_COLUMNS, "filled")
 CANDLE_COLUMNS = ("created_at", "open", "high", "low", "close", "samples")
+FILLED_CANDLE_COLUMNS = (*CANDLE_COLUMNS, "filled")
 GAP_COLUMNS = ("from", "to", "minutes", "reason")
 COVERAGE_COLUMNS = ("from", "expected", "polled", "chart", "imported", "missing", "ratio")
 
@@ -39,11 +42,11 @@ def price_row(price: SourcedPrice) -> Row:
     }
 
 
-def filled_price_row(ticker: str, price: FilledPrice) -> Row:
-    """PRICE_COLUMNS, `filled`, then EXTRA_COLUMNS."""
+def filled_price_row(price: FilledPrice) -> Row:
+    """FILLED_PRICE_COLUMNS, then EXTRA_COLUMNS."""
     return {
         "id": price.id,
-        "ticker": ticker,
+        "ticker": price.ticker,
         "price": price.price and format_decimal(price.price),
         "created_at": format_moment(price.created_at),
         "filled": price.filled,
@@ -53,13 +56,18 @@ def filled_price_row(ticker: str, price: FilledPrice) -> Row:
 
 
 def filled_candle_row(candle: Candle | EmptyBucket) -> Row:
-    """CANDLE_COLUMNS and `filled`."""
+    """FILLED_CANDLE_COLUMNS."""
     if isinstance(candle, Candle):
         return candle_row(candle) | {"filled": False}
     text = candle.close and format_decimal(candle.close)
     prices = dict.fromkeys(("open", "high", "low", "close"), text)
     start = format_moment(candle.start)
     return {"created_at": start, **prices, "samples": 0, "filled": True}
+
+
+def with_text_flag(row: Mapping[str, object]) -> Row:
+    """A filled row for CSV: `filled` is true or false, as in JSON."""
+    return {**row, "filled": str(row["filled"]).lower()}
 
 
 def candle_row(candle: Candle) -> Row:

@@ -1,6 +1,7 @@
 -- Every minute of one index in [since, until], ascending: stored or filled; a filled one has the
 -- previous price.
-SELECT minute.id, series.price, series.created_at, series.filled, minute.source, minute.observed_at
+SELECT minute.id, %(ticker)s::text AS ticker, series.price, series.created_at, series.filled,
+       minute.source, minute.observed_at
   FROM filled(
       %(ticker)s, %(since)s::timestamptz, %(until)s::timestamptz + INTERVAL '1 min') AS series
   LEFT JOIN prices AS minute

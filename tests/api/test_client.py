@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import aclosing, closing
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from itertools import islice
@@ -33,7 +34,7 @@ from tracker.client import (
 )
 from tracker.errors import ApiError
 from tracker.gaps import Coverage, Gap
-from tracker.models import Candle, SourcedPrice
+from tracker.models import Candle, EmptyBucket, FilledPrice, SourcedPrice
 from tracker.settings import CHECKOUT, Settings
 from tracker.times import MINUTE
 
@@ -113,6 +114,49 @@ def test_iterators_follow_pages(call: Call, limit: int) -> None:
     assert call("prices", "btc_usd", order="asc", end=far) == STORED[2:]
 
 
+@pytest.mark.parametrize("fill", ["null", "previous"])
+def test_filled_prices_have_every_minute(call: Call, fill: str) -> None:
+    """A missing one has no origin; minutes before the first price have none to be filled with."""
+    stored = {price.created_at: price for price in STORED}
+    expected, previous = [], None
+    for minute in (NOON + n * MINUTE for n in range(-1, 6)):
+        if price := stored.get(minute):
+            previous = price.price
+            expected.append(FilledPrice(**asdict(price), filled=False))
+        else:
+            shown = previous if fill == "previous" else None
+            empty = {"id": None, "price": shown, "source": None, "observed_at": None}
+            row = FilledPrice(ticker="btc_usd", created_at=minute, filled=True, **empty)
+            expected.append(row)
+
+    bounds = {"start": NOON - MINUTE, "end": NOON + 6 * MINUTE}
+    assert call("filled_prices", "btc_usd", fill, **bounds, limit=3) == expected[::-1]
+    assert call("filled_prices", "btc_usd", fill, **bounds, order="asc") == expected
+
+
+@pytest.mark.parametrize(("fill", "close"), [("null", None), ("previous", Decimal("68250.00"))])
+def test_filled_candles_have_every_bucket(call: Call, fill: str, close: Decimal | None) -> None:
+    """One without a price is no candle, but has the price that it is filled with."""
+    width = timedelta(minutes=5)
+    prices = [Decimal(text) for text in ("68241.50", "68250.00", "68240.993333", "68250.00")]
+    query = {"start": NOON - width, "end": NOON + 2 * width, "interval": "5m"}
+
+    expected = [
+        EmptyBucket(NOON + width, close),
+        Candle(NOON, *prices, samples=3),
+        EmptyBucket(NOON - width, None),
+    ]
+    assert call("filled_candles", "btc_usd", fill, **query, limit=2) == expected
+    assert call("filled_candles", "btc_usd", fill, **query, order="asc") == expected[::-1]
+
+
+@pytest.mark.parametrize("name", ["filled_prices", "filled_candles"])
+def test_filled_series_need_both_bounds(call: Call, name: str) -> None:
+    with pytest.raises(ApiError, match=r"^fill: needs start_date and end_date$") as caught:
+        call(name, "btc_usd", "null", start=NOON)
+    assert caught.value.status == 422
+
+
 def test_gaps_and_coverage(call: Call) -> None:
     """A gap ends before the next stored minute; coverage counts its minutes."""
     end = NOON + 5 * MINUTE
@@ -177,7 +221,10 @@ def test_api_errors_name_parameters(call: Call) -> None:
 def test_foreign_error_response_is_api_error() -> None:
     """A proxy's error page is no problem document."""
     transport = httpx.MockTransport(lambda _: httpx.Response(502, text="<html>"))
-    with Client("http://proxy", transport=transport) as client, pytest.raises(ApiError) as caught:
+    with (
+        Client("http://proxy", transport=transport, attempts=1) as client,
+        pytest.raises(ApiError) as caught,
+    ):
         client.last("btc_usd")
     assert (caught.value.status, str(caught.value)) == (502, "response: HTTP 502")
     assert caught.value.transient

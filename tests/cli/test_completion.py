@@ -34,6 +34,7 @@ def test_every_shell_has_completion_script(shell: str) -> None:
         ("ca", "candles"),
         ("prices --or", "--order"),
         ("candles btc_usd --interval ''", "1m 5m 15m 30m 1h 2h 3h 4h 6h 8h 12h 1d 3d 1w 1M 1Q 1Y"),
+        ("prices btc_usd --fill ''", "null previous"),
         ("simulate --clock", "--clock-offset"),
         ("import ./pyproj", "./pyproject.toml"),
     ],

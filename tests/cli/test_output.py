@@ -22,7 +22,7 @@ from tracker import rows
 from tracker.cli import main
 from tracker.client import values
 from tracker.gaps import Coverage, Gap
-from tracker.models import Candle, SourcedPrice, exact_price
+from tracker.models import Candle, EmptyBucket, FilledPrice, SourcedPrice, exact_price
 from tracker.settings import Settings
 from tracker.times import DAY, MINUTE
 
@@ -75,6 +75,17 @@ def run(url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
             "candles btc_usd --interval 1d --tz Europe/Berlin --order asc",
             "candles?ticker=btc_usd&interval=1d&tz=Europe/Berlin&order=asc",
         ),
+        *(
+            (
+                f"{words} --fill {fill} --start-date 1705319880 --end-date 1705320360",
+                f"{path}&fill={fill}&start_date=1705319880&end_date=1705320360",
+            )
+            for fill in ("null", "previous")
+            for words, path in (
+                ("prices btc_usd --order asc", f"prices?ticker=btc_usd&order=asc&{ORIGIN}"),
+                ("candles btc_usd --interval 1m", "candles?ticker=btc_usd&interval=1m"),
+            )
+        ),
         ("gaps btc_usd --end-date 2024-01-15T12:05Z", "gaps?ticker=btc_usd&end_date=1705320300"),
         (
             "coverage btc_usd --interval 1d --end-date 2024-01-15T12:05Z",
@@ -107,6 +118,18 @@ def test_stats_prints_the_api_object(run: Run, url: str) -> None:
     assert run(*words, "--format=csv")[1] == table.replace("\r\n", "\n")
     status, _, error = run("stats", "btc_usd", "--end-date=2024-01-15")
     assert (status, error) == (3, "tracker: btc_usd: no rows found\n")
+
+
+@pytest.mark.parametrize("name", ["prices", "candles"])
+def test_fill_needs_both_dates(run: Run, name: str) -> None:
+    """As the API says; a range without rows is status 3, as elsewhere."""
+    error = "tracker: fill: needs start_date and end_date\n"
+    assert run(name, "btc_usd", "--fill=null", "--end-date=2024-01-16") == (2, "", error)
+    empty = ("--start-date=2024-01-15", "--end-date=2024-01-15")
+    assert run(name, "btc_usd", "--fill=previous", *empty) == (
+        *(3, "[]\n"),
+        "tracker: btc_usd: no rows found\n",
+    )
 
 
 def test_last_prints_each_ticker_in_order(run: Run, url: str) -> None:
@@ -208,3 +231,17 @@ def test_rows_round_trip(price: SourcedPrice, candle: Candle, gap: Gap, coverage
     assert values.parse_candle(rows.candle_row(candle)) == candle
     assert values.parse_gap(rows.gap_row(gap)) == gap
     assert values.parse_coverage(rows.coverage_row(coverage)) == coverage
+
+
+@given(
+    st.builds(
+        FilledPrice,
+        *(st.none() | counts, st.just("a_b"), st.none() | amounts, minutes, st.booleans()),
+        *(st.none() | st.just("poll"), st.none() | moments),
+    ),
+    st.builds(EmptyBucket, minutes, st.none() | amounts)
+    | st.builds(Candle, minutes, amounts, amounts, amounts, amounts, counts),
+)
+def test_filled_rows_round_trip(price: FilledPrice, bucket: Candle | EmptyBucket) -> None:
+    assert values.parse_filled_price(rows.filled_price_row(price)) == price
+    assert values.parse_filled_candle(rows.filled_candle_row(bucket)) == bucket

@@ -71,6 +71,31 @@ def test_candles_have_local_time(url: str) -> None:
     assert "\x1b[32m68250.00\x1b[0m" in screen.raw
 
 
+def test_filled_rows_are_marked(url: str) -> None:
+    """In words and in colour; without a price their cells are empty."""
+    range_ = ("--start-date=2024-01-15T12:02Z", "--end-date=2024-01-15T12:05Z", "--url", url)
+    nulls = run_at_terminal("prices", "btc_usd", "--fill=null", *range_)[1]
+    words = ("candles", "btc_usd", "--fill=previous", "--interval=1m")
+    status, candles = run_at_terminal(*words, *range_)
+
+    assert status == 0
+    assert words_of(nulls) == [
+        ["minute", "(UTC)", "price", "filled", "source", "observed"],
+        ["2024-01-15", "12:04", "68250.00", "poll", "12:04:00.000000"],
+        ["2024-01-15", "12:03", "yes"],
+        ["2024-01-15", "12:02", "yes"],
+    ]
+    lines = nulls.text.splitlines()
+    assert lines[2].index("yes") == lines[0].index("filled")
+    assert words_of(candles) == [
+        ["begins", "(UTC)", "open", "high", "low", "close", "samples", "filled"],
+        ["2024-01-15", "12:04", *["68250.00"] * 4, "1"],
+        ["2024-01-15", "12:03", *["68240.993333"] * 4, "0", "yes"],
+        ["2024-01-15", "12:02", *["68240.993333"] * 4, "0", "yes"],
+    ]
+    assert "\x1b[33myes" in candles.raw
+
+
 def test_gaps_and_coverage_are_printed_as_tables(url: str) -> None:
     until = ("--end-date", "2024-01-15T12:05Z", "--url", url)
     gaps, coverage = (

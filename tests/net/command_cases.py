@@ -22,6 +22,7 @@ WRONG_WORDS = (
     *(f"prices btc_usd --start-date {each}" for each in ("soon", "''", "2024-13-01")),
     "prices btc_usd --end-date 99999999999999",
     *("prices btc_usd --order up", "prices btc_usd --interval 1h"),
+    *("candles btc_usd --fill linear", "gaps btc_usd --fill null"),
     *(
         f"prices btc_usd --url {each}"
         for each in ("ftp://here", "here", "http://", "http://here:0", "http://here:99999", "''")
@@ -44,6 +45,7 @@ _RISING = "--order asc --start-date 2026-03-28T09:00Z --end-date 2026-03-28T09:1
 _FALLING = "--start-date 2026-03-28T09:12Z --end-date 2026-03-28T09:00Z"  # newest first
 _MINUTE = "--start-date 2026-03-28T09:00Z --end-date 2026-03-28T09:01Z"
 _DAYS = "--start-date 2026-03-27 --end-date 2026-04-01"
+_HOLE = "--start-date 2026-03-27T23:58Z --end-date 2026-03-28T00:07Z"
 
 DATA_READS = (
     *("last", "last eth_usd btc_usd tiny-coin_usdc --format json", "last --format csv"),
@@ -60,6 +62,10 @@ DATA_READS = (
     "prices btc_usd --start-date 1774688700.5 --end-date 1774688400",
     "prices btc_usd --start-date 2026-03-28T10:03:00+01:00 --end-date 2026-03-28T10:00:00+01:00",
     "prices btc_usd --start-date 20260328T0903Z --end-date '2026-03-28 09:00'",
+    *(f"prices btc_usd {_HOLE} --fill null --format {each}" for each in ("csv", "json")),
+    *(f"prices btc_usd {_HOLE} --fill previous{each}" for each in ("", " --order asc --limit 9")),
+    *(f"candles btc_usd {_HOLE} --interval 5m --fill {each}" for each in ("null", "previous")),
+    f"candles btc_usd {_HOLE} --interval 1m --fill previous --limit 12 --format csv",
     f"candles btc_usd {_DAYS} --format csv --limit 5",
     *(f"candles btc_usd {_DAYS} --interval {each} --limit 8" for each in ("1m", "4h", "1w")),
     *(
@@ -82,7 +88,9 @@ TABLE_READS = (
     "last eth_usd btc_usd --format table",
     "latest eth_usd btc_usd --format table",
     f"prices btc_usd {_FALLING} --format table",
+    f"prices btc_usd {_HOLE} --fill null --format table",
     f"candles btc_usd {_DAYS} --interval 1d --format table",
+    f"candles btc_usd {_HOLE} --interval 5m --fill previous --format table",
     f"candles btc_usd {_DAYS} --interval 1d --tz Europe/Berlin --format table",
     f"gaps tiny-coin_usdc {_DAYS} --format table",
     f"coverage btc_usd {_DAYS} --interval 1d --format table",
@@ -98,6 +106,7 @@ FAILING_READS = (
     f"gaps btc_usd {_EMPTY} --format csv",
     f"prices btc_usd {_FALLING} --order asc",
     *("candles doge_usd", "candles btc_usd --tz Mars/Olympus"),
+    *("prices btc_usd --fill null", f"candles btc_usd --fill null {_EMPTY} --end-date 2020-01-01"),
 )
 EVERY_READ = (
     *("last", "last btc_usd", "prices btc_usd", "watch"),

@@ -155,6 +155,11 @@ def _add_reads(parser: GroupedParser) -> None:
         )
     for ordered in (prices, candles):
         ordered.add_argument("--order", choices=("desc", "asc"), help="asc: oldest first")
+        ordered.add_argument(
+            "--fill",
+            choices=("null", "previous"),
+            help="list also what is missing between both dates, with null or the previous price",
+        )
     candles.add_argument("--interval", choices=INTERVALS, help="default: 1h")
     candles.add_argument(
         "--tz", help="time zone of days and longer, such as Europe/Berlin; default: UTC"

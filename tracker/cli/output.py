@@ -32,21 +32,34 @@ ROW_FORMATS = {
     "latest": _PRICES,
     "prices": _PRICES,
     "watch": _PRICES,
+    "filled prices": RowFormat(
+        (*rows.FILLED_PRICE_COLUMNS, *rows.EXTRA_COLUMNS), rows.filled_price_row
+    ),
     "candles": RowFormat(rows.CANDLE_COLUMNS, rows.candle_row),
+    "filled candles": RowFormat(rows.FILLED_CANDLE_COLUMNS, rows.filled_candle_row),
     "gaps": RowFormat(rows.GAP_COLUMNS, rows.gap_row),
     "coverage": RowFormat(rows.COVERAGE_COLUMNS, rows.coverage_row),
     "stats": RowFormat(rows.STATISTICS_COLUMNS, rows.statistics_row),
 }
 
 
+def values_name(arguments: argparse.Namespace) -> str:
+    """What a command prints: its name, or `filled prices` and `filled candles` with `--fill`."""
+    name = str(arguments.name)
+    return f"filled {name}" if getattr(arguments, "fill", None) else name
+
+
 def write_values(arguments: argparse.Namespace, values: Iterable[Any]) -> int:
     """Write the command's *values* in the requested format; their number."""
-    row_format = ROW_FORMATS[arguments.name]
+    row_format = ROW_FORMATS[values_name(arguments)]
     match output_format(arguments):
         case "json":
             return write_json(map(row_format.render, values))
         case "csv":
-            return write_csv(row_format.columns, map(row_format.render, values))
+            objects = map(row_format.render, values)
+            if "filled" in row_format.columns:
+                objects = map(rows.with_text_flag, objects)
+            return write_csv(row_format.columns, objects)
     from tracker.cli import tables  # rich is slow to import
 
     if arguments.name == "stats":

@@ -13,7 +13,7 @@ import httpx
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
 from tracker import progress
-from tracker.cli.output import write_error, write_values
+from tracker.cli.output import values_name, write_error, write_values
 from tracker.client import DEFAULT_ATTEMPTS, Client
 from tracker.embedded.lock import running_url
 from tracker.errors import ApiError, ApiUnavailable, describe
@@ -28,7 +28,9 @@ _PROXY_STATUSES = {401, 403, 407, 429}  # also of a proxy before a tracker
 _MAX_PAGE_SIZE = 1000
 _LISTS: dict[str, Callable[..., Iterator[Any]]] = {
     "prices": Client.prices,
+    "filled prices": Client.filled_prices,
     "candles": Client.candles,
+    "filled candles": Client.filled_candles,
     "gaps": Client.gaps,
     "coverage": Client.coverage,
 }
@@ -61,12 +63,12 @@ def print_list(settings: Settings, arguments: argparse.Namespace) -> int:
     The client repeats failed requests of a read of several pages only.
     """
     url, limit = api_url(settings, arguments), arguments.limit
-    names = ("start", "end", "order", "interval", "tz")
+    names = ("start", "end", "order", "interval", "tz", "fill")
     query = {name: value for name in names if (value := getattr(arguments, name, None)) is not None}
     query["limit"] = min(limit or _MAX_PAGE_SIZE, _MAX_PAGE_SIZE)
     is_long = limit is None or limit > _MAX_PAGE_SIZE
     with open_client(url, attempts=DEFAULT_ATTEMPTS if is_long else 1) as client:
-        values = _LISTS[arguments.name](client, arguments.ticker, **query)
+        values = _LISTS[values_name(arguments)](client, arguments.ticker, **query)
         values = islice(translate_errors(url, values), limit)
         if progress.is_visible(sys.stdout):
             values = progress.track_items(values, limit, "reading")

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from tracker.cli.watch import PriceChange
 from tracker.gaps import Coverage, Gap
-from tracker.models import Candle, SourcedPrice, Statistics
+from tracker.models import Candle, EmptyBucket, FilledPrice, SourcedPrice, Statistics
 from tracker.progress import COLOR_SYSTEM
 from tracker.rows import format_decimal
 from tracker.times import DAY, HOUR, MINUTE
@@ -30,6 +30,8 @@ _TIME_WIDTH = len("2026-11-20 09:30")
 _PRICE_WIDTH, _CHANGE_WIDTH = 12, 9  # minima
 
 Cells = tuple[str | Text, ...]
+
+_FILLED = Text("yes", REPAIRED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +72,7 @@ def table_format(arguments: argparse.Namespace) -> TableFormat:
             headings = "<ticker", "price", "<minute (UTC)", "age", "<source"
             return TableFormat(headings, _render_last, optional=2)
         case "prices":
-            return TableFormat(
-                ("<minute (UTC)", "price", "<source", "<observed"), _render_price, optional=2
-            )
+            return _FILLED_PRICES if arguments.fill else _PRICES
         case "gaps":
             return TableFormat(("<from (UTC)", "<to", "minutes", "<reason"), _render_gap)
         case "coverage":
@@ -80,7 +80,8 @@ def table_format(arguments: argparse.Namespace) -> TableFormat:
             return TableFormat(("<from (UTC)", *counts), _render_coverage)
         case "stats":
             return TableFormat(("<figure", "value", "<minute (UTC)"), tuple)
-    return _candle_format(_find_zone(arguments.tz))
+    zone = _find_zone(arguments.tz)
+    return _filled_candle_format(zone) if arguments.fill else _candle_format(zone)
 
 
 def _render_last(price: SourcedPrice) -> Cells:
@@ -94,18 +95,29 @@ def _render_last(price: SourcedPrice) -> Cells:
     )
 
 
-def _render_price(price: SourcedPrice) -> Cells:
+def _render_price(price: SourcedPrice | FilledPrice) -> Cells:
     at = price.observed_at
     return (
         _format_minute(price.created_at),
-        Text(format_decimal(price.price), "bold"),
+        Text(_format_price(price.price), "bold"),
         _render_source(price),
         f"{at.astimezone(UTC):%H:%M:%S.%f}" if at else "",
     )
 
 
-def _render_source(price: SourcedPrice) -> Text:
-    return Text("repaired", REPAIRED) if price.source == "chart" else Text(price.source)
+def _render_filled_price(price: FilledPrice) -> Cells:
+    minute, shown, *origin = _render_price(price)
+    return minute, shown, _FILLED if price.filled else "", *origin
+
+
+def _render_source(price: SourcedPrice | FilledPrice) -> Text:
+    return Text("repaired", REPAIRED) if price.source == "chart" else Text(price.source or "")
+
+
+_PRICES = TableFormat(("<minute (UTC)", "price", "<source", "<observed"), _render_price, optional=2)
+_FILLED_PRICES = TableFormat(
+    ("<minute (UTC)", "price", "<filled", "<source", "<observed"), _render_filled_price, optional=2
+)
 
 
 def _render_gap(gap: Gap) -> Cells:
@@ -164,6 +176,22 @@ def _candle_format(zone: tzinfo) -> TableFormat:
         return _format_minute(candle.start, zone), *prices, close, str(candle.samples)
 
     return TableFormat((f"<begins ({zone})", "open", "high", "low", "close", "samples"), render)
+
+
+def _filled_candle_format(zone: tzinfo) -> TableFormat:
+    candles = _candle_format(zone)
+
+    def render(bucket: Candle | EmptyBucket) -> Cells:
+        if isinstance(bucket, Candle):
+            return *candles.render(bucket), ""
+        price = _format_price(bucket.close)
+        return _format_minute(bucket.start, zone), price, price, price, price, "0", _FILLED
+
+    return TableFormat((*candles.headings, "<filled"), render)
+
+
+def _format_price(price: Decimal | None) -> str:
+    return "" if price is None else format_decimal(price)
 
 
 def _find_zone(name: str | None) -> tzinfo:

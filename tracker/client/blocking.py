@@ -29,12 +29,15 @@ from tracker.client.http import (
 from tracker.client.values import (
     Buckets,
     CandleRange,
+    Fill,
     Range,
     Row,
     Ticker,
     Window,
     parse_candle,
     parse_coverage,
+    parse_filled_candle,
+    parse_filled_price,
     parse_gap,
     parse_price,
     parse_statistics,
@@ -42,7 +45,7 @@ from tracker.client.values import (
 )
 from tracker.errors import ApiError
 from tracker.gaps import Coverage, Gap
-from tracker.models import Candle, SourcedPrice, Statistics
+from tracker.models import Candle, EmptyBucket, FilledPrice, SourcedPrice, Statistics
 from tracker.times import MINUTE
 
 T = TypeVar("T")
@@ -93,6 +96,14 @@ class Client:
         """Prices from start to end in the given order, newest first by default."""
         return self._pages("/prices", parse_price, {"ticker": ticker, **query, **ORIGIN})
 
+    def filled_prices(
+        self, ticker: str, fill: Fill, **query: Unpack[Range]
+    ) -> Iterator[FilledPrice]:
+        """Every minute from start to end, both of which it needs: stored, or filled."""
+        return self._pages(
+            "/prices", parse_filled_price, {"ticker": ticker, "fill": fill, **query, **ORIGIN}
+        )
+
     def gaps(self, ticker: str, **query: Unpack[Window]) -> Iterator[Gap]:
         """Gaps, newest first."""
         return self._pages("/prices/gaps", parse_gap, {"ticker": ticker, **query})
@@ -104,6 +115,14 @@ class Client:
     def candles(self, ticker: str, **query: Unpack[CandleRange]) -> Iterator[Candle]:
         """The candle of each bucket that has prices, newest first by default."""
         return self._pages("/prices/candles", parse_candle, {"ticker": ticker, **query})
+
+    def filled_candles(
+        self, ticker: str, fill: Fill, **query: Unpack[CandleRange]
+    ) -> Iterator[Candle | EmptyBucket]:
+        """Every bucket from start to end, both of which it needs: its candle, or a filled one."""
+        return self._pages(
+            "/prices/candles", parse_filled_candle, {"ticker": ticker, "fill": fill, **query}
+        )
 
     def stats(
         self, ticker: str, *, start: datetime | None = None, end: datetime | None = None

@@ -7,10 +7,11 @@ from decimal import Decimal
 from typing import Any, Literal, TypeAlias, TypedDict
 
 from tracker.gaps import Coverage, Gap
-from tracker.models import Candle, SourcedPrice, Statistics
+from tracker.models import Candle, EmptyBucket, FilledPrice, SourcedPrice, Statistics
 from tracker.times import MINUTE
 
 Row: TypeAlias = Mapping[str, Any]
+Fill: TypeAlias = Literal["null", "previous"]  # the price of what is missing
 
 
 class Window(TypedDict, total=False):
@@ -82,6 +83,19 @@ def parse_price(row: Row) -> SourcedPrice:
     )
 
 
+def parse_filled_price(row: Row) -> FilledPrice:
+    """The same of a filled listing."""
+    return FilledPrice(
+        id=row["id"],
+        ticker=row["ticker"],
+        price=_parse_decimal(row["price"]),
+        created_at=datetime.fromisoformat(row["created_at"]),
+        filled=row["filled"],
+        source=row["source"],
+        observed_at=parse_moment(row["observed_at"]),
+    )
+
+
 def parse_gap(row: Row) -> Gap:
     """A row of /prices/gaps; its `to` is the last missing minute."""
     first, last = (datetime.fromisoformat(row[end]) for end in ("from", "to"))
@@ -99,6 +113,14 @@ def parse_candle(row: Row) -> Candle:
     prices = {name: Decimal(row[name]) for name in ("open", "high", "low", "close")}
     start = datetime.fromisoformat(row["created_at"])
     return Candle(start=start, samples=row["samples"], **prices)
+
+
+def parse_filled_candle(row: Row) -> Candle | EmptyBucket:
+    """A row of a filled listing of /prices/candles."""
+    if row["filled"]:
+        start = datetime.fromisoformat(row["created_at"])
+        return EmptyBucket(start, _parse_decimal(row["close"]))
+    return parse_candle(row)
 
 
 def parse_statistics(row: Row) -> Statistics:
@@ -123,7 +145,7 @@ def parse_ticker(row: Row) -> Ticker:
         rows=row["rows"],
         first=_parse_point(row["first"]),
         newest=_parse_point(row["newest"]),
-        **{name: None if row[name] is None else Decimal(row[name]) for name in day},
+        **{name: _parse_decimal(row[name]) for name in day},
         base=row["base"],
         quote=row["quote"],
         decimals=row["decimals"],
@@ -135,6 +157,10 @@ def _parse_point(row: Row | None) -> Point | None:
     if row is None:
         return None
     return Point(Decimal(row["price"]), datetime.fromisoformat(row["created_at"]))
+
+
+def _parse_decimal(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)
 
 
 def parse_moment(text: str | None) -> datetime | None:

@@ -160,7 +160,7 @@ async def list_candles(request: AppRequest, query: CandlesQuery) -> Response:
     headers = {**links, **(responses.SETTLED if past else {})}
     if query.fill:
         listed = [rows.filled_candle_row(each) for each in page.candles]
-        body = responses.render_flagged(media_type, listed, (*rows.CANDLE_COLUMNS, "filled"))
+        body = responses.render_flagged(media_type, listed, rows.FILLED_CANDLE_COLUMNS)
     elif media_type in COLUMNAR:
         body = await asyncio.to_thread(render_table, media_type, page.candles, query.price_type)
     else:

@@ -299,8 +299,8 @@ async def list_filled_prices(
         )
     if query.fill == "null":
         filled = [replace(each, price=None) if each.filled else each for each in filled]
-    columns = (*rows.PRICE_COLUMNS, "filled", *query.include)
-    listed = [rows.filled_price_row(query.ticker, each) for each in filled]
+    columns = (*rows.FILLED_PRICE_COLUMNS, *query.include)
+    listed = [rows.filled_price_row(each) for each in filled]
     selected = [{name: row[name] for name in columns} for row in listed]
     if not ascending:
         selected.reverse()

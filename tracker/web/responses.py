@@ -207,7 +207,7 @@ def render(media_type: str, content: Row | Sequence[Row], columns: Sequence[str]
 def render_flagged(media_type: str, listed: Sequence[Row], columns: Sequence[str]) -> bytes:
     """Rows with `filled`, which is true or false in every format."""
     if media_type == CSV:
-        listed = [{**row, "filled": str(row["filled"]).lower()} for row in listed]
+        listed = [rows.with_text_flag(row) for row in listed]
     return render(media_type, listed, columns)
 
 
