@@ -122,7 +122,7 @@ def test_pair_of_one_currency_is_pegged(ticker: str, *, pegged: bool) -> None:
     ],
 )
 def test_patterns_select_listed_names(tickers: list[str], selected: tuple[str, ...]) -> None:
-    """In the order of TICKERS, then by name; never what is no index name."""
+    """In the order of TICKERS, then by name; listed texts that are not index names are left out."""
     listed = ["eth_usd", "btc_usdc", "btc_usd", "a-b_usd", "BTC_USD", "odd", "x y_usd"]
 
     assert select_tickers(tickers, listed) == selected
