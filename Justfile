@@ -3,15 +3,15 @@ set positional-arguments := true
 export PATH := justfile_directory() / ".venv/bin:" + env("PATH")
 
 # Others may have set these for their own Python: modules that shadow ours, warnings as errors.
-export PYTHONEXECUTABLE := ""
-export PYTHONHOME := ""
-export PYTHONINSPECT := ""
-export PYTHONIOENCODING := ""
-export PYTHONOPTIMIZE := ""
-export PYTHONPATH := ""
-export PYTHONPLATLIBDIR := ""
-export PYTHONUTF8 := ""
-export PYTHONWARNINGS := ""
+unexport PYTHONEXECUTABLE
+unexport PYTHONHOME
+unexport PYTHONINSPECT
+unexport PYTHONIOENCODING
+unexport PYTHONOPTIMIZE
+unexport PYTHONPATH
+unexport PYTHONPLATLIBDIR
+unexport PYTHONUTF8
+unexport PYTHONWARNINGS
 
 # Lists the recipes
 [private]

@@ -123,5 +123,7 @@ def test_price_reaches_the_api_by_managed_servers(managed: Stack) -> None:
 def test_monitoring_measures_managed_servers(managed: Stack) -> None:
     watchers = ("prometheus", "postgres_exporter", "redis_exporter")
     managed.compose("build", *watchers)
+    # As `just monitoring` does: the checkout was made under umask 077.
+    managed.engine.run("chmod", "-R", "a+rX", "ops/prometheus", cwd=managed.folder)
     managed.up(*watchers)
     managed.wait_until(lambda: managed.series("pg_up == 1") and managed.series("redis_up == 1"))
