@@ -212,6 +212,7 @@ def run_command(exchange: Simulator, *words: str, **env: str) -> tuple[int, str,
     return process.returncode, output, errors
 
 
+@pytest.mark.slow
 def test_command_prints_a_report(exchange: Simulator) -> None:
     status, output, errors = run_command(exchange, "--ticker", "sol_usdc")
 
@@ -222,6 +223,7 @@ def test_command_prints_a_report(exchange: Simulator) -> None:
     assert lines[-1] == f"all {CALLS} responses are as documented"
 
 
+@pytest.mark.slow
 def test_command_fails_for_a_difference(exchange: Simulator) -> None:
     inject_fault(exchange, "rate_limit", method="status", code=10028)
 
@@ -233,6 +235,7 @@ def test_command_fails_for_a_difference(exchange: Simulator) -> None:
     assert output.endswith(f"\n1 of {CALLS} responses differ from the documentation\n")
 
 
+@pytest.mark.slow
 def test_command_does_not_print_a_login(exchange: Simulator) -> None:
     url = exchange.url.replace("//", "//me:secret@")
     _, output, errors = run_command(exchange, CLIENT_BASE_URL=url)
