@@ -1,7 +1,7 @@
 /* Change and volatility of an index in the last 24 hours, 7 and 30 days. */
 
 import { apiUrl, fetchPage } from "./api.js";
-import { DAY, bucketStart } from "./buckets.js";
+import { DAY, HOUR, bucketStart } from "./buckets.js";
 import { createElement } from "./dom.js";
 import { directionOf, formatCount, formatLocalAndUtc, formatPercent } from "./format.js";
 
@@ -11,15 +11,17 @@ const NONE = "–";
 /* An item for each period of *ticker* at the moment *end*. Throws as fetchPage. */
 export async function loadMovement(ticker, end) {
   return Promise.all(Object.entries(PERIODS).map(async ([label, length]) => {
-    const start_date = new Date(bucketStart(end - length, "1m")).toISOString();
+    const start = bucketStart(end - length, "1m");
+    const start_date = new Date(start).toISOString();
     const { body } = await fetchPage(apiUrl("prices/stats", { ticker, start_date }));
-    return createItem(label, body);
+    return createItem(label, body, Date.parse(body.first_at) - start <= HOUR);
   }));
 }
 
-/* statistics: as /prices/stats returns them */
-function createItem(label, statistics) {
-  const { change_percent: change, realised_volatility: volatility } = statistics;
+/* statistics: as /prices/stats returns them; isCovered: they begin in the period's first hour */
+function createItem(label, statistics, isCovered) {
+  const { change_percent: change, realised_volatility: volatility } =
+    isCovered ? statistics : { change_percent: null, realised_volatility: null };
   const direction = change === null ? null : directionOf(change);
   const deviation = volatility === null ? NONE : `${(100 * volatility).toFixed(1)} %`;
   return createElement("li", { title: describeSample(statistics) },
@@ -28,7 +30,7 @@ function createItem(label, statistics) {
     createElement("span", { class: "muted" }, `volatility ${deviation}`));
 }
 
-/* What the values are computed from, which is less than the period for a new index. */
+/* What the values are computed from; a new index has none for longer periods than its own. */
 function describeSample({ first_at: first, last_at: last, missing }) {
   if (!first) return "no price";
   const [since, until] = [first, last].map((minute) => formatLocalAndUtc(Date.parse(minute)));
