@@ -1,6 +1,6 @@
 """From nothing to a frame, a plot and a volatility in ten lines: by URL, by SQL, from the archive.
 
-    pip install polars psycopg duckdb
+    pip install polars 'psycopg[binary]' duckdb
     python ops/notebook.py url 2026-11-01 http://127.0.0.1:8000/v1
     python ops/notebook.py sql 2026-11-01 postgresql://analyst:PASSWORD@127.0.0.1:5433/tracker
     python ops/notebook.py archive 2026-11-01 DIR

@@ -270,7 +270,7 @@ FILL = choice(
     ("null", "previous"),
     "Return also what is missing in the range from `start_date` to `end_date`, both of which it"
     " needs: with null prices, or with the previous price, which may lie before the range. `filled`"
-    " marks it. Up to the last one that is over.",
+    " marks it. The last one is over, or has a price already. Not as Arrow or Parquet.",
 )
 INCLUDE = replace(
     choice("include", EXTRA_COLUMNS, "Keys to add to a price: separated by commas, or repeated."),
