@@ -1,11 +1,12 @@
 """The machine: its cores, processes on them, and what those use."""
 
 import os
+import secrets
 import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -76,12 +77,13 @@ def run_command(command: Sequence[str], env: Mapping[str, str] | None = None) ->
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on which no process listens now."""
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports
+    """Ports on which no process listens now, below those that the kernel gives to connections."""
+    ports: set[int] = set()
+    while len(ports) < count:
+        port = 10_000 + secrets.randbelow(22_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            ports.add(port)
+    return list(ports)
 
 
 def resident_memory(pid: int) -> float:

@@ -271,7 +271,10 @@ def test_stream_survives_restart_of_server(base: Settings, sign: signal.Signals)
     command = [sys.executable, "-m", "tracker", "web"]
 
     def start_web() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(command, env=settings.environment(), stderr=subprocess.DEVNULL)
+        environment = settings.environment()
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+        wait_until(lambda: read_metrics(f"http://127.0.0.1:{settings.web_port}/metrics"))
+        return process
 
     running = [start_web()]
     with (
