@@ -15,7 +15,7 @@ import pytest
 from psycopg import AsyncConnection
 
 from tests.support.api import error_reasons, read_metric, serve_api, service_parts
-from tests.support.database import Run, insert_prices, make_settings, read_polls
+from tests.support.database import Run, insert_prices, make_settings
 from tests.support.replica import run_standby, wait_for_replay
 from tests.support.stream import open_stream
 from tests.support.waiting import current_minute, wait_until
@@ -213,7 +213,8 @@ def test_reads_survive_a_failover(open_tmp: Path, servers: Settings) -> None:
                 )
                 with running_worker(promoted):
                     send_tick(promoted, current_minute())
-                    wait_until(lambda: len(read_polls(conn)) == 2)
+                    polled = "SELECT count(*) FROM prices WHERE price <> 1"
+                    wait_until(lambda: conn.execute(polled).fetchone() == (2,))
             with serve_api(promoted) as client, open_stream(client.base_url) as stream:
                 assert newest_price(client) != "1.00"
                 assert "replica" not in client.get("/health/ready").json()
