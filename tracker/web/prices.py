@@ -230,13 +230,8 @@ async def fetch_page(
     """The page of *query*, adjacent to its cursor. Raises DatabaseDown, MigrationsPending."""
     ascending = query.order == "asc"
     listing = listing_minutes(query.start_date, query.end_date, now, ascending=ascending)
-    first, stop = listing.start, listing.stop
-    if query.before:
-        stop = min(stop, following_minute(query.before))
-    if query.after:
-        first = max(first, minute_number(query.after) + 1)
-    has_one_cursor = (query.before is None) != (query.after is None)
-    reads_ascending = query.before is None if has_one_cursor else ascending
+    first, stop = bound_by_cursors(listing, query)
+    has_one_cursor, reads_ascending = reading_order(query)
     fetch = partial(fetch_prices, batcher, query.ticker, deadline=_deadline())
 
     page = await fetch(range(first, stop), query.limit, price_format, ascending=reads_ascending)
@@ -246,10 +241,7 @@ async def fetch_page(
         boundary = first if reads_ascending else stop - 1  # the first minute in reading order
         if page.first_at:
             boundary = minute_number(page.first_at)
-        if reads_ascending:
-            behind = range(listing.start, min(boundary, listing.stop))
-        else:
-            behind = range(max(boundary + 1, listing.start), listing.stop)
+        behind = minutes_behind(listing, boundary, ascending=reads_ascending)
         if (await fetch(behind, 1, _ANY_FORMAT, ascending=not reads_ascending)).text:
             previous_read = minute_at(boundary)
     if next_read and reads_ascending:
@@ -314,27 +306,47 @@ def slice_minutes(
     listing: range, query: PricesQuery
 ) -> tuple[range, datetime | None, datetime | None]:
     """The minutes of a page of *listing*, and the cursors of the older and the newer page."""
+    first, stop = bound_by_cursors(listing, query)
+    within = range(first, max(first, stop))
+    has_one_cursor, reads_ascending = reading_order(query)
+    if reads_ascending:
+        page = within[: query.limit]
+        next_read = page.stop - 1 if page.stop < within.stop else None
+        boundary = first
+    else:
+        page = within[-query.limit :]
+        next_read = page.start if page.start > within.start else None
+        boundary = stop - 1
+    behind = minutes_behind(listing, boundary, ascending=reads_ascending)
+    following = None if next_read is None else minute_at(next_read)
+    preceding = minute_at(boundary) if has_one_cursor and behind else None
+    return page, *((preceding, following) if reads_ascending else (following, preceding))
+
+
+def bound_by_cursors(listing: range, query: PricesQuery) -> tuple[int, int]:
+    """The first minute of *listing* that the cursors of *query* allow, and where they end it."""
     first, stop = listing.start, listing.stop
     if query.before:
         stop = min(stop, following_minute(query.before))
     if query.after:
         first = max(first, minute_number(query.after) + 1)
-    within = range(first, max(first, stop))
+    return first, stop
+
+
+def reading_order(query: PricesQuery) -> tuple[bool, bool]:
+    """Whether *query* has one cursor, from which a page is read, and whether it is read ascending.
+
+    Otherwise it is read in the order of the listing.
+    """
     has_one_cursor = (query.before is None) != (query.after is None)
-    reads_ascending = query.before is None if has_one_cursor else query.order == "asc"
-    if reads_ascending:
-        page = within[: query.limit]
-        next_read = page.stop - 1 if page.stop < within.stop else None
-        boundary = within.start
-        behind = range(listing.start, min(boundary, listing.stop))
-    else:
-        page = within[-query.limit :]
-        next_read = page.start if page.start > within.start else None
-        boundary = stop - 1
-        behind = range(max(stop, listing.start), listing.stop)
-    following = None if next_read is None else minute_at(next_read)
-    preceding = minute_at(boundary) if has_one_cursor and behind else None
-    return page, *((preceding, following) if reads_ascending else (following, preceding))
+    return has_one_cursor, query.before is None if has_one_cursor else query.order == "asc"
+
+
+def minutes_behind(listing: range, boundary: int, *, ascending: bool) -> range:
+    """Those of *listing* before its page, whose first minute in reading order is *boundary*."""
+    if ascending:
+        return range(listing.start, min(boundary, listing.stop))
+    return range(max(boundary + 1, listing.start), listing.stop)
 
 
 async def fetch_nearest(
