@@ -165,10 +165,10 @@ monitoring:
 down-monitoring:
     @if ops/docker-here; then docker compose --profile monitoring stop prometheus alertmanager loki alloy grafana postgres_exporter redis_exporter; else echo "nothing runs"; fi
 
-# Run the tests in five processes; arguments go to pytest: just test -k params
+# Run the tests in four processes; arguments go to pytest: just test -k params
 [group('check')]
 test *args: _dev
-    pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder "$@"
+    pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder "$@"
 
 # Inject faults into whole trackers for minutes and check that they recover
 [group('check')]
